@@ -1,0 +1,14 @@
+"""The idempotency key: what makes a repeated request recognisable as the same (SPEC 5)."""
+
+import hashlib
+
+
+def idempotency_key(operation: str, account: str, digest: str, nonce: str = "") -> str:
+    """Return the key of one content of one account: 40 hexadecimal digits.
+
+    It depends on nothing but its arguments, so it is the same over retries, restarts and hosts, and even when the
+    state is lost. ``nonce`` sets apart what must not look like a repetition: a forced re-send, and content that comes
+    back after other content was delivered in between.
+    """
+    parts = "".join(f"{len(part)}:{part}" for part in (operation, account, digest, nonce))
+    return hashlib.blake2b(parts.encode(), digest_size=20).hexdigest()

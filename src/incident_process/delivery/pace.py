@@ -1,0 +1,21 @@
+"""Requests per second: evenly spaced turns."""
+
+import asyncio
+
+
+class Pace:
+    """Gives out turns no closer than ``1 / per_second`` seconds; 0 means without limit."""
+
+    def __init__(self, per_second: float) -> None:
+        self._gap = 1 / per_second if per_second else 0.0
+        self._next = 0.0
+
+    async def turn(self) -> None:
+        """Wait for the next turn."""
+        if not self._gap:
+            return
+        now = asyncio.get_running_loop().time()
+        due = max(now, self._next)
+        self._next = due + self._gap
+        if due > now:
+            await asyncio.sleep(due - now)

@@ -1,0 +1,258 @@
+"""Sends incidents concurrently, with retries, a pace, and the circuit breaker over all of them (SPEC 5).
+
+One sender serves a whole run. Batches from different chunks share its workers, so one account that keeps failing
+holds up neither its chunk's neighbours nor the next chunk.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from incident_process.delivery.breaker import Breaker, Circuit
+from incident_process.delivery.pace import Pace
+from incident_process.delivery.policy import Verdict, backoff, judge, retry_after
+from incident_process.delivery.transport import Answer, Transport
+from incident_process.records import Incident, Record
+
+
+class Limits(Record, kw_only=True):
+    """How hard to try: the keys of ``[API]`` in the configuration."""
+
+    max_connections: int = 64
+    requests_per_second: float = 0.0
+    max_attempts: int = 5
+    retry_seconds: float = 120.0
+    retry_after_cap_seconds: float = 60.0
+    breaker_failures: int = 5
+
+
+class Attempted(Record, kw_only=True):
+    """How far one incident got in this run.
+
+    ``verdict`` is None when it was not tried, RETRY when its attempts are used up or the sender was stopped between
+    two of them. ``attempts`` are those of this run.
+    """
+
+    incident: Incident
+    verdict: Verdict | None
+    attempts: int
+    answer: Answer | None
+    at: datetime
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    incident: Incident
+    resumed: bool
+    done: Callable[[Attempted], None]
+    attempts: int = 0
+    first_tried: float = 0.0
+    answer: Answer | None = field(default=None, repr=False)
+
+
+class Sender:
+    """An asynchronous context manager. ``may_send`` is asked before every request: False stops the sender."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        limits: Limits,
+        may_send: Callable[[], bool],
+        on_answer: Callable[[Incident, Answer, Verdict], None] = lambda *_: None,
+    ) -> None:
+        self.stopped: str | None = None
+        self.delivered = 0
+        self._transport = transport
+        self._limits = limits
+        self._may_send = may_send
+        self._on_answer = on_answer
+        self._breaker = Breaker(limits.breaker_failures, limits.max_attempts)
+        self._pace = Pace(limits.requests_per_second)
+        self._queue: asyncio.Queue[_Job] = asyncio.Queue()
+        self._clear = asyncio.Event()  # set while requests may go out freely
+        self._clear.set()
+        self._delayed: dict[_Job, asyncio.TimerHandle] = {}
+        self._not_before = 0.0
+        self._fault: Exception | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._chance = random.Random()  # noqa: S311  # jitter, not a secret
+
+    async def __aenter__(self) -> "Sender":
+        """Start the workers."""
+        for _ in range(self._limits.max_connections):
+            self._start(self._work())
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """End the workers; what they still hold stays without an answer."""
+        for handle in self._delayed.values():
+            handle.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def broken(self) -> bool:
+        """True when the circuit breaker stopped the sender."""
+        return self._breaker.circuit is Circuit.OPEN
+
+    def stop(self, reason: str) -> None:
+        """Start no further request. What is under way ends; what waits comes back from ``deliver`` as it is."""
+        if self.stopped is not None:
+            return
+        self.stopped = reason
+        for job, handle in list(self._delayed.items()):
+            handle.cancel()
+            self._finish(job, Verdict.RETRY)
+        self._delayed.clear()
+        self._clear.set()
+        while not self._queue.empty():
+            self._give_back(self._queue.get_nowait())
+
+    async def deliver(self, incidents: Sequence[Incident], *, resumed: bool) -> list[Attempted]:
+        """Send the incidents and return how far each got, in the order of their ends.
+
+        ``resumed``: an earlier run may have sent them already, so a 409 means delivered. A fault of this program in
+        the middle of sending is raised here, once nothing is under way any more.
+        """
+        results: list[Attempted] = []
+        if not incidents:
+            return results
+        all_done = asyncio.get_running_loop().create_future()
+        expected = len(incidents)
+
+        def done(result: Attempted) -> None:
+            results.append(result)
+            if len(results) == expected and not all_done.done():
+                all_done.set_result(None)
+
+        for incident in incidents:
+            job = _Job(incident, resumed, done)
+            if self.stopped is None:
+                self._queue.put_nowait(job)
+            else:
+                self._give_back(job)
+        await all_done
+        if self._fault is not None:
+            raise self._fault
+        return results
+
+    async def _work(self) -> None:
+        while True:
+            await self._clear.wait()
+            job = await self._queue.get()
+            if not self._clear.is_set() and self.stopped is None:
+                self._queue.put_nowait(job)  # the probing began while this worker waited: leave the job to the probe
+                continue
+            await self._attempt(job, probe=False)
+
+    async def _attempt(self, job: _Job, *, probe: bool) -> None:
+        try:
+            await self._send(job, probe=probe)
+        except Exception as exc:  # a worker that died of it would leave ``deliver`` waiting for ever
+            self._fault = exc
+            self.stop("a fault of the program")
+            self._give_back(job)
+
+    async def _send(self, job: _Job, *, probe: bool) -> None:
+        await self._wait_for_turn()
+        if self.stopped is None and not self._may_send():
+            self.stop("the lease was lost")
+        if self.stopped is not None:
+            self._give_back(job)
+            return
+        if job.attempts == 0:
+            job.first_tried = asyncio.get_running_loop().time()
+        may_have_arrived = job.resumed or job.attempts > 0
+        job.attempts += 1
+        job.answer = answer = await self._transport.post(job.incident.body, job.incident.key)
+        verdict = judge(answer.status, may_have_arrived=may_have_arrived)
+        self._on_answer(job.incident, answer, verdict)
+        if verdict in {Verdict.RETRY, Verdict.SUSPECT}:
+            self._note_failure(job, probe=probe)
+        else:
+            self._breaker.success()
+        if verdict is Verdict.DELIVERED:
+            self.delivered += 1
+        if verdict is Verdict.RETRY:
+            self._again_or_finish(job, answer)
+        else:
+            self._finish(job, verdict)
+
+    async def _wait_for_turn(self) -> None:
+        await self._pace.turn()
+        loop = asyncio.get_running_loop()
+        while self.stopped is None and (pause := self._not_before - loop.time()) > 0:
+            await asyncio.sleep(min(pause, 1.0))  # in steps, so that a stop is seen
+
+    def _note_failure(self, job: _Job, *, probe: bool) -> None:
+        if probe:
+            self._breaker.probe_failed()
+            return
+        self._breaker.failure(job.incident.account)
+        if self._breaker.circuit is Circuit.PROBING and self._clear.is_set() and self.stopped is None:
+            self._clear.clear()
+            self._start(self._probe())
+
+    async def _probe(self) -> None:
+        """Send one request at a time, with growing pauses, until one succeeds or the circuit opens."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        asked = 0.0
+        while self._breaker.circuit is Circuit.PROBING and self.stopped is None:
+            pause = max(asked, backoff(self._breaker.failed_probes + 1, self._chance.random()))
+            if loop.time() + pause - began > self._limits.retry_seconds:
+                self._breaker.give_up()
+                break
+            await asyncio.sleep(pause)
+            job = await self._queue.get() if self.stopped is None else None
+            if job is not None:
+                await self._attempt(job, probe=True)
+                asked = self._asked_pause(job.answer) or 0.0
+        if self._breaker.circuit is Circuit.OPEN:
+            self.stop("the receiver fails across accounts (circuit breaker)")
+        self._clear.set()
+
+    def _asked_pause(self, answer: Answer | None) -> float | None:
+        if answer is None:
+            return None
+        return retry_after(answer.retry_after, datetime.now(UTC), self._limits.retry_after_cap_seconds)
+
+    def _again_or_finish(self, job: _Job, answer: Answer) -> None:
+        loop = asyncio.get_running_loop()
+        pause = self._asked_pause(answer)
+        if pause is not None and answer.status == 429:
+            self._not_before = max(self._not_before, loop.time() + pause)  # the limit is the client's, not the record's
+        if pause is None:
+            pause = backoff(job.attempts, self._chance.random())
+        too_late = loop.time() + pause - job.first_tried > self._limits.retry_seconds
+        if job.attempts >= self._limits.max_attempts or too_late or self.stopped is not None:
+            self._finish(job, Verdict.RETRY)
+        else:
+            self._delayed[job] = loop.call_later(pause, self._requeue, job)
+
+    def _requeue(self, job: _Job) -> None:
+        self._delayed.pop(job, None)
+        self._queue.put_nowait(job)
+
+    def _give_back(self, job: _Job) -> None:
+        self._finish(job, Verdict.RETRY if job.attempts else None)
+
+    def _finish(self, job: _Job, verdict: Verdict | None) -> None:
+        job.done(
+            Attempted(
+                incident=job.incident,
+                verdict=verdict,
+                attempts=job.attempts,
+                answer=job.answer,
+                at=datetime.now(UTC),
+            )
+        )
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

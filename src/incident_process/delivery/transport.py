@@ -1,0 +1,98 @@
+"""One POST over a kept-alive connection, and nothing more: no retry, no redirect, no interpretation (SPEC 5).
+
+The HTTP client raises the same error class for a connection that was refused and for one that was closed after the
+request had been sent, so an ``Answer`` without status never says whether the request arrived.
+"""
+
+import time
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from incident_process.errors import APIConfigError
+from incident_process.records import Record
+
+CONNECT_SECONDS = 10.0
+EXCERPT_BYTES = 65_536
+"""How much of an answer is looked at: its text only ever serves as a hint beside a refusal."""
+
+
+class Answer(Record, kw_only=True):
+    """What came back: ``status`` None when nothing did, and then ``error`` says why."""
+
+    status: int | None
+    seconds: float
+    retry_after: str | None = None
+    error: str | None = None
+    excerpt: bytes = b""
+
+
+class Transport(Protocol):
+    """Posts a body once."""
+
+    async def post(self, body: bytes, key: str | None) -> Answer:
+        """Post the body under an Idempotency-Key; never raises for what the network or the receiver does."""
+        ...
+
+
+class HttpTransport:
+    """``Transport`` over pyreqwest. An asynchronous context manager; one for all requests of a run."""
+
+    def __init__(self, url: str, headers: dict[str, str], max_connections: int, timeout: float, ca: Path | None) -> None:
+        self._url = url
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json"} | headers
+        self._max_connections = max_connections
+        self._timeout = timeout
+        self._ca = ca
+
+    async def __aenter__(self) -> "HttpTransport":
+        """Build the client; raise APIConfigError when its certificate file is unusable."""
+        from pyreqwest.client import ClientBuilder
+        from pyreqwest.exceptions import PyreqwestError
+
+        builder = (
+            ClientBuilder()
+            .default_headers(self._headers)
+            .user_agent("incident-process")
+            .follow_redirects(False)  # a redirect would carry credentials and personal data to another host
+            .timeout(timedelta(seconds=self._timeout))
+            .connect_timeout(timedelta(seconds=min(CONNECT_SECONDS, self._timeout)))
+            .pool_max_idle_per_host(self._max_connections)
+        )
+        try:
+            if self._ca is not None:
+                builder = builder.add_root_certificate_pem(self._ca.read_bytes())
+            self._client = builder.build()
+        except (PyreqwestError, OSError, ValueError) as exc:
+            msg = f"[API] ca_file {self._ca} cannot be used as a PEM certificate: {type(exc).__name__}"
+            raise APIConfigError(msg) from exc
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def post(self, body: bytes, key: str | None) -> Answer:
+        """Post the body once."""
+        from pyreqwest.exceptions import PyreqwestError
+
+        request = self._client.post(self._url)
+        if key is not None:
+            request = request.header("Idempotency-Key", key)
+        started = time.perf_counter()
+        try:
+            async with request.body_bytes(body).build_streamed() as response:
+                status = response.status
+                # Read to the end only where the text is wanted or the connection would be lost with it unread.
+                excerpt = await response.body_reader.read(EXCERPT_BYTES)
+                return Answer(
+                    status=status,
+                    seconds=time.perf_counter() - started,
+                    retry_after=response.get_header("Retry-After"),
+                    excerpt=bytes(excerpt) if excerpt and status >= 400 else b"",
+                )
+        except PyreqwestError as exc:
+            return Answer(status=None, seconds=time.perf_counter() - started, error=type(exc).__name__)

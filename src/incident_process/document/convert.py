@@ -1,0 +1,110 @@
+"""One source value to one document value: text, whole number, money, instant (SPEC 4).
+
+NULL text is ``""``, a NULL number 0, a NULL or zero date 1900-01-01. Drivers differ in what they return (SQLite stores
+what it was given, MySQL's driver gives an illegal date as text), so every function takes what any of them may return.
+A value that cannot be read as its column's type raises ``ValueError`` without showing it: it may be personal.
+"""
+
+from datetime import UTC, date, datetime, time
+from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+NO_DATE = "1900-01-01T00:00:00.000Z"
+ZERO = Decimal("0.00")
+_CENT = Decimal("0.01")
+_MONEY = Context(prec=65, rounding=ROUND_HALF_UP)
+"""65 digits are the most that a MySQL DECIMAL holds."""
+
+
+def text(value: Any) -> str:
+    """Return a text column's value; numbers as their digits, bytes as UTF-8."""
+    if type(value) is str:
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(value)
+
+
+def whole(value: Any) -> int:
+    """Return a whole-number column's value."""
+    if type(value) is int:
+        return value
+    if value is None or value == "":
+        return 0
+    try:
+        number = Decimal(str(value))
+        if number == number.to_integral_value():
+            return int(number)
+    except (InvalidOperation, ValueError, OverflowError):
+        pass
+    msg = "is not a whole number"
+    raise ValueError(msg)
+
+
+def money(value: Any) -> Decimal:
+    """Return an amount with exactly two decimals, halves away from zero.
+
+    A float (SQLite) is read by its shortest decimal form, which is what was stored.
+    """
+    if value is None or value == "":
+        return ZERO
+    try:
+        amount = value if type(value) is Decimal else Decimal(str(value))
+        return amount.quantize(_CENT, context=_MONEY)
+    except InvalidOperation:
+        msg = "is not an amount of money"
+        raise ValueError(msg) from None
+
+
+@lru_cache(maxsize=8192)  # few distinct dates stand in many rows
+def stamp(instant: datetime) -> str:
+    """Return an aware UTC instant as ``YYYY-MM-DDTHH:MM:SS.mmmZ``, cut to milliseconds."""
+    return f"{instant.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+@lru_cache(maxsize=8192)  # as above
+def moment(value: Any, zone: ZoneInfo) -> str:
+    """Return a date column's value as UTC text; a value without a zone is read in ``zone`` (SPEC 2)."""
+    when = _datetime(value)
+    if when is None:
+        return NO_DATE
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=zone)
+    try:
+        return stamp(when.astimezone(UTC))
+    except OverflowError:  # the first or last day of the calendar, moved over its edge by the zone
+        return stamp(when.replace(tzinfo=UTC))
+
+
+def sortable(value: Any) -> tuple[int, Any]:
+    """Return a key that orders any two values of a column: NULL, then numbers, dates, text."""
+    if value is None:
+        return (0, 0)
+    if isinstance(value, int | float | Decimal):
+        return (1, value)
+    if isinstance(value, datetime):
+        return (2, value.isoformat())
+    if isinstance(value, date):
+        return (2, value.isoformat())
+    return (3, text(value))
+
+
+def _datetime(value: Any) -> datetime | None:
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, date):
+        return datetime.combine(value, time.min)
+    written = text(value).strip()
+    if not written or written.startswith("0000") or "-00" in written[:10]:
+        return None  # MySQL's zero dates, also the partial ones: no such day exists
+    try:
+        return datetime.fromisoformat(written)
+    except ValueError:
+        msg = "is not a date"
+        raise ValueError(msg) from None

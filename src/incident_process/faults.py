@@ -1,0 +1,55 @@
+"""Fault points: places between two commit steps at which the tests end the process as a crash would.
+
+``INCIDENT_PROCESS_FAULT=enqueued:2`` sends SIGKILL to the process the second time that it reaches ``enqueued``.
+Unset, which is always so in production, a fault point does nothing.
+"""
+
+import os
+import signal
+from collections.abc import Mapping
+from enum import StrEnum
+
+from incident_process.errors import ConfigurationError
+
+VARIABLE = "INCIDENT_PROCESS_FAULT"
+
+
+class Step(StrEnum):
+    """The commit steps of SPEC 6; each fault point lies directly after the step."""
+
+    LEASED = "leased"
+    CLAIMED = "claimed"
+    OPENED = "opened"
+    ENQUEUED = "enqueued"
+    POSTED = "posted"  # the receiver has answered, the outcome is not yet saved
+    RECORDED = "recorded"
+    ADVANCED = "advanced"
+    CLOSED = "closed"
+
+
+class FaultPoints:
+    """Counts how often each step was reached, and ends the process at the one that was asked for."""
+
+    def __init__(self, step: Step | None = None, time: int = 1) -> None:
+        self._step = step
+        self._left = time
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> "FaultPoints":
+        """Read ``STEP`` or ``STEP:N`` from the environment; raise ConfigurationError for anything else."""
+        wanted = environ.get(VARIABLE, "")
+        if not wanted:
+            return cls()
+        step, _, time = wanted.partition(":")
+        if step not in set(Step) or not (time or "1").isdigit():
+            msg = f"{VARIABLE}={wanted} names no fault point: use one of {', '.join(Step)}, with :N for the N-th time."
+            raise ConfigurationError(msg)
+        return cls(Step(step), int(time or "1"))
+
+    def reach(self, step: Step) -> None:
+        """End the process here if this is the place and the time."""
+        if step is not self._step:
+            return
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,263 @@
+"""What flows through the system: frozen, keyword-only records, and enums that say what each value means.
+
+All instants are timezone-aware UTC. Records that hold personal data leave it out of their ``repr``.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+NEVER = datetime(1900, 1, 1, tzinfo=UTC)
+"""The watermark of an operation that has not run yet, and what a NULL date becomes (SPEC 3, 4)."""
+
+
+class Tracking(StrEnum):
+    """Where ``Process_Operation`` is kept, which also decides what moves the watermark (SPEC 6)."""
+
+    MONGO = "mongo"  # the watermark is the newest LOAD_DATE processed
+    SQL = "sql"  # the watermark is the window's end, and a gate decides whether a run is due
+
+
+class RunKind(StrEnum):
+    """What asked for a run."""
+
+    WINDOW = "window"  # the scheduled work: everything since the watermark
+    BACKFILL = "backfill"  # a past range, the watermark untouched
+    REPLAY = "replay"  # dead letters once more
+    RECONCILE = "reconcile"  # the whole source against the ledger
+
+
+class RunStatus(StrEnum):
+    """How a run stands or ended; the value of ``status`` in ``run --json`` (SPEC 7)."""
+
+    RUNNING = "running"  # written before any work; a crash leaves it behind for the next run to close
+    COMPLETED = "completed"  # new data, every selected account has its outcome, the watermark moved
+    NO_DATA = "no_data"  # no row in the window and nothing changed in the lookback
+    NOT_DUE = "not_due"  # Next_execution_dtm is still ahead
+    INACTIVE = "inactive"  # the operation has no row
+    TERMINATED = "terminated"  # the operation's end date has passed
+    INCOMPLETE = "incomplete"  # something is still pending; the watermark stayed, the next run resumes
+    LOCKED = "locked"  # another runner holds the lease, or took it over
+    FAILED = "failed"  # a fault; nothing is lost, the next run resumes
+
+
+class DeliveryStatus(StrEnum):
+    """The outcome of one incident in the ledger (SPEC 6)."""
+
+    PENDING = "pending"  # written before the first attempt: it may or may not have reached the receiver
+    DELIVERED = "delivered"  # the receiver said that it has it
+    DEAD = "dead"  # turned away for good: a dead letter
+    SKIPPED = "skipped"  # cannot make an incident yet (payments without a customer row)
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """The base of all records: immutable, built by keyword."""
+
+
+class Window(Record, kw_only=True):
+    """``start < LOAD_DATE <= end``."""
+
+    start: datetime
+    end: datetime
+
+
+class Operation(Record, kw_only=True):
+    """What ``Process_Operation`` says of one operation.
+
+    ``last_execution`` is exact to the microsecond even where the store's column is coarser. The last three fields
+    exist in SQL tracking only; in Mongo tracking they are None (there ``end_dtm`` is the end of the last run, no gate).
+    """
+
+    name: str
+    sequence: int = 0
+    last_execution: datetime = NEVER
+    next_execution: datetime | None = None
+    execution_minutes: int | None = None
+    end: datetime | None = None
+
+
+class Advance(Record, kw_only=True):
+    """The step of ``Process_Operation`` that closes a run, applied by compare-and-set on ``before``.
+
+    With ``new_data`` False only ``Next_execution_dtm`` moves (SQL), or nothing (Mongo). ``watermark`` is never older
+    than ``before.last_execution``.
+    """
+
+    before: Operation
+    new_data: bool
+    watermark: datetime
+    system_date: datetime
+    ended_at: datetime
+
+
+class Lease(Record, kw_only=True):
+    """The right to work on an operation, until ``seconds`` after the last renewal. ``token`` fences every write."""
+
+    operation: str
+    holder: str
+    token: int
+    seconds: float
+
+
+class Incident(Record, kw_only=True):
+    """One incident as it is stored in the outbox and sent: the body is final, byte for byte.
+
+    ``attempts`` and ``runs`` count what was tried before this run.
+    """
+
+    incident_id: int
+    account: str
+    digest: str
+    key: str
+    body: bytes
+    attempts: int = 0
+    runs: int = 0
+
+    def __repr__(self) -> str:
+        """Leave the body out: it is personal data."""
+        return f"Incident({self.incident_id}, digest={self.digest[:8]}, {len(self.body)} bytes)"
+
+
+class Parked(Record, kw_only=True):
+    """An account that gets a ledger entry without anything being sent: skipped, or dead because no body fits."""
+
+    incident_id: int
+    account: str
+    digest: str
+    status: DeliveryStatus
+    error: str
+
+
+class Chunk(Record, kw_only=True):
+    """Incidents that are written to ledger and outbox in one fenced step, and leave the outbox together."""
+
+    chunk_id: str
+    run_id: str
+    incidents: tuple[Incident, ...]
+    parked: tuple[Parked, ...] = ()
+
+
+class Outcome(Record, kw_only=True):
+    """What became of one incident in this run.
+
+    ``attempts`` and ``runs`` are totals, earlier runs included. ``status`` PENDING means: no outcome yet, keep it.
+    """
+
+    incident_id: int
+    account: str
+    status: DeliveryStatus
+    attempts: int
+    runs: int
+    http_status: int | None = None
+    error: str | None = None
+    at: datetime
+
+
+class Known(Record, kw_only=True):
+    """What the ledger last says of one account.
+
+    ``delivered_digest`` is the content last delivered, if any; ``newest_digest`` and ``newest_status`` belong to the
+    entry with the highest Incident_Id, whatever became of it.
+    """
+
+    delivered_digest: str | None
+    newest_digest: str
+    newest_status: DeliveryStatus
+
+
+class LedgerEntry(Record, kw_only=True):
+    """One line of ``Incident_Delivery``."""
+
+    incident_id: int
+    operation: str
+    account: str
+    digest: str
+    key: str
+    status: DeliveryStatus
+    attempts: int
+    runs: int
+    http_status: int | None
+    error: str | None
+    run_id: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class Counts(Record, kw_only=True):
+    """The figures of a run.
+
+    ``rows`` per table and ``accounts`` are those of the window. ``reread`` accounts come from the lookback alone and
+    ``resumed`` incidents from an earlier run's outbox, so that
+    accounts + reread + resumed = delivered + unchanged + skipped + dead + pending.
+    """
+
+    rows: Mapping[str, int] = {}
+    accounts: int = 0
+    reread: int = 0
+    resumed: int = 0
+    delivered: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    dead: int = 0
+    pending: int = 0
+    unprocessable: int = 0
+
+
+class RunRecord(Record, kw_only=True):
+    """One line of ``Process_Operation_Run``, the audit trail."""
+
+    run_id: str
+    operation: str
+    kind: RunKind
+    status: RunStatus
+    host: str
+    started_at: datetime
+    window: Window | None = None
+    ended_at: datetime | None = None
+    counts: Counts = Counts()
+    error: str | None = None
+
+
+class RunReport(Record, kw_only=True):
+    """What a run tells its caller; ``to_dict`` is the object that ``run --json`` prints (SPEC 7)."""
+
+    status: RunStatus
+    run_id: str | None
+    sequence: int
+    window: Window | None
+    counts: Counts
+    last_execution: datetime
+    seconds: float
+    message: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain types, dates in ISO form."""
+        counts = self.counts
+        return {
+            "status": self.status.value,
+            "run_id": self.run_id,
+            "sequence": self.sequence,
+            "window": {"start": iso(self.window.start), "end": iso(self.window.end)} if self.window else None,
+            "rows": dict(counts.rows),
+            "accounts": counts.accounts,
+            "delivered": counts.delivered,
+            "unchanged": counts.unchanged,
+            "skipped": counts.skipped,
+            "dead": counts.dead,
+            "pending": counts.pending,
+            "reread": counts.reread,
+            "resumed": counts.resumed,
+            "unprocessable": counts.unprocessable,
+            "last_execution_dtm": iso(self.last_execution),
+            "seconds": round(self.seconds, 3),
+            "message": self.message,
+        }
+
+
+def iso(instant: datetime) -> str:
+    """Return an aware instant as ``YYYY-MM-DDTHH:MM:SS[.ffffff]Z``: exact, and no longer than it needs to be."""
+    text = instant.astimezone(UTC).replace(tzinfo=None).isoformat()
+    return f"{text}Z"

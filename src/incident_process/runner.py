@@ -1,0 +1,64 @@
+"""Who is running: the name under which a process holds a lease, and whether such a process is still there.
+
+A runner that was killed leaves its lease behind until it expires. On the same machine that wait is needless: the
+holder's name says which process it was, and the operating system knows whether that process is gone.
+"""
+
+import os
+import socket
+from pathlib import Path
+
+from incident_process.records import Record
+
+
+class Runner(Record, kw_only=True):
+    """One process of one machine, recognisable as long as the machine is up."""
+
+    host: str
+    pid: int
+    machine: str
+    """Boot and process namespace: two processes that agree on it see each other's process numbers."""
+    started: str
+    """The kernel's start time of the process, so that a number in use again is not taken for the old process."""
+
+    @classmethod
+    def this(cls) -> "Runner":
+        """Describe the running process."""
+        pid = os.getpid()
+        return cls(host=socket.gethostname(), pid=pid, machine=_machine(), started=_started(pid))
+
+    @classmethod
+    def parse(cls, holder: str) -> "Runner | None":
+        """Read a holder's name; None when it is of another form."""
+        parts = holder.rsplit("/", 3)
+        if len(parts) != 4 or not parts[1].isdigit():
+            return None
+        return cls(host=parts[0], pid=int(parts[1]), machine=parts[2], started=parts[3])
+
+    def __str__(self) -> str:
+        """Return the holder's name as it stands in the lease."""
+        return f"{self.host}/{self.pid}/{self.machine}/{self.started}"
+
+    def is_gone(self) -> bool:
+        """Return True only when this process surely no longer exists. Of another machine's process nothing is sure."""
+        if not self.machine or self.machine != _machine():
+            return False
+        return _started(self.pid) != self.started
+
+
+def _machine() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}.{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116  # Path.stat is the same call
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """Return the start time of a process in clock ticks since boot; empty when there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    state, *rest = stat.rpartition(")")[2].split()  # the name before the bracket may hold anything
+    return "" if state in {"Z", "X"} else rest[18]

@@ -1,0 +1,96 @@
+"""What the pipeline asks of a source. Two sources keep this contract: MySQL/MariaDB and SQLite.
+
+A source only reads. It knows the types of its LOAD_DATE columns and turns instants (aware UTC) into bounds of those
+types and back; above it nobody sees a native date. Errors: ``DatabaseConnectionError`` when it cannot be reached or a
+read gave up after its retries, ``ConfigurationError`` when a table or a needed column is missing.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from incident_process.records import Record
+
+CUSTOMER_TABLE = "debt_cust_detail"
+PAYMENT_TABLE = "debt_payment"
+
+
+class Span(Record, kw_only=True):
+    """The rows that a run looks at, per table ``since <= LOAD_DATE <= until`` (both ends included).
+
+    ``since`` is ``watermark - lookback`` and is rounded down to the column's precision by the source; the lookback is
+    widened to one unit of that precision where it is shorter. ``watermark < LOAD_DATE`` marks the window's own rows.
+    """
+
+    watermark: datetime
+    lookback_seconds: float
+    until: datetime
+
+
+class Touched(Record, kw_only=True):
+    """An account with at least one row in the span; in_window when one of them is newer than the watermark."""
+
+    account: str
+    in_window: bool
+
+
+class Survey(Record, kw_only=True):
+    """The outcome of looking over a span: totals, and the accounts in ascending order of their code points."""
+
+    rows: dict[str, int]
+    """Rows in the window, per table."""
+    newest: datetime | None
+    """The newest LOAD_DATE in the span, None when it is empty."""
+    accounts: int
+    """Accounts with a row in the window."""
+    reread: int
+    """Accounts that have rows in the lookback only."""
+
+
+class AccountRows(Record, kw_only=True):
+    """The current rows of one account as of the window's end, as the driver gave them.
+
+    ``customers`` rows follow ``columns.CUSTOMER_COLUMNS``: for each ASSET_ID all rows that share its newest LOAD_DATE
+    (the document's order decides between them). ``payments`` rows follow ``columns.PAYMENT_COLUMNS``: all that share
+    the newest ACCOUNT_PAYMENT_DAT. LOAD_DATE values are already aware UTC instants, every other value is native.
+    """
+
+    account: str
+    customers: Sequence[Sequence[Any]]
+    payments: Sequence[Sequence[Any]]
+
+
+class Source(Protocol):
+    """Customer and payment rows, read only. An asynchronous context manager."""
+
+    async def __aenter__(self) -> "Source":
+        """Connect and read the types of the LOAD_DATE columns."""
+        ...
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Close the connections."""
+        ...
+
+    async def now(self) -> datetime:
+        """Return the database's clock."""
+        ...
+
+    async def unprocessable(self) -> dict[str, int]:
+        """Return, per table, how many rows can never enter a window: LOAD_DATE NULL or zero, or no account number."""
+        ...
+
+    async def survey(self, span: Span) -> "Survey":
+        """Look over the span in one consistent view and hold its accounts ready for ``touched``."""
+        ...
+
+    def touched(self, size: int) -> AsyncIterator[list[Touched]]:
+        """Yield the accounts of the last survey in order, in lists of at most ``size``."""
+        ...
+
+    async def read(self, accounts: Sequence[str], as_of: datetime) -> list[AccountRows]:
+        """Read the current rows of these accounts with ``LOAD_DATE <= as_of``, in one consistent view.
+
+        Accounts come back in the order asked; one that has no row at all by then comes back empty. Account numbers
+        are compared exactly, whatever the collation of the column.
+        """
+        ...

@@ -1,0 +1,186 @@
+"""What the pipeline asks of a state store. Three stores keep this contract: Mongo, MySQL/MariaDB, SQLite.
+
+Order of calls in a run (SPEC 6), each step safe to be the last before a crash::
+
+    acquire_lease → claim_outbox → … → open_run → (reserve_ids → enqueue → [send] → record_outcomes)* → advance
+    → close_run → release_lease
+
+Who may write: only the holder of the newest fencing token. Every method that takes a ``lease`` checks the token in
+the same atomic step as its write, and raises ``LeaseLostError`` when a successor has taken over; then nothing of
+that write is in the store, or (Mongo, where a step spans documents) what is there is recognised and discarded by the
+successor before it could be sent. Every such write also extends the lease.
+
+Errors: ``DatabaseConnectionError`` when the store cannot be reached or gives up; ``LeaseLostError`` as above. Reads
+never raise ``LeaseLostError``. All methods may be called again after a failure: none applies its effect twice.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from incident_process.records import (
+    Advance,
+    Chunk,
+    DeliveryStatus,
+    Incident,
+    Known,
+    Lease,
+    LedgerEntry,
+    Operation,
+    Outcome,
+    RunRecord,
+)
+
+
+class LeaseState(Protocol):
+    """Who holds the operation's lease now, by the store's clock."""
+
+    holder: str
+    token: int
+    expires_at: datetime
+    active: bool
+
+
+class StateStore(Protocol):
+    """One operation's tracking, audit trail, ledger, outbox and lease. An asynchronous context manager."""
+
+    async def __aenter__(self) -> "StateStore":
+        """Connect; raise DatabaseConnectionError when the store cannot be reached."""
+        ...
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Close the connections."""
+        ...
+
+    # -- set-up ---------------------------------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Create the program's own tables or collections and indexes where they are missing; keep what is there."""
+        ...
+
+    async def create_operation(self, execution_minutes: int) -> bool:
+        """Create ``Process_Operation`` and the operation's row (SQL; Mongo has none until the first success).
+
+        Returns True when the row was created, False when it was there (and left as it is) or is not wanted.
+        """
+        ...
+
+    # -- lease ----------------------------------------------------------------------------------------------------
+
+    async def acquire_lease(self, holder: str, seconds: float, *, evict: int | None = None) -> Lease:
+        """Take the lease, with a token higher than any before, if it is free or expired by the store's clock.
+
+        ``evict``: take it even before it expires if its token is still this one (its holder is known to be dead).
+        Raises LeaseHeldError, which carries holder, token and time of expiry.
+        """
+        ...
+
+    async def renew_lease(self, lease: Lease) -> None:
+        """Extend the lease by its ``seconds`` from now."""
+        ...
+
+    async def release_lease(self, lease: Lease) -> None:
+        """Free the lease; a lease that was lost already is left alone, without an error."""
+        ...
+
+    async def lease_state(self) -> LeaseState | None:
+        """Return who holds the lease, or None when it was never taken."""
+        ...
+
+    # -- tracking -------------------------------------------------------------------------------------------------
+
+    async def read_operation(self) -> Operation | None:
+        """Return the operation's row or document, or None when there is none.
+
+        ``last_execution`` is the store's own exact copy as long as ``Process_Operation`` still says the same at its
+        own precision; where somebody changed it by hand, what it says now.
+        """
+        ...
+
+    async def advance(self, lease: Lease, step: Advance) -> Operation:
+        """Apply the step by compare-and-set on sequence and Last_execution_dtm, and return the operation as it is then.
+
+        Raises LeaseLostError when ``Process_Operation`` is no longer as ``step.before`` says. On any error the row is
+        as it was.
+        """
+        ...
+
+    # -- runs -----------------------------------------------------------------------------------------------------
+
+    async def open_run(self, lease: Lease, run: RunRecord) -> None:
+        """Write the run as running, and close as failed any earlier run of the operation that was left running."""
+        ...
+
+    async def close_run(self, lease: Lease, run: RunRecord) -> None:
+        """Write the run's final state."""
+        ...
+
+    async def runs(self, *, run_id: str | None = None, limit: int = 20) -> list[RunRecord]:
+        """Return the operation's newest runs, newest first."""
+        ...
+
+    # -- ledger and outbox ----------------------------------------------------------------------------------------
+
+    async def last_known(self, accounts: Sequence[str]) -> dict[str, Known]:
+        """Return what the ledger last says of these accounts; an account it does not know is absent.
+
+        Accounts are compared exactly: case, accents and trailing spaces count.
+        """
+        ...
+
+    async def delivered_before(self, contents: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those (account, digest) pairs that the ledger holds as delivered at any time."""
+        ...
+
+    async def reserve_ids(self, lease: Lease, count: int, floor: int) -> int:
+        """Reserve ``count`` consecutive Incident_Ids, none below ``floor`` nor handed out before; return the first."""
+        ...
+
+    async def enqueue(self, lease: Lease, chunk: Chunk) -> None:
+        """Write ledger entries (pending, or as parked) and the outbox entry of the chunk: before the first attempt."""
+        ...
+
+    async def claim_outbox(self, lease: Lease) -> list[str]:
+        """Put this lease's token on everything the operation's outbox holds; return the chunk ids, oldest first.
+
+        After this no earlier holder can change an entry; what an earlier holder wrote after its time is discarded.
+        """
+        ...
+
+    async def load_chunk(self, chunk_id: str) -> Chunk | None:
+        """Return the incidents of an outbox entry as they were written, or None when the entry is gone."""
+        ...
+
+    async def record_outcomes(self, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
+        """Write outcomes to the ledger; keep in the outbox what is still pending, with its attempts and runs.
+
+        Outcomes cover all or some of ``chunk.incidents``; an incident without one stays in the outbox as it is.
+        The entry goes when nothing is pending in it (with ``keep_bodies_days`` it is kept, marked as done).
+        """
+        ...
+
+    async def replace_incident(self, lease: Lease, chunk: Chunk, old_id: int, new: Incident) -> Chunk:
+        """Give a pending incident a new Incident_Id (the old one was somebody else's), in ledger and outbox.
+
+        Returns the chunk as it is then.
+        """
+        ...
+
+    async def deliveries(
+        self,
+        *,
+        account: str | None = None,
+        status: DeliveryStatus | None = None,
+        run_id: str | None = None,
+        limit: int = 100,
+    ) -> list[LedgerEntry]:
+        """Return ledger entries of the operation, newest Incident_Id first."""
+        ...
+
+    async def delivery_counts(self) -> dict[DeliveryStatus, int]:
+        """Return how many ledger entries stand in each status."""
+        ...
+
+    async def purge_bodies(self, lease: Lease, older_than: datetime) -> int:
+        """Delete kept bodies whose chunk was done before ``older_than``; return how many entries went."""
+        ...

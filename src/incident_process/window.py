@@ -1,0 +1,86 @@
+"""Window arithmetic (SPEC 3, 6): which instants a run covers, whether it is due, and where the watermark goes.
+
+Pure functions over instants in aware UTC; nothing here reads a clock.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from incident_process.records import Operation, Record, RunStatus, Tracking, Window, iso
+
+ID_EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
+IDS_PER_MILLISECOND = 4096
+MAX_INCIDENT_ID = 2**53 - 1
+"""The largest integer that every JSON reader keeps exactly (SPEC 5)."""
+
+
+class Refusal(Record, kw_only=True):
+    """Why a run may not go ahead, and the sentence for the log."""
+
+    status: RunStatus
+    message: str
+
+
+def system_date(now: datetime, gap_seconds: float, tracking: Tracking) -> datetime:
+    """Return ``SYSTEM_DATE``: the source's clock less the time gap.
+
+    In SQL tracking it becomes Last_execution_dtm, a DATETIME without fraction, so it is cut to whole seconds: a window
+    that ended between two seconds would be remembered as ended before rows that it has processed.
+    """
+    date = now - timedelta(seconds=gap_seconds)
+    return date.replace(microsecond=0) if tracking is Tracking.SQL else date
+
+
+def plan(operation: Operation, end: datetime) -> Window:
+    """Return the window of a run: from the watermark to ``end``, which is never before the watermark.
+
+    A clock that was set back gives an empty window, not a watermark that moves backwards.
+    """
+    return Window(start=operation.last_execution, end=max(end, operation.last_execution))
+
+
+def refusal(tracking: Tracking, name: str, operation: Operation | None, date: datetime) -> Refusal | None:
+    """Return why a run of the operation may not go ahead at SYSTEM_DATE ``date``, None when it may (SPEC 6).
+
+    Mongo tracking has no gate: an operation without a document is one that has not run yet.
+    """
+    if tracking is Tracking.MONGO:
+        return None
+    if operation is None:
+        return Refusal(
+            status=RunStatus.INACTIVE,
+            message=f"Operation '{name}' is inactive: Process_Operation has no row of that name. "
+            "Create it with 'incident-process init', or correct [PROCESS] operation_name.",
+        )
+    if operation.end is not None and operation.end <= date:
+        return Refusal(
+            status=RunStatus.TERMINATED,
+            message=f"Operation '{name}' is terminated because of its end date {iso(operation.end)}. "
+            "Set end_dtm to NULL or to a later date to let it run again.",
+        )
+    if operation.next_execution is not None and operation.next_execution >= date:
+        return Refusal(
+            status=RunStatus.NOT_DUE,
+            message=f"Operation '{name}' is not due: the next run is due at {iso(operation.next_execution)}.",
+        )
+    return None
+
+
+def watermark_after(tracking: Tracking, window: Window, newest: datetime | None) -> datetime:
+    """Return the watermark once every row of the window has its outcome: never before the window's start.
+
+    Mongo tracking keeps the newest LOAD_DATE processed, SQL tracking the window's end (SPEC 6). ``newest`` is the
+    newest LOAD_DATE in the rows looked at, None when there was none.
+    """
+    if tracking is Tracking.SQL:
+        return window.end
+    return max(window.start, newest or window.start)
+
+
+def id_floor(now: datetime) -> int:
+    """Return the Incident_Id below which none may be taken at ``now`` (SPEC 5).
+
+    Derived from the clock, so that a counter that was lost or restored from an old copy is behind no id ever used:
+    4096 ids a millisecond are more than can be sent.
+    """
+    milliseconds = (now - ID_EPOCH) // timedelta(milliseconds=1)
+    return max(1, milliseconds * IDS_PER_MILLISECOND)
