@@ -7,6 +7,7 @@ read gave up after its retries, ``ConfigurationError`` when a table or a needed 
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from types import TracebackType
 from typing import Any, Protocol
 
 from incident_process.records import Record
@@ -15,7 +16,7 @@ CUSTOMER_TABLE = "debt_cust_detail"
 PAYMENT_TABLE = "debt_payment"
 
 
-class Span(Record, kw_only=True):
+class Span(Record, frozen=True, kw_only=True):
     """The rows that a run looks at, per table ``since <= LOAD_DATE <= until`` (both ends included).
 
     ``since`` is ``watermark - lookback`` and is rounded down to the column's precision by the source; the lookback is
@@ -27,14 +28,14 @@ class Span(Record, kw_only=True):
     until: datetime
 
 
-class Touched(Record, kw_only=True):
+class Touched(Record, frozen=True, kw_only=True):
     """An account with at least one row in the span; in_window when one of them is newer than the watermark."""
 
     account: str
     in_window: bool
 
 
-class Survey(Record, kw_only=True):
+class Survey(Record, frozen=True, kw_only=True):
     """The outcome of looking over a span: totals, and the accounts in ascending order of their code points."""
 
     rows: dict[str, int]
@@ -47,7 +48,7 @@ class Survey(Record, kw_only=True):
     """Accounts that have rows in the lookback only."""
 
 
-class AccountRows(Record, kw_only=True):
+class AccountRows(Record, frozen=True, kw_only=True):
     """The current rows of one account as of the window's end, as the driver gave them.
 
     ``customers`` rows follow ``columns.CUSTOMER_COLUMNS``: for each ASSET_ID all rows that share its newest LOAD_DATE
@@ -67,7 +68,9 @@ class Source(Protocol):
         """Connect and read the types of the LOAD_DATE columns."""
         ...
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
         """Close the connections."""
         ...
 

@@ -1,0 +1,214 @@
+"""Logging: one logger, one line a record, and the fixed messages of SPEC 7 in one place.
+
+Nothing is configured at import. Messages take ``%``-free, finished text; fields of an event go into ``extra`` and
+appear in the JSON format. Personal fields are masked before they reach a logger, by ``mask``.
+"""
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Literal, TextIO
+from urllib.parse import urlsplit
+
+import msgspec
+
+from incident_process.records import Window, iso
+
+LOGGER = "incident_logger"
+MASK = "***"
+
+PERSONAL_FIELDS = frozenset(
+    {
+        "Company_Name",
+        "Company_Registry_Number",
+        "Contact",
+        "Customer_Name",
+        "Daytime_Contact_Tel",
+        "Email_Address",
+        "Full_Address",
+        "Mobile_Contact_Tel",
+        "Nic",
+        "Service_Address",
+        "Zip_Code",
+    }
+)
+"""The properties of an incident that say who a customer is or how to reach one, at any depth of the document."""
+
+# Line ends of any kind, terminal escapes, and surrogates, which a stream could not encode.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_BY_NAME = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+_DECODER = msgspec.json.Decoder(float_hook=Decimal)  # money is shown as it was sent: 10.50, not 10.5
+
+
+# -- set-up -----------------------------------------------------------------------------------------------------------
+
+
+def get_logger(name: str = LOGGER) -> logging.Logger:
+    """Return the program's logger, or another by its name (SPEC 9)."""
+    return logging.getLogger(name)
+
+
+def configure(level: str = "INFO", log_format: Literal["text", "json"] = "text", stream: TextIO | None = None) -> None:
+    """Let the program's logger write, in place of whatever an earlier call arranged.
+
+    Records are not handed on to the root logger, where another handler would show them a second time.
+
+    Args:
+        level: The least severity that is written, by name.
+        log_format: ``text`` is ``LEVEL:logger:message``, ``json`` is one object a line.
+        stream: Where to; None is whatever ``sys.stderr`` is at the time of writing, so that a progress bar may
+            stand in for it.
+    """
+    logger = get_logger()
+    for old in [handler for handler in logger.handlers if isinstance(handler, _Handler)]:
+        logger.removeHandler(old)
+        old.close()
+    handler = _Handler(stream)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    logger.addHandler(handler)
+    logger.setLevel(level.upper())
+    logger.propagate = False
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """The handler of this program, known by its class."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__(stream or sys.stderr)
+        self._fixed = stream is not None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._fixed:
+            self.stream = sys.stderr
+        super().emit(record)
+
+
+class TextFormatter(logging.Formatter):
+    """``LEVEL:logger:message`` on one line: what would break the line or steer a terminal is escaped."""
+
+    def __init__(self) -> None:
+        super().__init__("%(levelname)s:%(name)s:%(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as a line, a traceback included."""
+        return one_line(super().format(record))
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: ts, level, logger, message, the event's fields, and exception with its traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as a line of ASCII."""
+        event: dict[str, Any] = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for name, value in vars(record).items():
+            if name not in _STANDARD and name not in event:
+                event[name] = _plain(value)
+        if record.exc_info:
+            event["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            event["stack"] = record.stack_info
+        return json.dumps(event, ensure_ascii=True)
+
+
+def one_line(text: str) -> str:
+    """Return the text with line ends and control characters written as escapes, against forged log lines."""
+    return _UNSAFE.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    return _BY_NAME.get(found.group(), f"\\u{code:04x}" if code > 0xFF else f"\\x{code:02x}")
+
+
+def _plain(value: Any) -> Any:
+    """Return a field as JSON has it; what has no form there is written as text."""
+    try:
+        return msgspec.json.decode(msgspec.json.encode(value, enc_hook=str))
+    except (TypeError, ValueError, RecursionError):
+        return str(value)
+
+
+# -- masking ----------------------------------------------------------------------------------------------------------
+
+
+def mask(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a deep copy of an incident document in which every personal field that has a value reads ``***``."""
+    return {name: _masked(name, value) for name, value in document.items()}
+
+
+def mask_body(body: bytes) -> str:
+    """Return an encoded body as JSON text with its personal fields masked; never raises for what a body may hold."""
+    try:
+        document = _DECODER.decode(body)
+        return _ENCODER.encode(_masked("", document)).decode()
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return f"({len(body)} bytes that are no JSON)"
+
+
+def _masked(name: str, value: Any) -> Any:
+    if name in PERSONAL_FIELDS:
+        return value if value is None or value in ("", [], {}, ()) else MASK
+    if isinstance(value, Mapping):
+        return mask(value)
+    if isinstance(value, list | tuple):
+        return [_masked("", item) for item in value]
+    return value
+
+
+# -- messages ---------------------------------------------------------------------------------------------------------
+# Other programs read these from the log, so their wording is fixed (SPEC 7).
+
+SENT = "Successfully sent data to API."
+NO_DATA = "No new data in the time window."
+
+
+def window_message(span: Window) -> str:
+    """Return the message about the window of a run."""
+    return f"Processing time window: {iso(span.start)} to {iso(span.end)}"
+
+
+def fetched_message(count: int, table: str) -> str:
+    """Return the message about the rows of one table."""
+    return f"Fetched {count} record{'' if count == 1 else 's'} from {table}."
+
+
+def payload_message(masked: str) -> str:
+    """Return the message about a body, given as ``mask_body`` shows it. Ask ``isEnabledFor(DEBUG)`` before masking."""
+    return f"Generated JSON payload: {masked}"
+
+
+def sending_message(url: str) -> str:
+    """Return the message about the receiver, without what may be a credential: user, password, query, fragment."""
+    parts = urlsplit(url)
+    return f"Sending data to API: {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def updated_mongo_message(watermark: datetime) -> str:
+    """Return the message about the new watermark in MongoDB."""
+    return f"Updated MongoDB with newest timestamp: {iso(watermark)}"
+
+
+def updated_sql_message(watermark: datetime) -> str:
+    """Return the message about the new watermark in the SQL table."""
+    return f"Updated Process_Operation with Last_execution_dtm: {iso(watermark)}"
+
+
+def next_run_message(due: datetime) -> str:
+    """Return the message of a run without new data, which moves nothing but when the next one is due (SQL)."""
+    return f"Updated Process_Operation with Next_execution_dtm: {iso(due)}"
+
+
+def connection_error_message(reason: object) -> str:
+    """Return the message about a database that cannot be reached; the reason must hold no credential."""
+    return f"Database connection error during incident processing: {reason}"

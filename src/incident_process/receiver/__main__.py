@@ -1,0 +1,40 @@
+"""``python -m incident_process.receiver``: the receiver alone, for tests and scripts.
+
+Its URL is the one line that it prints. The command for people is ``incident-process receiver``.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import msgspec
+
+from incident_process.errors import ConfigurationError
+from incident_process.receiver import Faults, serve
+from incident_process.receiver.faults import changed
+
+
+def main() -> int:
+    """Serve until a signal comes; return the exit status: 0, or 2 for what the caller has to put right."""
+    parser = argparse.ArgumentParser(prog="python -m incident_process.receiver", description="A local receiver.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=0, help="TCP port (0: any free one)")
+    parser.add_argument("--database", type=Path, required=True, help="SQLite file for what is accepted")
+    parser.add_argument("--faults", default="{}", help='what to do wrong, as JSON: {"latency_ms": 20}')
+    arguments = parser.parse_args()
+    try:
+        faults = changed(Faults(), msgspec.json.decode(arguments.faults, type=dict[str, object]))
+        serve(arguments.host, arguments.port, arguments.database, faults, _say)
+    except (ConfigurationError, msgspec.DecodeError) as exc:
+        sys.stderr.write(f"{exc}\n")
+        return ConfigurationError.exit_status
+    return 0
+
+
+def _say(url: str) -> None:
+    sys.stdout.write(f"{url}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""The receiver's HTTP behaviour, as a plain ASGI application.
+
+| request | answer |
+|---|---|
+| POST INCIDENT_PATH | 201 accepted · 409 known Incident_Id · 422 breaks the contract · 413 too large · or a fault |
+| GET /healthz | 200 |
+| GET, POST, DELETE /_control | 200 with the faults in force; POST changes those it names, DELETE ends them all |
+
+Nothing of a body is ever logged or sent back.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from ipaddress import ip_address
+from typing import Any
+
+import msgspec
+
+from incident_process.errors import ConfigurationError
+from incident_process.receiver import INCIDENT_PATH
+from incident_process.receiver.body import MAX_BODY_BYTES, Examined, Examiner
+from incident_process.receiver.faults import Dice, Fault
+from incident_process.receiver.log import Entry, Log
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Cut = Callable[[], None]
+
+CUT = "cut"  # where in scope["state"] the server puts the function that cuts the connection
+
+_logger = logging.getLogger("incident_process.receiver")
+_encode = msgspec.json.Encoder().encode
+_TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes"
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A status with its JSON content."""
+
+    status: int
+    content: dict[str, Any]
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class ReceiverApp:
+    """Answers requests: ``log`` is where they are stored, ``dice`` says what goes wrong."""
+
+    def __init__(self, log: Log, dice: Dice) -> None:
+        self._log = log
+        self._dice = dice
+        self._examiner = Examiner()
+        if dice.faults.honour_keys:
+            log.index_keys()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or cut its connection; a fault of the receiver's own is answered 500."""
+        try:
+            if scope["path"] == INCIDENT_PATH:
+                answer = await self._incident(scope, receive)
+            else:
+                answer = await self._other(scope, receive)
+        except asyncio.CancelledError:  # the server stops and waits no longer
+            answer = None
+        except Exception as exc:  # whatever it is, the client gets an answer and the log no body
+            _logger.error("a request failed: %s", type(exc).__name__)
+            answer = Answer(500, {"detail": "internal fault of the receiver"})
+        if answer is None:
+            cut: Cut = scope["state"][CUT]
+            cut()
+        else:
+            await _send(send, answer)
+
+    async def _incident(self, scope: Scope, receive: Receive) -> Answer | None:
+        """Return the answer to one incident, or None where the connection is to be cut."""
+        if scope["method"] != "POST":
+            return _not_allowed("POST")
+        body = await _read(receive)
+        if body is None:
+            return None  # the client went away before it had sent everything: that is no request yet
+        too_large = len(body) > MAX_BODY_BYTES
+        examined = Examined(problem=_TOO_LARGE) if too_large else self._examiner.examine(body)
+        fault = self._dice.roll(examined.account)
+        entry = Entry(incident_id=examined.incident_id, account=examined.account, key=_key(scope), fault=fault)
+        entry.silent = fault in {Fault.REJECT_BEFORE, Fault.DROP, Fault.STALL}
+        entry.honour_key = self._dice.faults.honour_keys
+        if fault in {Fault.FAIL, Fault.FAIL_ACCOUNT}:
+            entry.status = self._dice.status(fault, examined.account)
+        elif examined.problem is not None:
+            entry.status = 413 if too_large else 422
+        elif fault is not Fault.REJECT_BEFORE:
+            entry.body = body
+        verdict = await self._log.record(entry)
+        answer = self._answer(verdict.status, verdict.incident_id, examined.problem, fault)
+        if delay := self._dice.delay():
+            await asyncio.sleep(delay)
+        if fault is Fault.STALL:
+            await _gone(receive)
+        return None if entry.silent else answer
+
+    def _answer(self, status: int, incident_id: int | None, problem: str | None, fault: Fault | None) -> Answer:
+        if fault in {Fault.FAIL, Fault.FAIL_ACCOUNT}:
+            wait = self._dice.faults.retry_after
+            headers = () if wait is None else ((b"retry-after", wait.encode()),)
+            return Answer(status, {"detail": "failing on purpose"}, headers)
+        if status == 201:
+            return Answer(status, {"Incident_Id": incident_id, "message": "Incident created successfully"})
+        if status == 409:
+            return Answer(status, {"detail": f"Incident_Id {incident_id} is known already"})
+        return Answer(status, {"detail": problem})
+
+    async def _other(self, scope: Scope, receive: Receive) -> Answer | None:
+        path, method = scope["path"], scope["method"]
+        if path == "/healthz":
+            return Answer(200, {"status": "ok"}) if method == "GET" else _not_allowed("GET")
+        if path != "/_control":
+            return Answer(404, {"detail": f"there is nothing here; incidents go to {INCIDENT_PATH}"})
+        if not _from_loopback(scope):
+            return Answer(403, {"detail": "faults are set from this machine only"})
+        if method == "POST":
+            return await self._control(receive)
+        if method == "DELETE":
+            self._dice.reset()
+        elif method != "GET":
+            return _not_allowed("GET, POST, DELETE")
+        return Answer(200, msgspec.to_builtins(self._dice.faults))
+
+    async def _control(self, receive: Receive) -> Answer | None:
+        body = await _read(receive)
+        if body is None:
+            return None
+        try:
+            changes = msgspec.json.decode(body, type=dict[str, Any])
+            faults = self._dice.change(changes)
+        except (ConfigurationError, ValueError) as exc:  # ValueError: no JSON object
+            return Answer(422, {"detail": str(exc)})
+        if faults.honour_keys:
+            self._log.index_keys()
+        return Answer(200, msgspec.to_builtins(faults))
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """Return the whole body, None when the client went away.
+
+    What comes after the limit is read and thrown away: an answer given before the client has sent everything would
+    be lost with the connection's reset. The result is then longer than MAX_BODY_BYTES.
+    """
+    message = await receive()
+    if message["type"] == "http.request" and not message["more_body"]:
+        whole: bytes = message["body"]  # the common case: no copy
+        return whole
+    body = bytearray()
+    while message["type"] == "http.request":
+        if len(body) <= MAX_BODY_BYTES:
+            body += message["body"]
+        if not message["more_body"]:
+            return bytes(body)
+        message = await receive()
+    return None
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the client has closed the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send(send: Send, answer: Answer) -> None:
+    content = _encode(answer.content)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(content)),
+        *answer.headers,
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
+
+
+def _key(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"idempotency-key":
+            text: str = value.decode("latin-1")
+            return text or None
+    return None
+
+
+def _not_allowed(methods: str) -> Answer:
+    return Answer(405, {"detail": f"allowed here: {methods}"}, ((b"allow", methods.encode()),))
+
+
+def _from_loopback(scope: Scope) -> bool:
+    client = scope.get("client")
+    return client is not None and ip_address(client[0]).is_loopback

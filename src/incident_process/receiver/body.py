@@ -1,0 +1,88 @@
+"""What the receiver makes of a body: the few fields it needs, and what is wrong with it, without any value of it."""
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+
+from incident_process.contract import incident_schema
+
+MAX_BODY_BYTES = 10 * 1024 * 1024
+"""A larger body is turned away (413)."""
+
+_MAX_PROBLEMS = 5  # enough to act upon; a foreign document can break every rule at once
+_MAX_ID = 2**53 - 1  # above it, readers that keep numbers as doubles would mix up neighbouring ids (SPEC 5)
+
+
+class Examined(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a body; ``problem`` is None when it keeps the contract, and then ``incident_id`` is there.
+
+    Its values are personal data: it is never shown.
+    """
+
+    incident_id: int | None = None
+    account: str | None = None
+    problem: str | None = None
+
+
+class Examiner:
+    """Checks bodies against ``contract/incident.schema.json``; the schema is compiled once."""
+
+    def __init__(self) -> None:
+        schema = msgspec.json.decode(incident_schema())
+        # mask: the library would quote the offending value, which is somebody's name or address
+        self._validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True, mask="the value")
+        self._decode = msgspec.json.Decoder().decode
+
+    def examine(self, body: bytes) -> Examined:
+        """Return what the receiver needs of ``body`` and, where it breaks the contract, what is wrong."""
+        try:
+            document = self._decode(body)
+        except UnicodeDecodeError:
+            return Examined(problem="$: the body is no JSON: it is not UTF-8")
+        except msgspec.DecodeError as exc:  # its message gives the position, never the text
+            return Examined(problem=f"$: the body is no JSON: {exc}")
+        except RecursionError:
+            return Examined(problem="$: the body is nested too deeply")
+        if not isinstance(document, dict):
+            return Examined(problem="$: the body must be a JSON object")
+        number = _as_id(document.get("Incident_Id"))
+        account = document.get("Account_Num")
+        return Examined(
+            incident_id=number,
+            account=account if isinstance(account, str) else None,
+            problem=self._problem(document, number),
+        )
+
+    def _problem(self, document: dict[str, Any], number: int | None) -> str | None:
+        try:
+            if not self._validator.is_valid(document):
+                return _describe(list(islice(self._validator.iter_errors(document), _MAX_PROBLEMS + 1)))
+        except ValueError:  # raised where the value is nested deeper than the library goes
+            return "$: the body is nested too deeply"
+        if number is None:  # the schema allows null, the field's receiver does not: it is what a 409 is about
+            return f"$.Incident_Id: an integer from 1 to {_MAX_ID} is required"
+        return None
+
+
+def _as_id(value: Any) -> int | None:
+    """Return a valid Incident_Id as int, None for all else; JSON's 7.0 is the integer 7."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MAX_ID:
+        return value
+    return None
+
+
+def _describe(errors: Sequence[jsonschema_rs.ValidationError]) -> str:
+    problems = [f"{_path(error.instance_path)}: {error.message}" for error in errors[:_MAX_PROBLEMS]]
+    if len(errors) > _MAX_PROBLEMS:
+        problems.append("…")
+    return "; ".join(problems)
+
+
+def _path(parts: Sequence[str | int]) -> str:
+    """Return where in the body: ``$.Contact_Details[0].Contact``."""
+    return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)

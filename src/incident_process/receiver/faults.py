@@ -1,0 +1,134 @@
+"""What the receiver can be told to do wrong, and the dice that decide it for each request."""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from random import Random
+from typing import Annotated, Any
+
+import msgspec
+
+from incident_process.errors import ConfigurationError
+
+Rate = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=3_600_000)]
+ErrorStatus = Annotated[int, msgspec.Meta(ge=400, le=599)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+_PRINTABLE = re.compile(r"[\x20-\x7e]*")
+
+
+class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The receiver's misbehaviour; without arguments it does none.
+
+    Rates are shares of all requests, drawn once per request in the order of the fields, so they add up; where they
+    add up to more than 1, the earlier ones win. Every fault meets ``{}`` and invalid bodies too.
+    """
+
+    latency_ms: Milliseconds = 0.0
+    """Wait this long before each answer; what is to be stored is stored by then."""
+    jitter_ms: Milliseconds = 0.0
+    """Wait up to this much longer, evenly distributed."""
+    reject_before_rate: Rate = 0.0
+    """Cut the connection with nothing stored."""
+    fail_rate: Rate = 0.0
+    """Answer ``fail_status`` with nothing stored."""
+    drop_rate: Rate = 0.0
+    """Store, then cut the connection without an answer."""
+    stall_rate: Rate = 0.0
+    """Store, then never answer: the client has to give up."""
+    fail_status: ErrorStatus = 503
+    """What ``fail_rate`` and ``fail_next`` answer."""
+    retry_after: str | None = None
+    """Sent as it is in ``Retry-After`` with every failure caused by a fault: seconds or an HTTP date."""
+    fail_accounts: dict[str, ErrorStatus] = {}
+    """Accounts that always get this status, whatever else is set; nothing of them is stored."""
+    fail_next: Count = 0
+    """The next n requests fail like ``fail_rate``; counts down."""
+    drop_next: Count = 0
+    """The next n requests (after those of ``fail_next``) are dropped like ``drop_rate``; counts down."""
+    honour_keys: bool = False
+    """A known Idempotency-Key is answered 201 with the first Incident_Id again, and nothing is stored."""
+    seed: int | None = None
+    """Makes the rates' draws repeatable; setting it starts the draws anew."""
+
+
+class Fault(StrEnum):
+    """What is done wrong with one request; the value of ``fault`` in the receiver's own log."""
+
+    REJECT_BEFORE = "reject_before"  # nothing stored, connection cut
+    FAIL = "fail"  # nothing stored, answered with an error
+    FAIL_ACCOUNT = "fail_account"  # as above, because of the account
+    DROP = "drop"  # handled in full, connection cut instead of an answer
+    STALL = "stall"  # handled in full, no answer ever
+
+
+def changed(faults: Faults, changes: Mapping[str, Any]) -> Faults:
+    """Return ``faults`` with the named settings changed.
+
+    Raises:
+        ConfigurationError: A name is unknown or a value is out of its range; the message says which.
+    """
+    try:
+        result = msgspec.convert({**msgspec.structs.asdict(faults), **changes}, Faults)
+    except msgspec.ValidationError as exc:
+        raise ConfigurationError(f"receiver faults: {exc}") from exc
+    if result.retry_after is not None and not _PRINTABLE.fullmatch(result.retry_after):
+        raise ConfigurationError("receiver faults: retry_after must be printable ASCII - at `$.retry_after`")
+    return result
+
+
+class Dice:
+    """Decides, request by request, which fault strikes. ``faults`` is the present setting, counters counted down."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = changed(faults, {})
+        self._random = Random(self.faults.seed)  # noqa: S311 - chance for tests, no secret
+
+    def change(self, changes: Mapping[str, Any]) -> Faults:
+        """Change the named settings, and return all of them; ConfigurationError leaves everything as it was."""
+        self.faults = changed(self.faults, changes)
+        if "seed" in changes:
+            self._random.seed(self.faults.seed)
+        return self.faults
+
+    def reset(self) -> Faults:
+        """Do nothing wrong from now on, and return the settings."""
+        self.faults = Faults()
+        return self.faults
+
+    def roll(self, account: str | None) -> Fault | None:
+        """Return the fault of the next request, and count down what is counted."""
+        faults = self.faults
+        if account is not None and account in faults.fail_accounts:
+            return Fault.FAIL_ACCOUNT
+        if faults.fail_next:
+            self.faults = msgspec.structs.replace(faults, fail_next=faults.fail_next - 1)
+            return Fault.FAIL
+        if faults.drop_next:
+            self.faults = msgspec.structs.replace(faults, drop_next=faults.drop_next - 1)
+            return Fault.DROP
+        drawn = self._random.random()
+        for rate, fault in (
+            (faults.reject_before_rate, Fault.REJECT_BEFORE),
+            (faults.fail_rate, Fault.FAIL),
+            (faults.drop_rate, Fault.DROP),
+            (faults.stall_rate, Fault.STALL),
+        ):
+            if drawn < rate:
+                return fault
+            drawn -= rate
+        return None
+
+    def status(self, fault: Fault, account: str | None) -> int:
+        """Return the status that a failing fault answers."""
+        if fault is Fault.FAIL_ACCOUNT and account is not None:
+            return self.faults.fail_accounts[account]
+        return self.faults.fail_status
+
+    def delay(self) -> float:
+        """Return how long to wait before the next answer, in seconds."""
+        faults = self.faults
+        if not (faults.latency_ms or faults.jitter_ms):
+            return 0.0
+        return (faults.latency_ms + self._random.uniform(0, faults.jitter_ms)) / 1000

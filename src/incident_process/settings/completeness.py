@@ -1,0 +1,69 @@
+"""What must be given, and what is given in vain: the rules between keys. Rules of a single key are in ``sections``."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from incident_process.records import Tracking
+from incident_process.settings.describe import label
+from incident_process.settings.problems import Problem, missing
+from incident_process.settings.tidy import Given
+
+_MYSQL_KEYS = ("mysql_host", "mysql_database", "mysql_user", "mysql_password")
+_TLS_FILES = ("mysql_ssl_ca", "mysql_ssl_cert", "mysql_ssl_key")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def gaps(given: Given) -> Iterator[Problem]:
+    """Yield a problem for every key that is needed with the others as they are, and is not there."""
+    origin = given.default_origin
+    if not given.has("database", "url"):
+        for name in _MYSQL_KEYS:
+            if not given.has("database", name):
+                yield missing("database", name, origin, ", or set URL = sqlite:///incidents.db in its place")
+    if not given.has("api", "api_url"):
+        yield missing("api", "api_url", origin)
+    if _tracking(given) == Tracking.MONGO:
+        absent = (name for name in ("mongo_url", "database_name") if not given.has("mongodb", name))
+        yield from mongo_gaps(absent, origin)
+    if given.has("database", "mysql_ssl_key") and not given.has("database", "mysql_ssl_cert"):
+        yield missing("database", "mysql_ssl_cert", origin, ", which MYSQL_SSL_KEY belongs to")
+
+
+def mongo_gaps(absent: Iterator[str], origin: str) -> Iterator[Problem]:
+    """Yield a problem for each of these keys of ``[MONGODB]``."""
+    for name in absent:
+        yield missing("mongodb", name, origin, ", or set [PROCESS] tracking = sql")
+
+
+def advice(given: Given) -> Iterator[str]:
+    """Yield a warning for what is given in vain, or at a risk that its writer may not have seen."""
+    origin = given.default_origin
+    if given.get("database", "url") and given.get("database", "mysql_host"):
+        yield f"{origin}: {label('database', 'url')} is set, so the MYSQL keys of the connection have no effect."
+    if given.get("state", "url") and _tracking(given) == Tracking.MONGO:
+        yield f"{origin}: {label('state', 'url')} has no effect with tracking = mongo."
+    if _off(given.get("database", "mysql_ssl")) and any(given.get("database", name) for name in _TLS_FILES):
+        yield f"{origin}: the certificates in [DATABASE] have no effect while MYSQL_SSL is off."
+    if given.get("api", "bearer_token") and _unencrypted(given.get("api", "api_url")):
+        yield f"{origin}: {label('api', 'bearer_token')} travels unencrypted: use an https:// address."
+
+
+def _tracking(given: Given) -> str:
+    """Return the tracking that was asked for, which may be none that there is."""
+    value: Any = given.get("process", "tracking")
+    if value is None:
+        return "" if given.has("process", "tracking") else Tracking.MONGO
+    return str(value).lower()
+
+
+def _off(value: Any) -> bool:
+    return value is None or str(value).lower() in ("off", "false", "no", "0")
+
+
+def _unencrypted(url: Any) -> bool:
+    try:
+        parts = urlsplit(str(url))
+    except ValueError:
+        return False
+    return parts.scheme == "http" and parts.hostname not in _LOOPBACK

@@ -1,0 +1,139 @@
+"""The configuration as a whole: read once, complete, checked, frozen."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from incident_process.settings import completeness
+from incident_process.settings.problems import explain, rejection
+from incident_process.settings.sections import Api, Database, Mongodb, Process, State
+from incident_process.settings.sources import (
+    USUAL_PLACES,
+    EmbeddedSource,
+    EnvironmentSource,
+    IniSource,
+    locate,
+    named_path,
+)
+from incident_process.settings.targets import MongoTarget, MySQLTarget, Target, parse_target
+from incident_process.settings.tidy import tidy
+
+
+class Settings(BaseSettings):
+    """All settings of one process (SPEC 8). ``Settings.load()`` reads them; secrets are masked in every repr.
+
+    ``Settings.model_validate({"api": {"api_url": …}, "database": {"url": …}, …})`` builds them in code, checked in the
+    same way and without a look at files or environment.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    mongodb: Mongodb = Field(default_factory=Mongodb)
+    database: Database = Field(default_factory=Database)
+    api: Api
+    process: Process = Field(default_factory=Process)
+    state: State = Field(default_factory=State)
+    config_path: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, config: Path | None = None, environ: Mapping[str, str] | None = None) -> Self:
+        """Read the configuration.
+
+        Args:
+            config: The INI file; None looks at INCIDENT_PROCESS_CONFIG, then at config/databaseConfig.ini and
+                DB_Config.ini in the current folder. With no file at all, the embedded default holds.
+            environ: The environment, by default this process's.
+
+        Raises:
+            ConfigurationError: Something is wrong or missing; the message has a sentence for each problem.
+            APIConfigError: The receiver's address is among it.
+        """
+        environ = os.environ if environ is None else environ
+        found = locate(config, environ)
+        base = IniSource(cls, *found) if found else EmbeddedSource(cls)
+        # Handed over ready-made: sources that the class itself names would not know this file and this environment.
+        arguments: dict[str, Any] = {"_build_sources": ((EnvironmentSource(cls, environ), base), {})}
+        return cls(**arguments)
+
+    @classmethod
+    def find(cls, config: Path | None = None, environ: Mapping[str, str] | None = None) -> Path | None:
+        """Return the file that ``load`` would read with these arguments, None for the embedded default.
+
+        A file that was named is returned even where it does not exist yet, so that ``init`` can write it.
+        """
+        named = named_path(config, os.environ if environ is None else environ)
+        return named or next((place for place in USUAL_PLACES if place.exists()), None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Built in code, settings are what the arguments say: ``load`` alone reads files and environment."""
+        return (init_settings,)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _all_problems_at_once(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if isinstance(data, cls):
+            return data
+        given = tidy(data)
+        problems = [*given.problems, *completeness.gaps(given)]
+        warnings = (*given.warnings, *completeness.advice(given), *given.values.get("warnings", ()))
+        try:
+            settings = handler(given.values | {"warnings": warnings})
+        except ValidationError as exc:
+            # A needed key that is not there has its own, better sentence from the completeness check.
+            stated = {(item.section, item.name) for item in problems}
+            problems += [
+                item
+                for item in explain(exc, given.origins, given.default_origin)
+                if (item.section, item.name) not in stated
+            ]
+        if problems:
+            raise rejection(problems)
+        return settings
+
+    @property
+    def source_target(self) -> Target:
+        """The source database."""
+        database = self.database
+        if database.url:
+            return parse_target(database.url.get_secret_value(), database.tls)
+        return MySQLTarget(
+            host=database.mysql_host or "",
+            port=database.mysql_port,
+            database=database.mysql_database or "",
+            user=database.mysql_user or "",
+            password=database.mysql_password or SecretStr(""),
+            tls=database.tls,
+        )
+
+    @property
+    def state_target(self) -> Target:
+        """The database of the SQL state: ``[STATE] url``, else the source's."""
+        if self.state.url:
+            return parse_target(self.state.url.get_secret_value(), self.database.tls)
+        return self.source_target
+
+    @property
+    def mongo_target(self) -> MongoTarget:
+        """The MongoDB database of the state.
+
+        Raises:
+            ConfigurationError: ``[MONGODB]`` names none, which is possible with tracking = sql only.
+        """
+        mongodb = self.mongodb
+        if not mongodb.mongo_url or not mongodb.database_name:
+            absent = (name for name, value in mongodb if not value)
+            raise rejection(completeness.mongo_gaps(absent, str(self.config_path or "configuration")))
+        return MongoTarget(url=mongodb.mongo_url, database=mongodb.database_name)

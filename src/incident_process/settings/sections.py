@@ -1,0 +1,280 @@
+"""The sections of the configuration and their keys: the one place where a key, its default and its meaning are stated.
+
+Reference, template and error messages are made from these fields. An attribute is the key's name in lower case; in the
+file, names may be written in any case.
+"""
+
+from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from incident_process.records import Tracking
+from incident_process.settings.targets import MYSQL_PORT, Tls, parse_target
+from incident_process.settings.values import (
+    LOWER,
+    UPPER,
+    Days,
+    Expected,
+    File,
+    Headers,
+    Hidden,
+    Needed,
+    Number,
+    Whole,
+    read_zone,
+)
+
+_MYSQL_NEED = Needed("needed unless URL is set")
+_MONGO_NEED = Needed("needed with tracking = mongo")
+_DATABASE_URL = Expected("sqlite:///file.db or mysql://user:password@host:3306/database")
+
+
+class Section(BaseModel):
+    """What all sections share. ``title`` heads the section in the template, ``upper`` says how its keys are shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    title: ClassVar[str]
+    upper: ClassVar[bool] = False
+
+
+class Mongodb(Section):
+    """``[MONGODB]``: where ``Process_Operation`` and the program's state are kept when tracking = mongo."""
+
+    title = "MongoDB, which keeps Process_Operation and the program's state when tracking = mongo"
+    upper = True
+
+    mongo_url: Annotated[SecretStr | None, _MONGO_NEED, Expected("mongodb://… or mongodb+srv://…")] = Field(
+        default=None, description="connection string of the deployment", examples=["mongodb://localhost:27017/"]
+    )
+    database_name: Annotated[str | None, _MONGO_NEED] = Field(
+        default=None, min_length=1, max_length=63, description="name of the database", examples=["drc_incident"]
+    )
+
+    @field_validator("mongo_url")
+    @classmethod
+    def _scheme(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("is no MongoDB address: write mongodb://host:27017/ or mongodb+srv://host/")
+        return value
+
+    @field_validator("database_name")
+    @classmethod
+    def _name(cls, value: str | None) -> str | None:
+        if value and set(value) & set('/\\. "$*<>:|?'):
+            raise ValueError("has a character that MongoDB forbids in a name: use letters, digits, _ and -")
+        return value
+
+
+class Database(Section):
+    """``[DATABASE]``: the source, by URL or by the MYSQL keys. A URL wins."""
+
+    title = "The source database: URL, or the MYSQL keys"
+    upper = True
+
+    url: Annotated[SecretStr | None, _DATABASE_URL] = Field(
+        default=None,
+        description="sqlite:///relative.db, sqlite:////absolute.db or mysql://user:password@host:port/database; "
+        "wins over the MYSQL keys",
+        examples=["sqlite:///incidents.db"],
+    )
+    mysql_host: Annotated[str | None, _MYSQL_NEED, Hidden()] = Field(
+        default=None, description="host name or address of MySQL or MariaDB", examples=["localhost"]
+    )
+    mysql_port: Whole = Field(default=MYSQL_PORT, ge=1, le=65535, description="TCP port")
+    mysql_database: Annotated[str | None, _MYSQL_NEED] = Field(
+        default=None, max_length=64, description="database with the two source tables", examples=["incident_db"]
+    )
+    mysql_user: Annotated[str | None, _MYSQL_NEED] = Field(
+        default=None, description="user who may read the source tables", examples=["reader"]
+    )
+    mysql_password: Annotated[SecretStr | None, _MYSQL_NEED] = Field(
+        default=None,
+        description="that user's password as it is, without quotes; it may be empty, but the key must be there",
+        examples=["password"],
+    )
+    mysql_ssl: bool = Field(default=False, description="on: all MySQL connections (source and state) use TLS")
+    mysql_ssl_ca: File | None = Field(
+        default=None,
+        description="PEM file of the authority that signed the server's certificate; without it, the system's",
+        examples=["/etc/ssl/certs/mysql-ca.pem"],
+    )
+    mysql_ssl_cert: File | None = Field(
+        default=None, description="PEM file of this client's certificate", examples=["/etc/ssl/certs/client.pem"]
+    )
+    mysql_ssl_key: File | None = Field(
+        default=None, description="PEM file of its private key", examples=["/etc/ssl/private/client.key"]
+    )
+    mysql_ssl_verify: bool = Field(default=True, description="off: accept any certificate of the server")
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: SecretStr | None) -> SecretStr | None:
+        return _checked(value)
+
+    @field_validator("mysql_host")
+    @classmethod
+    def _host(cls, value: str | None) -> str | None:
+        if value and set(value) & set("/@ "):
+            raise ValueError("is no host name: give the name or address alone, or set URL instead")
+        return value
+
+    @property
+    def tls(self) -> Tls | None:
+        """How MySQL connections are encrypted, None for not at all."""
+        if not self.mysql_ssl:
+            return None
+        return Tls(ca=self.mysql_ssl_ca, cert=self.mysql_ssl_cert, key=self.mysql_ssl_key, verify=self.mysql_ssl_verify)
+
+
+class Api(Section):
+    """``[API]``: the receiver, and how it is treated (SPEC 5)."""
+
+    title = "The receiver of the incidents"
+
+    api_url: Annotated[str, Needed("needed"), Hidden(), Expected("an http:// or https:// address")] = Field(
+        description="where incidents are posted (http or https); credentials go into bearer_token or headers",
+        examples=["http://localhost:8000/Request_Incident_External_information"],
+    )
+    max_connections: Whole = Field(default=64, ge=1, le=1000, description="requests under way at once, at most")
+    requests_per_second: Number = Field(default=0, ge=0, le=1_000_000, description="requests a second; 0: no limit")
+    timeout_seconds: Number = Field(default=30, gt=0, le=3600, description="seconds that one attempt may take")
+    max_attempts: Whole = Field(default=5, ge=1, le=100, description="attempts for one incident within a run")
+    retry_seconds: Number = Field(
+        default=120, ge=0, le=86400, description="seconds that the retries of one incident may take within a run"
+    )
+    retry_after_cap_seconds: Number = Field(
+        default=60, ge=0, le=86400, description="longest Retry-After that is honoured, in seconds"
+    )
+    breaker_failures: Whole = Field(
+        default=5, ge=1, le=10_000, description="failures across accounts, in succession, after which the run stops"
+    )
+    bearer_token: SecretStr | None = Field(
+        default=None, description="sent as `Authorization: Bearer …`", examples=["token-of-the-receiver"]
+    )
+    headers: Headers = Field(
+        default={},
+        description="further request headers, one `Name: value` a line, each further line indented",
+        examples=["X-Client: incident-process"],
+    )
+    ca_file: File | None = Field(
+        default=None,
+        description="PEM file of the authority that signed the receiver's certificate; without it, the system's",
+        examples=["/etc/ssl/certs/receiver-ca.pem"],
+    )
+    send_empty: bool = Field(default=True, description="post {} when there is no new data")
+
+    @field_validator("api_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            raise ValueError("is no URL: write http://host:port/path, the port a number up to 65535") from None
+        if parts.scheme not in ("http", "https") or not host or port == 0 or " " in value:
+            raise ValueError("is no http:// or https:// address with a host: write http://host:port/path")
+        if "@" in parts.netloc:
+            raise ValueError("holds a user name or password: set bearer_token, or Authorization under headers, instead")
+        if parts.fragment:
+            raise ValueError("has a part after `#`, which is never sent: remove it")
+        return value
+
+    @field_validator("bearer_token")
+    @classmethod
+    def _token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not (value.get_secret_value().isascii() and value.get_secret_value().isprintable()):
+            raise ValueError("has a character that no header can carry: give the token in printable ASCII")
+        return value
+
+
+class Process(Section):
+    """``[PROCESS]``: the operation, its window and its runs (SPEC 3, 5, 6)."""
+
+    title = "The operation, its window and its runs"
+
+    operation_name: str = Field(
+        default="Incident extraction from data lake",
+        min_length=1,
+        max_length=255,
+        description="name of the operation in Process_Operation",
+    )
+    tracking: Annotated[Tracking, LOWER] = Field(
+        default=Tracking.MONGO,
+        description="where Process_Operation is kept: mongo or sql; where there is no configuration file, sql",
+        examples=["mongo"],
+    )
+    time_gap_seconds: Number = Field(
+        default=60, ge=0, le=604_800, description="seconds that the window's end stays behind the source's clock"
+    )
+    lookback_seconds: Number = Field(
+        default=86400, ge=0, le=315_360_000, description="seconds before the watermark that each run reads again"
+    )
+    source_timezone: Annotated[str, Expected("a zone's name such as UTC or Asia/Colombo")] = Field(
+        default="UTC", description="zone of dates in the source that carry none"
+    )
+    chunk_accounts: Whole = Field(default=1000, ge=1, le=100_000, description="accounts that are worked on at a time")
+    max_runs: Whole = Field(
+        default=3, ge=1, le=1000, description="runs in which an account may fail before it becomes a dead letter"
+    )
+    lease_seconds: Number = Field(
+        default=60, ge=5, le=86400, description="seconds after which a runner that fell silent is replaced"
+    )
+    created_by: str = Field(default="drs_admin", min_length=1, max_length=100, description="author named in documents")
+    keep_bodies: Annotated[Days, Expected("off or a whole number of days from 0 to 3650")] = Field(
+        default=0, ge=0, le=3650, description="days that delivered bodies (personal data) are kept; 0 or off: not"
+    )
+    execution_duration: Whole = Field(
+        default=60, ge=1, le=525_600, description="minutes between runs, given to the operation's row by init"
+    )
+    log_format: Annotated[Literal["text", "json"], LOWER] = Field(
+        default="text", description="log lines as text, or one JSON object a line"
+    )
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], UPPER] = Field(
+        default="INFO", description="least severity that is logged"
+    )
+
+    @field_validator("source_timezone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        return read_zone(value).key
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """``source_timezone`` as a time zone."""
+        return ZoneInfo(self.source_timezone)
+
+
+class State(Section):
+    """``[STATE]``: where the SQL state is kept, if not in the source database."""
+
+    title = "Where Process_Operation and the program's state are kept when tracking = sql"
+
+    url: Annotated[SecretStr | None, _DATABASE_URL] = Field(
+        default=None,
+        description="database of the state, written like [DATABASE] URL; without it, the source database",
+        examples=["mysql://user:password@host:3306/database"],
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: SecretStr | None) -> SecretStr | None:
+        return _checked(value)
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "mongodb": Mongodb,
+    "database": Database,
+    "api": Api,
+    "process": Process,
+    "state": State,
+}
+"""The sections in the order of the file, by their names in lower case."""
+
+
+def _checked(url: SecretStr | None) -> SecretStr | None:
+    if url:
+        parse_target(url.get_secret_value())
+    return url

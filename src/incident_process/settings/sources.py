@@ -1,0 +1,148 @@
+"""Where values come from: the environment before the file, and the embedded default where there is no file.
+
+Each source gives ``{section: {key: value}}`` in lower case. A value carries the name of its origin, for messages.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from incident_process.errors import ConfigurationError
+from incident_process.settings import ini
+
+CONFIG_VARIABLE = "INCIDENT_PROCESS_CONFIG"
+PREFIX = "INCIDENT_PROCESS__"
+USUAL_PLACES = (Path("config/databaseConfig.ini"), Path("DB_Config.ini"))
+DEFAULT_API_URL = "http://127.0.0.1:8000/Request_Incident_External_information"
+
+
+class Sourced(str):
+    """A value as it was written, with its origin. Its repr is masked: pydantic-settings has a debug log of values."""
+
+    __slots__ = ("origin",)
+    origin: str
+
+    def __new__(cls, value: str, origin: str) -> "Sourced":
+        """Return the value with the name of the file or variable that it came from."""
+        new = super().__new__(cls, value)
+        new.origin = origin
+        return new
+
+    def __repr__(self) -> str:
+        return f"<value from {self.origin}>"
+
+
+class _Source(PydanticBaseSettingsSource):
+    """A source that gives all of its values at once."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self().get(field_name), field_name, False
+
+
+class EnvironmentSource(_Source):
+    """Variables ``INCIDENT_PROCESS__SECTION__KEY``, in any case."""
+
+    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
+        super().__init__(settings_cls)
+        self._environ = environ
+
+    def __call__(self) -> dict[str, dict[str, Sourced]]:
+        """Return the values that the environment gives.
+
+        Raises:
+            ConfigurationError: A variable lacks the section or the key, or two differ in case only.
+        """
+        values: dict[str, dict[str, Sourced]] = {}
+        for variable in sorted(self._environ):
+            if not variable.upper().startswith(PREFIX):
+                continue
+            section, _, name = variable[len(PREFIX) :].lower().partition("__")
+            if not section or not name:
+                raise ConfigurationError(f"environment variable {variable}: write {PREFIX}SECTION__KEY.")
+            keys = values.setdefault(section, {})
+            if name in keys:
+                raise ConfigurationError(f"environment variable {variable} is there twice, in different case.")
+            keys[name] = Sourced(self._environ[variable], f"environment variable {variable}")
+        return values
+
+
+class IniSource(_Source):
+    """A configuration file."""
+
+    def __init__(self, settings_cls: type[BaseSettings], path: Path, text: str) -> None:
+        super().__init__(settings_cls)
+        self._path = path
+        self._text = text
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the file's values, and its path as ``config_path``; raise ConfigurationError if it cannot be read."""
+        sections = ini.parse(self._text, self._path)
+        values: dict[str, Any] = {
+            section: {name: Sourced(value, str(self._path)) for name, value in keys.items()}
+            for section, keys in sections.items()
+        }
+        return values | {"config_path": self._path}
+
+
+class EmbeddedSource(_Source):
+    """What holds without a file: source and state in one SQLite file of the user, and a receiver on this machine."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the embedded values, without the database where the environment has named one."""
+        from platformdirs import user_data_path
+
+        values = {
+            "api": {"api_url": Sourced(DEFAULT_API_URL, "embedded default")},
+            "process": {"tracking": Sourced("sql", "embedded default")},
+        }
+        named = self.current_state.get("database", {})
+        if not any(value for name, value in named.items() if not name.startswith("mysql_ssl")):
+            path = user_data_path("incident-process") / "incidents.db"
+            values["database"] = {"url": Sourced(f"sqlite:///{_quoted(path)}", "embedded default")}
+        return values
+
+
+def named_path(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the file that the argument or else INCIDENT_PROCESS_CONFIG names, whether it is there or not."""
+    named = {name.upper(): value for name, value in environ.items()}.get(CONFIG_VARIABLE)
+    path = config or (Path(named) if named else None)
+    return path.expanduser() if path else None
+
+
+def locate(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, str] | None:
+    """Find and read the configuration file (SPEC 8).
+
+    Args:
+        config: The file that was asked for, if any; then it must be there.
+        environ: The environment, where INCIDENT_PROCESS_CONFIG may name a file that must be there, too.
+
+    Returns:
+        Path and content of the first file found, None when there is none at all.
+
+    Raises:
+        ConfigurationError: A file that was named is missing, or one that is there cannot be read.
+    """
+    path = named_path(config, environ)
+    if path:
+        try:
+            return path, ini.read(path)
+        except FileNotFoundError:
+            origin = "--config" if config else f"environment variable {CONFIG_VARIABLE}"
+            raise ConfigurationError(
+                f"{path}: there is no such file, though {origin} names it: "
+                "correct the path, or write the file with `incident-process init`."
+            ) from None
+    for path in USUAL_PLACES:
+        try:
+            return path, ini.read(path)
+        except FileNotFoundError:
+            continue
+    return None
+
+
+def _quoted(path: Path) -> str:
+    return os.fspath(path).replace("%", "%25").replace("?", "%3F")

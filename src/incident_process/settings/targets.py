@@ -1,0 +1,156 @@
+"""Which database is meant: connection settings in the form that the connecting code needs, passwords masked.
+
+URLs are ``sqlite:///relative.db``, ``sqlite:////absolute.db`` and ``mysql://user:password@host:3306/database``
+(``mariadb://`` says the same). Each part is percent-decoded. No error message repeats any part of a URL.
+"""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from pydantic import SecretStr
+
+from incident_process.errors import ConfigurationError
+
+MYSQL_PORT = 3306
+_FORMS = "sqlite:///file.db or mysql://user:password@host:3306/database"
+_MAX_PORT = 65535
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tls:
+    """How MySQL connections are encrypted. ``verify`` checks the server's certificate and host name.
+
+    ``ca`` None means the system's authorities; ``cert`` and ``key`` identify this client, where the server asks.
+    """
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    verify: bool = True
+
+    def context(self) -> ssl.SSLContext:
+        """Return a new TLS context.
+
+        Raises:
+            ConfigurationError: A file is no certificate or key, or the key does not fit the certificate.
+        """
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except OSError as exc:
+            raise ConfigurationError("[DATABASE] MYSQL_SSL_CA holds no certificate: give a file in PEM form.") from exc
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if self.cert:
+            try:
+                context.load_cert_chain(self.cert, self.key)
+            except OSError as exc:
+                raise ConfigurationError(
+                    "[DATABASE] MYSQL_SSL_CERT and MYSQL_SSL_KEY are no pair of certificate and key: give both in PEM "
+                    "form, the key without a passphrase."
+                ) from exc
+        return context
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SqliteTarget:
+    """A SQLite file, as an absolute path."""
+
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MySQLTarget:
+    """A MySQL or MariaDB database over TCP; ``tls`` None means unencrypted."""
+
+    host: str
+    port: int = MYSQL_PORT
+    database: str
+    user: str
+    password: SecretStr
+    tls: Tls | None = None
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """Return what the driver takes as its ``ssl`` argument; None without TLS."""
+        return self.tls.context() if self.tls else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MongoTarget:
+    """A MongoDB deployment and the database in it. The URL may hold a password."""
+
+    url: SecretStr
+    database: str
+
+
+Target = SqliteTarget | MySQLTarget
+
+
+def parse_target(url: str, tls: Tls | None = None) -> Target:
+    """Return the database that a URL names.
+
+    Args:
+        url: One of the forms above. A relative SQLite path is relative to the current folder.
+        tls: How a MySQL connection is encrypted; a URL does not say it.
+
+    Raises:
+        ValueError: The URL names no database that this program can use. The message is the end of a sentence.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        raise ValueError(f"is no database URL: write {_FORMS}")
+    match scheme.lower():
+        case "sqlite":
+            return _sqlite(rest)
+        case "mysql" | "mariadb":
+            return _mysql(rest, tls)
+        case "postgres" | "postgresql":
+            raise ValueError(f"names PostgreSQL, which is not supported: write {_FORMS}")
+        case _:
+            raise ValueError(f"names a kind of database that is not supported: write {_FORMS}")
+
+
+def _sqlite(rest: str) -> SqliteTarget:
+    if not rest.startswith("/"):
+        raise ValueError("lacks a slash: write sqlite:///relative.db or sqlite:////absolute.db, with nothing before")
+    if "?" in rest:
+        raise ValueError("has options after `?`, which are not supported: name the file alone (`?` in a name is %3F)")
+    name = unquote(rest[1:])
+    if not name or name == ":memory:" or "\0" in name:
+        raise ValueError("names no file: what was delivered must outlive the run, so write sqlite:///incidents.db")
+    return SqliteTarget(path=Path(name).absolute())
+
+
+def _mysql(rest: str, tls: Tls | None) -> MySQLTarget:
+    # The last @ ends the credentials, so that a password pasted with / ? # or @ in it is still read as one.
+    credentials, _, location = rest.rpartition("@")
+    user, _, password = credentials.partition(":")
+    address, _, database = location.partition("/")
+    if "?" in database or "#" in database:
+        raise ValueError("has options after the database, which are not supported: TLS is set by the MYSQL_SSL keys")
+    host, port = _address(address)
+    parts = {"user": unquote(user), "host": host, "database": unquote(database)}
+    missing = [name for name, value in parts.items() if not value]
+    if missing:
+        raise ValueError(f"lacks the {' and the '.join(missing)}: write mysql://user:password@host:3306/database")
+    return MySQLTarget(**parts, port=port, password=SecretStr(unquote(password)), tls=tls)
+
+
+def _address(address: str) -> tuple[str, int]:
+    """Split ``host:port`` and ``[::1]:port``."""
+    if address.startswith("["):
+        host, _, port = address[1:].partition("]")
+        port = port.removeprefix(":")
+    else:
+        host, _, port = address.partition(":")
+    if not port:
+        return host, MYSQL_PORT
+    # isdecimal alone would take digits of other scripts
+    if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= _MAX_PORT):
+        raise ValueError(
+            f"has a port that is no number from 1 to {_MAX_PORT}: write host:3306, an IPv6 address in brackets, "
+            "and special characters of the password percent-encoded"
+        )
+    return host, int(port)

@@ -1,0 +1,111 @@
+"""From what the sources gave to what the sections can check: names sorted out, text trimmed, origins kept aside."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from incident_process.settings.describe import label
+from incident_process.settings.problems import Problem, near_key, near_section
+from incident_process.settings.sections import SECTIONS, Section
+from incident_process.settings.sources import Sourced
+from incident_process.settings.values import CONTROL
+
+_AS_IT_IS = ("database", "mysql_password")  # blanks at its ends belong to it, and it may be empty
+_MANY_LINES = ("api", "headers")
+
+
+@dataclass(kw_only=True, slots=True)
+class Given:
+    """The values as given, by section and key, and what was noticed about them so far."""
+
+    values: dict[str, Any] = field(repr=False)
+    default_origin: str
+    origins: dict[tuple[str, str], str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    meant: set[tuple[str, str]] = field(default_factory=set)
+    """Keys that were given in a way that is a problem of its own, so they are not reported as missing, too."""
+
+    def get(self, section: str, name: str) -> Any:
+        """Return the value of a key, None when it is not given."""
+        return self.values[section].get(name)
+
+    def has(self, section: str, name: str) -> bool:
+        """Return whether a key was given, well or badly."""
+        return name in self.values[section] or (section, name) in self.meant
+
+    def reject(self, section: str, name: str | None, text: str, origin: str) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(section=section, name=name, text=text, origin=origin))
+
+
+def tidy(data: Mapping[str, Any]) -> Given:
+    """Sort out what was given.
+
+    Unknown names that are near a known one are problems, other unknown keys are warnings, other unknown sections are
+    left to the programs that they belong to. An empty value counts as not given.
+    """
+    path = data.get("config_path")
+    given = Given(values={section: {} for section in SECTIONS}, default_origin=str(path or "configuration"))
+    for section, content in data.items():
+        if section in SECTIONS and isinstance(content, Mapping | Section):
+            for name, value in _items(content):
+                _take(given, section, name, value)
+        elif isinstance(content, Mapping) and section not in SECTIONS:
+            _unknown_section(given, section, content)
+        else:
+            given.values[section] = content
+    return given
+
+
+def _items(content: Mapping[str, Any] | Section) -> Iterator[tuple[str, Any]]:
+    if isinstance(content, Section):
+        content = content.model_dump(exclude_unset=True)
+    for name, value in content.items():
+        yield name.lower(), value
+
+
+def _take(given: Given, section: str, name: str, value: Any) -> None:
+    origin = value.origin if isinstance(value, Sourced) else given.default_origin
+    if name not in SECTIONS[section].model_fields:
+        _unknown_key(given, section, name, origin)
+        return
+    given.origins[section, name] = origin
+    if isinstance(value, str):
+        value = str(value) if (section, name) == _AS_IT_IS else str(value).strip()
+        if not value and (section, name) != _AS_IT_IS:
+            return
+        if CONTROL.search(value) and (section, name) != _MANY_LINES:
+            # In a file this is a key that was indented and so became part of the value above it. No validator may
+            # see such a value: its message would show what the next line holds.
+            given.meant.add((section, name))
+            given.reject(
+                section,
+                name,
+                "holds a line break or another control character: give one line, and start the next key at the "
+                "beginning of its line",
+                origin,
+            )
+            return
+    given.values[section][name] = value
+
+
+def _unknown_key(given: Given, section: str, name: str, origin: str) -> None:
+    near = near_key(section, name)
+    if near:
+        given.meant.add((section, near))
+        shown = label(section, near).partition("] ")[2]
+        given.reject(section, name, f"is unknown: did you mean {shown}?", origin)
+    else:
+        given.warnings.append(f"{origin}: {label(section, name)} is unknown and has no effect.")
+
+
+def _unknown_section(given: Given, section: str, content: Mapping[str, Any]) -> None:
+    origins = [value.origin for value in content.values() if isinstance(value, Sourced)]
+    origin = origins[0] if origins else given.default_origin
+    near = near_section(section.lower())
+    if near:
+        given.meant.update((near, name.lower()) for name in content)
+        given.reject(section, None, f"is an unknown section: did you mean {label(near)}?", origin)
+    elif origin != given.default_origin:  # the variable's name says that it is meant for this program
+        given.warnings.append(f"{origin}: {label(section)} is an unknown section, so this has no effect.")

@@ -1,0 +1,145 @@
+"""The kinds of values that a configuration may hold, stricter than pydantic where its kindness would hide a slip.
+
+A validator that raises ``ValueError`` states what is wrong and what would be right, as the end of a sentence that
+starts with the key ("… names a file that does not exist: …"). Every other fault is answered from the field's type and
+bounds. No message ever holds the value: whether it may be shown is decided in ``problems`` alone.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, AllowInfNan, BeforeValidator, SecretStr
+from pydantic_core import PydanticCustomError
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110
+_OWN_HEADERS = frozenset({"content-type", "accept", "idempotency-key", "content-length", "transfer-encoding", "host"})
+
+
+class Expected(NamedTuple):
+    """What would be a right value, in words, where type and bounds do not say it all."""
+
+    text: str
+
+
+class Needed(NamedTuple):
+    """When the key must be there, in words, for the reference and the template."""
+
+    text: str
+
+
+class Hidden(NamedTuple):
+    """A value that is no secret in itself, but where people put one: errors never show it."""
+
+
+def _matching(pattern: re.Pattern[str], value: Any) -> Any:
+    if isinstance(value, str) and not pattern.fullmatch(value):
+        raise PydanticCustomError("notation", "not in the expected notation")
+    return value
+
+
+def _whole(value: Any) -> Any:
+    # pydantic also reads 1_000 and 5.0, which other readers of the same file do not.
+    return _matching(_WHOLE, value)
+
+
+def _number(value: Any) -> Any:
+    return _matching(_NUMBER, value)
+
+
+def _off_is_zero(value: Any) -> Any:
+    return "0" if isinstance(value, str) and value.lower() == "off" else value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _existing_file(path: Path) -> Path:
+    path = path.expanduser()
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as exc:
+        raise ValueError(f"names a file that cannot be read ({exc.strerror}): give the path of a PEM file") from None
+
+
+def parse_headers(value: Any) -> Any:
+    """Read ``Name: value`` lines into a mapping, and check names and values of a mapping in the same way.
+
+    Raises:
+        ValueError: A line is no header, a name is no HTTP token, comes twice or is set by the program itself, or a
+            value cannot be sent. The message gives the line's place, never its text, which may hold a credential.
+    """
+    if isinstance(value, str):
+        lines = [line.strip() for line in value.splitlines() if line.strip()]
+        pairs = [line.partition(":")[::2] if ":" in line else ("", "") for line in lines]
+    elif isinstance(value, Mapping):
+        pairs = [
+            (name, item.get_secret_value() if isinstance(item, SecretStr) else item) for name, item in value.items()
+        ]
+    else:
+        return value
+    headers: dict[str, SecretStr] = {}
+    seen: set[str] = set()
+    for place, (raw_name, raw_value) in enumerate(pairs, start=1):
+        name, text = raw_name.strip(), raw_value.strip()
+        _check_header(place, name, text)
+        if name.lower() in seen:
+            raise ValueError(f"gives the header {name} twice: keep one of them")
+        seen.add(name.lower())
+        headers[name] = SecretStr(text)
+    return headers
+
+
+def _check_header(place: int, name: str, text: str) -> None:
+    if not _HEADER_NAME.fullmatch(name):
+        raise ValueError(f"is no header in its line {place}: write one `Name: value` a line")
+    if name.lower() in _OWN_HEADERS:
+        raise ValueError(f"sets {name}, which the program sets itself: remove it")
+    if CONTROL.search(text) or not text.isascii():
+        raise ValueError(
+            f"has a control or non-ASCII character in its line {place}: headers carry printable ASCII only"
+        )
+
+
+def read_zone(name: str) -> ZoneInfo:
+    """Return the time zone of that name.
+
+    Raises:
+        ValueError: There is no such zone. The message is the end of a sentence, with the nearest name if there is one.
+    """
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown, a path, a folder of the time zone database
+        known = {zone.casefold(): zone for zone in available_timezones()}
+        near = difflib.get_close_matches(name.casefold(), sorted(known), n=1, cutoff=0.7)
+    hint = f"did you mean {known[near[0]]}?" if near else "write a name such as UTC or Asia/Colombo"
+    raise ValueError(f"names no time zone: {hint}")
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+"""An integer in plain digits."""
+Number = Annotated[float, BeforeValidator(_number), AllowInfNan(False)]
+"""A finite decimal number in plain digits."""
+Days = Annotated[Whole, BeforeValidator(_off_is_zero)]
+"""A number of days, where ``off`` says 0."""
+File = Annotated[Path, AfterValidator(_existing_file)]
+"""A file that is there and can be read."""
+LOWER = BeforeValidator(_lower)
+"""A word from a list, in any case."""
+UPPER = BeforeValidator(_upper)
+"""A word from a list, in any case."""
+Headers = Annotated[Mapping[str, SecretStr], BeforeValidator(parse_headers), Expected("one `Name: value` a line")]
+"""HTTP headers, their values secret."""

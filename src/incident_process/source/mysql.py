@@ -1,0 +1,206 @@
+"""MySQL 8 and MariaDB 10.6+ as a source, over asyncmy."""
+
+import asyncio
+import ssl as tls
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import asyncmy
+from asyncmy.connection import Connection
+from asyncmy.cursors import SSCursor
+
+from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
+from incident_process.source.dialects import Dialect, mysql_dialect
+from incident_process.source.driver import Row, TransientError
+from incident_process.source.queries import Statement
+from incident_process.source.sql import SqlSource
+
+CONNECT_SECONDS = 10.0
+"""The limit for connecting, the handshake included."""
+
+SILENCE_SECONDS = 1800.0
+"""How long a statement may be silent before its connection counts as lost. A survey of a large table without an index
+sends its first row late; a server that vanished without closing never sends one."""
+
+_SESSION = (
+    "SET SESSION time_zone = '+00:00'",  # TIMESTAMP columns are instants, in UTC
+    # No mode: a strict server refuses to compare with zero dates, others read backslashes or spaces in their own way.
+    "SET SESSION sql_mode = ''",
+    # A snapshot is one only at this level.
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+)
+
+_COLUMNS = """
+    SELECT COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS
+    WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s
+    """
+
+_TRANSIENT = {
+    0,  # the driver's own: not connected, packets out of order
+    1040,  # too many connections
+    1053,  # shutting down
+    1158, 1159, 1160, 1161,  # faults of the network
+    1205,  # lock wait
+    1213,  # deadlock
+    1317,  # interrupted
+    1927,  # the connection was killed
+    2003, 2006, 2013, 2014, 2055,  # cannot connect, gone away, lost
+}  # fmt: skip
+_ACCESS = {1045, 1130, 1698, 3118, 3955}
+_REFUSED = {1044, 1142, 1143}
+_UNKNOWN_DATABASE = {1049}
+_UNKNOWN_NAME = {1054, 1146}
+
+
+class MySQLSource(SqlSource):
+    """Customer and payment rows in a MySQL or MariaDB database, read only.
+
+    Args:
+        host: name or address of the server.
+        port: its TCP port.
+        user: a user who may SELECT from the two tables.
+        password: the user's password; it appears in no message and no ``repr``.
+        database: the database that holds the two tables.
+        ssl: a context for TLS, or None for a plain connection.
+        zone: ``source_timezone``, in which DATE and DATETIME are read.
+    """
+
+    def __init__(  # noqa: PLR0913 - an address has these parts
+        self,
+        host: str,
+        port: int,
+        user: str,
+        password: str,
+        database: str,
+        *,
+        ssl: tls.SSLContext | None = None,
+        zone: ZoneInfo = ZoneInfo("UTC"),  # noqa: B008 - an immutable constant
+    ) -> None:
+        options: dict[str, Any] = {"host": host, "port": port, "user": user, "database": database, "ssl": ssl}
+        # As bytes: the driver would encode text as Latin-1.
+        options["password"] = password.encode()
+        super().__init__(MySQLDriver(options, f"the MySQL source database {database} at {host}:{port}"), zone)
+
+
+class MySQLDriver:
+    """One connection of asyncmy."""
+
+    place = "[DATABASE] MYSQL_DATABASE"
+
+    def __init__(self, options: Mapping[str, Any], where: str) -> None:
+        self.where = where
+        self._options = options
+        self._connection: Any = None
+        self._dialect: Dialect | None = None
+
+    async def connect(self) -> Dialect:
+        """Connect and set up the session."""
+        if self._connection is None or self._dialect is None:
+            connection = Connection(  # type: ignore[no-untyped-call]  # the driver says nothing about it
+                **self._options,
+                charset="utf8mb4",
+                autocommit=True,
+                connect_timeout=CONNECT_SECONDS,
+                read_timeout=SILENCE_SECONDS,
+                program_name="incident-process",
+            )
+            self._connection = connection
+            # The driver's own limit ends with the TCP connection; a server that accepts and says nothing is one too.
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await connection.connect()
+                for statement in _SESSION:
+                    await self._run(statement)
+                version = (await self.fetch(Statement(sql="SELECT VERSION()")))[0][0]
+            self._dialect = mysql_dialect(str(version))
+        return self._dialect
+
+    async def close(self) -> None:
+        """Say goodbye and close; a server that does not listen any more is no error."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(asyncmy.MySQLError, OSError, TimeoutError):
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await connection.ensure_closed()
+
+    async def drop(self) -> None:
+        """Close the socket at once."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[None]:
+        """A read-only transaction over one consistent view; it ends with the connection if anything fails in it."""
+        await self._run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        yield
+        await self._run("COMMIT")
+
+    async def fetch(self, statement: Statement) -> list[Row]:
+        """Return all rows of a statement."""
+        async with self._connection.cursor() as cursor:
+            await cursor.execute(statement.sql, statement.parameters or None)
+            rows: list[Row] = list(await cursor.fetchall())
+            return rows
+
+    async def stream(self, statement: Statement, size: int) -> AsyncIterator[list[Row]]:
+        """Yield the rows of a statement as the server sends them."""
+        cursor = self._connection.cursor(SSCursor)
+        await cursor.execute(statement.sql, statement.parameters or None)
+        while rows := await cursor.fetchmany(size):
+            yield list(rows)
+        await cursor.close()
+
+    async def columns(self, table: str) -> Mapping[str, str]:
+        """Return the columns that the user may see, with their types."""
+        rows = await self.fetch(Statement(sql=_COLUMNS, parameters=(table,)))
+        return {str(name).upper(): str(declared) for name, declared in rows}
+
+    def translate(self, error: Exception) -> IncidentProcessError | None:
+        """Return what an error of asyncmy or of the network means.
+
+        The server's own words are repeated only where they cannot hold a value of a row.
+        """
+        if isinstance(error, asyncmy.MySQLError):
+            code, words = (*error.args, "", "")[:2]
+            return self._translate(code if isinstance(code, int) else 0, str(words))
+        if isinstance(error, TimeoutError):
+            return TransientError(f"{self._sentence}: no answer within {CONNECT_SECONDS:g} s.")
+        if isinstance(error, OSError):
+            return TransientError(f"{self._sentence}: {error.strerror or type(error).__name__}.")
+        if isinstance(error, RuntimeError) and "package is required" in str(error):
+            # caching_sha2_password without TLS wants to encrypt the password by itself.
+            return ConfigurationError(
+                f"[DATABASE] MYSQL_HOST: {self.where} asks for an encrypted password: connect with TLS, or install "
+                "the package cryptography."
+            )
+        return None
+
+    @property
+    def _sentence(self) -> str:
+        return f"{self.where[0].upper()}{self.where[1:]} cannot be reached"
+
+    def _translate(self, code: int, words: str) -> IncidentProcessError:
+        if code in _TRANSIENT:
+            return TransientError(f"{self._sentence}: {words or 'the connection was lost'} ({code}).")
+        if code in _ACCESS:
+            return DatabaseConnectionError(
+                f"{self._sentence}: {words} ({code}). Check [DATABASE] MYSQL_USER and MYSQL_PASSWORD, and from where "
+                "the user may connect."
+            )
+        if code in _UNKNOWN_DATABASE:
+            return ConfigurationError(f"{self.place}: {words} ({code}). Name a database that exists at this server.")
+        if code in _REFUSED:
+            return ConfigurationError(
+                f"[DATABASE] MYSQL_USER: {words} ({code}). Grant the user SELECT on both source tables."
+            )
+        if code in _UNKNOWN_NAME:
+            return ConfigurationError(
+                f"{self.place}: {words} ({code}). The source needs the tables and columns of the field's contract."
+            )
+        return DatabaseConnectionError(f"{self.where} gave up a statement with error {code}.")
+
+    async def _run(self, sql: str) -> None:
+        async with self._connection.cursor() as cursor:
+            await cursor.execute(sql)

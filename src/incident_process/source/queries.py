@@ -1,0 +1,153 @@
+"""The queries of the source, each by itself, for both dialects. Only needed columns, every value bound (SPEC 2).
+
+Account numbers and ASSET_IDs are compared twice: natively, so that an index on the column serves, and in their exact
+form, because a collation may hold different strings to be equal (case, accents, trailing spaces, emoji).
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from incident_process.records import Record
+from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
+from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
+from incident_process.source.dialects import Dialect, LoadDates, marks
+from incident_process.source.temporal import Kind
+
+ACCOUNT_COLUMN = {CUSTOMER_TABLE: "ACCOUNT_NUM", PAYMENT_TABLE: "AP_ACCOUNT_NUMBER"}
+"""The account number's column in each table."""
+
+NEEDED_COLUMNS = {CUSTOMER_TABLE: CUSTOMER_COLUMNS, PAYMENT_TABLE: PAYMENT_COLUMNS}
+"""The columns that are read from each table."""
+
+
+class Statement(Record, frozen=True, kw_only=True):
+    """A text with its bound parameters, which are personal data and stay out of the ``repr``."""
+
+    sql: str
+    parameters: tuple[Any, ...] = ()
+
+    def __repr__(self) -> str:
+        """Leave the parameters out."""
+        return f"Statement({self.sql!r}, {len(self.parameters)} parameters)"
+
+
+class TableQueries(Record, frozen=True, kw_only=True):
+    """What all queries of one table share."""
+
+    table: str
+    dialect: Dialect
+    dates: LoadDates
+    text_columns: Collection[str]
+    """The needed columns that hold text."""
+    payment_kind: Kind = Kind.DATETIME
+    """The type of ACCOUNT_PAYMENT_DAT (payments only)."""
+
+
+def survey(of: TableQueries, watermark: datetime, since: datetime, until: datetime) -> Statement:
+    """Accounts with rows in the span: exact account, rows after the watermark, newest LOAD_DATE.
+
+    In ascending order of the account's code points. ``since`` is in the column's own terms and included, ``watermark``
+    and ``until`` are instants (aware). Rows without an account number are left out.
+    """
+    account = ACCOUNT_COLUMN[of.table]
+    after, after_values = of.dates.after(watermark)
+    span, span_values = of.dates.span(since, until)
+    return Statement(
+        sql=f"""
+            SELECT {of.dialect.exact.format(account)} AS exact_account, SUM({after}), MAX({of.dates.key("LOAD_DATE")})
+            FROM {of.table}
+            WHERE {span} AND TRIM({account}) <> ''
+            GROUP BY exact_account
+            ORDER BY exact_account
+            """,  # noqa: S608 - names only, values are bound
+        parameters=(*after_values, *span_values),
+    )
+
+
+def unprocessable(of: TableQueries) -> Statement:
+    """How many rows can never enter a window: LOAD_DATE NULL or no date, account number NULL or blank (SPEC 2)."""
+    account = ACCOUNT_COLUMN[of.table]
+    valid = of.dates.valid("LOAD_DATE", of.dates.column.kind)
+    # A blank sorts before '0' in every collation: an index on the account leads to the few that need TRIM.
+    return Statement(
+        sql=f"""
+            SELECT COUNT(*) FROM {of.table}
+            WHERE LOAD_DATE IS NULL OR NOT {valid} OR {account} IS NULL OR ({account} < '0' AND TRIM({account}) = '')
+            """  # noqa: S608 - names only
+    )
+
+
+def current_customers(of: TableQueries, accounts: Sequence[str], as_of: datetime) -> Statement:
+    """The current rows of these accounts, in the order of ``CUSTOMER_COLUMNS``, equal rows once (SPEC 4).
+
+    For each account and ASSET_ID (NULL is one of them) the rows of its newest LOAD_DATE at or before ``as_of``. The
+    newest is found first, in the index where there is one, so that of an account's history only these rows are read.
+    """
+    exact = of.dialect.exact.format
+    key = of.dates.key
+    among = marks(of.dialect, accounts)
+    until, until_values = of.dates.until(as_of)
+    return Statement(
+        sql=f"""
+            SELECT DISTINCT {_select(of, "c.")}
+            FROM {CUSTOMER_TABLE} AS c
+            {of.dialect.join} (
+                SELECT MIN(ACCOUNT_NUM) AS same_account, MIN(ASSET_ID) AS same_asset,
+                    {exact("ACCOUNT_NUM")} AS exact_account, {exact("ASSET_ID")} AS exact_asset,
+                    MAX({key("LOAD_DATE")}) AS newest
+                FROM {CUSTOMER_TABLE}
+                WHERE ACCOUNT_NUM IN {among} AND {until}
+                GROUP BY exact_account, exact_asset
+            ) AS n
+                ON c.ACCOUNT_NUM = n.same_account AND c.ASSET_ID {of.dialect.same} n.same_asset
+                AND {key("c.LOAD_DATE")} = n.newest
+                AND {exact("c.ACCOUNT_NUM")} = n.exact_account
+                AND {exact("c.ASSET_ID")} {of.dialect.same} n.exact_asset
+            WHERE c.ACCOUNT_NUM IN {among}
+            """,  # noqa: S608 - names only, values are bound
+        parameters=(*accounts, *until_values, *accounts),
+    )
+
+
+def newest_payments(of: TableQueries, accounts: Sequence[str], as_of: datetime) -> Statement:
+    """The newest payments of these accounts, in the order of ``PAYMENT_COLUMNS``, equal rows once (SPEC 4).
+
+    For each account the rows of its newest ACCOUNT_PAYMENT_DAT among those with LOAD_DATE at or before ``as_of``. NULL
+    and zero dates are the oldest, and equal: they count only where an account has no other.
+    """
+    exact = of.dialect.exact.format
+    among = marks(of.dialect, accounts)
+    until, until_values = of.dates.until(as_of)
+    until_c, until_c_values = of.dates.until(as_of, "c.")
+    return Statement(
+        sql=f"""
+            SELECT DISTINCT {_select(of, "c.")}
+            FROM {PAYMENT_TABLE} AS c
+            {of.dialect.join} (
+                SELECT MIN(AP_ACCOUNT_NUMBER) AS same_account, {exact("AP_ACCOUNT_NUMBER")} AS exact_account,
+                    MAX({_paid(of, "")}) AS newest
+                FROM {PAYMENT_TABLE}
+                WHERE AP_ACCOUNT_NUMBER IN {among} AND {until}
+                GROUP BY exact_account
+            ) AS n
+                ON c.AP_ACCOUNT_NUMBER = n.same_account AND {_paid(of, "c.")} {of.dialect.same} n.newest
+                AND {exact("c.AP_ACCOUNT_NUMBER")} = n.exact_account
+            WHERE c.AP_ACCOUNT_NUMBER IN {among} AND {until_c}
+            """,  # noqa: S608 - names only, values are bound
+        parameters=(*accounts, *until_values, *accounts, *until_c_values),
+    )
+
+
+def _select(of: TableQueries, alias: str) -> str:
+    """Return the needed columns, text in the form that DISTINCT tells apart exactly."""
+    return ", ".join(
+        f"{of.dialect.distinct.format(alias + name)} AS {name}" if name in of.text_columns else f"{alias}{name}"
+        for name in NEEDED_COLUMNS[of.table]
+    )
+
+
+def _paid(of: TableQueries, alias: str) -> str:
+    """Return ACCOUNT_PAYMENT_DAT to compare by, NULL where it is no date."""
+    column = f"{alias}ACCOUNT_PAYMENT_DAT"
+    return f"CASE WHEN {of.dates.valid(column, of.payment_kind)} THEN {of.dates.key(column)} END"

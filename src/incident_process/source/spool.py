@@ -1,0 +1,142 @@
+"""The accounts of a survey, held in an anonymous file: memory stays flat, and no cursor stays open while sending.
+
+An entry is its length (4 bytes), a flag (1 byte: in the window or not) and the account number in UTF-8, so that any
+string comes back exactly. Entries are in ascending order of bytes, which for UTF-8 is the order of code points.
+"""
+
+import struct
+import tempfile
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import IO
+
+from incident_process.records import Record
+from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE, Survey, Touched
+
+_HEAD = struct.Struct("<I?")
+
+
+class Sighting(Record, frozen=True, kw_only=True):
+    """What one table shows of one account in the span: how many rows in the window, and the newest LOAD_DATE."""
+
+    account: bytes
+    rows: int
+    newest: datetime | None
+
+
+class Spool:
+    """A file of entries that exists only as long as it is open."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="incident-process-")  # noqa: SIM115 - lives with the spool
+        self._end = 0
+
+    def close(self) -> None:
+        """Close the file, which removes it. May be called again."""
+        self._file.close()
+
+    def append(self, entries: Iterable[tuple[bytes, bool]]) -> None:
+        """Add entries (account, in the window) at the end."""
+        text = b"".join(_HEAD.pack(len(account), flag) + account for account, flag in entries)
+        self._file.seek(self._end)
+        self._file.write(text)
+        self._end += len(text)
+
+    def read(self, position: int, size: int) -> tuple[list[tuple[bytes, bool]], int]:
+        """Return up to ``size`` entries from a position (0 is the start), and the position after them."""
+        self._file.seek(position)
+        entries: list[tuple[bytes, bool]] = []
+        while position < self._end and len(entries) < size:
+            length, flag = _HEAD.unpack(self._file.read(_HEAD.size))
+            entries.append((self._file.read(length), flag))
+            position += _HEAD.size + length
+        return entries, position
+
+    def entries(self, size: int = 1000) -> Iterator[tuple[bytes, bool]]:
+        """Iterate over all entries; others may read or append to the same spool meanwhile."""
+        position = 0
+        while position < self._end:
+            batch, position = self.read(position, size)
+            yield from batch
+
+
+class SurveySpool:
+    """Merges what the two tables show into one list of accounts, while both stream by in ascending order.
+
+    Call ``customers`` with each batch of the first table, then ``payments`` with each of the second, then ``finish``;
+    afterwards ``touched`` gives the accounts, from any position, as often as wanted.
+    """
+
+    def __init__(self) -> None:
+        self._customers = Spool()
+        self._merged = Spool()
+        self._waiting: Iterator[tuple[bytes, bool]] | None = None
+        self._next: tuple[bytes, bool] | None = None
+        self._rows = {CUSTOMER_TABLE: 0, PAYMENT_TABLE: 0}
+        self._newest: datetime | None = None
+        self._accounts = {True: 0, False: 0}
+
+    def close(self) -> None:
+        """Remove the files. May be called again."""
+        self._customers.close()
+        self._merged.close()
+
+    def customers(self, batch: Iterable[Sighting]) -> None:
+        """Take the next accounts of the customer table."""
+        self._customers.append(self._count(CUSTOMER_TABLE, batch))
+
+    def payments(self, batch: Iterable[Sighting]) -> None:
+        """Take the next accounts of the payment table; the customer table is complete by now."""
+        self._merged.append(self._merge(self._count(PAYMENT_TABLE, batch)))
+
+    def finish(self) -> Survey:
+        """Return the totals; both tables are complete."""
+        while rest := self._rest(1000):
+            self._merged.append(rest)
+        self._customers.close()
+        return Survey(
+            rows=dict(self._rows), newest=self._newest, accounts=self._accounts[True], reread=self._accounts[False]
+        )
+
+    def touched(self, position: int, size: int) -> tuple[list[Touched], int]:
+        """Return up to ``size`` accounts from a position (0 is the start), and the position after them."""
+        entries, position = self._merged.read(position, size)
+        return [Touched(account=account.decode(), in_window=flag) for account, flag in entries], position
+
+    def _count(self, table: str, batch: Iterable[Sighting]) -> Iterator[tuple[bytes, bool]]:
+        for seen in batch:
+            self._rows[table] += seen.rows
+            if seen.newest is not None and (self._newest is None or seen.newest > self._newest):
+                self._newest = seen.newest
+            yield seen.account, seen.rows > 0
+
+    def _merge(self, payments: Iterable[tuple[bytes, bool]]) -> Iterator[tuple[bytes, bool]]:
+        """Yield the payments' accounts and, before each, the customers' accounts that come first."""
+        for account, flag in payments:
+            while (customer := self._peek()) is not None and customer[0] < account:
+                yield self._take(customer)
+            if customer is not None and customer[0] == account:
+                yield self._take((account, flag or customer[1]))
+            else:
+                self._accounts[flag] += 1
+                yield account, flag
+
+    def _rest(self, size: int) -> list[tuple[bytes, bool]]:
+        rest: list[tuple[bytes, bool]] = []
+        while len(rest) < size and (customer := self._peek()) is not None:
+            rest.append(self._take(customer))
+        return rest
+
+    def _peek(self) -> tuple[bytes, bool] | None:
+        """Return the next account of the customer table without leaving it behind."""
+        if self._waiting is None:
+            self._waiting = self._customers.entries()
+            self._next = next(self._waiting, None)
+        return self._next
+
+    def _take(self, entry: tuple[bytes, bool]) -> tuple[bytes, bool]:
+        """Count an entry that stands for the customer table's next account, and go on to the one after it."""
+        assert self._waiting is not None  # noqa: S101 - _peek came first
+        self._next = next(self._waiting, None)
+        self._accounts[entry[1]] += 1
+        return entry

@@ -1,0 +1,256 @@
+"""The source above the driver, the same for both databases: survey a span, hold its accounts, read current rows."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from zoneinfo import ZoneInfo
+
+import stamina
+
+from incident_process.errors import ConfigurationError, DatabaseConnectionError
+from incident_process.source import queries
+from incident_process.source.contract import (
+    CUSTOMER_TABLE,
+    PAYMENT_TABLE,
+    AccountRows,
+    Span,
+    Survey,
+    Touched,
+)
+from incident_process.source.dialects import load_dates
+from incident_process.source.driver import Driver, Row, TransientError
+from incident_process.source.queries import ACCOUNT_COLUMN, NEEDED_COLUMNS, Statement, TableQueries
+from incident_process.source.spool import Sighting, SurveySpool
+from incident_process.source.temporal import Kind, LoadDateType, instant_of, lookback_start, parse_type
+
+T = TypeVar("T")
+
+ATTEMPTS = 3
+"""How often a read is tried. Reads are repeatable, so a lost connection only means to start over."""
+
+STATEMENT_ACCOUNTS = 1000
+"""Accounts in one statement: each is bound twice, far below every limit, and plans stay with the index."""
+
+BATCH = 2000
+"""Rows that are taken from a streaming cursor at once."""
+
+_TEXT_TYPES = ("CHAR", "TEXT", "CLOB", "ENUM", "SET", "STRING")
+
+
+class SqlSource:
+    """A ``Source`` over a driver; see ``source.contract`` for what each method promises."""
+
+    def __init__(self, driver: Driver, zone: ZoneInfo) -> None:
+        self._driver = driver
+        self._zone = zone
+        self._lock = asyncio.Lock()
+        self._tables: dict[str, TableQueries] = {}
+        self._clock = ""
+        self._spool: SurveySpool | None = None
+
+    async def __aenter__(self) -> Self:
+        """Connect and read the types of the columns.
+
+        Raises:
+            DatabaseConnectionError: the database cannot be reached.
+            ConfigurationError: a table or a needed column is missing, or LOAD_DATE is no date.
+        """
+        try:
+            await self._attempt(self._learn)
+        except BaseException:
+            await self._driver.drop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection and forget the survey."""
+        self._forget()
+        await self._driver.close()
+
+    @property
+    def load_date_types(self) -> Mapping[str, LoadDateType]:
+        """The type of LOAD_DATE in each table, as the database declares it."""
+        return {name: of.dates.column for name, of in self._tables.items()}
+
+    async def now(self) -> datetime:
+        """Return the database's clock (aware UTC)."""
+
+        async def work() -> datetime:
+            rows = await self._driver.fetch(Statement(sql=self._clock))
+            instant = instant_of(rows[0][0], LoadDateType(kind=Kind.TIMESTAMP, digits=6), self._zone)
+            if instant is None:
+                raise DatabaseConnectionError(f"{self._driver.where} did not tell the time.")
+            return instant
+
+        return await self._attempt(work)
+
+    async def unprocessable(self) -> dict[str, int]:
+        """Return, per table, how many rows can never enter a window (SPEC 2)."""
+
+        async def work() -> dict[str, int]:
+            async with self._driver.snapshot():
+                return {
+                    name: int((await self._driver.fetch(queries.unprocessable(of)))[0][0])
+                    for name, of in self._tables.items()
+                }
+
+        return await self._attempt(work)
+
+    async def survey(self, span: Span) -> Survey:
+        """Look over the span in one consistent view and hold its accounts ready for ``touched``."""
+
+        async def work() -> Survey:
+            self._forget()
+            spool = self._spool = SurveySpool()
+            async with self._driver.snapshot():
+                async for batch in self._sightings(CUSTOMER_TABLE, span):
+                    spool.customers(batch)
+                async for batch in self._sightings(PAYMENT_TABLE, span):
+                    spool.payments(batch)
+            return spool.finish()
+
+        return await self._attempt(work)
+
+    async def touched(self, size: int) -> AsyncIterator[list[Touched]]:
+        """Yield the accounts of the last survey in order, in lists of at most ``size``; each call starts over."""
+        spool, position = self._spool, 0
+        if spool is None:
+            raise RuntimeError("touched() needs a survey() before it")
+        while True:
+            accounts, position = spool.touched(position, size)
+            if not accounts:
+                return
+            yield accounts
+
+    async def read(self, accounts: Sequence[str], as_of: datetime) -> list[AccountRows]:
+        """Read the current rows of these accounts as of an instant (aware), in one consistent view."""
+
+        async def work() -> list[AccountRows]:
+            customers: dict[str, list[Row]] = {account: [] for account in accounts}
+            payments: dict[str, list[Row]] = {account: [] for account in accounts}
+            distinct = list(customers)
+            async with self._driver.snapshot():
+                for start in range(0, len(distinct), STATEMENT_ACCOUNTS):
+                    part = distinct[start : start + STATEMENT_ACCOUNTS]
+                    of = self._tables[CUSTOMER_TABLE]
+                    self._sort_in(customers, of, await self._driver.fetch(queries.current_customers(of, part, as_of)))
+                    of = self._tables[PAYMENT_TABLE]
+                    self._sort_in(payments, of, await self._driver.fetch(queries.newest_payments(of, part, as_of)))
+            return [
+                AccountRows(account=account, customers=customers[account], payments=payments[account])
+                for account in accounts
+            ]
+
+        return await self._attempt(work)
+
+    # -- the parts ------------------------------------------------------------------------------------------------
+
+    async def _attempt(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do some reading on a working connection; after a loss of it, connect and start over (bounded).
+
+        The work is repeated as a whole, so it must build its result anew each time.
+        """
+        async with self._lock:
+            async for attempt in stamina.retry_context(
+                on=TransientError, attempts=ATTEMPTS, timeout=None, wait_initial=0.2, wait_max=2.0, wait_jitter=0.2
+            ):
+                with attempt:
+                    return await self._once(work)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _once(self, work: Callable[[], Awaitable[T]]) -> T:
+        try:
+            dialect = await self._driver.connect()
+            self._clock = dialect.now
+            return await work()
+        except BaseException as error:
+            # Whatever it was, also a cancelled task: the connection may be in the middle of an answer.
+            await self._driver.drop()
+            translated = self._driver.translate(error) if isinstance(error, Exception) else None
+            if translated is None:
+                raise
+            raise translated from error
+
+    async def _learn(self) -> None:
+        """Read the tables' columns and their types."""
+        dialect = await self._driver.connect()
+        for table, needed in NEEDED_COLUMNS.items():
+            columns = await self._driver.columns(table)
+            self._check(table, columns, needed)
+            column = parse_type(columns["LOAD_DATE"])
+            if column is None and dialect.mark == "?":
+                column = LoadDateType(kind=Kind.DATETIME, digits=6)  # SQLite: a column of text needs no type
+            if column is None:
+                raise ConfigurationError(
+                    f"{self._driver.place}: the column LOAD_DATE of the table {table} is of type "
+                    f"{columns['LOAD_DATE']}; it has to be DATE, DATETIME or TIMESTAMP."
+                )
+            paid = parse_type(columns.get("ACCOUNT_PAYMENT_DAT", ""))
+            self._tables[table] = TableQueries(
+                table=table,
+                dialect=dialect,
+                dates=load_dates(dialect, column, self._zone),
+                text_columns=frozenset(name for name in needed if _is_text(columns[name])),
+                payment_kind=Kind.DATETIME if paid is None else paid.kind,
+            )
+
+    def _check(self, table: str, columns: Mapping[str, str], needed: Sequence[str]) -> None:
+        if not columns:
+            raise ConfigurationError(
+                f"{self._driver.place}: {self._driver.where} has no table {table}, or the user may not read it. "
+                f"Name the database that holds {CUSTOMER_TABLE} and {PAYMENT_TABLE}, or grant SELECT on both."
+            )
+        missing = [name for name in needed if name not in columns]
+        if missing:
+            raise ConfigurationError(
+                f"{self._driver.place}: the table {table} in {self._driver.where} has no column "
+                f"{', '.join(missing)}, or the user may not read it. The document needs it: add it (it may be NULL), "
+                "or grant SELECT on it."
+            )
+
+    async def _sightings(self, table: str, span: Span) -> AsyncIterator[Iterable[Sighting]]:
+        of = self._tables[table]
+        dates = of.dates
+        since = lookback_start(span.watermark, span.lookback_seconds, dates.column, self._zone)
+        statement = queries.survey(of, span.watermark, since, span.until)
+        async for batch in self._driver.stream(statement, BATCH):
+            yield self._seen(of, batch, span.until)
+
+    def _seen(self, of: TableQueries, batch: Sequence[Row], until: datetime) -> Iterator[Sighting]:
+        for account, rows, newest in batch:
+            instant = instant_of(newest, of.dates.column, self._zone)
+            yield Sighting(
+                account=account.encode() if isinstance(account, str) else bytes(account),
+                rows=int(rows),
+                # A local time that never occurred moves forward, which must not lead past the span.
+                newest=None if instant is None else min(instant, until),
+            )
+
+    def _sort_in(self, found: dict[str, list[Row]], of: TableQueries, rows: Sequence[Row]) -> None:
+        """Put rows to their accounts, LOAD_DATE (the last column) as an instant.
+
+        The database found them by its own idea of equal account numbers: rows of others that are equal to it, but not
+        the same, are left out here.
+        """
+        account_at = NEEDED_COLUMNS[of.table].index(ACCOUNT_COLUMN[of.table])
+        column = of.dates.column
+        for row in rows:
+            place = found.get(row[account_at])
+            if place is not None:
+                place.append((*row[:-1], self._instant(row[-1], column)))
+
+    def _instant(self, value: Any, column: LoadDateType) -> datetime | None:
+        return instant_of(value, column, self._zone)
+
+    def _forget(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+
+
+def _is_text(declared: str) -> bool:
+    return any(name in declared.upper() for name in _TEXT_TYPES)

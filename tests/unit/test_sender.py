@@ -1,0 +1,213 @@
+"""The sender's scheduling, over a scripted transport: what is tried again, when, and what stops it.
+
+Real sockets are in tests/integration and tests/e2e; here the answers are chosen one by one.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from incident_process.delivery.policy import Verdict
+from incident_process.delivery.sender import Attempted, Limits, Sender
+from incident_process.delivery.transport import Answer
+from incident_process.records import Incident
+
+
+class Scripted:
+    """Answers as the script says: it gets the key (here the account) and how often that was posted before."""
+
+    def __init__(self, script: Callable[[str, int], int | None], retry_after: str | None = None) -> None:
+        self.posts: Counter[str] = Counter()
+        self.under_way = 0
+        self.most_under_way = 0
+        self._script = script
+        self._retry_after = retry_after
+
+    async def post(self, body: bytes, key: str | None) -> Answer:
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        await asyncio.sleep(0)
+        self.under_way -= 1
+        assert key is not None
+        status = self._script(key, self.posts[key])
+        self.posts[key] += 1
+        error = None if status else "ConnectError"
+        return Answer(status=status, seconds=0.0, retry_after=self._retry_after, error=error)
+
+
+def incidents(names: Iterable[object]) -> list[Incident]:
+    return [
+        Incident(incident_id=at, account=str(name), digest="d", key=str(name), body=b"{}")
+        for at, name in enumerate(names, start=1)
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits of a thousandth of the real ones: the order of things is tested, not the clock."""
+    monkeypatch.setattr("incident_process.delivery.policy.FIRST_DELAY_SECONDS", 0.0002)
+
+
+def send(
+    transport: Scripted,
+    names: Iterable[object],
+    limits: Limits | None = None,
+    *,
+    resumed: bool = False,
+    may_send: Callable[[], bool] = lambda: True,
+) -> tuple[dict[str, Attempted], Sender]:
+    async def go() -> tuple[dict[str, Attempted], Sender]:
+        async with Sender(transport, limits or Limits(max_connections=8), may_send) as sender:
+            results = await sender.deliver(incidents(names), resumed=resumed)
+        return {result.incident.account: result for result in results}, sender
+
+    return asyncio.run(asyncio.wait_for(go(), 20))
+
+
+def test_all_are_delivered_once_and_no_more_at_a_time_than_allowed() -> None:
+    transport = Scripted(lambda *_: 201)
+    results, sender = send(transport, range(100))
+    assert {result.verdict for result in results.values()} == {Verdict.DELIVERED}
+    assert set(transport.posts.values()) == {1}
+    assert transport.most_under_way == 8
+    assert sender.delivered == 100
+
+
+@pytest.mark.parametrize("first", [None, 500, 503, 429, 408, 425, 302])
+def test_a_passing_failure_is_tried_again(first: int | None) -> None:
+    transport = Scripted(lambda _, before: 201 if before else first)
+    results, _ = send(transport, ["a"])
+    assert (results["a"].verdict, results["a"].attempts) == (Verdict.DELIVERED, 2)
+
+
+def test_409_after_a_lost_answer_is_a_delivery() -> None:
+    transport = Scripted(lambda _, before: 409 if before else None)
+    results, _ = send(transport, ["a"])
+    assert results["a"].verdict is Verdict.DELIVERED
+
+
+def test_409_on_a_first_attempt_is_somebody_else_s_id_unless_the_run_resumes() -> None:
+    assert send(Scripted(lambda *_: 409), ["a"])[0]["a"].verdict is Verdict.TAKEN
+    assert send(Scripted(lambda *_: 409), ["a"], resumed=True)[0]["a"].verdict is Verdict.DELIVERED
+
+
+def test_422_is_dead_at_once_and_the_others_go_on() -> None:
+    transport = Scripted(lambda key, _: 422 if key == "3" else 201)
+    results, sender = send(transport, range(10))
+    assert results["3"].verdict is Verdict.DEAD
+    assert transport.posts["3"] == 1
+    assert sender.delivered == 9
+    assert sender.stopped is None
+
+
+def test_ever_so_many_422_do_not_trip_the_breaker() -> None:
+    results, sender = send(Scripted(lambda *_: 422), range(50))
+    assert {result.verdict for result in results.values()} == {Verdict.DEAD}
+    assert sender.stopped is None
+
+
+def test_one_failing_account_uses_up_its_attempts_and_stops_nobody() -> None:
+    transport = Scripted(lambda key, _: 500 if key == "0" else 201)
+    results, sender = send(transport, range(200), Limits(max_connections=4, max_attempts=3))
+    assert (results["0"].verdict, results["0"].attempts) == (Verdict.RETRY, 3)
+    assert sender.delivered == 199
+    assert sender.stopped is None
+
+
+def test_failures_across_accounts_open_the_breaker_and_nothing_is_dead() -> None:
+    transport = Scripted(lambda *_: 503)
+    results, sender = send(transport, range(500), Limits(max_connections=8, max_attempts=3, breaker_failures=5))
+    assert sender.broken
+    assert len(results) == 500
+    assert {result.verdict for result in results.values()} <= {None, Verdict.RETRY}
+    assert sum(transport.posts.values()) < 40, "an outage is met with a few probes, not with every account"
+
+
+def test_401_for_everybody_opens_the_breaker_too() -> None:
+    _, sender = send(Scripted(lambda *_: 401), range(500), Limits(max_connections=8, max_attempts=3))
+    assert sender.broken
+
+
+def test_a_short_outage_is_waited_out() -> None:
+    answered = Counter[str]()
+
+    def script(key: str, _: int) -> int:
+        answered["all"] += 1
+        return 503 if 10 < answered["all"] <= 25 else 201
+
+    results, sender = send(Scripted(script), range(100), Limits(max_connections=4, max_attempts=20))
+    assert sender.stopped is None
+    assert {result.verdict for result in results.values()} == {Verdict.DELIVERED}
+
+
+def test_too_few_accounts_for_the_breaker_end_with_their_attempts_used_up() -> None:
+    results, sender = send(Scripted(lambda *_: None), ["a", "b"], Limits(max_connections=2, max_attempts=3))
+    assert {(r.verdict, r.attempts) for r in results.values()} == {(Verdict.RETRY, 3)}
+    assert sender.stopped is None
+
+
+def test_retries_are_bounded_in_time() -> None:
+    transport = Scripted(lambda *_: 503, retry_after="30")
+    results, _ = send(transport, ["a"], Limits(max_connections=1, retry_seconds=5))
+    assert (results["a"].verdict, results["a"].attempts) == (Verdict.RETRY, 1)
+
+
+def test_retry_after_0_and_a_year_do_not_hang() -> None:
+    transport = Scripted(lambda _, before: 201 if before else 429, retry_after="0")
+    assert send(transport, ["a"])[0]["a"].verdict is Verdict.DELIVERED
+    transport = Scripted(lambda *_: 429, retry_after="31536000")
+    limits = Limits(max_connections=1, retry_after_cap_seconds=0.01, max_attempts=3)
+    assert send(transport, ["a"], limits)[0]["a"].attempts == 3
+
+
+def test_without_the_lease_nothing_is_posted() -> None:
+    transport = Scripted(lambda *_: 201)
+    results, sender = send(transport, range(20), may_send=lambda: False)
+    assert not transport.posts
+    assert {result.verdict for result in results.values()} == {None}
+    assert sender.stopped == "the lease was lost"
+
+
+def test_stop_ends_what_waits_and_lets_what_is_under_way_finish() -> None:
+    async def go() -> tuple[list[Attempted], Scripted]:
+        transport = Scripted(lambda key, _: 503 if key == "0" else 201)
+        limits = Limits(max_connections=1, max_attempts=50, requests_per_second=500)
+        async with Sender(transport, limits, lambda: True) as sender:
+            sending = asyncio.create_task(sender.deliver(incidents(range(100)), resumed=False))
+            while not sender.delivered:  # noqa: ASYNC110  # the sender has no event for it, and needs none
+                await asyncio.sleep(0)
+            sender.stop("asked to")
+            results = await sending
+            late = await sender.deliver(incidents(["late"]), resumed=False)
+        return results + late, transport
+
+    results, transport = asyncio.run(asyncio.wait_for(go(), 20))
+    assert len(results) == 101
+    delivered = sum(result.verdict is Verdict.DELIVERED for result in results)
+    assert delivered == sum(count for key, count in transport.posts.items() if key != "0")
+    assert transport.posts["late"] == 0
+
+
+def test_the_pace_is_kept() -> None:
+    async def go() -> float:
+        async with Sender(
+            Scripted(lambda *_: 201), Limits(max_connections=8, requests_per_second=200), lambda: True
+        ) as sender:
+            began = asyncio.get_running_loop().time()
+            await sender.deliver(incidents(range(41)), resumed=False)
+            return asyncio.get_running_loop().time() - began
+
+    assert asyncio.run(go()) >= 0.2, "41 requests are 40 gaps of 5 ms: never sooner, however loaded the machine is"
+
+
+def test_a_fault_of_the_program_is_raised_and_hangs_nobody() -> None:
+    def script(key: str, _: int) -> int:
+        if key == "5":
+            msg = "a bug"
+            raise ZeroDivisionError(msg)
+        return 201
+
+    with pytest.raises(ZeroDivisionError):
+        send(Scripted(script), range(50))

@@ -1,0 +1,48 @@
+"""The merge of two tables' accounts on disk, against the same in memory."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from incident_process.source.spool import Sighting, SurveySpool
+
+tables = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(0, 3))
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def batches(table: dict[str, int], size: int) -> Iterator[list[Sighting]]:
+    seen = [
+        Sighting(account=name.encode(), rows=rows, newest=START + timedelta(days=rows))
+        for name, rows in sorted(table.items())
+    ]
+    for start in range(0, len(seen), size):
+        yield seen[start : start + size]
+
+
+@given(tables, tables, st.integers(1, 5))
+def test_merge(customers: dict[str, int], payments: dict[str, int], size: int) -> None:
+    with closing(SurveySpool()) as spool:
+        for batch in batches(customers, size):
+            spool.customers(batch)
+        for batch in batches(payments, size):
+            spool.payments(batch)
+        survey = spool.finish()
+        for _ in range(2):
+            found, position = [], 0
+            while True:
+                some, position = spool.touched(position, size)
+                if not some:
+                    break
+                found += [(one.account, one.in_window) for one in some]
+            expected = {
+                name: customers.get(name, 0) + payments.get(name, 0) > 0 for name in sorted({*customers, *payments})
+            }
+            assert found == list(expected.items())
+    both = [*customers.values(), *payments.values()]
+    assert survey.accounts == sum(expected.values())
+    assert survey.reread == len(expected) - survey.accounts
+    assert sum(survey.rows.values()) == sum(both)
+    assert survey.newest == (START + timedelta(days=max(both)) if both else None)
