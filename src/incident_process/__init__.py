@@ -1,0 +1,102 @@
+"""Time-Gapped Incident Processing System: every account with new rows reaches an API as one incident document.
+
+The names below are the public interface (SPEC 9); they are loaded when first used, so that importing the package, and
+with it every start of the command, costs nothing.
+
+    settings    where everything is configured            window      which instants a run covers
+    source      customer and payment rows                 document    rows to a checked body
+    delivery    bodies to the receiver                    state       tracking, ledger, outbox, lease, audit trail
+    pipeline    one run, in the order that keeps the promise
+    engine      puts concrete parts together              cli, insights, preview, receiver, demo: around it
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from incident_process.engine.local import run_window
+    from incident_process.errors import (
+        APIConfigError,
+        ConfigurationError,
+        DatabaseConnectionError,
+        DataProcessingError,
+        DeliveryIncompleteError,
+        IncidentCreationError,
+        IncidentProcessError,
+        LeaseHeldError,
+        LeaseLostError,
+        OperationRefusedError,
+    )
+    from incident_process.logs import get_logger
+    from incident_process.records import RunReport
+    from incident_process.scripts import (
+        ProcessOperation,
+        create_incident,
+        get_mongo_collection,
+        get_mysql_connection,
+        read_api_config,
+    )
+    from incident_process.settings import Settings
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "engine.local": ("run_window",),
+    "errors": (
+        "APIConfigError",
+        "ConfigurationError",
+        "DataProcessingError",
+        "DatabaseConnectionError",
+        "DeliveryIncompleteError",
+        "IncidentCreationError",
+        "IncidentProcessError",
+        "LeaseHeldError",
+        "LeaseLostError",
+        "OperationRefusedError",
+    ),
+    "logs": ("get_logger",),
+    "records": ("RunReport",),
+    "scripts": (
+        "ProcessOperation",
+        "create_incident",
+        "get_mongo_collection",
+        "get_mysql_connection",
+        "read_api_config",
+    ),
+    "settings": ("Settings",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "APIConfigError",
+    "ConfigurationError",
+    "DataProcessingError",
+    "DatabaseConnectionError",
+    "DeliveryIncompleteError",
+    "IncidentCreationError",
+    "IncidentProcessError",
+    "LeaseHeldError",
+    "LeaseLostError",
+    "OperationRefusedError",
+    "ProcessOperation",
+    "RunReport",
+    "Settings",
+    "create_incident",
+    "get_logger",
+    "get_mongo_collection",
+    "get_mysql_connection",
+    "read_api_config",
+    "run_window",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home when it is first used."""
+    try:
+        home = _HOME[name]
+    except KeyError:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg) from None
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,77 @@
+"""The commands, and what happens around every one of them: exit statuses and errors as one sentence (SPEC 7)."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+import typer
+
+from incident_process import logs
+from incident_process.cli import local, reading, running
+from incident_process.errors import DatabaseConnectionError, IncidentProcessError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="incident-process",
+    help="Every account with new rows reaches the API as one incident document: none missed, none duplicated.",
+    epilog="Exit status: 0 done · 1 unexpected fault · 2 usage or configuration · 3 a database cannot be reached · "
+    "4 delivery incomplete, the next run resumes · 5 another runner holds the lease · 6 inactive or terminated.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("init")(running.init)
+app.command("run")(running.run)
+app.command("status")(reading.status)
+app.command("history")(reading.history)
+app.command("deliveries")(reading.deliveries)
+app.command("preview")(reading.preview)
+app.command("receiver")(local.receiver)
+app.command("demo")(local.demo)
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run one command and return the exit status of the process; no error leaves here as a traceback."""
+    try:
+        status = app(list(arguments), standalone_mode=False)
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        sys.stderr.write("Interrupted.\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone: nothing is left to say, nor to say at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as exc:
+        return _explain(exc)
+    return status if isinstance(status, int) else 0
+
+
+def _explain(exc: Exception) -> int:
+    """Log what went wrong as one sentence and return the exit status that goes with it."""
+    log = logs.get_logger()
+    if not log.handlers:  # the command failed before it knew the configured form
+        logs.configure()
+    if isinstance(exc, DatabaseConnectionError):
+        log.error(logs.connection_error_message(str(exc)))
+        return exc.exit_status
+    if isinstance(exc, IncidentProcessError):
+        log.error("%s", exc)
+        return exc.exit_status
+    log.error("Unexpected fault: %s. Nothing is lost; the next run resumes. Please report it.", _where(exc))
+    log.debug("Traceback:", exc_info=exc)
+    return 1
+
+
+def _where(exc: BaseException) -> str:
+    """Name the error's class and the line that raised it; its text may hold values of rows."""
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" at {trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}" if trace is not None else ""
+    return f"{type(exc).__name__}{place}"

@@ -1,0 +1,29 @@
+"""Options that several commands share, and the settings that they lead to."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from incident_process import logs
+from incident_process.settings import Settings
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="Configuration file; otherwise INCIDENT_PROCESS_CONFIG, config/databaseConfig.ini, DB_Config.ini.",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="At most so many, the newest first.")]
+
+
+def load(config: Path | None) -> Settings:
+    """Read the settings, set logging up as they say, and pass on what is odd about them."""
+    settings = Settings.load(config)
+    logs.configure(settings.process.log_level, settings.process.log_format)
+    for warning in settings.warnings:
+        logs.get_logger().warning("%s", warning)
+    return settings

@@ -1,0 +1,46 @@
+"""What commands print: JSON for programs, plain columns for people. Logs and progress go to stderr."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+
+def emit_json(value: Any) -> None:
+    """Print one JSON value, indented."""
+    emit(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def emit(text: str) -> None:
+    """Print one line."""
+    sys.stdout.write(f"{text}\n")
+
+
+def emit_pairs(pairs: Mapping[str, Any]) -> None:
+    """Print names and values, one a line, aligned."""
+    width = max(map(len, pairs), default=0)
+    for name, value in pairs.items():
+        emit(f"{name:<{width}}  {_shown(value)}")
+
+
+def emit_table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str], empty: str) -> None:
+    """Print rows under the names of the columns, each column as wide as it needs; ``empty`` where there are none."""
+    names = list(columns)
+    if not rows:
+        emit(empty)
+        return
+    cells = [[_shown(row.get(name)) for name in names] for row in rows]
+    widths = [max(len(name), *(len(line[at]) for line in cells)) for at, name in enumerate(names)]
+    for line in (names, *cells):
+        emit("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_shown(item)}" for name, item in value.items()) or "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

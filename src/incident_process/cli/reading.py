@@ -1,0 +1,152 @@
+"""The commands that only read: status, history, deliveries, preview."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+
+from incident_process.cli.options import AsJson, Config, Limit, load
+from incident_process.cli.output import emit, emit_json, emit_pairs, emit_table
+from incident_process.logs import get_logger
+from incident_process.records import DeliveryStatus
+from incident_process.settings import Settings
+
+Result = TypeVar("Result")
+
+RUN_COLUMNS = ("run_id", "kind", "status", "started", "seconds", "accounts", "delivered", "unchanged", "skipped")
+DELIVERY_COLUMNS = ("incident_id", "account", "status", "attempts", "http_status", "updated", "run_id", "error")
+
+
+def status(config: Config = None, as_json: AsJson = False) -> int:
+    """Show where the operation stands: watermark, lag, what is due, the last run, the ledger, the lease.
+
+    Example: incident-process status --json
+    """
+    from incident_process import insights
+
+    settings = load(config)
+    answer = _with_parts(settings, lambda parts: insights.status(settings, parts.source, parts.store))
+    if as_json:
+        emit_json(answer)
+        return 0
+    last = answer.pop("last_run")
+    emit_pairs(answer | {"last_run": f"{last['run_id']} {last['status']} {last['started']}" if last else None})
+    return 0
+
+
+def history(config: Config = None, as_json: AsJson = False, limit: Limit = 20) -> int:
+    """Show the runs, newest first.
+
+    Example: incident-process history --limit 50
+    """
+    from incident_process import insights
+
+    runs = _with_store(load(config), lambda store: insights.history(store, limit=limit))
+    if as_json:
+        emit_json(runs)
+    else:
+        emit_table(runs, (*RUN_COLUMNS, "dead", "pending", "error"), "No run yet.")
+    return 0
+
+
+def deliveries(
+    config: Config = None,
+    as_json: AsJson = False,
+    account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
+    status: Annotated[DeliveryStatus | None, typer.Option(help="Only this status.")] = None,
+    run: Annotated[str | None, typer.Option(help="Only this run, by its run_id.")] = None,
+    limit: Limit = 100,
+) -> int:
+    """Show the ledger, newest incident first.
+
+    Example: incident-process deliveries --account 0000003746
+    """
+    from incident_process import insights
+
+    found = _with_store(
+        load(config),
+        lambda store: insights.deliveries(store, account=account, status=status, run_id=run, limit=limit),
+    )
+    if as_json:
+        emit_json(found)
+    else:
+        emit_table(found, DELIVERY_COLUMNS, "No delivery that fits.")
+    return 0
+
+
+def preview(
+    config: Config = None,
+    as_json: AsJson = False,
+    account: Annotated[str | None, typer.Option(help="The document of this account instead of a window's.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many documents; without it, all.")] = None,
+) -> int:
+    """Show the documents that a run would send now, or that of one account. Nothing is sent.
+
+    They are shown as they would be sent, personal data included; with --json as one array, with --account as one
+    object. Example: incident-process preview --account 0000003746
+    """
+    settings = load(config)
+    if account is not None:
+        _with_parts(settings, lambda parts: _preview_account(settings, parts, account))
+    else:
+        _with_parts(settings, lambda parts: _preview_window(settings, parts, as_json=as_json, limit=limit))
+    return 0
+
+
+async def _preview_account(settings: Settings, parts: Any, account: str) -> None:
+    from incident_process.preview import preview_account
+
+    found = await preview_account(settings, parts.source, account)
+    if found is None:
+        msg = f"account {account!r} has no row in the source as of now less the time gap."
+        raise typer.BadParameter(msg)
+    if found.document is None:
+        emit_json({"account": found.account, "outcome": found.outcome, "error": found.error})
+    else:
+        emit_json(found.document)
+
+
+async def _preview_window(settings: Settings, parts: Any, *, as_json: bool, limit: int | None) -> None:
+    from incident_process.preview import preview_window
+
+    log = get_logger()
+    shown = 0
+    async for item in preview_window(settings, parts.source, parts.store):
+        if item.document is None:
+            log.info(f"Account {item.account} would be {item.outcome}: {item.error}.")
+            continue
+        if as_json:
+            emit(("," if shown else "[") + msgspec.json.encode(item.document).decode())
+        else:
+            emit_json(item.document)
+        shown += 1
+        if shown == limit:
+            break
+    if as_json:
+        emit("]" if shown else "[]")
+    elif not shown:
+        log.info("A run would send no document now.")
+
+
+def _with_parts(settings: Settings, work: Callable[[Any], Awaitable[Result]]) -> Result:
+    from incident_process.engine.compose import open_parts
+    from incident_process.engine.local import in_loop
+
+    async def opened() -> Result:
+        async with open_parts(settings) as parts:
+            return await work(parts)
+
+    return in_loop(opened())
+
+
+def _with_store(settings: Settings, work: Callable[[Any], Awaitable[Result]]) -> Result:
+    from incident_process.engine.compose import make_store
+    from incident_process.engine.local import in_loop
+
+    async def opened() -> Result:
+        async with make_store(settings) as store:
+            await store.prepare()
+            return await work(store)
+
+    return in_loop(opened())

@@ -1,0 +1,105 @@
+"""The commands that do the work: init and run."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from incident_process import logs
+from incident_process.cli.options import AsJson, Config, load
+from incident_process.cli.output import emit, emit_json, emit_pairs
+from incident_process.cli.progress import progress_for
+from incident_process.errors import IncidentProcessError
+from incident_process.records import NEVER, Counts, RunReport, RunStatus
+from incident_process.settings import Settings
+
+EXIT_STATUS = {
+    RunStatus.COMPLETED: 0,
+    RunStatus.NO_DATA: 0,
+    RunStatus.NOT_DUE: 0,
+    RunStatus.INCOMPLETE: 4,
+    RunStatus.LOCKED: 5,
+    RunStatus.INACTIVE: 6,
+    RunStatus.TERMINATED: 6,
+}
+FIRST_PLACE = Path("config/databaseConfig.ini")
+
+
+def init(config: Config = None) -> int:
+    """Write a commented configuration where there is none, and create what the state needs.
+
+    Safe to repeat: what is there is kept. Example: incident-process init --config config/databaseConfig.ini
+    """
+    from incident_process.settings.template import render
+
+    path = config or Settings.find() or FIRST_PLACE
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(render(), encoding="utf-8")
+        path.chmod(0o600)  # it will hold passwords
+        emit(f"Wrote {path}: set your databases and the API in it. Going on to create the state it names.")
+    settings = load(path)
+    for line in _in_loop(_init_state(settings)):
+        emit(line)
+    return 0
+
+
+def run(config: Config = None, as_json: AsJson = False) -> int:
+    """Process one window, now.
+
+    Example: incident-process run --config config/databaseConfig.ini --json
+    """
+    from incident_process.engine.local import run_window
+
+    settings = load(config)
+    try:
+        with progress_for(sys.stderr) as progress:
+            report = run_window(settings, progress=progress)
+    except IncidentProcessError as exc:
+        if as_json:
+            emit_json((exc.report or _failed(str(exc))).to_dict())
+        raise
+    if as_json:
+        emit_json(report.to_dict())
+    else:
+        emit_pairs(_summary(report))
+    return EXIT_STATUS[report.status]
+
+
+def _summary(report: RunReport) -> dict[str, Any]:
+    fields = report.to_dict()
+    fields["rows"] = fields["rows"] or None
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _failed(message: str) -> RunReport:
+    """Report a run that failed before it could begin."""
+    return RunReport(
+        status=RunStatus.FAILED,
+        run_id=None,
+        sequence=0,
+        window=None,
+        counts=Counts(),
+        last_execution=NEVER,
+        seconds=0.0,
+        message=message,
+    )
+
+
+async def _init_state(settings: Settings) -> list[str]:
+    from incident_process.engine.compose import make_store
+
+    async with make_store(settings) as store:
+        await store.prepare()
+        created = await store.create_operation(settings.process.execution_duration)
+    name = settings.process.operation_name
+    logs.get_logger().debug("State prepared.")
+    lines = ["The state's tables or collections and their indexes are in place."]
+    if created:
+        lines.append(f"Operation '{name}' is created: its first run is due now.")
+    return lines
+
+
+def _in_loop(work: Any) -> Any:
+    from incident_process.engine.local import in_loop
+
+    return in_loop(work)

@@ -1,0 +1,42 @@
+"""What the reader of the demo sees: neat on a terminal, plain when piped, never wider than 100 columns."""
+
+import sys
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+WIDTH = 100
+
+
+class Screen:
+    """Writes to stdout. Nothing in the texts is taken for markup."""
+
+    def __init__(self) -> None:
+        tty = sys.stdout.isatty()
+        self._box = box.SIMPLE_HEAD if tty else None
+        self._console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+        self._console.width = min(self._console.width, WIDTH) if tty else WIDTH
+
+    def title(self, text: str) -> None:
+        """Head a step."""
+        self._console.print()
+        self._console.print(text, style="bold")
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """Say one sentence or more."""
+        self._console.print(text, style=style)
+
+    def paste(self, command: str) -> None:
+        """Show a command for copying: never broken into lines of its own."""
+        self._console.print(f"  {command}", style="cyan", soft_wrap=True)
+
+    def figures(self, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Show a table: the first column is text, the others are numbers."""
+        table = Table(box=self._box, pad_edge=False, padding=(0, 2, 0, 0))
+        for at, name in enumerate(names):
+            table.add_column(name, justify="right" if at else "left", no_wrap=at > 0)
+        for row in rows:
+            table.add_row(*[f"{value:,}" if isinstance(value, int) else str(value) for value in row])
+        self._console.print(table)

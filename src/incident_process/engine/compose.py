@@ -1,0 +1,117 @@
+"""From settings to open parts: the only module that names a concrete source, state store or transport."""
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from incident_process.delivery.transport import HttpTransport
+from incident_process.faults import FaultPoints
+from incident_process.pipeline.context import Parts
+from incident_process.pipeline.progress import NoProgress, Progress
+from incident_process.records import Tracking
+from incident_process.settings import Settings
+from incident_process.settings.targets import MySQLTarget, SqliteTarget
+from incident_process.source.contract import Source
+from incident_process.state.contract import StateStore
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+
+@asynccontextmanager
+async def open_parts(
+    settings: Settings, *, progress: Progress | None = None, environ: Mapping[str, str] = os.environ
+) -> AsyncIterator[Parts]:
+    """Open source, state and transport for a run, and close them in the reverse order.
+
+    Raises DatabaseConnectionError when a database cannot be reached, ConfigurationError when what it holds or how it
+    is named is not right.
+    """
+    faults = FaultPoints.from_environment(environ)
+    async with AsyncExitStack() as stack:
+        source = await stack.enter_async_context(make_source(settings))
+        store = await stack.enter_async_context(make_store(settings))
+        await store.prepare()
+        transport = await stack.enter_async_context(make_transport(settings))
+        yield Parts(
+            settings=settings,
+            source=source,
+            store=store,
+            transport=transport,
+            faults=faults,
+            progress=progress or NoProgress(),
+        )
+
+
+def make_source(settings: Settings) -> Source:
+    """Return the source that the settings name, not yet connected."""
+    target = settings.source_target
+    zone = settings.process.zone
+    if isinstance(target, SqliteTarget):
+        from incident_process.source.sqlite import SqliteSource
+
+        return SqliteSource(target.path, zone)
+    from incident_process.source.mysql import MySQLSource
+
+    return MySQLSource(
+        host=target.host,
+        port=target.port,
+        user=target.user,
+        password=target.password.get_secret_value(),
+        database=target.database,
+        ssl=target.ssl_context(),
+        zone=zone,
+    )
+
+
+def make_store(settings: Settings) -> StateStore:
+    """Return the state store that the settings name, not yet connected."""
+    process = settings.process
+    if process.tracking is Tracking.MONGO:
+        from incident_process.state.mongo import MongoStateStore
+
+        mongo = settings.mongo_target
+        return MongoStateStore(
+            mongo.url.get_secret_value(), mongo.database, process.operation_name, keep_bodies_days=process.keep_bodies
+        )
+    from incident_process.state.sql import SqlStateStore
+
+    target = settings.state_target
+    return SqlStateStore(
+        sql_url(target),
+        process.operation_name,
+        process.zone,
+        keep_bodies_days=process.keep_bodies,
+        tls=target.ssl_context() if isinstance(target, MySQLTarget) else None,
+    )
+
+
+def make_transport(settings: Settings, url: str | None = None) -> HttpTransport:
+    """Return the transport to the configured receiver, not yet opened.
+
+    To another ``url`` the configured credentials do not go.
+    """
+    api = settings.api
+    headers = {}
+    if url is None or url == api.api_url:
+        headers = {name: value.get_secret_value() for name, value in api.headers.items()}
+        if api.bearer_token is not None:
+            headers["Authorization"] = f"Bearer {api.bearer_token.get_secret_value()}"
+    return HttpTransport(url or api.api_url, headers, api.max_connections, api.timeout_seconds, api.ca_file)
+
+
+def sql_url(target: MySQLTarget | SqliteTarget) -> "URL":
+    """Return an SQL target as SQLAlchemy's URL, with the asynchronous driver."""
+    from sqlalchemy import URL
+
+    if isinstance(target, SqliteTarget):
+        return URL.create("sqlite+aiosqlite", database=str(target.path))
+    return URL.create(
+        "mysql+asyncmy",
+        username=target.user,
+        password=target.password.get_secret_value(),
+        host=target.host,
+        port=target.port,
+        database=target.database,
+    )

@@ -1,0 +1,97 @@
+"""The local engine: one process, one event loop, until the run is done."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from incident_process.engine.compose import open_parts
+from incident_process.pipeline.progress import Progress
+from incident_process.pipeline.run import WindowRun
+from incident_process.records import RunReport
+from incident_process.settings import Settings
+
+Result = TypeVar("Result")
+
+
+def run_window(settings: Settings, *, progress: Progress | None = None) -> RunReport:
+    """Process one window now and report it (SPEC 7, 9).
+
+    SIGTERM and SIGINT end the run in good order when it was called from the main thread: what is under way is
+    recorded, the rest stays pending, and the report says ``incomplete``.
+
+    Raises:
+        ConfigurationError: A setting, a table or a column is not as it has to be.
+        DatabaseConnectionError: Source or state cannot be reached; ``report`` says how far the run had come.
+    """
+    return in_loop(_run_window(settings, progress))
+
+
+def in_loop(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to its end from synchronous code, also where an event loop is already running in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _run(work)
+    result: list[Result] = []
+    failure: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            result.append(_run(work))
+        except BaseException as exc:  # raised again in the caller's thread
+            failure.append(exc)
+
+    thread = threading.Thread(target=target, name="incident-process")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return result[0]
+
+
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+async def _run_window(settings: Settings, progress: Progress | None) -> RunReport:
+    async with open_parts(settings, progress=progress) as parts:
+        run = WindowRun(parts)
+        with stopping(run.request_stop):
+            return await run.run()
+
+
+class stopping:  # noqa: N801  # used as a verb: with stopping(...):
+    """Calls ``stop(reason)`` on the first SIGTERM or SIGINT; a second one ends the process as usual."""
+
+    def __init__(self, stop: Callable[[str], None]) -> None:
+        self._stop = stop
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __enter__(self) -> None:
+        """Take the signals over, if this is the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self._loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._caught, number)
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Give the signals back."""
+        self._give_back()
+
+    def _caught(self, number: signal.Signals) -> None:
+        self._give_back()
+        self._stop(f"interrupted by {signal.Signals(number).name}")
+
+    def _give_back(self) -> None:
+        if self._loop is not None:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                with suppress(RuntimeError):  # the loop is closed already
+                    self._loop.remove_signal_handler(number)
+            self._loop = None

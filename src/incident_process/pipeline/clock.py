@@ -1,0 +1,25 @@
+"""The source's clock between two questions to the source (SPEC 2: "now" is the source database's clock)."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class SourceClock:
+    """The source's time, asked once and carried on by this machine's time since boot.
+
+    A host whose own clock is wrong, or is set while a run is at work, neither skips nor repeats anything.
+    """
+
+    def __init__(self, now: datetime) -> None:
+        self._offset = now - _EPOCH - timedelta(seconds=uptime())
+
+    def now(self) -> datetime:
+        """Return the source's time."""
+        return _EPOCH + self._offset + timedelta(seconds=uptime())
+
+
+def uptime() -> float:
+    """Return the seconds since boot, with the time that the machine slept or the process was stopped."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,0 +1,33 @@
+"""What the parts of one run share."""
+
+from datetime import datetime
+
+from incident_process.delivery.transport import Transport
+from incident_process.faults import FaultPoints
+from incident_process.pipeline.clock import SourceClock
+from incident_process.pipeline.progress import Progress
+from incident_process.records import Lease, Record
+from incident_process.settings import Settings
+from incident_process.source.contract import Source
+from incident_process.state.contract import StateStore
+
+
+class Parts(Record, frozen=True, kw_only=True):
+    """What a run works with, opened and closed by the composition root."""
+
+    settings: Settings
+    source: Source
+    store: StateStore
+    transport: Transport
+    faults: FaultPoints
+    progress: Progress
+
+
+class RunContext(Record, frozen=True, kw_only=True):
+    """One run under its lease. ``started_at`` is the source's time, and the time in the documents' envelope."""
+
+    parts: Parts
+    lease: Lease
+    clock: SourceClock
+    run_id: str
+    started_at: datetime

@@ -1,0 +1,58 @@
+"""The run's line in the audit trail (SPEC 6): written as running before any work, closed after all of it."""
+
+from datetime import datetime
+from uuid import uuid4
+
+import msgspec
+
+from incident_process.errors import IncidentProcessError, LeaseLostError
+from incident_process.logs import get_logger
+from incident_process.pipeline.clock import SourceClock
+from incident_process.records import Counts, Lease, RunKind, RunRecord, RunStatus, Window
+from incident_process.runner import Runner
+from incident_process.state.contract import StateStore
+
+log = get_logger()
+
+
+class Journal:
+    """Opens and closes one run's record. ``run`` is the record as it was opened, None before that."""
+
+    def __init__(self, store: StateStore, operation: str, clock: SourceClock) -> None:
+        self.run: RunRecord | None = None
+        self._store = store
+        self._operation = operation
+        self._clock = clock
+
+    async def open(self, lease: Lease, kind: RunKind, window: Window | None, started_at: datetime) -> RunRecord:
+        """Write the run as running, and return its record."""
+        self.run = RunRecord(
+            run_id=f"{started_at:%Y%m%dT%H%M%S}-{uuid4().hex[:8]}",
+            operation=self._operation,
+            kind=kind,
+            status=RunStatus.RUNNING,
+            host=Runner.this().host,
+            started_at=started_at,
+            window=window,
+        )
+        await self._store.open_run(lease, self.run)
+        return self.run
+
+    async def close(self, lease: Lease, status: RunStatus, counts: Counts, error: str | None) -> None:
+        """Write the run's final state, if it was opened."""
+        if self.run is None:
+            return
+        closed = msgspec.structs.replace(
+            self.run, status=status, ended_at=self._clock.now(), counts=counts, error=error
+        )
+        await self._store.close_run(lease, closed)
+
+    async def fail(self, lease: Lease, counts: Counts, exc: BaseException) -> None:
+        """Write the failure into the run's record if the state can still be written; the fault itself goes on up."""
+        if isinstance(exc, LeaseLostError):
+            return  # the record belongs to the successor now, who closes it
+        reason = str(exc) if isinstance(exc, IncidentProcessError) else type(exc).__name__
+        try:
+            await self.close(lease, RunStatus.FAILED, counts, reason)
+        except IncidentProcessError as second:
+            log.warning("The run's failure could not be recorded; the next run will close it: %s", second)

@@ -1,0 +1,85 @@
+"""Takes the lease, keeps it while a run is at work, and knows when it can no longer be relied on (SPEC 6)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from incident_process.errors import DatabaseConnectionError, LeaseHeldError, LeaseLostError
+from incident_process.logs import get_logger
+from incident_process.pipeline.clock import uptime
+from incident_process.records import Lease
+from incident_process.runner import Runner
+from incident_process.state.contract import StateStore
+
+log = get_logger()
+
+RENEWALS = 3
+"""So often in its lifetime the lease is renewed: two may fail before it expires."""
+
+
+class LeaseKeeper:
+    """An asynchronous context manager around a lease: renews it while the block runs.
+
+    ``holds()`` is asked before every request. It says no as soon as a successor may have taken over: by a clock that
+    goes on while the process is stopped or the machine sleeps, so a runner that wakes up late posts nothing.
+    """
+
+    def __init__(self, store: StateStore, lease: Lease, taken_at: float) -> None:
+        self.lease = lease
+        self.lost = False
+        self._store = store
+        self._confirmed = taken_at
+
+    async def __aenter__(self) -> "LeaseKeeper":
+        """Start renewing."""
+        self._task = asyncio.create_task(self._renew())
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Stop renewing. The lease itself is released by whoever took it."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def holds(self) -> bool:
+        """Return True while no other runner can have taken the lease."""
+        return not self.lost and uptime() - self._confirmed < self.lease.seconds
+
+    async def _renew(self) -> None:
+        while not self.lost:
+            await asyncio.sleep(self.lease.seconds / RENEWALS)
+            asked = uptime()
+            try:
+                await self._store.renew_lease(self.lease)
+                self._confirmed = asked
+            except LeaseLostError:
+                self.lost = True
+            except DatabaseConnectionError as exc:
+                log.warning("The lease could not be renewed, trying again: %s", exc)
+
+
+@asynccontextmanager
+async def leased(store: StateStore, seconds: float) -> AsyncIterator[LeaseKeeper]:
+    """Hold the operation's lease while the block runs.
+
+    The lease of a process of this machine that no longer exists is taken over at once: to wait until it expires would
+    protect nobody. Raises LeaseHeldError when somebody else holds it.
+    """
+    holder = str(Runner.this())
+    taken_at = uptime()  # before the question: the lease may have begun at any moment since
+    try:
+        lease = await store.acquire_lease(holder, seconds)
+    except LeaseHeldError as held:
+        other = Runner.parse(held.holder)
+        if other is None or not other.is_gone():
+            raise
+        log.warning("The process that held the lease (%s, pid %d) is gone: taking over.", other.host, other.pid)
+        taken_at = uptime()
+        lease = await store.acquire_lease(holder, seconds, evict=held.token)
+    try:
+        async with LeaseKeeper(store, lease, taken_at) as keeper:
+            yield keeper
+    finally:
+        try:
+            await store.release_lease(lease)
+        except DatabaseConnectionError as exc:
+            log.warning("The lease could not be freed and will expire by itself: %s", exc)

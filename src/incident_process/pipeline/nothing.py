@@ -1,0 +1,28 @@
+"""The empty payload: what is posted when there was nothing to post (SPEC 5)."""
+
+import logging
+
+from incident_process import logs
+from incident_process.delivery.policy import Verdict, judge
+from incident_process.delivery.transport import Transport
+
+log = logs.get_logger()
+EMPTY = b"{}"
+
+
+async def send_empty(transport: Transport, url: str) -> None:
+    """POST ``{}`` to say that there was no new data; its failure is a warning only."""
+    log.debug(logs.payload_message(EMPTY.decode()))
+    log.info(logs.sending_message(url))
+    answer = await transport.post(EMPTY, None)
+    if answer.status is not None and judge(answer.status, may_have_arrived=False) is Verdict.DELIVERED:
+        log.info(logs.SENT)
+    else:
+        log.warning("The empty payload was not accepted: %s.", answer.error or f"HTTP {answer.status}")
+
+
+async def answers(transport: Transport) -> bool:
+    """Find out with an empty payload whether the service answers at all; that it refuses it says that it does."""
+    answer = await transport.post(EMPTY, None)
+    log.log(logging.DEBUG, "Asked whether the service answers: %s.", answer.error or f"HTTP {answer.status}")
+    return answer.status is not None and judge(answer.status, may_have_arrived=False) is not Verdict.RETRY

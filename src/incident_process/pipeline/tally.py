@@ -1,0 +1,59 @@
+"""The figures of a run while it goes on."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from incident_process.records import Counts, DeliveryStatus
+from incident_process.source.contract import Survey
+
+
+class Tally:
+    """Adds up what becomes of accounts and incidents; ``counts`` is how it stands."""
+
+    def __init__(self) -> None:
+        self.by_status: Counter[DeliveryStatus] = Counter()
+        self.unchanged = 0
+        self.resumed = 0
+        self.held = 0
+        self._rows: Mapping[str, int] = {}
+        self._accounts = 0
+        self._reread = 0
+        self._unprocessable = 0
+
+    def surveyed(self, survey: Survey, unprocessable: Mapping[str, int]) -> None:
+        """Note what the window holds."""
+        self._rows = dict(survey.rows)
+        self._accounts = survey.accounts
+        self._reread = survey.reread
+        self._unprocessable = sum(unprocessable.values())
+
+    @property
+    def has_new_data(self) -> bool:
+        """True unless no row lies in the window and nothing else was due either (SPEC 5, no new data)."""
+        return any(self._rows.values()) or any(self.by_status.values())
+
+    @property
+    def unfinished(self) -> str | None:
+        """Why the watermark has to stay, None when every row that was looked at has its outcome."""
+        pending = self.by_status[DeliveryStatus.PENDING]
+        if pending:
+            return f"{pending} incident(s) have no outcome yet; the next run tries them again"
+        if self.held:
+            return f"{self.held} account(s) waited behind an earlier incident; the next run sends their new content"
+        return None
+
+    @property
+    def counts(self) -> Counts:
+        """The figures as a record."""
+        return Counts(
+            rows=self._rows,
+            accounts=self._accounts,
+            reread=self._reread,
+            resumed=self.resumed,
+            delivered=self.by_status[DeliveryStatus.DELIVERED],
+            unchanged=self.unchanged,
+            skipped=self.by_status[DeliveryStatus.SKIPPED],
+            dead=self.by_status[DeliveryStatus.DEAD],
+            pending=self.by_status[DeliveryStatus.PENDING],
+            unprocessable=self._unprocessable,
+        )

@@ -1,0 +1,58 @@
+"""The documents of a window or of one account, sent nowhere (SPEC 7)."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from incident_process.document.build import seal
+from incident_process.pipeline.prepare import Content, Need, content_of, need
+from incident_process.records import DeliveryStatus, Operation, Record, Tracking
+from incident_process.settings import Settings
+from incident_process.source.contract import Source, Span
+from incident_process.state.contract import StateStore
+from incident_process.window import id_floor, plan, system_date
+
+
+class Previewed(Record, frozen=True, kw_only=True):
+    """What a run would do for one account; ``document`` is None where it would send nothing."""
+
+    account: str
+    outcome: str
+    document: Any | None
+    error: str | None = None
+
+
+async def preview_account(settings: Settings, source: Source, account: str) -> Previewed | None:
+    """Return the document of one account as of now less the time gap; None when it has no rows by then."""
+    process = settings.process
+    now = await source.now()
+    rows = (await source.read([account], system_date(now, process.time_gap_seconds, process.tracking)))[0]
+    content = content_of(rows, process.zone)
+    return _previewed(content, now, process.created_by) if content is not None else None
+
+
+async def preview_window(settings: Settings, source: Source, store: StateStore) -> AsyncIterator[Previewed]:
+    """Yield what the next run would do, account by account, whether or not it is due."""
+    process = settings.process
+    tracking = Tracking(process.tracking)
+    now = await source.now()
+    operation = await store.read_operation() or Operation(name=process.operation_name)
+    window = plan(operation, system_date(now, process.time_gap_seconds, tracking))
+    await source.survey(Span(watermark=window.start, lookback_seconds=process.lookback_seconds, until=window.end))
+    async for touched in source.touched(process.chunk_accounts):
+        accounts = [item.account for item in touched]
+        known = await store.last_known(accounts)
+        for rows in await source.read(accounts, window.end):
+            content = content_of(rows, process.zone)
+            if content is not None and need(content, known.get(content.account)) is Need.ENTRY:
+                yield _previewed(content, now, process.created_by)
+
+
+def _previewed(content: Content, now: datetime, created_by: str) -> Previewed:
+    if content.draft is None:
+        return Previewed(account=content.account, outcome=content.status.value, document=None, error=content.error)
+    # The id is one that no run will take: ids begin at the clock, and by the time of a run that has moved on.
+    body = seal(content.draft, id_floor(now), now, created_by)
+    return Previewed(account=content.account, outcome=DeliveryStatus.PENDING.value, document=msgspec.Raw(body))

@@ -1,0 +1,332 @@
+"""The names that the team's scripts use, on the same code as ``run`` (SPEC 9).
+
+Settings are found as the command finds them (SPEC 8), at each call. What is sent from here goes past the ledger: it
+is for one account by hand. The scheduled work belongs to ``run``, which keeps the promise.
+"""
+
+import hashlib
+import json
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from incident_process import logs
+from incident_process.delivery.identity import idempotency_key
+from incident_process.delivery.policy import Verdict
+from incident_process.delivery.reasons import reason
+from incident_process.delivery.sender import Limits, Sender
+from incident_process.document.build import Draft, check, digest, document, draft
+from incident_process.document.convert import stamp
+from incident_process.engine.compose import make_source, make_store, make_transport
+from incident_process.engine.local import in_loop
+from incident_process.errors import (
+    ConfigurationError,
+    DatabaseConnectionError,
+    DataProcessingError,
+    IncidentCreationError,
+    LeaseLostError,
+    OperationRefusedError,
+)
+from incident_process.records import NEVER, Advance, Incident, RunStatus, Tracking, Window
+from incident_process.runner import Runner
+from incident_process.settings import Settings
+from incident_process.settings.targets import MySQLTarget
+from incident_process.source.columns import CUSTOMER_COLUMNS
+from incident_process.window import MAX_INCIDENT_ID, plan, refusal, system_date
+
+if TYPE_CHECKING:
+    import pymysql
+    from pymongo.collection import Collection
+
+log = logs.get_logger()
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+def get_mysql_connection() -> "pymysql.Connection[Any]":
+    """Return an open DB-API connection to the source database; the caller closes it.
+
+    Raises ConfigurationError when the configured source is not MySQL, DatabaseConnectionError when it cannot be
+    reached.
+    """
+    import pymysql
+
+    target = Settings.load().source_target
+    if not isinstance(target, MySQLTarget):
+        msg = "[DATABASE] URL names a SQLite file: set MYSQL_HOST and its neighbours, or open the file with sqlite3."
+        raise ConfigurationError(msg)
+    try:
+        return pymysql.connect(
+            host=target.host,
+            port=target.port,
+            user=target.user,
+            password=target.password.get_secret_value(),
+            database=target.database,
+            charset="utf8mb4",
+            ssl=target.ssl_context(),
+            connect_timeout=10,
+        )
+    except pymysql.MySQLError as exc:
+        code = exc.args[0] if exc.args else type(exc).__name__
+        msg = f"the source database at {target.host}:{target.port} cannot be reached (MySQL error {code})"
+        raise DatabaseConnectionError(msg) from exc
+
+
+def get_mongo_collection(name: str) -> "Collection[dict[str, Any]]":
+    """Return a collection of the configured MongoDB database, for synchronous use.
+
+    Raises DatabaseConnectionError when the server does not answer within five seconds.
+    """
+    from pymongo import MongoClient
+    from pymongo.errors import PyMongoError
+
+    target = Settings.load().mongo_target
+    try:
+        client: MongoClient[dict[str, Any]] = MongoClient(
+            target.url.get_secret_value(), tz_aware=True, serverSelectionTimeoutMS=5000
+        )
+        client.admin.command("ping")
+    except PyMongoError as exc:
+        msg = f"MongoDB cannot be reached ({type(exc).__name__}); check [MONGODB] MONGO_URL"
+        raise DatabaseConnectionError(msg) from exc
+    return client[target.database][name]
+
+
+def read_api_config() -> str:
+    """Return the receiver's URL, validated. Raises APIConfigError."""
+    return Settings.load().api.api_url
+
+
+class create_incident:  # noqa: N801  # the name in the team's scripts
+    """One account's incident, step by step: the same document code as ``run``.
+
+    ``mongo_data`` is the document so far, as plain types with amounts as Decimal.
+    """
+
+    def __init__(self, account_num: object, incident_id: object) -> None:
+        """Check both arguments; raise ValueError, saying what would be right."""
+        self.account_num = _account_number(account_num)
+        self.incident_id = _incident_id(incident_id)
+        self._settings: Settings | None = None
+        self._draft: Draft | None = None
+        self._rows: Any = None
+        self._now = datetime.now(UTC)
+        self.mongo_data = self.initialize_mongo_doc()
+
+    def __repr__(self) -> str:
+        """Show which incident it is, and nothing of its content."""
+        return f"create_incident(incident_id={self.incident_id})"
+
+    def initialize_mongo_doc(self) -> dict[str, Any]:
+        """Return the document before anything is read: every property, empty."""
+        blank = tuple(NEVER if column == "LOAD_DATE" else None for column in CUSTOMER_COLUMNS)
+        return self._document(draft(self.account_num, [blank], [], ZoneInfo("UTC")))
+
+    def read_customer_details(self, time_period_start: object = None, time_period_end: datetime | None = None) -> str:
+        """Read the account's customer rows into ``mongo_data`` and return ``"success"``.
+
+        The document is complete as of ``time_period_end`` (now less the time gap when not given), so the start of the
+        period does not matter. Raises DataProcessingError when there is no customer row or a value does not fit,
+        DatabaseConnectionError when the source cannot be reached.
+        """
+        self._read(time_period_end)
+        if not self._rows.customers:
+            msg = "the account has no customer row, so no incident can be made of it"
+            raise DataProcessingError(msg)
+        self._draft = draft(self.account_num, self._rows.customers, [], self._need_settings().process.zone)
+        self.mongo_data = self._document(self._draft)
+        return "success"
+
+    def get_payment_data(self, time_period_start: object = None, time_period_end: datetime | None = None) -> str:
+        """Put the newest payment into ``mongo_data``; return ``"success"``, or ``"failure"`` when there is none."""
+        if self._rows is None:
+            self.read_customer_details(time_period_start, time_period_end)
+        if not self._rows.payments:
+            return "failure"
+        zone = self._need_settings().process.zone
+        self._draft = draft(self.account_num, self._rows.customers, self._rows.payments, zone)
+        self.mongo_data["Last_Actions"] = self._document(self._draft)["Last_Actions"]
+        return "success"
+
+    def format_json_object(self) -> str:
+        """Return ``mongo_data`` as JSON. Raises DataProcessingError when it no longer fits the contract."""
+        try:
+            body = _encoder.encode(self.mongo_data)
+        except (TypeError, ValueError) as exc:
+            msg = "mongo_data holds a value that JSON has no form for"
+            raise DataProcessingError(msg) from exc
+        check(body)
+        return msgspec.json.format(body, indent=4).decode()
+
+    def json_serializer(self, obj: object) -> object:
+        """Return a JSON form of a value that ``json.dumps`` has none for, as its ``default``; raise TypeError else."""
+        if isinstance(obj, datetime):
+            return stamp(obj.replace(tzinfo=UTC) if obj.tzinfo is None else obj.astimezone(UTC))
+        if isinstance(obj, date):
+            return stamp(datetime.combine(obj, time.min, UTC))
+        if isinstance(obj, Decimal):
+            return float(obj)
+        if obj is None:
+            return ""
+        msg = f"{type(obj).__name__} has no JSON form"
+        raise TypeError(msg)
+
+    def send_to_api(self, json_payload: str | None = None, api_url: str | None = None) -> bool:
+        """Send a document (``mongo_data`` when none is given) with the retries of ``run``, and return True.
+
+        Another ``api_url`` than the configured one gets the document without the configured credentials. Raises
+        DataProcessingError for a payload that does not fit the contract (it is not sent), IncidentCreationError when
+        the receiver turned it away or could not be reached.
+        """
+        body = (self.format_json_object() if json_payload is None else json_payload).encode()
+        check(body)
+        settings = self._need_settings()
+        url = api_url or settings.api.api_url
+        content = digest(self._draft) if self._draft is not None else hashlib.sha256(body).hexdigest()
+        incident = Incident(
+            incident_id=self.incident_id,
+            account=self.account_num,
+            digest=content,
+            key=idempotency_key(settings.process.operation_name, self.account_num, content),
+            body=bytes(msgspec.json.format(body, indent=-1)),
+        )
+        log.debug(logs.payload_message(logs.mask_body(body)))
+        log.info(logs.sending_message(url))
+        in_loop(_send(settings, url, incident))
+        log.info(logs.SENT)
+        return True
+
+    def process_incident(self, time_period_start: object = None, time_period_end: datetime | None = None) -> bool:
+        """Read, build and send; return True. Raises one of this package's errors."""
+        self.read_customer_details(time_period_start, time_period_end)
+        self.get_payment_data(time_period_start, time_period_end)
+        return self.send_to_api(self.format_json_object())
+
+    def _need_settings(self) -> Settings:
+        if self._settings is None:
+            self._settings = Settings.load()
+        return self._settings
+
+    def _document(self, content: Draft) -> dict[str, Any]:
+        created_by = self._settings.process.created_by if self._settings else "drs_admin"
+        incident = document(content, self.incident_id, self._now, created_by)
+        found: dict[str, Any] = json.loads(_encoder.encode(incident), parse_float=Decimal)
+        return found
+
+    def _read(self, end: datetime | None) -> None:
+        settings = self._need_settings()
+
+        async def read() -> Any:
+            async with make_source(settings) as source:
+                as_of = end or system_date(
+                    await source.now(), settings.process.time_gap_seconds, Tracking(settings.process.tracking)
+                )
+                return (await source.read([self.account_num], as_of.astimezone(UTC)))[0]
+
+        self._rows = in_loop(read())
+
+
+class ProcessOperation:
+    """The gate and the update of the SQL table ``Process_Operation`` (SPEC 6), for scripts that work between the two.
+
+    ``operation_name`` None means the configured one.
+    """
+
+    def __init__(self, operation_name: str | None = None) -> None:
+        settings = Settings.load()
+        if Tracking(settings.process.tracking) is not Tracking.SQL:
+            msg = "[PROCESS] tracking is mongo: the SQL table Process_Operation is kept with tracking = sql only."
+            raise ConfigurationError(msg)
+        if operation_name is not None:
+            process = settings.process.model_copy(update={"operation_name": operation_name})
+            settings = settings.model_copy(update={"process": process})
+        self._settings = settings
+
+    def gate(self) -> Window | None:
+        """Return the window that is due now, None when none is due yet.
+
+        Raises OperationRefusedError when the operation is inactive or terminated.
+        """
+        return in_loop(self._gate())
+
+    def update(self, window: Window, *, new_data: bool = True) -> int:
+        """Close a window in one transaction and return the sequence as it is then.
+
+        With new data: Last_execution_dtm, Next_execution_dtm and sequence; without: Next_execution_dtm only. Raises
+        LeaseHeldError while a runner is at work, LeaseLostError when the row is no longer where the window began.
+        """
+        return in_loop(self._update(window, new_data=new_data))
+
+    async def _gate(self) -> Window | None:
+        process = self._settings.process
+        async with make_source(self._settings) as source, make_store(self._settings) as store:
+            end = system_date(await source.now(), process.time_gap_seconds, Tracking.SQL)
+            operation = await store.read_operation()
+        refused = refusal(Tracking.SQL, process.operation_name, operation, end)
+        if refused is None and operation is not None:
+            return plan(operation, end)
+        if refused is not None and refused.status is RunStatus.NOT_DUE:
+            log.info(refused.message)
+            return None
+        raise OperationRefusedError(refused.message if refused else "")
+
+    async def _update(self, window: Window, *, new_data: bool) -> int:
+        async with make_store(self._settings) as store:
+            await store.prepare()
+            lease = await store.acquire_lease(str(Runner.this()), self._settings.process.lease_seconds)
+            try:
+                operation = await store.read_operation()
+                if operation is None or operation.last_execution != window.start:
+                    msg = "Process_Operation is no longer where the window began: another run has closed it"
+                    raise LeaseLostError(msg)
+                step = Advance(
+                    before=operation,
+                    new_data=new_data,
+                    watermark=window.end,
+                    system_date=window.end,
+                    ended_at=datetime.now(UTC),
+                )
+                return (await store.advance(lease, step)).sequence
+            finally:
+                await store.release_lease(lease)
+
+
+def _account_number(value: object) -> str:
+    if value is None or isinstance(value, bool | bytes) or not str(value).strip():
+        msg = "account_num must be the account's number as text, for example '0000003746'"
+        raise ValueError(msg)
+    return str(value)
+
+
+def _incident_id(value: object) -> int:
+    try:
+        number = int(value) if isinstance(value, int | str) and not isinstance(value, bool) else 0
+    except ValueError:
+        number = 0
+    if not 0 < number <= MAX_INCIDENT_ID:
+        msg = f"incident_id must be a whole number from 1 to {MAX_INCIDENT_ID}"
+        raise ValueError(msg)
+    return number
+
+
+async def _send(settings: Settings, url: str, incident: Incident) -> None:
+    """Send one incident; raise IncidentCreationError unless it was delivered."""
+    api = settings.api
+    limits = Limits(
+        max_connections=1,
+        max_attempts=api.max_attempts,
+        retry_seconds=api.retry_seconds,
+        retry_after_cap_seconds=api.retry_after_cap_seconds,
+        breaker_failures=api.breaker_failures,
+    )
+    async with (
+        make_transport(settings, url) as transport,
+        Sender(transport, limits, lambda: True) as sender,
+    ):
+        (result,) = await sender.deliver([incident], resumed=False)
+    if result.verdict is not Verdict.DELIVERED:
+        why = reason(result.answer, incident.body) if result.answer else "it was not sent"
+        msg = f"incident {incident.incident_id} was not delivered after {result.attempts} attempts: {why}"
+        raise IncidentCreationError(msg)
