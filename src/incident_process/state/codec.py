@@ -1,0 +1,80 @@
+"""How an outbox entry is stored: MessagePack, compressed, with a checksum, in parts that a database takes.
+
+The bodies must come back byte for byte (SPEC 6): a rebuilt or damaged body under an id that the receiver has already
+stored would be lost behind its 409. The checksum makes damage an error instead of a wrong document.
+"""
+
+from collections.abc import Collection, Sequence
+
+import msgspec
+import zstandard
+
+from incident_process.errors import IncidentProcessError
+from incident_process.records import DeliveryStatus, Incident, Outcome, Record
+
+PART_BYTES = 4 * 1024 * 1024
+"""The size of a part. A driver may double it by escaping, which still stays under the 16 MB of max_allowed_packet."""
+
+
+class Entry(Record, frozen=True, kw_only=True):
+    """What one outbox entry holds: a chunk's incidents, and which of them have their outcome (kept for auditors)."""
+
+    incidents: tuple[Incident, ...]
+    done: frozenset[int] = frozenset()
+
+    @property
+    def pending(self) -> tuple[Incident, ...]:
+        """The incidents that have no outcome yet, in the order in which they were written."""
+        return tuple(incident for incident in self.incidents if incident.incident_id not in self.done)
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Entry)
+
+
+def encode(entry: Entry, part_bytes: int = PART_BYTES) -> list[bytes]:
+    """Return the entry as one or more parts of at most ``part_bytes`` bytes, in order."""
+    # Level 1: the outbox is written and dropped within seconds, so speed counts, and bodies repeat their keys anyway.
+    packed = zstandard.ZstdCompressor(level=1, write_checksum=True).compress(_ENCODER.encode(entry))
+    return [packed[start : start + part_bytes] for start in range(0, len(packed), part_bytes)]
+
+
+def decode(parts: Sequence[bytes]) -> Entry:
+    """Return the entry that ``encode`` made of these parts.
+
+    Raises:
+        IncidentProcessError: a part is missing or damaged. The message holds nothing of the content.
+    """
+    try:
+        return _DECODER.decode(zstandard.ZstdDecompressor().decompress(b"".join(parts)))
+    except (zstandard.ZstdError, msgspec.DecodeError) as exc:
+        raise IncidentProcessError(f"an outbox entry is damaged ({type(exc).__name__}): restore the state") from exc
+
+
+def settle(entry: Entry, outcomes: Collection[Outcome], *, keep: bool) -> Entry:
+    """Return the entry as it is after these outcomes.
+
+    Args:
+        entry: as it is stored.
+        outcomes: of some or all of its incidents; those of others are passed over.
+        keep: whether bodies stay after their outcome (``keep_bodies_days``), marked as done.
+    """
+    by_id = {outcome.incident_id: outcome for outcome in outcomes}
+    incidents: list[Incident] = []
+    done = set(entry.done)
+    for incident in entry.incidents:
+        outcome = by_id.get(incident.incident_id)
+        if outcome is None:
+            incidents.append(incident)
+        elif outcome.status is DeliveryStatus.PENDING:
+            tried = msgspec.structs.replace(incident, attempts=outcome.attempts, runs=outcome.runs)
+            incidents.append(tried)
+        elif keep:
+            incidents.append(incident)
+            done.add(incident.incident_id)
+    return Entry(incidents=tuple(incidents), done=frozenset(done))
+
+
+def substitute(incidents: Sequence[Incident], old_id: int, new: Incident) -> tuple[Incident, ...]:
+    """Return the incidents with ``new`` in the place of the one that had ``old_id``."""
+    return tuple(new if incident.incident_id == old_id else incident for incident in incidents)

@@ -1,0 +1,244 @@
+"""The state store in SQL: puts lease, tracking, runs, ledger and outbox together, one transaction a call."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import datetime
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+import msgspec
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from incident_process.records import (
+    Advance,
+    Chunk,
+    DeliveryStatus,
+    Incident,
+    Known,
+    Lease,
+    LedgerEntry,
+    Operation,
+    Outcome,
+    RunRecord,
+)
+from incident_process.state import codec
+from incident_process.state.sql import lease as leases
+from incident_process.state.sql import ledger, outbox, runs, schema, tracking
+from incident_process.state.sql.database import Database
+from incident_process.state.sql.lease import SqlLeaseState
+
+T = TypeVar("T")
+
+
+class SqlStateStore:
+    """``StateStore`` (see ``state.contract``) on MySQL 8, MariaDB 10.6+ or SQLite.
+
+    Args:
+        url: ``mysql://user:password@host:port/database`` or ``sqlite:///file``, as text or as SQLAlchemy's URL.
+        operation: the name of the operation, compared exactly.
+        zone: in which the times of ``Process_Operation`` are (``source_timezone``).
+        keep_bodies_days: above 0, bodies stay after their outcome until ``purge_bodies``.
+        tls: for an encrypted connection to MySQL.
+
+    Raises:
+        ConfigurationError: the address cannot be one of a state.
+    """
+
+    def __init__(
+        self,
+        url: str | URL,
+        operation: str,
+        zone: ZoneInfo,
+        *,
+        keep_bodies_days: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._database = Database(url, tls)
+        self._operation = operation
+        self._zone = zone
+        self._keeps_bodies = keep_bodies_days > 0
+        # Leases whose commit may have gone through without an answer: a second call may take them over.
+        self._tried_leases: set[tuple[str, int]] = set()
+
+    def __repr__(self) -> str:
+        """Name the database without user and password."""
+        return f"SqlStateStore({self._database.place}, {self._operation!r})"
+
+    async def __aenter__(self) -> "SqlStateStore":
+        """Connect; raise DatabaseConnectionError when the database cannot be reached."""
+        try:
+            await self._database.open()
+        except BaseException:
+            await self._database.close()
+            raise
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Close the connections."""
+        await self._database.close()
+
+    async def _fenced(self, lease: Lease, work: Callable[[AsyncConnection, datetime], Awaitable[T]]) -> T:
+        """Run writes in one transaction with the check of the lease; ``work`` also gets the store's clock."""
+
+        async def transaction(connection: AsyncConnection) -> T:
+            now = await leases.fence(connection, lease)
+            return await work(connection, now)
+
+        return await self._database.write(transaction)
+
+    # -- set-up ---------------------------------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Create the program's own tables where they are missing; keep what is there."""
+        await self._database.write(lambda connection: connection.run_sync(schema.own.create_all))
+
+    async def create_operation(self, execution_minutes: int) -> bool:
+        """Create ``Process_Operation`` and the operation's row; True when the row was created."""
+        return await self._database.write(
+            lambda connection: tracking.create(connection, self._operation, self._zone, execution_minutes)
+        )
+
+    # -- lease ----------------------------------------------------------------------------------------------------
+
+    async def acquire_lease(self, holder: str, seconds: float, *, evict: int | None = None) -> Lease:
+        """Take the lease for ``seconds``, with a token higher than any before; raise LeaseHeldError.
+
+        ``evict`` is the token of a holder known to be dead: its lease is taken before it expires.
+        """
+        lease = await self._database.write(
+            lambda connection: leases.acquire(
+                connection, self._operation, holder, seconds, evict=evict, mine=self._tried_leases
+            )
+        )
+        self._tried_leases.clear()
+        return lease
+
+    async def renew_lease(self, lease: Lease) -> None:
+        """Extend the lease by its ``seconds`` from now."""
+
+        async def nothing_more(_connection: AsyncConnection, _now: datetime) -> None:
+            return
+
+        await self._fenced(lease, nothing_more)
+
+    async def release_lease(self, lease: Lease) -> None:
+        """Free the lease; a lease that was lost already is left alone."""
+        await self._database.write(lambda connection: leases.release(connection, lease))
+
+    async def lease_state(self) -> SqlLeaseState | None:
+        """Return who holds the lease, or None when it was never taken."""
+        return await self._database.read(lambda connection: leases.read_state(connection, self._operation))
+
+    # -- tracking -------------------------------------------------------------------------------------------------
+
+    async def read_operation(self) -> Operation | None:
+        """Return the operation's row, None when there is no table or no row."""
+        return await self._database.read(lambda connection: tracking.read(connection, self._operation, self._zone))
+
+    async def advance(self, lease: Lease, step: Advance) -> Operation:
+        """Apply the step by compare-and-set; raise LeaseLostError when the row is not as ``step.before`` says."""
+        return await self._fenced(lease, lambda connection, _now: tracking.advance(connection, lease, step, self._zone))
+
+    # -- runs -----------------------------------------------------------------------------------------------------
+
+    async def open_run(self, lease: Lease, run: RunRecord) -> None:
+        """Write the run as running, and close as failed any earlier one that was left running."""
+        await self._fenced(lease, lambda connection, now: runs.open_run(connection, run, now))
+
+    async def close_run(self, lease: Lease, run: RunRecord) -> None:
+        """Write the run's final state."""
+        await self._fenced(lease, lambda connection, _now: runs.write(connection, run))
+
+    async def runs(self, *, run_id: str | None = None, limit: int = 20) -> list[RunRecord]:
+        """Return the operation's newest runs, newest first."""
+        return await self._database.read(lambda connection: runs.newest(connection, self._operation, run_id, limit))
+
+    # -- ledger and outbox ----------------------------------------------------------------------------------------
+
+    async def last_known(self, accounts: Sequence[str]) -> dict[str, Known]:
+        """Return what the ledger last says of these accounts; an account it does not know is absent."""
+        return await self._database.read(lambda connection: ledger.last_known(connection, self._operation, accounts))
+
+    async def delivered_before(self, contents: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those (account, digest) pairs that the ledger holds as delivered at any time."""
+        return await self._database.read(
+            lambda connection: ledger.delivered_before(connection, self._operation, contents)
+        )
+
+    async def reserve_ids(self, lease: Lease, count: int, floor: int) -> int:
+        """Reserve ``count`` consecutive ids, none below ``floor`` nor ever handed out before; return the first."""
+        return await self._fenced(lease, lambda connection, _now: leases.reserve_ids(connection, count, floor))
+
+    async def enqueue(self, lease: Lease, chunk: Chunk) -> None:
+        """Write ledger entries and the outbox entry of the chunk, before the first attempt."""
+        if not chunk.incidents and not chunk.parked:
+            return
+        entry = codec.Entry(incidents=chunk.incidents)
+        parts = await asyncio.to_thread(codec.encode, entry) if chunk.incidents else []
+
+        async def write(connection: AsyncConnection, now: datetime) -> None:
+            if await ledger.is_written(connection, self._operation, chunk):
+                return
+            await ledger.add(connection, self._operation, chunk, now)
+            if parts:
+                first = min(incident.incident_id for incident in chunk.incidents)
+                stored = outbox.Stored(run_id=chunk.run_id, first_id=first, created_at=now, entry=entry)
+                await outbox.put(connection, lease, chunk.chunk_id, stored, parts)
+
+        await self._fenced(lease, write)
+
+    async def claim_outbox(self, lease: Lease) -> list[str]:
+        """Put this lease's token on everything the outbox holds; return the chunk ids, oldest first."""
+        return await self._fenced(lease, lambda connection, _now: outbox.claim(connection, lease))
+
+    async def load_chunk(self, chunk_id: str) -> Chunk | None:
+        """Return what is pending of an outbox entry, as it was written, or None when nothing is."""
+        stored = await self._database.read(lambda connection: outbox.load(connection, self._operation, chunk_id))
+        if stored is None:
+            return None
+        return Chunk(chunk_id=chunk_id, run_id=stored.run_id, incidents=stored.entry.pending)
+
+    async def record_outcomes(self, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
+        """Write outcomes to the ledger; keep in the outbox what is still pending."""
+
+        async def write(connection: AsyncConnection, now: datetime) -> None:
+            await ledger.write_outcomes(connection, outcomes)
+            await outbox.settle(connection, lease, chunk, outcomes, now if self._keeps_bodies else None)
+
+        if outcomes:
+            await self._fenced(lease, write)
+
+    async def replace_incident(self, lease: Lease, chunk: Chunk, old_id: int, new: Incident) -> Chunk:
+        """Give a pending incident a new Incident_Id, in ledger and outbox; return the chunk as it is then."""
+
+        async def write(connection: AsyncConnection, now: datetime) -> None:
+            await ledger.replace(connection, self._operation, old_id, new, now)
+            await outbox.replace(connection, lease, chunk.chunk_id, old_id, new)
+
+        await self._fenced(lease, write)
+        return msgspec.structs.replace(chunk, incidents=codec.substitute(chunk.incidents, old_id, new))
+
+    async def deliveries(
+        self,
+        *,
+        account: str | None = None,
+        status: DeliveryStatus | None = None,
+        run_id: str | None = None,
+        limit: int = 100,
+    ) -> list[LedgerEntry]:
+        """Return ledger entries of the operation, newest Incident_Id first."""
+        return await self._database.read(
+            lambda connection: ledger.entries(
+                connection, self._operation, account=account, status=status, run_id=run_id, limit=limit
+            )
+        )
+
+    async def delivery_counts(self) -> dict[DeliveryStatus, int]:
+        """Return how many ledger entries stand in each status."""
+        return await self._database.read(lambda connection: ledger.counts(connection, self._operation))
+
+    async def purge_bodies(self, lease: Lease, older_than: datetime) -> int:
+        """Delete kept bodies whose chunk was done before ``older_than``; return how many entries went."""
+        return await self._fenced(lease, lambda connection, _now: outbox.purge(connection, self._operation, older_than))
