@@ -62,6 +62,7 @@ class LeaseHeldError(IncidentProcessError):
         super().__init__(f"another runner ({holder}) holds the lease until {expires_at:%Y-%m-%dT%H:%M:%SZ}")
         self.holder = holder
         self.token = token
+        self.expires_at = expires_at
 
 
 class LeaseLostError(IncidentProcessError):

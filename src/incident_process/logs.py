@@ -74,6 +74,11 @@ def configure(level: str = "INFO", log_format: Literal["text", "json"] = "text",
     logger.addHandler(handler)
     logger.setLevel(level.upper())
     logger.propagate = False
+    for library in ("asyncmy", "stamina"):  # their warnings repeat what a statement was given, which may be personal
+        quiet = get_logger(library)
+        quiet.propagate = False
+        if not quiet.handlers:
+            quiet.addHandler(logging.NullHandler())
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -57,14 +57,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The base of all records: immutable, built by keyword."""
 
 
-class Window(Record, kw_only=True):
+class Window(Record, frozen=True, kw_only=True):
     """``start < LOAD_DATE <= end``."""
 
     start: datetime
     end: datetime
 
 
-class Operation(Record, kw_only=True):
+class Operation(Record, frozen=True, kw_only=True):
     """What ``Process_Operation`` says of one operation.
 
     ``last_execution`` is exact to the microsecond even where the store's column is coarser. The last three fields
@@ -79,7 +79,7 @@ class Operation(Record, kw_only=True):
     end: datetime | None = None
 
 
-class Advance(Record, kw_only=True):
+class Advance(Record, frozen=True, kw_only=True):
     """The step of ``Process_Operation`` that closes a run, applied by compare-and-set on ``before``.
 
     With ``new_data`` False only ``Next_execution_dtm`` moves (SQL), or nothing (Mongo). ``watermark`` is never older
@@ -93,7 +93,7 @@ class Advance(Record, kw_only=True):
     ended_at: datetime
 
 
-class Lease(Record, kw_only=True):
+class Lease(Record, frozen=True, kw_only=True):
     """The right to work on an operation, until ``seconds`` after the last renewal. ``token`` fences every write."""
 
     operation: str
@@ -102,7 +102,7 @@ class Lease(Record, kw_only=True):
     seconds: float
 
 
-class Incident(Record, kw_only=True):
+class Incident(Record, frozen=True, kw_only=True):
     """One incident as it is stored in the outbox and sent: the body is final, byte for byte.
 
     ``attempts`` and ``runs`` count what was tried before this run.
@@ -121,7 +121,7 @@ class Incident(Record, kw_only=True):
         return f"Incident({self.incident_id}, digest={self.digest[:8]}, {len(self.body)} bytes)"
 
 
-class Parked(Record, kw_only=True):
+class Parked(Record, frozen=True, kw_only=True):
     """An account that gets a ledger entry without anything being sent: skipped, or dead because no body fits."""
 
     incident_id: int
@@ -131,7 +131,7 @@ class Parked(Record, kw_only=True):
     error: str
 
 
-class Chunk(Record, kw_only=True):
+class Chunk(Record, frozen=True, kw_only=True):
     """Incidents that are written to ledger and outbox in one fenced step, and leave the outbox together."""
 
     chunk_id: str
@@ -140,7 +140,7 @@ class Chunk(Record, kw_only=True):
     parked: tuple[Parked, ...] = ()
 
 
-class Outcome(Record, kw_only=True):
+class Outcome(Record, frozen=True, kw_only=True):
     """What became of one incident in this run.
 
     ``attempts`` and ``runs`` are totals, earlier runs included. ``status`` PENDING means: no outcome yet, keep it.
@@ -156,7 +156,7 @@ class Outcome(Record, kw_only=True):
     at: datetime
 
 
-class Known(Record, kw_only=True):
+class Known(Record, frozen=True, kw_only=True):
     """What the ledger last says of one account.
 
     ``delivered_digest`` is the content last delivered, if any; ``newest_digest`` and ``newest_status`` belong to the
@@ -168,7 +168,7 @@ class Known(Record, kw_only=True):
     newest_status: DeliveryStatus
 
 
-class LedgerEntry(Record, kw_only=True):
+class LedgerEntry(Record, frozen=True, kw_only=True):
     """One line of ``Incident_Delivery``."""
 
     incident_id: int
@@ -186,12 +186,13 @@ class LedgerEntry(Record, kw_only=True):
     updated_at: datetime
 
 
-class Counts(Record, kw_only=True):
+class Counts(Record, frozen=True, kw_only=True):
     """The figures of a run.
 
     ``rows`` per table and ``accounts`` are those of the window. ``reread`` accounts come from the lookback alone and
-    ``resumed`` incidents from an earlier run's outbox, so that
-    accounts + reread + resumed = delivered + unchanged + skipped + dead + pending.
+    ``resumed`` incidents from an earlier run's outbox, so that in a run that looked at all of them
+    accounts + reread + resumed = delivered + unchanged + skipped + dead + pending, but for accounts that waited
+    behind their own pending incident: those are in none of the figures on the right.
     """
 
     rows: Mapping[str, int] = {}
@@ -206,7 +207,7 @@ class Counts(Record, kw_only=True):
     unprocessable: int = 0
 
 
-class RunRecord(Record, kw_only=True):
+class RunRecord(Record, frozen=True, kw_only=True):
     """One line of ``Process_Operation_Run``, the audit trail."""
 
     run_id: str
@@ -221,7 +222,7 @@ class RunRecord(Record, kw_only=True):
     error: str | None = None
 
 
-class RunReport(Record, kw_only=True):
+class RunReport(Record, frozen=True, kw_only=True):
     """What a run tells its caller; ``to_dict`` is the object that ``run --json`` prints (SPEC 7)."""
 
     status: RunStatus

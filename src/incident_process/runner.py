@@ -11,7 +11,7 @@ from pathlib import Path
 from incident_process.records import Record
 
 
-class Runner(Record, kw_only=True):
+class Runner(Record, frozen=True, kw_only=True):
     """One process of one machine, recognisable as long as the machine is up."""
 
     host: str

@@ -3,6 +3,7 @@
 Pure functions over instants in aware UTC; nothing here reads a clock.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from incident_process.records import Operation, Record, RunStatus, Tracking, Window, iso
@@ -13,7 +14,7 @@ MAX_INCIDENT_ID = 2**53 - 1
 """The largest integer that every JSON reader keeps exactly (SPEC 5)."""
 
 
-class Refusal(Record, kw_only=True):
+class Refusal(Record, frozen=True, kw_only=True):
     """Why a run may not go ahead, and the sentence for the log."""
 
     status: RunStatus
@@ -28,6 +29,26 @@ def system_date(now: datetime, gap_seconds: float, tracking: Tracking) -> dateti
     """
     date = now - timedelta(seconds=gap_seconds)
     return date.replace(microsecond=0) if tracking is Tracking.SQL else date
+
+
+class Hold(Record, frozen=True, kw_only=True):
+    """Where the in-flight guard lets a window end, and how many transactions were open for too long to wait for."""
+
+    end: datetime
+    given_up: int
+
+
+def hold(end: datetime, now: datetime, writers: Sequence[datetime], limit_seconds: float) -> Hold:
+    """Hold the window's end below the start of the oldest open transaction that has changed rows (SPEC 3).
+
+    Its rows may be stamped from its start on and will appear when it commits. A transaction that has been open for
+    longer than the limit is let go: its late rows are left to the lookback. Starts are known to the second, so the
+    end goes one second below.
+    """
+    awaited = [started for started in writers if (now - started).total_seconds() <= limit_seconds]
+    oldest = min(awaited, default=None)
+    held = end if oldest is None else min(end, oldest - timedelta(seconds=1))
+    return Hold(end=held, given_up=len(writers) - len(awaited))
 
 
 def plan(operation: Operation, end: datetime) -> Window:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from incident_process.records import NEVER, Operation, RunStatus, Tracking, Window
-from incident_process.window import MAX_INCIDENT_ID, id_floor, plan, refusal, system_date, watermark_after
+from incident_process.window import MAX_INCIDENT_ID, hold, id_floor, plan, refusal, system_date, watermark_after
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 instants = st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -98,3 +98,22 @@ def test_ids_fit_in_53_bits_for_this_century_s_first_ninety_years() -> None:
 
 def test_ids_are_positive_even_before_their_epoch() -> None:
     assert id_floor(datetime(1999, 1, 1, tzinfo=UTC)) == 1
+
+
+def test_the_guard_holds_the_end_below_the_oldest_open_transaction() -> None:
+    writers = [NOON - timedelta(minutes=5), NOON - timedelta(minutes=30)]
+    held = hold(NOON, NOON + timedelta(seconds=60), writers, 6 * 3600)
+    assert held.end == NOON - timedelta(minutes=30, seconds=1)
+    assert held.given_up == 0
+
+
+def test_the_guard_lets_go_of_what_is_open_for_too_long_but_not_of_the_rest() -> None:
+    writers = [NOON - timedelta(hours=7), NOON - timedelta(minutes=5)]
+    held = hold(NOON, NOON, writers, 6 * 3600)
+    assert held.end == NOON - timedelta(minutes=5, seconds=1)
+    assert held.given_up == 1
+
+
+def test_the_guard_never_moves_the_end_forward() -> None:
+    assert hold(NOON, NOON + timedelta(hours=1), [NOON + timedelta(minutes=30)], 6 * 3600).end == NOON
+    assert hold(NOON, NOON, [], 0).end == NOON

@@ -3,8 +3,8 @@
 import os
 import sys
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
-import click
 import typer
 
 from incident_process import logs
@@ -29,18 +29,29 @@ app.command("status")(reading.status)
 app.command("history")(reading.history)
 app.command("deliveries")(reading.deliveries)
 app.command("preview")(reading.preview)
+app.command("doctor")(reading.doctor)
 app.command("receiver")(local.receiver)
 app.command("demo")(local.demo)
+
+
+@runtime_checkable
+class _Shown(Protocol):
+    """An error of usage that knows how to show itself, with the usage of its command."""
+
+    def show(self) -> None: ...
 
 
 def execute(arguments: Sequence[str]) -> int:
     """Run one command and return the exit status of the process; no error leaves here as a traceback."""
     try:
         status = app(list(arguments), standalone_mode=False)
-    except click.ClickException as exc:
-        exc.show()
+    except typer.TyperException as exc:  # typer brings a click of its own: the class in `click` is another one
+        if isinstance(exc, _Shown):
+            exc.show()
+        else:
+            sys.stderr.write(f"{exc.format_message()}\n")
         return exc.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("Interrupted.\n")
         return INTERRUPTED
     except BrokenPipeError:

@@ -94,6 +94,25 @@ def preview(
     return 0
 
 
+def doctor(config: Config = None, as_json: AsJson = False) -> int:
+    """Look at everything that a run depends on: connections, rights, indexes, types, clocks, rows. Nothing is sent.
+
+    Each finding comes with its remedy. The exit status is the one that a run would end with. Example:
+    incident-process doctor
+    """
+    from incident_process.doctor import Level, examine
+    from incident_process.engine.local import in_loop
+
+    findings = in_loop(examine(load(config)))
+    if as_json:
+        emit_json(findings)
+    for finding in findings if not as_json else ():
+        emit(f"{finding.level.value.upper():<8}{finding.subject}: {finding.finding}")
+        if finding.remedy:
+            emit(f"{'':<8}Remedy: {finding.remedy}")
+    return max((finding.exit_status for finding in findings if finding.level is Level.ERROR), default=0)
+
+
 async def _preview_account(settings: Settings, parts: Any, account: str) -> None:
     from incident_process.preview import preview_account
 

@@ -69,7 +69,7 @@ def retry_after(header: str | None, now: datetime, cap_seconds: float) -> float 
     return min(max(0.0, (when - now).total_seconds()), cap_seconds)
 
 
-class Fate(Record, kw_only=True):
+class Fate(Record, frozen=True, kw_only=True):
     """What becomes of an incident whose attempts of this run are used up."""
 
     status: DeliveryStatus

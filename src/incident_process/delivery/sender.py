@@ -7,6 +7,7 @@ holds up neither its chunk's neighbours nor the next chunk.
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +19,7 @@ from incident_process.delivery.transport import Answer, Transport
 from incident_process.records import Incident, Record
 
 
-class Limits(Record, kw_only=True):
+class Limits(Record, frozen=True, kw_only=True):
     """How hard to try: the keys of ``[API]`` in the configuration."""
 
     max_connections: int = 64
@@ -29,7 +30,7 @@ class Limits(Record, kw_only=True):
     breaker_failures: int = 5
 
 
-class Attempted(Record, kw_only=True):
+class Attempted(Record, frozen=True, kw_only=True):
     """How far one incident got in this run.
 
     ``verdict`` is None when it was not tried, RETRY when its attempts are used up or the sender was stopped between
@@ -74,6 +75,7 @@ class Sender:
         self._queue: asyncio.Queue[_Job] = asyncio.Queue()
         self._clear = asyncio.Event()  # set while requests may go out freely
         self._clear.set()
+        self._stopping = asyncio.Event()
         self._delayed: dict[_Job, asyncio.TimerHandle] = {}
         self._not_before = 0.0
         self._fault: Exception | None = None
@@ -104,6 +106,7 @@ class Sender:
         if self.stopped is not None:
             return
         self.stopped = reason
+        self._stopping.set()
         for job, handle in list(self._delayed.items()):
             handle.cancel()
             self._finish(job, Verdict.RETRY)
@@ -186,7 +189,8 @@ class Sender:
         await self._pace.turn()
         loop = asyncio.get_running_loop()
         while self.stopped is None and (pause := self._not_before - loop.time()) > 0:
-            await asyncio.sleep(min(pause, 1.0))  # in steps, so that a stop is seen
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
 
     def _note_failure(self, job: _Job, *, probe: bool) -> None:
         if probe:
@@ -207,11 +211,13 @@ class Sender:
             if loop.time() + pause - began > self._limits.retry_seconds:
                 self._breaker.give_up()
                 break
-            await asyncio.sleep(pause)
-            job = await self._queue.get() if self.stopped is None else None
-            if job is not None:
-                await self._attempt(job, probe=True)
-                asked = self._asked_pause(job.answer) or 0.0
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+            if self.stopped is not None:
+                break
+            job = await self._queue.get()
+            await self._attempt(job, probe=True)
+            asked = self._asked_pause(job.answer) or 0.0
         if self._breaker.circuit is Circuit.OPEN:
             self.stop("the receiver fails across accounts (circuit breaker)")
         self._clear.set()

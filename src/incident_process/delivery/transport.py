@@ -18,7 +18,7 @@ EXCERPT_BYTES = 65_536
 """How much of an answer is looked at: its text only ever serves as a hint beside a refusal."""
 
 
-class Answer(Record, kw_only=True):
+class Answer(Record, frozen=True, kw_only=True):
     """What came back: ``status`` None when nothing did, and then ``error`` says why."""
 
     status: int | None
@@ -39,7 +39,9 @@ class Transport(Protocol):
 class HttpTransport:
     """``Transport`` over pyreqwest. An asynchronous context manager; one for all requests of a run."""
 
-    def __init__(self, url: str, headers: dict[str, str], max_connections: int, timeout: float, ca: Path | None) -> None:
+    def __init__(
+        self, url: str, headers: dict[str, str], max_connections: int, timeout: float, ca: Path | None
+    ) -> None:
         self._url = url
         self._headers = {"Content-Type": "application/json", "Accept": "application/json"} | headers
         self._max_connections = max_connections
@@ -84,15 +86,14 @@ class HttpTransport:
             request = request.header("Idempotency-Key", key)
         started = time.perf_counter()
         try:
-            async with request.body_bytes(body).build_streamed() as response:
-                status = response.status
-                # Read to the end only where the text is wanted or the connection would be lost with it unread.
-                excerpt = await response.body_reader.read(EXCERPT_BYTES)
-                return Answer(
-                    status=status,
-                    seconds=time.perf_counter() - started,
-                    retry_after=response.get_header("Retry-After"),
-                    excerpt=bytes(excerpt) if excerpt and status >= 400 else b"",
-                )
+            # Read whole, which also frees the connection for the next request; streaming costs 30 us a request more.
+            response = await request.body_bytes(body).build().send()
+            status = response.status
+            return Answer(
+                status=status,
+                seconds=time.perf_counter() - started,
+                retry_after=response.get_header("Retry-After"),
+                excerpt=bytes(memoryview(await response.bytes())[:EXCERPT_BYTES]) if status >= 400 else b"",
+            )
         except PyreqwestError as exc:
             return Answer(status=None, seconds=time.perf_counter() - started, error=type(exc).__name__)

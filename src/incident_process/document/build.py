@@ -5,16 +5,17 @@
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from functools import cmp_to_key
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from incident_process.document import model
-from incident_process.document.convert import NO_DATE, moment, money, sortable, stamp, text, whole
+from incident_process.document.convert import NO_DATE, is_no_date, moment, money, sortable, stamp, text, whole
 from incident_process.errors import DataProcessingError
 from incident_process.records import Record
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
@@ -28,14 +29,15 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 _checker = msgspec.json.Decoder(model.Incident)
 
 Row = Sequence[Any]
+Value = TypeVar("Value")
 
 
-class Draft(Record, kw_only=True):
+class Draft(Record, frozen=True, kw_only=True):
     """The content of one account's document, before it has an Incident_Id."""
 
     account: str
     customer_ref: str
-    arrears: Any
+    arrears: Decimal
     read_on: str
     contacts: list[tuple[str, str, str]]
     products: list[model.Product]
@@ -64,11 +66,19 @@ def current_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def newest_payment(rows: Sequence[Row]) -> Row | None:
-    """Return the newest payment: by ACCOUNT_PAYMENT_DAT, then ACCOUNT_PAYMENT_SEQ, then the rest of the row."""
+    """Return the newest payment: by ACCOUNT_PAYMENT_DAT, then ACCOUNT_PAYMENT_SEQ, then the rest of the row.
+
+    NULL and zero dates are equal, and older than every date: the document shows both as no date.
+    """
     if len(rows) < 2:
         return rows[0] if rows else None
     paid, seq = _P["ACCOUNT_PAYMENT_DAT"], _P["ACCOUNT_PAYMENT_SEQ"]
-    return max(rows, key=lambda row: (sortable(row[paid]), sortable(row[seq]), [sortable(value) for value in row]))
+
+    def age(row: Row) -> tuple[Any, ...]:
+        date = None if is_no_date(row[paid]) else row[paid]
+        return sortable(date), sortable(row[seq]), [sortable(value) for value in row]
+
+    return max(rows, key=age)
 
 
 def draft(account: str, customers: Sequence[Row], payments: Sequence[Row], zone: ZoneInfo) -> Draft:
@@ -206,14 +216,14 @@ class _Reader:
     def whole(self, column: str) -> int:
         return _read(column, whole, self._row[_C[column]])
 
-    def money(self, column: str) -> Any:
+    def money(self, column: str) -> Decimal:
         return _read(column, money, self._row[_C[column]])
 
     def moment(self, column: str) -> str:
         return _read(column, moment, self._row[_C[column]], self._zone)
 
 
-def _read(column: str, convert: Any, *arguments: Any) -> Any:
+def _read(column: str, convert: Callable[..., Value], *arguments: Any) -> Value:
     try:
         return convert(*arguments)
     except ValueError as exc:

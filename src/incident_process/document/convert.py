@@ -93,6 +93,14 @@ def sortable(value: Any) -> tuple[int, Any]:
     return (3, text(value))
 
 
+def is_no_date(value: Any) -> bool:
+    """Return True for NULL, empty text, and MySQL's zero dates, also the partial ones: no such day exists."""
+    if value is None or isinstance(value, date):
+        return value is None
+    written = text(value).strip()
+    return not written or written.startswith("0000") or "-00" in written[:10]
+
+
 def _datetime(value: Any) -> datetime | None:
     if value is None:
         return None
@@ -100,9 +108,9 @@ def _datetime(value: Any) -> datetime | None:
         return value
     if isinstance(value, date):
         return datetime.combine(value, time.min)
+    if is_no_date(value):
+        return None
     written = text(value).strip()
-    if not written or written.startswith("0000") or "-00" in written[:10]:
-        return None  # MySQL's zero dates, also the partial ones: no such day exists
     try:
         return datetime.fromisoformat(written)
     except ValueError:

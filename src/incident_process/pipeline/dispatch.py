@@ -1,8 +1,8 @@
 """From an enqueued chunk to its outcomes (SPEC 5, 6)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from incident_process.delivery.policy import Verdict, fate_of_exhausted
+from incident_process.delivery.policy import Fate, Verdict, fate_of_exhausted
 from incident_process.delivery.reasons import reason
 from incident_process.delivery.sender import Attempted, Sender
 from incident_process.document.build import readdress
@@ -30,8 +30,10 @@ class Dispatcher:
         self._max_runs = context.parts.settings.process.max_runs
         self._sender = sender
         self._tally = tally
-        self._exhausted: dict[str, set[int]] = {}
-        """Incidents whose attempts of this run are used up, by chunk: only their ids, however many they are."""
+        self._unsettled: dict[str, dict[int, Outcome]] = {}
+        """How the last attempt ended of incidents that used up the attempts of this run, by chunk; not their bodies."""
+        self._suspects: set[int] = set()
+        """Those among them that were turned away for a reason that may hold for every body."""
 
     async def dispatch(self, chunk: Chunk, *, resumed: bool) -> None:
         """Send a chunk's incidents and record their outcomes; what has none stays in the outbox."""
@@ -54,36 +56,34 @@ class Dispatcher:
         self._faults.reach(Step.RECORDED)
         self._tally.by_status.update(outcome.status for outcome in outcomes)
         self._tally.by_status.update(parked.status for parked in chunk.parked)
-        self._remember_exhausted(chunk, outcomes)
+        self._remember(chunk, outcomes, results.values())
 
-    async def settle_exhausted(self, *, service_is_well: bool) -> None:
-        """Decide on the incidents that used up their attempts, now that the run knows how the service did otherwise."""
-        for chunk_id, ids in self._exhausted.items():
+    async def settle(self, *, others_succeeded: bool, takes_requests: bool) -> None:
+        """Decide on the incidents that used up their attempts, now that the run knows how the service did otherwise.
+
+        Args:
+            others_succeeded: The service took another incident in this run, or answers at all.
+            takes_requests: It was asked now, and neither fails nor turns away whoever asks: a suspicious refusal was
+                of the record then.
+        """
+        for chunk_id, last in self._unsettled.items():
             chunk = await self._store.load_chunk(chunk_id)
             if chunk is None:
                 continue
             outcomes = []
             for incident in chunk.incidents:
-                if incident.incident_id not in ids:
+                if incident.incident_id not in last:
                     continue
-                fate = fate_of_exhausted(incident.runs, others_succeeded=service_is_well, max_runs=self._max_runs)
-                gave_up = f"gave up after {incident.attempts} attempts in {fate.runs} runs"
-                outcomes.append(
-                    Outcome(
-                        incident_id=incident.incident_id,
-                        account=incident.account,
-                        status=fate.status,
-                        attempts=incident.attempts,
-                        runs=fate.runs,
-                        error=gave_up if fate.status is DeliveryStatus.DEAD else None,
-                        at=self._clock.now(),
-                    )
-                )
+                fate = fate_of_exhausted(incident.runs, others_succeeded=others_succeeded, max_runs=self._max_runs)
+                if takes_requests and incident.incident_id in self._suspects:
+                    fate = Fate(status=DeliveryStatus.DEAD, runs=incident.runs)
+                outcomes.append(self._settled(last[incident.incident_id], incident, fate))
             await self._store.record_outcomes(self._lease, chunk, outcomes)
             dead = sum(outcome.status is DeliveryStatus.DEAD for outcome in outcomes)
             self._tally.by_status[DeliveryStatus.PENDING] -= dead
             self._tally.by_status[DeliveryStatus.DEAD] += dead
-        self._exhausted.clear()
+        self._unsettled.clear()
+        self._suspects.clear()
 
     @property
     def stopped(self) -> bool:
@@ -91,16 +91,21 @@ class Dispatcher:
         return self._sender.stopped is not None
 
     @property
-    def has_exhausted(self) -> bool:
+    def has_unsettled(self) -> bool:
         """True when an incident used up its attempts and its fate is not settled."""
-        return bool(self._exhausted)
+        return bool(self._unsettled)
+
+    @property
+    def has_suspects(self) -> bool:
+        """True when one of them was turned away for a reason that may hold for every body."""
+        return bool(self._suspects)
 
     def _outcome(self, result: Attempted) -> Outcome:
         incident = result.incident
         status, error, http = DeliveryStatus.PENDING, None, None
         if result.verdict is Verdict.DELIVERED:
             status = DeliveryStatus.DELIVERED
-        elif result.verdict is Verdict.DEAD or (result.verdict is Verdict.SUSPECT and not self._sender.broken):
+        elif result.verdict is Verdict.DEAD:
             status = DeliveryStatus.DEAD
         if result.answer is not None:
             http = result.answer.status
@@ -117,12 +122,29 @@ class Dispatcher:
             at=result.at,
         )
 
-    def _remember_exhausted(self, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
+    def _settled(self, last: Outcome, incident: Incident, fate: Fate) -> Outcome:
+        """Return the outcome that the fate comes to; what the receiver said last stays with it."""
+        error = last.error
+        if fate.status is DeliveryStatus.DEAD and incident.incident_id not in self._suspects:
+            error = f"gave up after {incident.attempts} attempts in {fate.runs} runs; last: {last.error}"
+        return Outcome(
+            incident_id=incident.incident_id,
+            account=incident.account,
+            status=fate.status,
+            attempts=incident.attempts,
+            runs=fate.runs,
+            http_status=last.http_status,
+            error=error,
+            at=self._clock.now(),
+        )
+
+    def _remember(self, chunk: Chunk, outcomes: Sequence[Outcome], results: Iterable[Attempted]) -> None:
         if self._sender.stopped is not None:
             return  # the run was cut short: that counts against no record
-        ids = {o.incident_id for o in outcomes if o.status is DeliveryStatus.PENDING}
-        if ids:
-            self._exhausted[chunk.chunk_id] = ids
+        pending = {outcome.incident_id: outcome for outcome in outcomes if outcome.status is DeliveryStatus.PENDING}
+        if pending:
+            self._unsettled[chunk.chunk_id] = pending
+            self._suspects |= {r.incident.incident_id for r in results if r.verdict is Verdict.SUSPECT}
 
     async def _readdress(self, chunk: Chunk, taken: Sequence[Attempted]) -> tuple[Chunk, list[Incident]]:
         """Give incidents whose id the receiver has for another body a new id each."""

@@ -21,8 +21,11 @@ async def send_empty(transport: Transport, url: str) -> None:
         log.warning("The empty payload was not accepted: %s.", answer.error or f"HTTP {answer.status}")
 
 
-async def answers(transport: Transport) -> bool:
-    """Find out with an empty payload whether the service answers at all; that it refuses it says that it does."""
+async def takes_requests(transport: Transport) -> bool:
+    """Find out with an empty payload whether the service is at work; that it refuses the payload says that it is.
+
+    Unless it refuses for a reason that may hold for every body, such as credentials.
+    """
     answer = await transport.post(EMPTY, None)
-    log.log(logging.DEBUG, "Asked whether the service answers: %s.", answer.error or f"HTTP {answer.status}")
-    return answer.status is not None and judge(answer.status, may_have_arrived=False) is not Verdict.RETRY
+    log.log(logging.DEBUG, "Asked whether the service takes requests: %s.", answer.error or f"HTTP {answer.status}")
+    return judge(answer.status, may_have_arrived=False) not in {Verdict.RETRY, Verdict.SUSPECT}

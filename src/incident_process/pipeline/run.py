@@ -20,7 +20,7 @@ from incident_process.pipeline.context import Parts, RunContext
 from incident_process.pipeline.dispatch import Dispatcher
 from incident_process.pipeline.journal import Journal
 from incident_process.pipeline.keeper import LeaseKeeper, leased
-from incident_process.pipeline.nothing import answers, send_empty
+from incident_process.pipeline.nothing import send_empty, takes_requests
 from incident_process.pipeline.prepare import Preparer
 from incident_process.pipeline.tally import Tally
 from incident_process.pipeline.together import together
@@ -36,9 +36,10 @@ from incident_process.records import (
     RunStatus,
     Tracking,
     Window,
+    iso,
 )
 from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE, Span, Survey
-from incident_process.window import Refusal, plan, refusal, system_date, watermark_after
+from incident_process.window import Refusal, hold, plan, refusal, system_date, watermark_after
 
 log = logs.get_logger()
 
@@ -102,7 +103,7 @@ class WindowRun:
         refused = refusal(self._tracking, process.operation_name, operation, date)
         if refused is not None:
             return self._refuse(refused)
-        window = self._window = plan(self._operation, date)
+        window = self._window = plan(self._operation, await self._held(date, now))
         log.info(logs.window_message(window))
         journal = self._journal = Journal(self._store, process.operation_name, clock)
         run = await journal.open(keeper.lease, RunKind.WINDOW, window, now)
@@ -127,6 +128,28 @@ class WindowRun:
         self._parts.faults.reach(Step.CLOSED)
         return self._report(status, message)
 
+    async def _held(self, end: datetime, now: datetime) -> datetime:
+        """Return where the window may end: below what open transactions of the source may still bring (SPEC 3)."""
+        limit = self._settings.process.guard_limit_seconds
+        writers = await self._parts.source.writers() if limit else []
+        if writers is None:
+            log.warning(
+                "Open transactions of the source cannot be seen, so rows that are committed late are left to the "
+                "lookback. Remedy: GRANT PROCESS ON *.* to the source's user."
+            )
+            return end
+        held = hold(end, now, writers, limit)
+        if held.given_up:
+            log.warning(
+                "%d transaction(s) of the source have been open for more than %g s: the window no longer waits for "
+                "them. What they commit later than the lookback reaches is found by 'reconcile'.",
+                held.given_up,
+                limit,
+            )
+        if held.end < end:
+            log.info("The window waits for an open transaction of the source: it ends at %s.", iso(held.end))
+        return held.end
+
     async def _work(
         self, context: RunContext, keeper: LeaseKeeper, window: Window
     ) -> tuple[RunStatus, str | None, datetime | None]:
@@ -141,8 +164,8 @@ class WindowRun:
             if sender.stopped is None:
                 survey = await self._survey(window)
                 await self._go_over(window, survey, Preparer(context), dispatcher)
-            if dispatcher.has_exhausted and sender.stopped is None:
-                await dispatcher.settle_exhausted(service_is_well=await self._service_is_well(sender))
+            if dispatcher.has_unsettled and sender.stopped is None:
+                await self._settle(dispatcher, sender)
         return await self._conclude(keeper, sender, survey)
 
     async def _resume(self, lease: Lease, dispatcher: Dispatcher) -> None:
@@ -213,6 +236,9 @@ class WindowRun:
         if sender.stopped is not None:
             log.error("Delivery is incomplete: %s. The next run resumes.", sender.stopped)
             return RunStatus.INCOMPLETE, sender.stopped, None
+        dead = self._tally.by_status[DeliveryStatus.DEAD]
+        if dead:
+            log.warning("%d incident(s) became dead letters: see 'incident-process deliveries --status dead'.", dead)
         if self._tally.unfinished is not None:
             log.error("Delivery is incomplete: %s.", self._tally.unfinished)
             return RunStatus.INCOMPLETE, self._tally.unfinished, None
@@ -259,9 +285,11 @@ class WindowRun:
             breaker_failures=api.breaker_failures,
         )
 
-    async def _service_is_well(self, sender: Sender) -> bool:
+    async def _settle(self, dispatcher: Dispatcher, sender: Sender) -> None:
         """Find out whether the service takes anything at all, before it is held against a record that it does not."""
-        return sender.delivered > 0 or (self._settings.api.send_empty and await answers(self._parts.transport))
+        unsure = dispatcher.has_suspects or not sender.delivered
+        well = unsure and self._settings.api.send_empty and await takes_requests(self._parts.transport)
+        await dispatcher.settle(others_succeeded=sender.delivered > 0 or well, takes_requests=well)
 
     def _report(self, status: RunStatus, message: str | None) -> RunReport:
         run = self._journal.run if self._journal else None

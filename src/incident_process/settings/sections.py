@@ -212,6 +212,12 @@ class Process(Section):
     lookback_seconds: Number = Field(
         default=86400, ge=0, le=315_360_000, description="seconds before the watermark that each run reads again"
     )
+    guard_limit_seconds: Number = Field(
+        default=21600,
+        ge=0,
+        le=604_800,
+        description="seconds for which a window waits for an open transaction of the source; 0: not at all",
+    )
     source_timezone: Annotated[str, Expected("a zone's name such as UTC or Asia/Colombo")] = Field(
         default="UTC", description="zone of dates in the source that carry none"
     )

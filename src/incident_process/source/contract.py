@@ -5,7 +5,7 @@ types and back; above it nobody sees a native date. Errors: ``DatabaseConnection
 read gave up after its retries, ``ConfigurationError`` when a table or a needed column is missing.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol
@@ -76,6 +76,22 @@ class Source(Protocol):
 
     async def now(self) -> datetime:
         """Return the database's clock."""
+        ...
+
+    async def writers(self) -> list[datetime] | None:
+        """Return when each open transaction that has changed rows began, by the database's clock (whole seconds).
+
+        None when the user may not know; empty where transactions cannot be asked for (SQLite).
+        """
+        ...
+
+    @property
+    def load_date_types(self) -> Mapping[str, object]:
+        """The type of LOAD_DATE in each table as the database declares it; ``str`` of a type names it."""
+        ...
+
+    async def indexes(self) -> dict[str, list[tuple[str, ...]]]:
+        """Return, per table, the columns of each index, in capitals and in the index's order."""
         ...
 
     async def unprocessable(self) -> dict[str, int]:

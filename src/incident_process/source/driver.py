@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from incident_process.errors import DatabaseConnectionError, IncidentProcessError
+from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.source.dialects import Dialect
 from incident_process.source.queries import Statement
 
@@ -13,6 +13,10 @@ Row = Sequence[Any]
 
 class TransientError(DatabaseConnectionError):
     """The connection was lost or a lock was in the way: reading once more may succeed."""
+
+
+class RefusedError(ConfigurationError):
+    """The user lacks a right."""
 
 
 class Driver(Protocol):
@@ -49,6 +53,10 @@ class Driver(Protocol):
 
     async def columns(self, table: str) -> Mapping[str, str]:
         """Return the declared type of each column (name in capitals), nothing when there is no such table."""
+        ...
+
+    async def indexes(self, table: str) -> list[tuple[str, ...]]:
+        """Return the columns (in capitals) of each index of the table."""
         ...
 
     def translate(self, error: Exception) -> IncidentProcessError | None:

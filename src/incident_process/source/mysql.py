@@ -13,7 +13,7 @@ from asyncmy.cursors import SSCursor
 
 from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.source.dialects import Dialect, mysql_dialect
-from incident_process.source.driver import Row, TransientError
+from incident_process.source.driver import RefusedError, Row, TransientError
 from incident_process.source.queries import Statement
 from incident_process.source.sql import SqlSource
 
@@ -37,6 +37,12 @@ _COLUMNS = """
     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s
     """
 
+_INDEXES = """
+    SELECT INDEX_NAME, COLUMN_NAME, SUB_PART FROM information_schema.STATISTICS
+    WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s
+    ORDER BY INDEX_NAME, SEQ_IN_INDEX
+    """
+
 _TRANSIENT = {
     0,  # the driver's own: not connected, packets out of order
     1040,  # too many connections
@@ -49,7 +55,7 @@ _TRANSIENT = {
     2003, 2006, 2013, 2014, 2055,  # cannot connect, gone away, lost
 }  # fmt: skip
 _ACCESS = {1045, 1130, 1698, 3118, 3955}
-_REFUSED = {1044, 1142, 1143}
+_REFUSED = {1044, 1142, 1143, 1227}
 _UNKNOWN_DATABASE = {1049}
 _UNKNOWN_NAME = {1054, 1146}
 
@@ -157,6 +163,13 @@ class MySQLDriver:
         rows = await self.fetch(Statement(sql=_COLUMNS, parameters=(table,)))
         return {str(name).upper(): str(declared) for name, declared in rows}
 
+    async def indexes(self, table: str) -> list[tuple[str, ...]]:
+        """Return the indexes that the user may see; one over a prefix or an expression does not count."""
+        found: dict[str, list[str]] = {}
+        for name, column, prefix in await self.fetch(Statement(sql=_INDEXES, parameters=(table,))):
+            found.setdefault(str(name), []).append("" if column is None or prefix else str(column).upper())
+        return [tuple(columns) for columns in found.values()]
+
     def translate(self, error: Exception) -> IncidentProcessError | None:
         """Return what an error of asyncmy or of the network means.
 
@@ -192,7 +205,7 @@ class MySQLDriver:
         if code in _UNKNOWN_DATABASE:
             return ConfigurationError(f"{self.place}: {words} ({code}). Name a database that exists at this server.")
         if code in _REFUSED:
-            return ConfigurationError(
+            return RefusedError(
                 f"[DATABASE] MYSQL_USER: {words} ({code}). Grant the user SELECT on both source tables."
             )
         if code in _UNKNOWN_NAME:

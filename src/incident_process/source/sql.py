@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from zoneinfo import ZoneInfo
@@ -20,7 +20,7 @@ from incident_process.source.contract import (
     Touched,
 )
 from incident_process.source.dialects import load_dates
-from incident_process.source.driver import Driver, Row, TransientError
+from incident_process.source.driver import Driver, RefusedError, Row, TransientError
 from incident_process.source.queries import ACCOUNT_COLUMN, NEEDED_COLUMNS, Statement, TableQueries
 from incident_process.source.spool import Sighting, SurveySpool
 from incident_process.source.temporal import Kind, LoadDateType, instant_of, lookback_start, parse_type
@@ -85,6 +85,27 @@ class SqlSource:
             if instant is None:
                 raise DatabaseConnectionError(f"{self._driver.where} did not tell the time.")
             return instant
+
+        return await self._attempt(work)
+
+    async def writers(self) -> list[datetime] | None:
+        """Return when each open transaction that has changed rows began; None when the user may not know (SPEC 3)."""
+
+        async def work() -> list[datetime]:
+            query = (await self._driver.connect()).writers
+            rows = await self._driver.fetch(Statement(sql=query)) if query else []
+            return [started.replace(tzinfo=UTC) for (started,) in rows]
+
+        try:
+            return await self._attempt(work)
+        except RefusedError:
+            return None
+
+    async def indexes(self) -> dict[str, list[tuple[str, ...]]]:
+        """Return, per table, the columns of each index, in capitals and in the index's order."""
+
+        async def work() -> dict[str, list[tuple[str, ...]]]:
+            return {table: await self._driver.indexes(table) for table in NEEDED_COLUMNS}
 
         return await self._attempt(work)
 

@@ -25,6 +25,13 @@ BUSY_SECONDS = 10.0
 _TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_SCHEMA}
 
 
+_INDEXES = """
+    SELECT list.name, info.name
+    FROM pragma_index_list(?) AS list JOIN pragma_index_info(list.name) AS info
+    ORDER BY list.name, info.seqno
+    """
+
+
 class SqliteSource(SqlSource):
     """Customer and payment rows in a SQLite file, read only.
 
@@ -93,6 +100,13 @@ class SqliteDriver:
         """Return the declared types of a table's columns."""
         rows = await self.fetch(Statement(sql="SELECT name, type FROM pragma_table_info(?)", parameters=(table,)))
         return {str(name).upper(): str(declared) for name, declared in rows}
+
+    async def indexes(self, table: str) -> list[tuple[str, ...]]:
+        """Return the columns of each index; an expression counts as no column."""
+        found: dict[str, list[str]] = {}
+        for name, column in await self.fetch(Statement(sql=_INDEXES, parameters=(table,))):
+            found.setdefault(str(name), []).append(str(column or "").upper())
+        return [tuple(columns) for columns in found.values()]
 
     def translate(self, error: Exception) -> IncidentProcessError | None:
         """Return what an error of sqlite3 means; its own words name files, tables and columns only."""

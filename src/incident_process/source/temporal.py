@@ -42,6 +42,11 @@ class LoadDateType(Record, frozen=True, kw_only=True):
     kind: Kind
     digits: int = 0
 
+    def __str__(self) -> str:
+        """Return the type as a declaration names it."""
+        name = self.kind.value.upper()
+        return f"{name}({self.digits})" if self.digits else name
+
     @property
     def unit(self) -> timedelta:
         """The least lookback that closes ties: a day for a DATE, otherwise a second."""

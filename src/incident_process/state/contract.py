@@ -2,8 +2,8 @@
 
 Order of calls in a run (SPEC 6), each step safe to be the last before a crash::
 
-    acquire_lease → claim_outbox → … → open_run → (reserve_ids → enqueue → [send] → record_outcomes)* → advance
-    → close_run → release_lease
+    acquire_lease → open_run → claim_outbox → ([send] → record_outcomes)*
+    → (reserve_ids → enqueue → [send] → record_outcomes)* → advance → close_run → release_lease
 
 Who may write: only the holder of the newest fencing token. Every method that takes a ``lease`` checks the token in
 the same atomic step as its write, and raises ``LeaseLostError`` when a successor has taken over; then nothing of
@@ -16,6 +16,7 @@ never raise ``LeaseLostError``. All methods may be called again after a failure:
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from types import TracebackType
 from typing import Protocol
 
 from incident_process.records import (
@@ -35,10 +36,25 @@ from incident_process.records import (
 class LeaseState(Protocol):
     """Who holds the operation's lease now, by the store's clock."""
 
-    holder: str
-    token: int
-    expires_at: datetime
-    active: bool
+    @property
+    def holder(self) -> str:
+        """The holder's name, empty when the lease is free."""
+        ...
+
+    @property
+    def token(self) -> int:
+        """The newest fencing token."""
+        ...
+
+    @property
+    def expires_at(self) -> datetime:
+        """When the lease expires unless it is renewed."""
+        ...
+
+    @property
+    def active(self) -> bool:
+        """True while the holder's time has not run out."""
+        ...
 
 
 class StateStore(Protocol):
@@ -48,7 +64,9 @@ class StateStore(Protocol):
         """Connect; raise DatabaseConnectionError when the store cannot be reached."""
         ...
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
         """Close the connections."""
         ...
 

@@ -1,0 +1,223 @@
+"""What could go wrong before it does: connections, rights, indexes, types, clocks, rows (SPEC 7).
+
+Every finding says what is and, where it should be otherwise, what to do. Nothing is posted, and nothing is changed but
+what every command creates: the state's own tables or collections where they are missing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from incident_process.engine.compose import make_source, make_store
+from incident_process.errors import DeliveryIncompleteError, IncidentProcessError, OperationRefusedError
+from incident_process.records import NEVER, Record, RunStatus, Tracking, iso
+from incident_process.settings import Settings
+from incident_process.source.contract import Source
+from incident_process.source.indexes import INDEX_ADVICE
+from incident_process.state.contract import StateStore
+from incident_process.window import refusal, system_date
+
+SKEW_SECONDS = 5.0
+"""A host whose clock is off by more is worth a word, though no window depends on it."""
+CONNECT_SECONDS = 5.0
+
+
+class Level(StrEnum):
+    """How much a finding matters."""
+
+    OK = "ok"  # as it should be
+    WARNING = "warning"  # works, but slower or with less protection than it could
+    ERROR = "error"  # a run would fail
+
+
+class Finding(Record, frozen=True, kw_only=True):
+    """One thing that was looked at. ``remedy`` is empty where nothing needs to be done.
+
+    ``exit_status`` of an error is the one that a run would end with because of it (SPEC 7).
+    """
+
+    subject: str
+    level: Level
+    finding: str
+    remedy: str = ""
+    exit_status: int = 0
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Look at everything that a run depends on, and go on with the rest where one part fails."""
+    findings = [
+        Finding(subject="configuration", level=Level.WARNING, finding=warning, remedy="Correct the configuration.")
+        for warning in settings.warnings
+    ]
+    findings += await _guarded("source", lambda: _with_source(settings))
+    findings += await _guarded("state", lambda: _with_store(settings))
+    findings.append(await _receiver(settings.api.api_url))
+    return findings
+
+
+async def _guarded(subject: str, look: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
+    try:
+        return await look()
+    except IncidentProcessError as exc:
+        remedy = "The message says what to correct." if exc.exit_status == 2 else "See that it runs and can be reached."
+        return [
+            Finding(subject=subject, level=Level.ERROR, finding=str(exc), remedy=remedy, exit_status=exc.exit_status)
+        ]
+
+
+async def _with_source(settings: Settings) -> list[Finding]:
+    async with make_source(settings) as source:
+        now = await source.now()
+        findings = [
+            Finding(subject="source", level=Level.OK, finding="Connected; both tables have the needed columns."),
+            _clock(now, datetime.now(UTC)),
+            *_types(source),
+            *await _indexes(source),
+            await _open_transactions(source),
+            *await _unprocessable(source),
+        ]
+        findings += await _guarded("operation", lambda: _operation(settings, now))
+        return findings
+
+
+def _clock(source_now: datetime, here: datetime) -> Finding:
+    skew = (here - source_now).total_seconds()
+    text = f"This host's clock differs from the source's by {skew:+.1f} s"
+    if abs(skew) <= SKEW_SECONDS:
+        return Finding(subject="clock", level=Level.OK, finding=f"{text}.")
+    return Finding(
+        subject="clock",
+        level=Level.WARNING,
+        finding=f"{text}. No window depends on it: the source's clock counts.",
+        remedy="Let the host keep its time (systemd-timesyncd, chrony), so that log lines can be compared.",
+    )
+
+
+def _types(source: Source) -> list[Finding]:
+    return [
+        Finding(subject=table, level=Level.OK, finding=f"LOAD_DATE is of type {declared}.")
+        for table, declared in source.load_date_types.items()
+    ]
+
+
+async def _indexes(source: Source) -> list[Finding]:
+    present = await source.indexes()
+    findings = []
+    for advice in INDEX_ADVICE:
+        serves = any(columns[: len(advice.columns)] == advice.columns for columns in present[advice.table])
+        columns = ", ".join(advice.columns)
+        findings.append(
+            Finding(subject=advice.table, level=Level.OK, finding=f"There is an index on ({columns}).")
+            if serves
+            else Finding(
+                subject=advice.table,
+                level=Level.WARNING,
+                finding=f"No index on ({columns}): it {advice.purpose}.",
+                remedy=f"{advice.statement};",
+            )
+        )
+    return findings
+
+
+async def _open_transactions(source: Source) -> Finding:
+    writers = await source.writers()
+    if writers is None:
+        return Finding(
+            subject="source",
+            level=Level.WARNING,
+            finding="Open transactions cannot be seen, so rows that are committed late are left to the lookback.",
+            remedy="GRANT PROCESS ON *.* TO the user of [DATABASE] MYSQL_USER;",
+        )
+    if not writers:
+        return Finding(subject="source", level=Level.OK, finding="No open transaction has changed rows.")
+    return Finding(
+        subject="source",
+        level=Level.OK,
+        finding=f"{len(writers)} open transaction(s) have changed rows, the oldest since {iso(min(writers))}; "
+        "a window ends before it.",
+    )
+
+
+async def _unprocessable(source: Source) -> list[Finding]:
+    findings = []
+    for table, rows in (await source.unprocessable()).items():
+        if not rows:
+            findings.append(Finding(subject=table, level=Level.OK, finding="Every row can be processed."))
+            continue
+        findings.append(
+            Finding(
+                subject=table,
+                level=Level.WARNING,
+                finding=f"{rows} row(s) can never be processed: LOAD_DATE is NULL or no date, or there is no account.",
+                remedy=f"Find them with SELECT * FROM {table} WHERE LOAD_DATE IS NULL OR LOAD_DATE < '0001-01-01', "  # noqa: S608  # shown, never run
+                "likewise by an empty account number; give them a LOAD_DATE of today, or delete them.",
+            )
+        )
+    return findings
+
+
+async def _operation(settings: Settings, source_now: datetime) -> list[Finding]:
+    """Say whether a run would go ahead; apart from the state's own findings, because it needs the source's clock."""
+    process = settings.process
+    tracking = Tracking(process.tracking)
+    async with make_store(settings) as store:
+        operation = await store.read_operation()
+    refused = refusal(
+        tracking, process.operation_name, operation, system_date(source_now, process.time_gap_seconds, tracking)
+    )
+    if refused is None or refused.status is RunStatus.NOT_DUE:
+        since = operation.last_execution if operation is not None else NEVER
+        seen = f"processed through {iso(since)}" if since > NEVER else "not run yet"
+        due = f" {refused.message}" if refused else ""
+        return [Finding(subject="operation", level=Level.OK, finding=f"'{process.operation_name}' has {seen}.{due}")]
+    return [
+        Finding(
+            subject="operation",
+            level=Level.ERROR,
+            finding=refused.message,
+            remedy="The message says what to do.",
+            exit_status=OperationRefusedError.exit_status,
+        )
+    ]
+
+
+async def _with_store(settings: Settings) -> list[Finding]:
+    async with make_store(settings) as store:
+        await store.prepare()
+        return [
+            Finding(
+                subject="state", level=Level.OK, finding="Connected; tables or collections and indexes are in place."
+            ),
+            await _lease(store),
+        ]
+
+
+async def _lease(store: StateStore) -> Finding:
+    lease = await store.lease_state()
+    if lease is None or not lease.active:
+        return Finding(subject="lease", level=Level.OK, finding="Free.")
+    return Finding(
+        subject="lease", level=Level.OK, finding=f"Held by {lease.holder} until {iso(lease.expires_at)}: a run is on."
+    )
+
+
+async def _receiver(url: str) -> Finding:
+    """Open a connection to the receiver and close it: whether it takes an incident only an incident can tell."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    where = f"{parts.hostname}:{port}"
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(parts.hostname, port)
+        writer.close()
+    except (OSError, TimeoutError) as exc:
+        return Finding(
+            subject="receiver",
+            level=Level.ERROR,
+            finding=f"{where} does not answer ({type(exc).__name__}).",
+            remedy="Correct [API] api_url, or see that the receiver runs and can be reached from here.",
+            exit_status=DeliveryIncompleteError.exit_status,
+        )
+    return Finding(subject="receiver", level=Level.OK, finding=f"{where} accepts connections.")

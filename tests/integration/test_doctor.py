@@ -1,0 +1,93 @@
+"""``doctor``: each finding with its remedy, and no change anywhere (SPEC 7)."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from incident_process.doctor import Finding, Level, examine
+from incident_process.settings import Settings
+from incident_process.source.indexes import INDEX_ADVICE
+from tests.support.mariadb import MariaDBServer
+from tests.support.receivers import start_receiver
+from tests.support.source_data import create_tables, insert_customers, insert_payments
+
+
+def findings(api_url: str, database: str, state: str, **process: Any) -> list[Finding]:
+    settings = Settings.model_validate(
+        {
+            "database": {"url": database},
+            "state": {"url": state},
+            "api": {"api_url": api_url},
+            "process": {"tracking": "sql", **process},
+        }
+    )
+    return asyncio.run(examine(settings))
+
+
+def about(found: list[Finding], subject: str, level: Level) -> list[Finding]:
+    return [finding for finding in found if finding.subject == subject and finding.level is level]
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    path = tmp_path / "source.db"
+    connection = sqlite3.connect(path)
+    create_tables(connection, "sqlite")
+    insert_customers(connection, [{"ACCOUNT_NUM": "1", "LOAD_DATE": "2026-01-01"}, {"ACCOUNT_NUM": "2"}])
+    insert_payments(connection, [{"LOAD_DATE": "2026-01-01 00:00:00"}])
+    connection.commit()
+    connection.close()
+    return f"sqlite:///{path}"
+
+
+def test_a_source_as_in_the_field_gets_its_indexes_advised(sqlite_url: str, tmp_path: Path) -> None:
+    with start_receiver(tmp_path) as receiver:
+        found = findings(receiver.url, sqlite_url, f"sqlite:///{tmp_path}/state.db")
+    remedies = {finding.remedy.rstrip(";") for finding in found}
+    assert {advice.statement for advice in INDEX_ADVICE} <= remedies
+    assert "1 row(s) can never" in about(found, "debt_cust_detail", Level.WARNING)[-1].finding
+    assert "1 row(s) can never" in about(found, "debt_payment", Level.WARNING)[-1].finding
+    assert "DATETIME" in about(found, "debt_payment", Level.OK)[0].finding
+    (operation,) = about(found, "operation", Level.ERROR)
+    assert operation.exit_status == 6
+    assert "init" in operation.finding
+    assert about(found, "receiver", Level.OK)
+
+
+def test_what_is_advised_is_what_doctor_looks_for(mariadb: MariaDBServer, mariadb_database: str) -> None:
+    with mariadb.connect(mariadb_database) as connection:
+        create_tables(connection, "mysql")
+        with connection.cursor() as cursor:
+            for advice in INDEX_ADVICE:
+                cursor.execute(advice.statement)
+    url = mariadb.url(mariadb_database)
+    found = findings("http://127.0.0.1:9/x", url, url)
+    assert not [finding for finding in found if finding.level is Level.WARNING]
+    assert about(found, "source", Level.OK)
+    assert about(found, "clock", Level.OK)
+    (receiver,) = about(found, "receiver", Level.ERROR)
+    assert "127.0.0.1:9" in receiver.finding
+    assert receiver.remedy
+
+
+def test_a_user_without_process_is_told_what_it_costs(mariadb: MariaDBServer, mariadb_database: str) -> None:
+    with mariadb.connect(mariadb_database) as connection, connection.cursor() as cursor:
+        create_tables(connection, "mysql")
+        cursor.execute("CREATE USER 'plain'@'%' IDENTIFIED BY 'synthetic'")
+        cursor.execute(f"GRANT ALL ON {mariadb_database}.* TO 'plain'@'%'")
+        url = f"mysql://plain:synthetic@127.0.0.1:{mariadb.port}/{mariadb_database}"
+        found = findings("http://127.0.0.1:9/x", url, url)
+        cursor.execute("DROP USER 'plain'@'%'")
+    assert any("GRANT PROCESS" in finding.remedy for finding in about(found, "source", Level.WARNING))
+
+
+def test_a_database_that_is_down_is_an_error_and_the_rest_is_still_looked_at(tmp_path: Path) -> None:
+    found = findings("http://127.0.0.1:9/x", "mysql://u:secret@127.0.0.1:9/db", f"sqlite:///{tmp_path}/state.db")
+    (source,) = about(found, "source", Level.ERROR)
+    assert source.exit_status == 3
+    assert "secret" not in f"{found}"
+    assert about(found, "state", Level.OK)
+    assert about(found, "lease", Level.OK)
