@@ -21,14 +21,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from incident_process.delivery.transport import HttpTransport
-from incident_process.demo.data import Population
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
-from incident_process.source.indexes import INDEX_ADVICE
 from tests.support.mariadb import MariaDBServer
 from tests.support.receivers import ReceiverHandle, start_receiver
 from tests.support.secantus import SecantusServer
 from tests.support.source_data import create_tables
+
+from incident_process.delivery.transport import HttpTransport
+from incident_process.demo.data import Population
+from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
+from incident_process.source.indexes import INDEX_ADVICE
 
 ACCOUNTS = int(os.environ.get("ACCOUNTS", "20000"))
 CONNECTIONS = 64

@@ -17,7 +17,7 @@ from incident_process import logs
 from incident_process.delivery.identity import idempotency_key
 from incident_process.delivery.policy import Verdict
 from incident_process.delivery.reasons import reason
-from incident_process.delivery.sender import Limits, Sender
+from incident_process.delivery.sender import Sender
 from incident_process.document.build import Draft, check, digest, document, draft
 from incident_process.document.convert import stamp
 from incident_process.engine.compose import make_source, make_store, make_transport
@@ -30,6 +30,7 @@ from incident_process.errors import (
     LeaseLostError,
     OperationRefusedError,
 )
+from incident_process.pipeline.crew import limits
 from incident_process.records import NEVER, Advance, Incident, RunStatus, Tracking, Window
 from incident_process.runner import Runner
 from incident_process.settings import Settings
@@ -87,7 +88,11 @@ def get_mongo_collection(name: str) -> "Collection[dict[str, Any]]":
         client: MongoClient[dict[str, Any]] = MongoClient(
             target.url.get_secret_value(), tz_aware=True, serverSelectionTimeoutMS=5000
         )
-        client.admin.command("ping")
+        try:
+            client.admin.command("ping")
+        except BaseException:
+            client.close()  # nobody else can: the caller never gets it
+            raise
     except PyMongoError as exc:
         msg = f"MongoDB cannot be reached ({type(exc).__name__}); check [MONGODB] MONGO_URL"
         raise DatabaseConnectionError(msg) from exc
@@ -322,17 +327,9 @@ def _incident_id(value: object) -> int:
 
 async def _send(settings: Settings, url: str, incident: Incident) -> None:
     """Send one incident; raise IncidentCreationError unless it was delivered."""
-    api = settings.api
-    limits = Limits(
-        max_connections=1,
-        max_attempts=api.max_attempts,
-        retry_seconds=api.retry_seconds,
-        retry_after_cap_seconds=api.retry_after_cap_seconds,
-        breaker_failures=api.breaker_failures,
-    )
     async with (
         make_transport(settings, url) as transport,
-        Sender(transport, limits, lambda: True) as sender,
+        Sender(transport, msgspec.structs.replace(limits(settings.api), max_connections=1), lambda: True) as sender,
     ):
         (result,) = await sender.deliver([incident], resumed=False)
     if result.verdict is not Verdict.DELIVERED:

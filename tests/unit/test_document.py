@@ -120,7 +120,7 @@ def test_a_date_without_a_zone_is_read_in_the_source_timezone() -> None:
 )
 def test_an_unreadable_value_is_named_by_its_column_and_never_shown(column: str, value: str) -> None:
     with pytest.raises(DataProcessingError, match=column) as caught:
-        build.draft("1", [customer(**{column: value})], [], UTC_ZONE)
+        build.draft("1", [customer(NOW, **{column: value})], [], UTC_ZONE)
     assert value not in str(caught.value)
 
 

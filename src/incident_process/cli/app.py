@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import typer
 
 from incident_process import logs
-from incident_process.cli import local, reading, running
+from incident_process.cli import local, reading, repairing, running
 from incident_process.errors import DatabaseConnectionError, IncidentProcessError
 
 INTERRUPTED = 130
@@ -29,6 +29,9 @@ app.command("status")(reading.status)
 app.command("history")(reading.history)
 app.command("deliveries")(reading.deliveries)
 app.command("preview")(reading.preview)
+app.command("backfill")(repairing.backfill)
+app.add_typer(repairing.dead_letters, name="dead-letters")
+app.command("reconcile")(repairing.reconcile)
 app.command("doctor")(reading.doctor)
 app.command("receiver")(local.receiver)
 app.command("demo")(local.demo)

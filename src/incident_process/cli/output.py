@@ -12,6 +12,11 @@ def emit_json(value: Any) -> None:
     emit(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
+def emit_json_line(value: Any) -> None:
+    """Print one JSON value on one line."""
+    emit(msgspec.json.encode(value).decode())
+
+
 def emit(text: str) -> None:
     """Print one line."""
     sys.stdout.write(f"{text}\n")

@@ -26,7 +26,7 @@ def status(config: Config = None, as_json: AsJson = False) -> int:
     from incident_process import insights
 
     settings = load(config)
-    answer = _with_parts(settings, lambda parts: insights.status(settings, parts.source, parts.store))
+    answer = with_parts(settings, lambda parts: insights.status(settings, parts.source, parts.store))
     if as_json:
         emit_json(answer)
         return 0
@@ -42,7 +42,7 @@ def history(config: Config = None, as_json: AsJson = False, limit: Limit = 20) -
     """
     from incident_process import insights
 
-    runs = _with_store(load(config), lambda store: insights.history(store, limit=limit))
+    runs = with_store(load(config), lambda store: insights.history(store, limit=limit))
     if as_json:
         emit_json(runs)
     else:
@@ -64,7 +64,7 @@ def deliveries(
     """
     from incident_process import insights
 
-    found = _with_store(
+    found = with_store(
         load(config),
         lambda store: insights.deliveries(store, account=account, status=status, run_id=run, limit=limit),
     )
@@ -88,9 +88,9 @@ def preview(
     """
     settings = load(config)
     if account is not None:
-        _with_parts(settings, lambda parts: _preview_account(settings, parts, account))
+        with_parts(settings, lambda parts: _preview_account(settings, parts, account))
     else:
-        _with_parts(settings, lambda parts: _preview_window(settings, parts, as_json=as_json, limit=limit))
+        with_parts(settings, lambda parts: _preview_window(settings, parts, as_json=as_json, limit=limit))
     return 0
 
 
@@ -148,7 +148,8 @@ async def _preview_window(settings: Settings, parts: Any, *, as_json: bool, limi
         log.info("A run would send no document now.")
 
 
-def _with_parts(settings: Settings, work: Callable[[Any], Awaitable[Result]]) -> Result:
+def with_parts(settings: Settings, work: Callable[[Any], Awaitable[Result]]) -> Result:
+    """Do some work with opened parts and close them."""
     from incident_process.engine.compose import open_parts
     from incident_process.engine.local import in_loop
 
@@ -159,7 +160,8 @@ def _with_parts(settings: Settings, work: Callable[[Any], Awaitable[Result]]) ->
     return in_loop(opened())
 
 
-def _with_store(settings: Settings, work: Callable[[Any], Awaitable[Result]]) -> Result:
+def with_store(settings: Settings, work: Callable[[Any], Awaitable[Result]]) -> Result:
+    """Do some work with the opened state store and close it."""
     from incident_process.engine.compose import make_store
     from incident_process.engine.local import in_loop
 

@@ -1,6 +1,7 @@
 """The commands that do the work: init and run."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from incident_process.cli.options import AsJson, Config, load
 from incident_process.cli.output import emit, emit_json, emit_pairs
 from incident_process.cli.progress import progress_for
 from incident_process.errors import IncidentProcessError
+from incident_process.pipeline.progress import Progress
 from incident_process.records import NEVER, Counts, RunReport, RunStatus
 from incident_process.settings import Settings
 
@@ -51,9 +53,14 @@ def run(config: Config = None, as_json: AsJson = False) -> int:
     from incident_process.engine.local import run_window
 
     settings = load(config)
+    return report_run(lambda progress: run_window(settings, progress=progress), as_json=as_json)
+
+
+def report_run(work: Callable[[Progress], RunReport], *, as_json: bool) -> int:
+    """Do a run behind a progress bar, print its report, and return the exit status that goes with it."""
     try:
         with progress_for(sys.stderr) as progress:
-            report = run_window(settings, progress=progress)
+            report = work(progress)
     except IncidentProcessError as exc:
         if as_json:
             emit_json((exc.report or _failed(str(exc))).to_dict())

@@ -185,6 +185,27 @@ def document(content: Draft, incident_id: int, now: datetime, created_by: str) -
     )
 
 
+def content_digest(body: bytes) -> str:
+    """Return the digest of the content of a body that was sent: what ``digest`` gave for its draft.
+
+    Raises DataProcessingError when the bytes are no body of this contract.
+    """
+    check(body)
+    incident = _checker.decode(body)
+    content = Draft(
+        account=incident.Account_Num,
+        customer_ref=incident.Customer_Ref,
+        arrears=incident.Arrears,
+        read_on=incident.Last_Bss_Reading_Date,
+        contacts=[(item.Contact_Type, item.Contact, item.Create_Dtm) for item in incident.Contact_Details],
+        products=incident.Product_Details,
+        customer=incident.Customer_Details,
+        details=incident.Account_Details,
+        action=incident.Last_Actions[0],
+    )
+    return digest(content)
+
+
 def check(body: bytes) -> None:
     """Raise DataProcessingError when the body does not fit the model; the message names the place, not the value."""
     try:

@@ -3,11 +3,13 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from incident_process.engine.compose import open_parts
+from incident_process.pipeline.context import Parts
+from incident_process.pipeline.leased import LeasedRun
 from incident_process.pipeline.progress import Progress
 from incident_process.pipeline.run import WindowRun
 from incident_process.records import RunReport
@@ -26,7 +28,7 @@ def run_window(settings: Settings, *, progress: Progress | None = None) -> RunRe
         ConfigurationError: A setting, a table or a column is not as it has to be.
         DatabaseConnectionError: Source or state cannot be reached; ``report`` says how far the run had come.
     """
-    return in_loop(_run_window(settings, progress))
+    return in_loop(_run_leased(settings, _window_run, progress))
 
 
 def in_loop(work: Coroutine[Any, Any, Result]) -> Result:
@@ -59,9 +61,22 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
         return runner.run(work)
 
 
-async def _run_window(settings: Settings, progress: Progress | None) -> RunReport:
+def run_leased(
+    settings: Settings, make: Callable[[Parts], Awaitable[LeasedRun]], *, progress: Progress | None = None
+) -> RunReport:
+    """Do the run that ``make`` makes of the opened parts; errors and signals as in ``run_window``."""
+    return in_loop(_run_leased(settings, make, progress))
+
+
+async def _window_run(parts: Parts) -> LeasedRun:
+    return WindowRun(parts)
+
+
+async def _run_leased(
+    settings: Settings, make: Callable[[Parts], Awaitable[LeasedRun]], progress: Progress | None
+) -> RunReport:
     async with open_parts(settings, progress=progress) as parts:
-        run = WindowRun(parts)
+        run = await make(parts)
         with stopping(run.request_stop):
             return await run.run()
 

@@ -57,6 +57,14 @@ def content_of(rows: AccountRows, zone: ZoneInfo) -> Content | None:
         return _unfit(rows, str(exc))
 
 
+class Resend(Enum):
+    """What may be sent although the ledger knows it."""
+
+    CHANGED = "changed"  # nothing: only what differs from what the ledger last says
+    DEAD = "dead"  # dead letters too: a replay
+    ALL = "all"  # everything, under keys of its own: a forced backfill
+
+
 class Need(Enum):
     """What one account's content calls for."""
 
@@ -65,7 +73,7 @@ class Need(Enum):
     WAIT = "wait"  # so it does, but the account's earlier incident is still pending
 
 
-def need(content: Content, known: Known | None) -> Need:
+def need(content: Content, known: Known | None, resend: Resend = Resend.CHANGED) -> Need:
     """Compare the content with what the ledger last says of the account (SPEC 3).
 
     An account whose earlier incident is pending waits behind it: of two contents on their way at once, the older one
@@ -76,6 +84,10 @@ def need(content: Content, known: Known | None) -> Need:
     same_as_newest = known.newest_digest == content.digest
     if known.newest_status is DeliveryStatus.PENDING:
         return Need.NOTHING if same_as_newest else Need.WAIT
+    if resend is Resend.ALL and content.draft is not None:
+        return Need.ENTRY
+    if resend is Resend.DEAD and known.newest_status is DeliveryStatus.DEAD and content.draft is not None:
+        return Need.NOTHING if known.delivered_digest == content.digest else Need.ENTRY
     if same_as_newest or (known.delivered_digest == content.digest and content.draft is not None):
         return Need.NOTHING
     return Need.ENTRY
@@ -84,7 +96,8 @@ def need(content: Content, known: Known | None) -> Need:
 class Preparer:
     """Reads, builds, compares and enqueues one list of accounts at a time."""
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(self, context: RunContext, resend: Resend) -> None:
+        self._resend = resend
         self._context = context
         self._source = context.parts.source
         self._store = context.parts.store
@@ -98,7 +111,7 @@ class Preparer:
         due, held = [], 0
         for account_rows in rows:
             content = content_of(account_rows, self._process.zone)
-            wanted = Need.NOTHING if content is None else need(content, known.get(content.account))
+            wanted = Need.NOTHING if content is None else need(content, known.get(content.account), self._resend)
             if content is not None and wanted is Need.ENTRY:
                 due.append(content)
             held += wanted is Need.WAIT
@@ -118,8 +131,8 @@ class Preparer:
         parked: list[Parked] = []
         for incident_id, content in enumerate(due, start=first):
             entry = known.get(content.account)
-            nonce = ""
-            if entry is not None and (content.account, content.digest) in returning:
+            nonce = f"forced by {self._context.run_id}" if self._resend is Resend.ALL else ""
+            if not nonce and entry is not None and (content.account, content.digest) in returning:
                 # This very content was delivered, then another one, and now it is back: not a repetition.
                 nonce = f"after {entry.delivered_digest} for {incident_id}"
             made = self._entry(content, incident_id, nonce)

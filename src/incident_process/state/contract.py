@@ -14,7 +14,7 @@ Errors: ``DatabaseConnectionError`` when the store cannot be reached or gives up
 never raise ``LeaseLostError``. All methods may be called again after a failure: none applies its effect twice.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Protocol
@@ -182,6 +182,10 @@ class StateStore(Protocol):
 
         Returns the chunk as it is then.
         """
+        ...
+
+    def delivered_accounts(self) -> AsyncIterator[str]:
+        """Yield every account with a delivered incident, in ascending order of code points, without holding them."""
         ...
 
     async def deliveries(

@@ -15,6 +15,9 @@ from incident_process.state.sql.database import batches, insert_rows, native
 from incident_process.state.sql.schema import delivery as table
 from incident_process.state.sql.schema import shortened
 
+PAGE = 2000
+"""Accounts that are read at a time when all of them are gone through."""
+
 
 async def is_written(connection: AsyncConnection, operation: str, chunk: Chunk) -> bool:
     """Return whether this very chunk is in the ledger: a commit whose answer was lost has gone through.
@@ -186,6 +189,22 @@ async def delivered_before(
         )
         found.update((row[0], row[1]) for row in rows)
     return found & wanted
+
+
+async def delivered_accounts(connection: AsyncConnection, operation: str, after: str) -> list[str]:
+    """Return the next accounts with a delivered incident, in ascending order of code points, a page of them."""
+    found = await connection.scalars(
+        select(table.c.Account_Num)
+        .where(
+            table.c.Operation_name == operation,
+            table.c.Account_Num > after,
+            table.c.Status == DeliveryStatus.DELIVERED.value,
+        )
+        .distinct()
+        .order_by(table.c.Account_Num)
+        .limit(PAGE)
+    )
+    return list(found)
 
 
 async def entries(

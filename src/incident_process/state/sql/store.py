@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -219,6 +219,16 @@ class SqlStateStore:
 
         await self._fenced(lease, write)
         return msgspec.structs.replace(chunk, incidents=codec.substitute(chunk.incidents, old_id, new))
+
+    async def delivered_accounts(self) -> AsyncIterator[str]:
+        """Yield every account with a delivered incident, in ascending order of code points, page by page."""
+        after = ""
+        while page := await self._database.read(
+            lambda connection, after=after: ledger.delivered_accounts(connection, self._operation, after)  # type: ignore[misc]
+        ):
+            for account in page:
+                yield account
+            after = page[-1]
 
     async def deliveries(
         self,

@@ -1,0 +1,185 @@
+"""The commands that put right what was left: backfill, dead-letters, reconcile."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+
+from incident_process.cli.options import AsJson, Config, load
+from incident_process.cli.output import emit, emit_json, emit_json_line, emit_pairs, emit_table
+from incident_process.cli.reading import with_store
+from incident_process.cli.running import report_run
+from incident_process.errors import DeliveryIncompleteError
+from incident_process.settings import Settings
+
+Account = Annotated[str | None, typer.Option(help="Only this account.")]
+Reason = Annotated[str | None, typer.Option(help="Only where the reason holds this text.")]
+
+dead_letters = typer.Typer(
+    help="What was turned away, and once more.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
+
+
+def backfill(
+    first: Annotated[str, typer.Option("--from", help="Oldest LOAD_DATE, as 2026-01-31 or 2026-01-31T10:00:00.")],
+    last: Annotated[str, typer.Option("--to", help="Newest LOAD_DATE, included; a date alone means its whole day.")],
+    config: Config = None,
+    as_json: AsJson = False,
+    force: Annotated[bool, typer.Option("--force", help="Send unchanged accounts too.")] = False,
+) -> int:
+    """Send the accounts that have rows in a past range, where they differ from what was delivered last.
+
+    The watermark is not touched. Times without a zone are in source_timezone. Example:
+    incident-process backfill --from 2026-01-01 --to 2026-01-31
+    """
+    from incident_process.engine.local import run_leased
+    from incident_process.pipeline.accounts import backfill as make
+    from incident_process.pipeline.context import Parts
+    from incident_process.pipeline.leased import LeasedRun
+
+    settings = load(config)
+    zone = settings.process.zone
+    begin, end = _instant(first, "--from", zone), _instant(last, "--to", zone, whole_day=True)
+    if begin > end:
+        msg = "--from is later than --to: give the older time first."
+        raise typer.BadParameter(msg)
+
+    async def made(parts: Parts) -> LeasedRun:
+        return make(parts, begin, end, force=force)
+
+    return report_run(lambda progress: run_leased(settings, made, progress=progress), as_json=as_json)
+
+
+@dead_letters.command("list")
+def list_(config: Config = None, as_json: AsJson = False, account: Account = None, reason: Reason = None) -> int:
+    """Show the dead letters that still stand, newest first.
+
+    Example: incident-process dead-letters list --reason "HTTP 422"
+    """
+    found = _standing(load(config), account, reason)
+    if as_json:
+        emit_json(found)
+    else:
+        columns = ("incident_id", "account", "attempts", "http_status", "updated", "error")
+        emit_table(found, columns, "No dead letter.")
+    return 0
+
+
+@dead_letters.command("replay")
+def replay(config: Config = None, as_json: AsJson = False, account: Account = None, reason: Reason = None) -> int:
+    """Send dead letters once more, as their rows are now.
+
+    Example: incident-process dead-letters replay --account 0000003746
+    """
+    from incident_process.dead_letters import current
+    from incident_process.engine.local import run_leased
+    from incident_process.pipeline.accounts import replay as make
+    from incident_process.pipeline.context import Parts
+    from incident_process.pipeline.leased import LeasedRun
+
+    settings = load(config)
+
+    async def made(parts: Parts) -> LeasedRun:
+        found = await current(parts.store, account=account, reason=reason)
+        return make(parts, [entry.account for entry in found])
+
+    return report_run(lambda progress: run_leased(settings, made, progress=progress), as_json=as_json)
+
+
+@dead_letters.command("export")
+def export(
+    out: Annotated[Path, typer.Option(help="File for the JSON lines; - is stdout.")] = Path("-"),
+    config: Config = None,
+    account: Account = None,
+    reason: Reason = None,
+) -> int:
+    """Write the dead letters that still stand as JSON lines: ids, accounts, reasons; no document.
+
+    Example: incident-process dead-letters export --out dead-letters.jsonl
+    """
+    found = _standing(load(config), account, reason)
+    if str(out) == "-":
+        for entry in found:
+            emit_json_line(entry)
+        return 0
+    import msgspec
+
+    out.write_bytes(b"".join(msgspec.json.encode(entry) + b"\n" for entry in found))
+    emit(f"Wrote {len(found)} dead letter(s) to {out}.")
+    return 0
+
+
+def reconcile(
+    config: Config = None,
+    as_json: AsJson = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Send what is missing or stale.")] = False,
+    receiver_log: Annotated[
+        Path | None,
+        typer.Option(help="Compare with this export of the receiver's log instead of the ledger."),
+    ] = None,
+) -> int:
+    """Compare every account of the source with the ledger, and name what is missing, stale or surplus.
+
+    With --json a line for each account that differs, then the totals. Exit status 4 when something is missing or
+    stale and was not repaired. Example: incident-process reconcile --repair
+    """
+    from incident_process.engine.compose import open_parts
+    from incident_process.engine.local import in_loop, run_leased
+    from incident_process.pipeline.context import Parts
+    from incident_process.pipeline.leased import LeasedRun
+    from incident_process.reconcile import SENDABLE, Finding, Reconciliation
+
+    settings = load(config)
+    passes: list[Reconciliation] = []
+
+    def show(finding: Finding) -> None:
+        if as_json:
+            emit_json_line(finding)
+        else:
+            emit(f"{finding.difference.value:<8} {finding.account}")
+
+    async def repairing(parts: Parts) -> LeasedRun:
+        passes.append(Reconciliation(parts, show, receiver_log))
+        return passes[0].repair()
+
+    async def comparing() -> None:
+        async with open_parts(settings) as parts:
+            passes.append(Reconciliation(parts, show, receiver_log))
+            await passes[0].compare()
+
+    def totals() -> dict[str, Any]:
+        counted = passes[0].totals
+        return {
+            "accounts": sum(counted.values()),
+            "in_order": counted[None],
+            **{difference.value: count for difference, count in counted.items() if difference is not None},
+        }
+
+    if repair:
+        status = report_run(lambda progress: run_leased(settings, repairing, progress=progress), as_json=as_json)
+        (emit_json_line if as_json else emit_pairs)(totals())
+        return status
+    in_loop(comparing())
+    (emit_json_line if as_json else emit_pairs)(totals())
+    left = sum(passes[0].totals[difference] for difference in SENDABLE)
+    return DeliveryIncompleteError.exit_status if left else 0
+
+
+def _standing(settings: Settings, account: str | None, reason: str | None) -> list[dict[str, Any]]:
+    from incident_process.dead_letters import listed
+
+    return with_store(settings, lambda store: listed(store, account=account, reason=reason))
+
+
+def _instant(text: str, option: str, zone: ZoneInfo, *, whole_day: bool = False) -> datetime:
+    """Read a date or time of the command line; a date alone is its first or, with ``whole_day``, its last moment."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        msg = f"{option} {text!r} is no date or time: write 2026-01-31 or 2026-01-31T10:00:00."
+        raise typer.BadParameter(msg) from None
+    if whole_day and len(text) <= len("2026-01-31"):
+        when = when.replace(hour=23, minute=59, second=59, microsecond=999_999)
+    return (when if when.tzinfo else when.replace(tzinfo=zone)).astimezone(UTC)

@@ -1,0 +1,106 @@
+"""Runs over accounts that somebody named: backfill, replay, and the repair that reconcile asks for (SPEC 7).
+
+They send what a window run would send for these accounts now, through the same ledger, outbox and lease, and leave
+the watermark alone. Documents are built as of now less the time gap, never as of the past: an account's old content
+must not arrive after its new one.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
+
+from incident_process.logs import get_logger
+from incident_process.pipeline.context import Parts, RunContext
+from incident_process.pipeline.keeper import LeaseKeeper
+from incident_process.pipeline.leased import LeasedRun
+from incident_process.pipeline.prepare import Resend
+from incident_process.records import Operation, RunKind, RunReport, RunStatus, Window, iso
+from incident_process.source.contract import Span, Touched
+from incident_process.window import plan, system_date
+
+log = get_logger()
+
+Lists = Callable[[datetime], AsyncIterator[list[Touched]]]
+"""Yields the accounts to go over, given the instant as of which their documents are built."""
+
+
+class AccountsRun(LeasedRun):
+    """One run over given accounts.
+
+    Args:
+        parts: What the run works with.
+        kind: What asked for it.
+        lists: The accounts. They are asked for once the lease is held and the outbox is empty.
+        resend: What may be sent although the ledger knows it.
+        window: The range that is written into the run's record, if there is one.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        kind: RunKind,
+        lists: Lists,
+        *,
+        resend: Resend = Resend.CHANGED,
+        window: Window | None = None,
+    ) -> None:
+        super().__init__(parts)
+        self.kind = kind
+        self._lists = lists
+        self._resend = resend
+        self._window = window
+
+    async def _run_leased(self, keeper: LeaseKeeper, now: datetime) -> RunReport:
+        process = self._settings.process
+        operation = await self._parts.store.read_operation()
+        self._operation = operation or Operation(name=process.operation_name)
+        end = await self._held(system_date(now, process.time_gap_seconds, self._tracking), now)
+        # Not before the watermark: what a window run has delivered may hold rows up to there.
+        self._as_of = plan(self._operation, end).end
+        return await self._journaled(keeper, now)
+
+    async def _work(self, context: RunContext, keeper: LeaseKeeper) -> tuple[RunStatus, str | None]:
+        async with self._sending(context, keeper) as crew:
+            if crew.sender.stopped is None:
+                await crew.go_over(self._lists(self._as_of), self._as_of, self._resend)
+        reason = crew.unfinished()
+        if reason is not None:
+            return RunStatus.INCOMPLETE, reason
+        return (RunStatus.COMPLETED if any(self._tally.by_status.values()) else RunStatus.NO_DATA), None
+
+
+def backfill(parts: Parts, first: datetime, last: datetime, *, force: bool) -> AccountsRun:
+    """Return a run over all accounts with a row in ``first <= LOAD_DATE <= last``; the watermark is not touched.
+
+    ``force`` sends unchanged ones too, under idempotency keys of their own.
+    """
+    # A window does not include its start; a backfill does: so it starts below by the least that instants differ.
+    below = first - timedelta(microseconds=1)
+    process = parts.settings.process
+
+    async def lists(as_of: datetime) -> AsyncIterator[list[Touched]]:
+        until = min(last, as_of)
+        if until < first:
+            log.warning("The range begins at %s, after the newest row that may be sent now.", iso(first))
+            return
+        survey = await parts.source.survey(Span(watermark=below, lookback_seconds=0, until=until))
+        parts.progress.start(survey.accounts)
+        async for touched in parts.source.touched(process.chunk_accounts):
+            inside = [item for item in touched if item.in_window]
+            if inside:
+                yield inside
+
+    window = Window(start=first, end=last)
+    resend = Resend.ALL if force else Resend.CHANGED
+    return AccountsRun(parts, RunKind.BACKFILL, lists, resend=resend, window=window)
+
+
+def replay(parts: Parts, accounts: Sequence[str]) -> AccountsRun:
+    """Return a run that sends these accounts' dead letters once more, as the rows are now."""
+    size = parts.settings.process.chunk_accounts
+
+    async def lists(_: datetime) -> AsyncIterator[list[Touched]]:
+        parts.progress.start(len(accounts))
+        for start in range(0, len(accounts), size):
+            yield [Touched(account=account, in_window=True) for account in accounts[start : start + size]]
+
+    return AccountsRun(parts, RunKind.REPLAY, lists, resend=Resend.DEAD)

@@ -1,0 +1,159 @@
+"""Those who deliver: sender, dispatcher and preparer of one run, working side by side (SPEC 6).
+
+Every kind of run sends through here, in the same two steps: empty the outbox that earlier runs left, then go over
+lists of accounts, one being read and built while others are on their way.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from incident_process import logs
+from incident_process.delivery.policy import Verdict
+from incident_process.delivery.sender import Limits, Sender
+from incident_process.delivery.transport import Answer
+from incident_process.errors import LeaseLostError
+from incident_process.faults import Step
+from incident_process.pipeline.context import RunContext
+from incident_process.pipeline.dispatch import Dispatcher
+from incident_process.pipeline.keeper import LeaseKeeper
+from incident_process.pipeline.nothing import takes_requests
+from incident_process.pipeline.prepare import Preparer, Resend
+from incident_process.pipeline.tally import Tally
+from incident_process.pipeline.together import together
+from incident_process.records import Chunk, DeliveryStatus, Incident
+from incident_process.settings import Api
+from incident_process.source.contract import Touched
+
+log = logs.get_logger()
+
+CHUNKS_UNDER_WAY = 2
+"""While the tail of one chunk is being answered and recorded, the next one keeps the connections busy."""
+CHUNKS_AHEAD = 1
+"""How many chunks lie ready beyond those; memory is bounded by these two figures and the size of a chunk."""
+
+
+class Crew:
+    """An asynchronous context manager for the time in which a run sends."""
+
+    def __init__(self, context: RunContext, keeper: LeaseKeeper, tally: Tally) -> None:
+        self._context = context
+        self._parts = context.parts
+        self._keeper = keeper
+        self._tally = tally
+        self._announced = False
+        self.sender = Sender(self._parts.transport, limits(self._parts.settings.api), keeper.holds, _log_answer)
+        self._dispatcher = Dispatcher(context, self.sender, tally)
+
+    async def __aenter__(self) -> "Crew":
+        """Start the sender."""
+        await self.sender.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """End the sender."""
+        await self.sender.__aexit__(*exc_info)
+
+    async def resume(self) -> None:
+        """Send what earlier runs left in the outbox: claimed by a fenced write before anything is posted."""
+        store = self._parts.store
+        chunk_ids = await store.claim_outbox(self._context.lease)
+        self._parts.faults.reach(Step.CLAIMED)
+        if chunk_ids:
+            log.info("Resuming: the outbox holds %d chunk(s) without an outcome.", len(chunk_ids))
+            self._announce()
+        for chunk_id in chunk_ids:
+            chunk = await store.load_chunk(chunk_id)
+            if chunk is not None:
+                self._tally.resumed += len(chunk.incidents)
+                await self._dispatcher.dispatch(chunk, resumed=True)
+
+    async def go_over(
+        self, lists: AsyncIterator[list[Touched]], as_of: datetime, resend: "Resend | None" = None
+    ) -> None:
+        """Prepare list after list of accounts and send what they need, until the lists or the sender end."""
+        preparer = Preparer(self._context, resend or Resend.CHANGED)
+        ready: asyncio.Queue[tuple[Chunk | None, int] | None] = asyncio.Queue(maxsize=CHUNKS_AHEAD)
+
+        async def prepare_all() -> None:
+            async for touched in lists:
+                if self.sender.stopped is not None:
+                    break
+                prepared = await preparer.prepare(touched, as_of)
+                self._tally.unchanged += prepared.unchanged
+                self._tally.held += prepared.held
+                if prepared.chunk is not None:
+                    self._announce()
+                await ready.put((prepared.chunk, len(touched)))
+            await ready.put(None)
+
+        async def send_all() -> None:
+            while (item := await ready.get()) is not None:
+                chunk, accounts = item
+                if chunk is not None:
+                    await self._dispatcher.dispatch(chunk, resumed=False)
+                self._parts.progress.advance(accounts)
+            await ready.put(None)  # for the next of the senders
+
+        await together(prepare_all, *[send_all] * CHUNKS_UNDER_WAY)
+
+    async def settle(self) -> None:
+        """Decide on the incidents that used up their attempts.
+
+        Before it is held against a record that it was not taken, find out whether the service takes anything at all.
+        """
+        if not self._dispatcher.has_unsettled or self.sender.stopped is not None:
+            return
+        unsure = self._dispatcher.has_suspects or not self.sender.delivered
+        well = unsure and self._parts.settings.api.send_empty and await takes_requests(self._parts.transport)
+        await self._dispatcher.settle(others_succeeded=self.sender.delivered > 0 or well, takes_requests=well)
+
+    def unfinished(self) -> str | None:
+        """Say why the run is incomplete, None when everything that was looked at has its outcome.
+
+        Raises LeaseLostError when another runner has taken over.
+        """
+        if self._keeper.lost:
+            msg = "the lease was taken by another runner"
+            raise LeaseLostError(msg)
+        dead = self._tally.by_status[DeliveryStatus.DEAD]
+        if dead:
+            log.warning("%d incident(s) became dead letters: see 'incident-process dead-letters list'.", dead)
+        reason = self.sender.stopped or self._tally.unfinished
+        if reason is not None:
+            log.error("Delivery is incomplete: %s. The next run resumes.", reason)
+        elif self._tally.by_status[DeliveryStatus.DELIVERED]:
+            log.info(logs.SENT)
+        return reason
+
+    def _announce(self) -> None:
+        if not self._announced:
+            log.info(logs.sending_message(self._parts.settings.api.api_url))
+            self._announced = True
+
+
+def limits(api: Api) -> Limits:
+    """Return how hard to try, as the settings say."""
+    return Limits(
+        max_connections=api.max_connections,
+        requests_per_second=api.requests_per_second,
+        max_attempts=api.max_attempts,
+        retry_seconds=api.retry_seconds,
+        retry_after_cap_seconds=api.retry_after_cap_seconds,
+        breaker_failures=api.breaker_failures,
+    )
+
+
+def _log_answer(incident: Incident, answer: Answer, verdict: Verdict) -> None:
+    """Leave two DEBUG lines an attempt; the body is decoded and masked only where somebody reads it."""
+    if not log.isEnabledFor(logging.DEBUG):
+        return
+    log.debug(logs.payload_message(logs.mask_body(incident.body)))
+    log.debug(
+        "Incident %d: %s after %.3f s (%s).",
+        incident.incident_id,
+        verdict.value,
+        answer.seconds,
+        answer.error or f"HTTP {answer.status}",
+    )

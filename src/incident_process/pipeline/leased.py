@@ -1,0 +1,140 @@
+"""What every kind of run has in common: the lease, the run's record, the outcome of faults, the report (SPEC 6, 7)."""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+from incident_process.errors import IncidentProcessError, LeaseHeldError, LeaseLostError
+from incident_process.faults import Step
+from incident_process.logs import get_logger
+from incident_process.pipeline.clock import SourceClock
+from incident_process.pipeline.context import Parts, RunContext
+from incident_process.pipeline.crew import Crew
+from incident_process.pipeline.journal import Journal
+from incident_process.pipeline.keeper import LeaseKeeper, leased
+from incident_process.pipeline.tally import Tally
+from incident_process.records import Operation, RunKind, RunReport, RunStatus, Tracking, Window, iso
+from incident_process.window import hold
+
+log = get_logger()
+
+
+class LeasedRun(ABC):
+    """One run under the operation's lease. Made for a single call of ``run``."""
+
+    kind: RunKind
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._settings = parts.settings
+        self._tracking = Tracking(parts.settings.process.tracking)
+        self._began = time.monotonic()
+        self._operation = Operation(name=parts.settings.process.operation_name)
+        self._window: Window | None = None
+        self._run_id: str | None = None
+        self._tally = Tally()
+        self._crew: Crew | None = None
+        self._stop_reason: str | None = None
+
+    def request_stop(self, reason: str) -> None:
+        """End the run in good order: nothing more is sent, what is under way is recorded, the rest stays pending."""
+        self._stop_reason = reason
+        if self._crew is not None:
+            self._crew.sender.stop(reason)
+
+    async def run(self) -> RunReport:
+        """Do the run and report it.
+
+        Raises DatabaseConnectionError, ConfigurationError or another IncidentProcessError, with ``report`` set, when
+        a fault ended the run; nothing is lost then, the next run resumes.
+        """
+        try:
+            now = await self._parts.source.now()
+            async with leased(self._parts.store, self._settings.process.lease_seconds) as keeper:
+                self._parts.faults.reach(Step.LEASED)
+                return await self._run_leased(keeper, now)
+        except LeaseHeldError as exc:
+            log.warning("%s", exc)
+            return self._report(RunStatus.LOCKED, str(exc))
+        except LeaseLostError as exc:
+            log.error("Another runner has taken over; this one stops: %s", exc)
+            return self._report(RunStatus.LOCKED, str(exc))
+        except IncidentProcessError as exc:
+            exc.report = self._report(RunStatus.FAILED, str(exc))
+            raise
+
+    @abstractmethod
+    async def _run_leased(self, keeper: LeaseKeeper, now: datetime) -> RunReport:
+        """Do the work of this kind of run; ``now`` is the source's clock."""
+
+    async def _journaled(self, keeper: LeaseKeeper, now: datetime) -> RunReport:
+        """Do ``_work`` between the two writes of the run's record."""
+        process = self._settings.process
+        clock = SourceClock(now)
+        journal = Journal(self._parts.store, process.operation_name, clock)
+        run = await journal.open(keeper.lease, self.kind, self._window, now)
+        self._run_id = run.run_id
+        self._parts.faults.reach(Step.OPENED)
+        context = RunContext(parts=self._parts, lease=keeper.lease, clock=clock, run_id=run.run_id, started_at=now)
+        try:
+            status, message = await self._work(context, keeper)
+            if process.keep_bodies:  # let go of bodies that were kept for as long as the setting says (SPEC 6)
+                await self._parts.store.purge_bodies(keeper.lease, clock.now() - timedelta(days=process.keep_bodies))
+            await journal.close(keeper.lease, status, self._tally.counts, message)
+        except (Exception, asyncio.CancelledError) as exc:
+            await journal.fail(keeper.lease, self._tally.counts, exc)
+            raise
+        self._parts.faults.reach(Step.CLOSED)
+        return self._report(status, message)
+
+    @abstractmethod
+    async def _work(self, context: RunContext, keeper: LeaseKeeper) -> tuple[RunStatus, str | None]:
+        """Deliver, and return the run's status with the reason where there is one."""
+
+    @asynccontextmanager
+    async def _sending(self, context: RunContext, keeper: LeaseKeeper) -> AsyncIterator[Crew]:
+        """Have a crew at work, with the outbox emptied first; a stop that was asked for before holds for it too."""
+        async with Crew(context, keeper, self._tally) as crew:
+            self._crew = crew
+            if self._stop_reason is not None:
+                crew.sender.stop(self._stop_reason)
+            await crew.resume()
+            yield crew
+            await crew.settle()
+
+    async def _held(self, end: datetime, now: datetime) -> datetime:
+        """Return where the window may end: below what open transactions of the source may still bring (SPEC 3)."""
+        limit = self._settings.process.guard_limit_seconds
+        writers = await self._parts.source.writers() if limit else []
+        if writers is None:
+            log.warning(
+                "Open transactions of the source cannot be seen, so rows that are committed late are left to the "
+                "lookback. Remedy: GRANT PROCESS ON *.* to the source's user."
+            )
+            return end
+        held = hold(end, now, writers, limit)
+        if held.given_up:
+            log.warning(
+                "%d transaction(s) of the source have been open for more than %g s: the window no longer waits for "
+                "them. What they commit later than the lookback reaches is found by 'reconcile'.",
+                held.given_up,
+                limit,
+            )
+        if held.end < end:
+            log.info("The window waits for an open transaction of the source: it ends at %s.", iso(held.end))
+        return held.end
+
+    def _report(self, status: RunStatus, message: str | None) -> RunReport:
+        return RunReport(
+            status=status,
+            run_id=self._run_id,
+            sequence=self._operation.sequence,
+            window=self._window,
+            counts=self._tally.counts,
+            last_execution=self._operation.last_execution,
+            seconds=time.monotonic() - self._began,
+            message=message,
+        )

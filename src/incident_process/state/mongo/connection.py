@@ -1,0 +1,128 @@
+"""The connection to MongoDB: how it is made, and the one place where the driver's errors become the package's."""
+
+import functools
+import re
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from bson.errors import BSONError
+from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+)
+from pymongo.errors import ConfigurationError as DriverConfigurationError
+
+from incident_process.errors import ConfigurationError, DatabaseConnectionError
+
+Document = dict[str, Any]
+Collection = AsyncCollection[Document]
+Checkpoint = Callable[[str], Awaitable[None]]
+"""Awaited with a name between the single writes of a step, so that a test can stop, or overtake, a runner there."""
+
+DUPLICATE_KEY = 11000
+
+# An acknowledged write has to outlive the machine that took it (the outbox before the post, SPEC 6). With the bound,
+# a replica set that lost its majority is an error that the run can report instead of a silence.
+_DURABLE = WriteConcern(w="majority", j=True, wtimeout=20_000)
+
+# What the URL may set otherwise, in milliseconds. pymongo's own defaults are 30 s of searching for a server and no
+# bound on a silent one, which would outlive the lease.
+_DEFAULTS: dict[str, Any] = {"serverSelectionTimeoutMS": 5_000, "connectTimeoutMS": 5_000, "socketTimeoutMS": 60_000}
+
+_REMEDIES = {
+    13: "the user may not do this; grant it readWrite on the database",
+    18: "the user name or the password is refused; correct MONGO_URL",
+    8000: "the user name or the password is refused; correct MONGO_URL",
+}
+
+
+class Connection:
+    """One client for one database; opened and closed by the store."""
+
+    def __init__(self, url: str, database: str) -> None:
+        self.server = server_name(url)
+        self._url = url
+        self._name = database
+        self._client: AsyncMongoClient[Document] | None = None
+
+    async def open(self) -> AsyncDatabase[Document]:
+        """Connect and return the database; nothing stays open when the server does not answer."""
+        given = self._url.lower()
+        options = {name: value for name, value in _DEFAULTS.items() if f"{name.lower()}=" not in given}
+        self._client = AsyncMongoClient(self._url, tz_aware=True, tzinfo=UTC, appname="incident-process", **options)
+        try:
+            await self._client.admin.command("hello")
+        except BaseException:
+            await self.close()
+            raise
+        # A secondary lags: a lease or an outbox that is read there would be one that is no more.
+        return self._client.get_database(self._name, read_preference=ReadPreference.PRIMARY, write_concern=_DURABLE)
+
+    async def close(self) -> None:
+        """Close the client; it may be closed already, or never have been opened."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+
+def server_name(url: str) -> str:
+    """Return the hosts of a MongoDB URL, without user name, password and options."""
+    return re.split(r"[/?]", url.partition("://")[2].rpartition("@")[2], maxsplit=1)[0] or "the server"
+
+
+class HasServer(Protocol):
+    """What an object needs so that its methods can be ``translated``."""
+
+    server: str
+
+
+_S = TypeVar("_S", bound=HasServer)
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def translated(
+    method: Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]],
+) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]]:
+    """Make a method raise the package's errors in place of the driver's.
+
+    The message names the server and the driver's error by class and number only: the driver's own text may quote
+    documents, and those hold account numbers.
+    """
+
+    @functools.wraps(method)
+    async def call(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return await method(self, *args, **kwargs)
+        except (InvalidURI, DriverConfigurationError) as exc:
+            raise ConfigurationError(
+                "[MONGODB] MONGO_URL: this is no address of a MongoDB server; "
+                "write it as mongodb://user:password@host:27017/, with %-escapes in user and password."
+            ) from exc
+        except BulkWriteError as exc:
+            # Its text is the whole batch, documents included; even as a cause it would reach a log's traceback.
+            raise DatabaseConnectionError(f"MongoDB at {self.server}: {describe(exc)}.") from None
+        except (PyMongoError, BSONError) as exc:
+            raise DatabaseConnectionError(f"MongoDB at {self.server}: {describe(exc)}.") from exc
+
+    return call
+
+
+def describe(exc: Exception) -> str:
+    """Say what a driver's error is and what to do, without quoting any document or credential."""
+    name = type(exc).__name__
+    if isinstance(exc, BulkWriteError):
+        codes = sorted({int(error.get("code", 0)) for error in exc.details.get("writeErrors", ())})
+        return f"{name} (codes {codes}); part of a batch was refused"
+    if isinstance(exc, OperationFailure):
+        return f"{name} (code {exc.code}); {_REMEDIES.get(exc.code or 0, 'the server refused the command')}"
+    if isinstance(exc, ConnectionFailure):
+        return f"{name}; the server does not answer, see that it runs and that MONGO_URL names it"
+    return name

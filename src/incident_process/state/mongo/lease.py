@@ -1,0 +1,167 @@
+"""``Process_Operation_Lease``: one document an operation, and the point at which all writers are put in order.
+
+The document holds holder, token and expiry, and three things that must change together with a check of the token:
+``claimed_through`` (see ``delivery``), ``pending`` and ``watermark`` (see ``tracking``). Time is the server's,
+``$$NOW``, evaluated in the very write: neither this machine's clock nor a pause before the write can stretch a lease.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from incident_process.errors import LeaseHeldError, LeaseLostError
+from incident_process.records import Lease
+from incident_process.state.mongo.connection import Collection, Document
+from incident_process.state.mongo.dates import to_micros
+
+_RACES = 5
+"""How often a lease may be snatched away between the look and the grab before it counts as held."""
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True, kw_only=True)
+class LeaseStatus:
+    """Who holds the lease, by the server's clock; see ``contract.LeaseState``. ``holder`` is empty when it is free."""
+
+    holder: str
+    token: int
+    expires_at: datetime
+    active: bool
+
+
+class LeaseDocument:
+    """The lease of one operation."""
+
+    def __init__(self, collection: Collection, operation: str) -> None:
+        self._collection = collection
+        self._operation = operation
+        self._unanswered: str | None = None
+
+    async def acquire(self, holder: str, seconds: float, evict: int | None) -> Lease:
+        """Take the lease by compare-and-set on token and expiry; the caller confirms with ``answered``.
+
+        Args:
+            holder: Who takes it, as others will read it.
+            seconds: For how long, from the server's now.
+            evict: The token of a holder that is known to be dead, whose lease may be taken before it expires.
+
+        Raises:
+            LeaseHeldError: Somebody else holds it, or was faster.
+        """
+        races = 0
+        while True:
+            seen = await self._look()
+            if seen is None:
+                await self._create()
+                continue
+            status = _status(seen)
+            # An attempt of our own whose answer was lost holds the lease for nobody: it may be taken over at once.
+            unanswered = self._unanswered is not None and seen.get("attempt") == self._unanswered
+            if races == _RACES or (status.active and status.token != evict and not unanswered):
+                raise LeaseHeldError(status.holder, status.token, status.expires_at)
+            races += 1
+            # Never behind the clock: somebody who deletes this document to free a lease must not make the next
+            # holder's token lower than what the outbox was written with.
+            token = max(seen["token"] + 1, to_micros(seen["now"]) // 1000)
+            self._unanswered = uuid4().hex
+            taken = await self._collection.update_one(
+                {"_id": self._operation, "token": seen["token"], "expires_at": seen["expires_at"]},
+                _set(seconds, holder=holder, token=token, released=False, attempt=self._unanswered),
+            )
+            if taken.matched_count:
+                return Lease(operation=self._operation, holder=holder, token=token, seconds=seconds)
+
+    def answered(self) -> None:
+        """Note that the caller knows of its lease: from now on it is held like any other."""
+        self._unanswered = None
+
+    async def fence(self, lease: Lease, **changes: Any) -> datetime:
+        """Extend the lease and apply changes to its document, in one write that only the newest token can do.
+
+        Returns:
+            The server's time of that write, whole milliseconds.
+
+        Raises:
+            LeaseLostError: Another runner has taken over, or the lease was released.
+        """
+        found = await self._collection.find_one_and_update(
+            {"_id": self._operation, "token": lease.token, "released": False},
+            _set(lease.seconds, **changes),
+            projection={"expires_at": True},
+            return_document=ReturnDocument.AFTER,
+        )
+        if found is None:
+            raise LeaseLostError(f"Another runner has taken over operation {self._operation!r}.")
+        expires_at: datetime = found["expires_at"]
+        return expires_at - timedelta(milliseconds=_milliseconds(lease.seconds))
+
+    async def release(self, lease: Lease) -> None:
+        """Let the lease expire now. ``released`` keeps a heartbeat that is still on its way from reviving it."""
+        await self._collection.update_one(
+            {"_id": self._operation, "token": lease.token, "released": False}, _set(0, released=True, holder="")
+        )
+
+    async def status(self) -> LeaseStatus | None:
+        """Return who holds the lease, or None when nobody ever did."""
+        seen = await self._look()
+        return _status(seen) if seen is not None and seen["token"] else None
+
+    async def read(self) -> Document:
+        """Return the whole document, empty when there is none."""
+        return await self._collection.find_one({"_id": self._operation}) or {}
+
+    async def claimed_through(self) -> int:
+        """Return the token of the last finished claim, 0 before the first."""
+        found = await self._collection.find_one({"_id": self._operation}, {"claimed_through": True})
+        return int((found or {}).get("claimed_through", 0))
+
+    async def drop_intent(self, intent_id: str, watermark: Document | None) -> None:
+        """Clear a pending advance, unless somebody else has done so, and note the exact watermark that it led to."""
+        update: Document = {"$unset": {"pending": ""}}
+        if watermark is not None:
+            update["$set"] = {"watermark": watermark}
+        await self._collection.update_one({"_id": self._operation, "pending.id": intent_id}, update)
+
+    async def _look(self) -> Document | None:
+        """Read the document together with the server's time."""
+        cursor = await self._collection.aggregate(
+            [
+                {"$match": {"_id": self._operation}},
+                {"$project": {"holder": 1, "token": 1, "expires_at": 1, "attempt": 1, "now": "$$NOW"}},
+            ]
+        )
+        found = await cursor.to_list()
+        return found[0] if found else None
+
+    async def _create(self) -> None:
+        """Write the document of a lease that is free; of two racers one inserts, and both then compare and set."""
+        try:
+            await self._collection.insert_one(
+                {"_id": self._operation, "holder": "", "token": 0, "expires_at": _LONG_AGO, "released": True}
+            )
+        except DuplicateKeyError:
+            return
+
+
+def _status(seen: Document) -> LeaseStatus:
+    return LeaseStatus(
+        holder=seen["holder"],
+        token=seen["token"],
+        expires_at=seen["expires_at"],
+        active=seen["expires_at"] > seen["now"],
+    )
+
+
+def _set(seconds: float, **changes: Any) -> list[Document]:
+    """Return the update that lets the lease end ``seconds`` from now and sets the changes as they are."""
+    literal = {name: {"$literal": value} for name, value in changes.items()}
+    return [{"$set": {"expires_at": {"$add": ["$$NOW", _milliseconds(seconds)]}, **literal}}]
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

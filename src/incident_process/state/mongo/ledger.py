@@ -1,0 +1,281 @@
+"""``Incident_Delivery``: one document an incident, ``_id`` = Incident_Id.
+
+``Token`` is the fencing token of whoever may still change a pending entry. A pending entry whose token is older than
+the last finished claim was written by a holder that had lost its lease: it was never posted, and it does not count.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection as Some
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pymongo import DeleteMany, UpdateMany
+from pymongo.errors import BulkWriteError
+
+from incident_process.records import Chunk, DeliveryStatus, Known, LedgerEntry, Outcome
+from incident_process.state.mongo.connection import DUPLICATE_KEY, Collection, Document
+from incident_process.state.mongo.dates import to_bson
+
+_T = TypeVar("_T")
+
+PENDING = DeliveryStatus.PENDING.value
+
+_LIST = 100
+"""How many values one ``$in`` takes. Some servers compare a list value by value with every candidate, so that the
+work grows with its square; writes go as one batch of such lists, and reads at ten lists a chunk are cheap enough."""
+
+_BATCH = 1000
+"""How many entries one command writes: a chunk, and not so much that the answer outlasts the socket's time-out."""
+
+
+class Ledger:
+    """The ledger of one operation."""
+
+    def __init__(self, collection: Collection, operation: str) -> None:
+        self._collection = collection
+        self._operation = operation
+
+    async def prepare(self) -> None:
+        """Create the indexes: what is known of an account, what stands in a status, what a run did."""
+        # With _id and Token the first one answers last_known without reading a document.
+        await self._collection.create_index(
+            [("Operation_name", 1), ("Account_Num", 1), ("Status", 1), ("_id", 1), ("Token", 1)]
+        )
+        await self._collection.create_index([("Operation_name", 1), ("Status", 1), ("_id", 1)])
+        await self._collection.create_index([("Run_Id", 1), ("_id", 1)])
+
+    # -- writes, all of them conditional on the token --------------------------------------------------------------
+
+    async def insert(self, chunk: Chunk, token: int, now: datetime) -> list[int]:
+        """Write the entries of a chunk; those that are there already are left alone.
+
+        Returns:
+            The ids that the ledger has under another chunk.
+        """
+        common = {
+            "Operation_name": self._operation,
+            "Last_Http_Status": None,
+            "Run_Id": chunk.run_id,
+            "Chunk_Id": chunk.chunk_id,
+            "Token": token,
+            "Created_Dtm": now,
+            "Updated_Dtm": now,
+        }
+        documents: list[Document] = [
+            {
+                "_id": incident.incident_id,
+                "Account_Num": incident.account,
+                "Digest": incident.digest,
+                "Idempotency_Key": incident.key,
+                "Status": PENDING,
+                "Attempts": incident.attempts,
+                "Runs": incident.runs,
+                "Last_Error": None,
+                **common,
+            }
+            for incident in chunk.incidents
+        ]
+        documents += [
+            {
+                "_id": parked.incident_id,
+                "Account_Num": parked.account,
+                "Digest": parked.digest,
+                "Idempotency_Key": "",
+                "Status": parked.status.value,
+                "Attempts": 0,
+                "Runs": 0,
+                "Last_Error": parked.error,
+                **common,
+            }
+            for parked in chunk.parked
+        ]
+        if not await insert_missing(self._collection, documents):
+            return []
+        taken: list[int] = []
+        for some in _lists([document["_id"] for document in documents]):
+            others = {"_id": {"$in": some}, "Chunk_Id": {"$ne": chunk.chunk_id}}
+            taken += [found["_id"] async for found in self._collection.find(others, {"_id": True})]
+        return taken
+
+    async def withdraw(self, chunk: Chunk, token: int) -> None:
+        """Take back what ``insert`` wrote under this token."""
+        ids = [one.incident_id for one in chunk.incidents] + [one.incident_id for one in chunk.parked]
+        mine = {"Chunk_Id": chunk.chunk_id, "Token": token}
+        await self._write([DeleteMany({"_id": {"$in": some}, **mine}) for some in _lists(ids)])
+
+    async def discard(self, incident_id: int, token: int) -> None:
+        """Delete an entry if it is pending and this token, or an older one, may change it."""
+        await self._collection.delete_one({"_id": incident_id, "Status": PENDING, "Token": {"$lte": token}})
+
+    async def discard_chunk(self, run_id: str, chunk_id: str, token: int) -> None:
+        """Delete the pending entries of a chunk that was never sent as a whole."""
+        await self._collection.delete_many(
+            {"Run_Id": run_id, "Chunk_Id": chunk_id, "Status": PENDING, "Token": {"$lte": token}}
+        )
+
+    async def sweep(self, claimed_through: int) -> None:
+        """Delete the pending entries that a late holder wrote after a successor's claim."""
+        await self._collection.delete_many(
+            {"Operation_name": self._operation, "Status": PENDING, "Token": {"$lt": claimed_through}}
+        )
+
+    async def take(self, ids: Sequence[int], token: int) -> dict[int, DeliveryStatus]:
+        """Put the token on the pending ones of these entries, and return the status of all that are ours or final.
+
+        An entry that is missing from the answer has yet to be written, or was written by an earlier holder only
+        just now: ask again.
+        """
+        older = {"Status": PENDING, "Token": {"$lt": token}}
+        await self._write(
+            [UpdateMany({"_id": {"$in": some}, **older}, {"$set": {"Token": token}}) for some in _lists(ids)]
+        )
+        found: dict[int, DeliveryStatus] = {}
+        for some in _lists(ids):
+            async for entry in self._collection.find({"_id": {"$in": some}}, {"Status": True, "Token": True}):
+                if entry["Status"] != PENDING or entry["Token"] == token:
+                    found[entry["_id"]] = DeliveryStatus(entry["Status"])
+        return found
+
+    async def record(self, token: int, outcomes: Sequence[Outcome]) -> None:
+        """Write outcomes to the entries that are still pending under this token, one statement per kind of outcome."""
+        groups: dict[tuple[Any, ...], list[Outcome]] = defaultdict(list)
+        for outcome in outcomes:
+            kind = (outcome.status, outcome.attempts, outcome.runs, outcome.http_status, outcome.error)
+            groups[kind].append(outcome)
+        await self._write(
+            [
+                UpdateMany(
+                    {"_id": {"$in": [one.incident_id for one in some]}, "Status": PENDING, "Token": token},
+                    {
+                        "$set": {
+                            "Status": status.value,
+                            "Attempts": attempts,
+                            "Runs": runs,
+                            "Last_Http_Status": http_status,
+                            "Last_Error": error,
+                            "Updated_Dtm": to_bson(max(one.at for one in some)),
+                        }
+                    },
+                )
+                for (status, attempts, runs, http_status, error), alike in groups.items()
+                for some in _lists(alike)
+            ]
+        )
+
+    async def _write(self, statements: Sequence[UpdateMany | DeleteMany]) -> None:
+        for some in _lists(statements, _BATCH // _LIST):
+            await self._collection.bulk_write(some, ordered=False)
+
+    # -- reads -----------------------------------------------------------------------------------------------------
+
+    async def last_known(self, accounts: Sequence[str], claimed_through: int) -> dict[str, Known]:
+        """Return what the ledger last says of these accounts: newest id per account and status, then their digests."""
+        newest: dict[str, dict[str, int]] = defaultdict(dict)
+        for some in _lists(accounts):
+            cursor = await self._collection.aggregate(
+                [
+                    self._of_accounts(some),
+                    {"$match": {"$nor": [{"Status": PENDING, "Token": {"$lt": claimed_through}}]}},
+                    {"$group": {"_id": {"a": "$Account_Num", "s": "$Status"}, "id": {"$max": "$_id"}}},
+                ]
+            )
+            async for group in cursor:
+                newest[group["_id"]["a"]][group["_id"]["s"]] = group["id"]
+        digests: dict[int, str] = {}
+        for ids in _lists([one for by_status in newest.values() for one in by_status.values()]):
+            async for found in self._collection.find({"_id": {"$in": ids}}, {"Digest": True}):
+                digests[found["_id"]] = found["Digest"]
+        known = ((account, _known(by_status, digests)) for account, by_status in newest.items())
+        return {account: last for account, last in known if last is not None}
+
+    async def delivered_before(self, contents: Some[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those (account, digest) pairs that were delivered at any time."""
+        wanted = set(contents)
+        found: set[tuple[str, str]] = set()
+        for some in _lists(sorted(wanted)):
+            digests = sorted({digest for _, digest in some})
+            cursor = await self._collection.aggregate(
+                [
+                    self._of_accounts(sorted({account for account, _ in some})),
+                    {"$match": {"Status": DeliveryStatus.DELIVERED.value, "Digest": {"$in": digests}}},
+                    {"$project": {"_id": 0, "Account_Num": 1, "Digest": 1}},
+                ]
+            )
+            async for entry in cursor:
+                found.add((entry["Account_Num"], entry["Digest"]))
+        return found & wanted
+
+    def _of_accounts(self, accounts: Sequence[str]) -> Document:
+        """Return the stage that selects entries by account.
+
+        Further conditions stand in a stage of their own: MongoDB joins the two, and servers that choose an index by
+        the shape of the first one still choose the right one.
+        """
+        return {"$match": {"Operation_name": self._operation, "Account_Num": {"$in": accounts}}}
+
+    async def list(self, wanted: Document, limit: int) -> list[LedgerEntry]:
+        """Return the entries whose fields are as wanted, newest Incident_Id first."""
+        cursor = self._collection.find({"Operation_name": self._operation, **wanted}, sort=[("_id", -1)], limit=limit)
+        return [_entry(found) async for found in cursor]
+
+    async def counts(self) -> dict[DeliveryStatus, int]:
+        """Return how many entries stand in each status."""
+        cursor = await self._collection.aggregate(
+            [
+                {"$match": {"Operation_name": self._operation}},
+                {"$group": {"_id": "$Status", "count": {"$sum": 1}}},
+            ]
+        )
+        return {DeliveryStatus(group["_id"]): int(group["count"]) async for group in cursor}
+
+
+async def insert_missing(collection: Collection, documents: Sequence[Document]) -> bool:
+    """Insert documents in one batch and leave those alone whose keys are there; return True when there were some."""
+    duplicates = False
+    for some in _lists(documents, _BATCH):
+        try:
+            await collection.insert_many(some, ordered=False)
+        except BulkWriteError as exc:
+            errors = exc.details.get("writeErrors", ())
+            if exc.details.get("writeConcernErrors") or any(error.get("code") != DUPLICATE_KEY for error in errors):
+                raise
+            duplicates = True
+    return duplicates
+
+
+def _known(by_status: dict[str, int], digests: dict[int, str]) -> Known | None:
+    # A pending entry may have been withdrawn between the two queries.
+    by_status = {status: key for status, key in by_status.items() if key in digests}
+    if not by_status:
+        return None
+    newest = max(by_status, key=lambda status: by_status[status])
+    delivered = by_status.get(DeliveryStatus.DELIVERED.value)
+    return Known(
+        delivered_digest=None if delivered is None else digests[delivered],
+        newest_digest=digests[by_status[newest]],
+        newest_status=DeliveryStatus(newest),
+    )
+
+
+def _entry(found: Document) -> LedgerEntry:
+    return LedgerEntry(
+        incident_id=int(found["_id"]),
+        operation=found["Operation_name"],
+        account=found["Account_Num"],
+        digest=found["Digest"],
+        key=found["Idempotency_Key"],
+        status=DeliveryStatus(found["Status"]),
+        attempts=found["Attempts"],
+        runs=found["Runs"],
+        http_status=found["Last_Http_Status"],
+        error=found["Last_Error"],
+        run_id=found["Run_Id"],
+        created_at=found["Created_Dtm"],
+        updated_at=found["Updated_Dtm"],
+    )
+
+
+def _lists(values: Sequence[_T], size: int = _LIST) -> Iterable[Sequence[_T]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

@@ -1,0 +1,193 @@
+"""``Incident_Outbox``: the bodies that have no outcome yet, packed, in one document or a few for each chunk.
+
+A document, called a *part*, holds whole incidents, so each part changes by one atomic write of its own. All parts of
+a chunk are written before the first post, and each says how many there are: a chunk with a part missing was never
+posted, or has all its outcomes and was on its way out. A part whose incidents all have outcomes therefore stays,
+empty, until the whole chunk goes. ``Done_Dtm`` marks bodies that are kept for auditors (``keep_bodies``).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+from bson import Binary
+from pymongo import ASCENDING
+
+from incident_process.records import Chunk, DeliveryStatus, Incident, Outcome, Record
+from incident_process.state import codec
+from incident_process.state.mongo.connection import Collection, Document
+from incident_process.state.mongo.ledger import insert_missing
+
+PART_BYTES = 8 * 1024 * 1024
+"""Bodies in one part, before packing: half of what a MongoDB document may hold (16 MiB)."""
+
+
+class Held(Record, frozen=True, kw_only=True):
+    """A chunk in the outbox, without its bodies."""
+
+    chunk_id: str
+    run_id: str
+    ids: tuple[int, ...]
+    complete: bool
+
+
+class Outbox:
+    """The outbox of one operation."""
+
+    def __init__(self, collection: Collection, operation: str, *, keep_bodies: bool) -> None:
+        self._collection = collection
+        self._operation = operation
+        self._keep_bodies = keep_bodies
+
+    async def prepare(self) -> None:
+        """Create the indexes: what is waiting, and the parts of a chunk."""
+        await self._collection.create_index([("Operation_name", 1), ("Done_Dtm", 1), ("Token", 1)])
+        await self._collection.create_index([("Chunk_Id", 1), ("Part", 1)])
+
+    async def insert(self, chunk: Chunk, token: int, now: datetime) -> None:
+        """Write the parts of a chunk; those that are there already are left alone."""
+        parts = list(_split(chunk.incidents))
+        await insert_missing(
+            self._collection,
+            [
+                {
+                    "_id": f"{chunk.chunk_id}:{number}",
+                    "Operation_name": self._operation,
+                    "Chunk_Id": chunk.chunk_id,
+                    "Run_Id": chunk.run_id,
+                    "Part": number,
+                    "Parts": len(parts),
+                    "First_Id": chunk.incidents[0].incident_id,
+                    "Token": token,
+                    "Created_Dtm": now,
+                    "Done_Dtm": None,
+                    **_packed(codec.Entry(incidents=tuple(part))),
+                }
+                for number, part in enumerate(parts)
+            ],
+        )
+
+    async def withdraw(self, chunk_id: str, token: int) -> None:
+        """Delete what is waiting of a chunk under this token."""
+        await self._collection.delete_many(self._waiting(chunk_id, token))
+
+    async def sweep(self, claimed_through: int) -> None:
+        """Delete what a late holder wrote after a successor's claim: it was never posted."""
+        await self._collection.delete_many(
+            {"Operation_name": self._operation, "Done_Dtm": None, "Token": {"$lt": claimed_through}}
+        )
+
+    async def claim(self, claimed_through: int, token: int) -> list[Held]:
+        """Put the token on what is waiting and return it, oldest first.
+
+        What carries a token of before the last claim is left to ``sweep``: it may have arrived after the sweep of
+        this very claim, with contents that are older than what was sent since.
+        """
+        await self._collection.update_many(
+            {
+                "Operation_name": self._operation,
+                "Done_Dtm": None,
+                "Token": {"$gte": claimed_through, "$lt": token},
+            },
+            {"$set": {"Token": token}},
+        )
+        parts: dict[str, list[Document]] = defaultdict(list)
+        async for part in self._collection.find(
+            {"Operation_name": self._operation, "Done_Dtm": None, "Token": token},
+            {"Chunk_Id": True, "Run_Id": True, "Parts": True, "Incident_Ids": True},
+            sort=[("First_Id", ASCENDING), ("_id", ASCENDING)],
+        ):
+            parts[part["Chunk_Id"]].append(part)
+        return [
+            Held(
+                chunk_id=chunk_id,
+                run_id=found[0]["Run_Id"],
+                ids=tuple(one for part in found for one in part["Incident_Ids"]),
+                complete=len(found) == found[0]["Parts"],
+            )
+            for chunk_id, found in parts.items()
+        ]
+
+    async def load(self, chunk_id: str) -> Chunk | None:
+        """Return what is waiting of a chunk, or None when nothing is, or a part is missing."""
+        cursor = self._collection.find(
+            {"Operation_name": self._operation, "Chunk_Id": chunk_id, "Done_Dtm": None}, sort=[("Part", ASCENDING)]
+        )
+        parts = await cursor.to_list()
+        if not parts or len(parts) != parts[0]["Parts"]:
+            return None
+        incidents = tuple(incident for part in parts for incident in _entry(part).pending)
+        return Chunk(chunk_id=chunk_id, run_id=parts[0]["Run_Id"], incidents=incidents) if incidents else None
+
+    async def settle(self, chunk_id: str, token: int, outcomes: Sequence[Outcome], now: datetime) -> None:
+        """Take incidents with an outcome out of a chunk, and note the attempts of those that are still pending.
+
+        Args:
+            chunk_id: Whose incidents.
+            token: What the parts must carry to be changed.
+            outcomes: Of all or some of them; of incidents that are not waiting (any more) nothing is noted.
+            now: When the chunk was done, if it is by this.
+        """
+        waiting = self._waiting(chunk_id, token)
+        held = [
+            (part["_id"], set(part["Incident_Ids"]))
+            async for part in self._collection.find(waiting, {"Incident_Ids": True})
+        ]
+        finished = {one.incident_id for one in outcomes if one.status is not DeliveryStatus.PENDING}
+        if not all(ids <= finished for _, ids in held):
+            touched = {one.incident_id for one in outcomes}
+            changed = [key for key, ids in held if ids & touched]
+            async for part in self._collection.find({**waiting, "_id": {"$in": changed}}):
+                entry = codec.settle(_entry(part), outcomes, keep=self._keep_bodies)
+                await self._rewrite(part, token, entry)
+        elif self._keep_bodies:
+            await self._collection.update_many(waiting, {"$set": {"Done_Dtm": now}})
+        elif held:
+            await self._collection.delete_many(waiting)
+
+    async def replace(self, chunk_id: str, token: int, old_id: int, new: Incident) -> None:
+        """Put ``new`` in the place of a waiting incident; nothing happens when the old one is not there any more."""
+        async for part in self._collection.find({**self._waiting(chunk_id, token), "Incident_Ids": old_id}):
+            entry = _entry(part)
+            incidents = codec.substitute(entry.incidents, old_id, new)
+            await self._rewrite(part, token, msgspec.structs.replace(entry, incidents=incidents))
+
+    async def purge(self, older_than: datetime) -> int:
+        """Delete kept bodies that were done before; return how many chunks they belonged to."""
+        old = {"Operation_name": self._operation, "Done_Dtm": {"$lt": older_than}}
+        chunks = {part["Chunk_Id"] async for part in self._collection.find(old, {"Chunk_Id": True})}
+        await self._collection.delete_many(old)
+        return len(chunks)
+
+    def _waiting(self, chunk_id: str, token: int) -> Document:
+        return {"Operation_name": self._operation, "Chunk_Id": chunk_id, "Done_Dtm": None, "Token": token}
+
+    async def _rewrite(self, part: Document, token: int, entry: codec.Entry) -> None:
+        await self._collection.update_one({"_id": part["_id"], "Token": token}, {"$set": _packed(entry)})
+
+
+def _split(incidents: Sequence[Incident]) -> Iterator[list[Incident]]:
+    """Yield lists of incidents whose bodies fit one part; at least one incident each."""
+    part: list[Incident] = []
+    size = 0
+    for incident in incidents:
+        if part and size + len(incident.body) > PART_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(incident)
+        size += len(incident.body)
+    if part:
+        yield part
+
+
+def _packed(entry: codec.Entry) -> Document:
+    """Return the fields of a part that change with its incidents."""
+    return {
+        "Incident_Ids": [one.incident_id for one in entry.pending],
+        "Body": [Binary(piece) for piece in codec.encode(entry)],
+    }
+
+
+def _entry(part: Document) -> codec.Entry:
+    return codec.decode([bytes(piece) for piece in part["Body"]])

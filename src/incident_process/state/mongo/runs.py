@@ -1,0 +1,114 @@
+"""``Process_Operation_Run``: the audit trail, one document a run, with its dates as BSON dates for whoever queries it.
+
+A BSON date ends at milliseconds and a window does not: what is below that is kept beside it, in ``Microseconds``.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from pymongo.errors import DuplicateKeyError
+
+from incident_process.errors import LeaseLostError
+from incident_process.records import Counts, Lease, RunKind, RunRecord, RunStatus, Window
+from incident_process.state.mongo.connection import Collection, Document
+from incident_process.state.mongo.dates import to_bson
+
+_LEFT_BEHIND = "The runner ended without closing this run; a later run goes on with its work."
+
+
+class Runs:
+    """The runs of one operation."""
+
+    def __init__(self, collection: Collection, operation: str) -> None:
+        self._collection = collection
+        self._operation = operation
+
+    async def prepare(self) -> None:
+        """Create the index by which runs are listed."""
+        await self._collection.create_index([("Operation_name", 1), ("Started_Dtm", -1), ("_id", -1)])
+
+    async def close_dangling(self, lease: Lease, run_id: str, now: datetime) -> None:
+        """Close as failed what earlier runs left running, and put the new token on it.
+
+        A late holder matches neither its successor's run (the token is higher) nor, afterwards, its own.
+        """
+        await self._collection.update_many(
+            {
+                "Operation_name": self._operation,
+                "Status": RunStatus.RUNNING.value,
+                "Token": {"$lte": lease.token},
+                "_id": {"$ne": run_id},
+            },
+            {
+                "$set": {
+                    "Status": RunStatus.FAILED.value,
+                    "Ended_Dtm": now,
+                    "Error": _LEFT_BEHIND,
+                    "Token": lease.token,
+                }
+            },
+        )
+
+    async def write(self, lease: Lease, run: RunRecord) -> None:
+        """Write a run as it stands; writing it twice is writing it once.
+
+        Raises:
+            LeaseLostError: A successor has closed the run in the meantime.
+        """
+        document = {**_to_document(run), "Token": lease.token}
+        try:
+            await self._collection.update_one(
+                {"_id": run.run_id, "Token": lease.token}, {"$set": document}, upsert=True
+            )
+        except DuplicateKeyError as exc:
+            raise LeaseLostError(f"Another runner has closed run {run.run_id}.") from exc
+
+    async def list(self, run_id: str | None, limit: int) -> list[RunRecord]:
+        """Return the newest runs, newest first."""
+        wanted: Document = {"Operation_name": self._operation}
+        if run_id is not None:
+            wanted["_id"] = run_id
+        cursor = self._collection.find(wanted, sort=[("Started_Dtm", -1), ("_id", -1)], limit=limit)
+        return [_from_document(found) async for found in cursor]
+
+
+def _to_document(run: RunRecord) -> Document:
+    instants = {
+        "Window_Start": run.window.start if run.window else None,
+        "Window_End": run.window.end if run.window else None,
+        "Started_Dtm": run.started_at,
+        "Ended_Dtm": run.ended_at,
+    }
+    return {
+        "Operation_name": run.operation,
+        "Kind": run.kind.value,
+        "Status": run.status.value,
+        "Host": run.host,
+        "Counts": msgspec.to_builtins(run.counts),
+        "Error": run.error,
+        **{name: None if at is None else to_bson(at) for name, at in instants.items()},
+        "Microseconds": {name: at.microsecond % 1000 for name, at in instants.items() if at and at.microsecond % 1000},
+    }
+
+
+def _from_document(found: Document) -> RunRecord:
+    rest: dict[str, Any] = found.get("Microseconds") or {}
+
+    def instant(name: str) -> datetime | None:
+        at: datetime | None = found.get(name)
+        return None if at is None else at + timedelta(microseconds=rest.get(name, 0))
+
+    start, end, started = instant("Window_Start"), instant("Window_End"), instant("Started_Dtm")
+    return RunRecord(
+        run_id=found["_id"],
+        operation=found["Operation_name"],
+        kind=RunKind(found["Kind"]),
+        status=RunStatus(found["Status"]),
+        host=found["Host"],
+        started_at=started or found["Started_Dtm"],
+        window=Window(start=start, end=end) if start and end else None,
+        ended_at=instant("Ended_Dtm"),
+        counts=msgspec.convert(found["Counts"], Counts),
+        error=found.get("Error"),
+    )

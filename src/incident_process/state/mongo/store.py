@@ -1,0 +1,232 @@
+"""``StateStore`` on MongoDB: the parts of this folder behind the contract, with the driver's errors translated.
+
+No transactions: a production MongoDB may be a standalone server. Every step is one atomic write to one document, or
+a batch that is safe to repeat, ordered so that a crash anywhere is recognised (``tracking``, ``delivery``).
+"""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from datetime import datetime
+
+from incident_process.records import (
+    Advance,
+    Chunk,
+    DeliveryStatus,
+    Incident,
+    Known,
+    Lease,
+    LedgerEntry,
+    Operation,
+    Outcome,
+    RunRecord,
+)
+from incident_process.state.mongo import counter
+from incident_process.state.mongo.connection import Checkpoint, Connection, translated
+from incident_process.state.mongo.delivery import Delivery
+from incident_process.state.mongo.lease import LeaseDocument, LeaseStatus
+from incident_process.state.mongo.ledger import Ledger
+from incident_process.state.mongo.outbox import Outbox
+from incident_process.state.mongo.runs import Runs
+from incident_process.state.mongo.tracking import Tracking
+
+
+async def _go_on(name: str) -> None:
+    """Do nothing at a checkpoint; its name is for tests."""
+
+
+class MongoStateStore:
+    """One operation's state in a MongoDB database (``tracking = mongo``, SPEC 6).
+
+    Args:
+        url: The server, ``mongodb://…`` or ``mongodb+srv://…``. Time-outs and retryable writes are as the URL says;
+            reads go to the primary and writes are majority and journalled whatever it says.
+        database: The database that holds ``Process_Operation`` and the program's own collections.
+        operation: The operation's name.
+        keep_bodies_days: Bodies are kept after their outcome when this is more than 0, until ``purge_bodies``.
+        checkpoint: Awaited with a name between the single writes of a step; for tests.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        database: str,
+        operation: str,
+        keep_bodies_days: int = 0,
+        *,
+        checkpoint: Checkpoint = _go_on,
+    ) -> None:
+        self._connection = Connection(url, database)
+        self.server = self._connection.server
+        self._operation = operation
+        self._keep_bodies = keep_bodies_days > 0
+        self._checkpoint = checkpoint
+
+    def __repr__(self) -> str:
+        """Name server and operation; the URL holds a password."""
+        return f"MongoStateStore({self.server!r}, {self._operation!r})"
+
+    @translated
+    async def __aenter__(self) -> "MongoStateStore":
+        """Connect; raise DatabaseConnectionError when the server cannot be reached."""
+        database = await self._connection.open()
+        self._counter = database["Incident_Counter"]
+        self._lease = LeaseDocument(database["Process_Operation_Lease"], self._operation)
+        self._tracking = Tracking(database["Process_Operation"], self._lease, self._operation, self._checkpoint)
+        self._runs = Runs(database["Process_Operation_Run"], self._operation)
+        self._ledger = Ledger(database["Incident_Delivery"], self._operation)
+        self._outbox = Outbox(database["Incident_Outbox"], self._operation, keep_bodies=self._keep_bodies)
+        self._delivery = Delivery(self._lease, self._ledger, self._outbox, self._checkpoint)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Close the connections."""
+        await self._connection.close()
+
+    # -- set-up ---------------------------------------------------------------------------------------------------
+
+    @translated
+    async def prepare(self) -> None:
+        """Create the indexes where they are missing; MongoDB makes a collection when it is first written to."""
+        await self._tracking.prepare()
+        await self._runs.prepare()
+        await self._ledger.prepare()
+        await self._outbox.prepare()
+
+    async def create_operation(self, execution_minutes: int) -> bool:
+        """Return False: in Mongo tracking the first advance with new data creates the document."""
+        return False
+
+    # -- lease ----------------------------------------------------------------------------------------------------
+
+    @translated
+    async def acquire_lease(self, holder: str, seconds: float, *, evict: int | None = None) -> Lease:
+        """Take the lease and finish what a crashed holder had decided; see ``contract.StateStore``."""
+        lease = await self._lease.acquire(holder, seconds, evict)
+        await self._tracking.read()
+        self._lease.answered()
+        return lease
+
+    @translated
+    async def renew_lease(self, lease: Lease) -> None:
+        """Extend the lease by its ``seconds`` from now."""
+        await self._lease.fence(lease)
+
+    @translated
+    async def release_lease(self, lease: Lease) -> None:
+        """Free the lease; a lease that was lost already is left alone, without an error."""
+        await self._lease.release(lease)
+
+    @translated
+    async def lease_state(self) -> LeaseStatus | None:
+        """Return who holds the lease, or None when it was never taken."""
+        return await self._lease.status()
+
+    # -- tracking -------------------------------------------------------------------------------------------------
+
+    @translated
+    async def read_operation(self) -> Operation | None:
+        """Return the operation, or None when it has no document."""
+        return await self._tracking.read()
+
+    @translated
+    async def advance(self, lease: Lease, step: Advance) -> Operation:
+        """Apply the step by compare-and-set and return the operation as it is then."""
+        return await self._tracking.advance(lease, step)
+
+    # -- runs -----------------------------------------------------------------------------------------------------
+
+    @translated
+    async def open_run(self, lease: Lease, run: RunRecord) -> None:
+        """Write the run as running, and close as failed any earlier run of the operation that was left running."""
+        now = await self._lease.fence(lease)
+        await self._runs.close_dangling(lease, run.run_id, now)
+        await self._runs.write(lease, run)
+
+    @translated
+    async def close_run(self, lease: Lease, run: RunRecord) -> None:
+        """Write the run's final state."""
+        await self._lease.fence(lease)
+        await self._runs.write(lease, run)
+
+    @translated
+    async def runs(self, *, run_id: str | None = None, limit: int = 20) -> list[RunRecord]:
+        """Return the operation's newest runs, newest first."""
+        return await self._runs.list(run_id, limit)
+
+    # -- ledger and outbox ----------------------------------------------------------------------------------------
+
+    @translated
+    async def last_known(self, accounts: Sequence[str]) -> dict[str, Known]:
+        """Return what the ledger last says of these accounts; an account it does not know is absent."""
+        return await self._ledger.last_known(accounts, await self._lease.claimed_through())
+
+    @translated
+    async def delivered_before(self, contents: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those (account, digest) pairs that the ledger holds as delivered at any time."""
+        return await self._ledger.delivered_before(contents)
+
+    @translated
+    async def reserve_ids(self, lease: Lease, count: int, floor: int) -> int:
+        """Reserve ``count`` consecutive Incident_Ids, none below ``floor``; return the first."""
+        await self._lease.fence(lease)
+        return await counter.reserve(self._counter, count, floor)
+
+    @translated
+    async def enqueue(self, lease: Lease, chunk: Chunk) -> None:
+        """Write ledger entries and the outbox entry of the chunk: before the first attempt."""
+        await self._delivery.enqueue(lease, chunk)
+
+    @translated
+    async def claim_outbox(self, lease: Lease) -> list[str]:
+        """Put this lease's token on everything the outbox holds; return the chunk ids, oldest first."""
+        return await self._delivery.claim(lease)
+
+    @translated
+    async def load_chunk(self, chunk_id: str) -> Chunk | None:
+        """Return the incidents of an outbox entry as they were written, or None when the entry is gone."""
+        return await self._outbox.load(chunk_id)
+
+    @translated
+    async def record_outcomes(self, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
+        """Write outcomes to the ledger; keep in the outbox what is still pending, with its attempts and runs."""
+        await self._delivery.record(lease, chunk, outcomes)
+
+    @translated
+    async def replace_incident(self, lease: Lease, chunk: Chunk, old_id: int, new: Incident) -> Chunk:
+        """Give a pending incident a new Incident_Id, in ledger and outbox; return the chunk as it is then."""
+        return await self._delivery.replace(lease, chunk, old_id, new)
+
+    async def delivered_accounts(self) -> AsyncIterator[str]:
+        """Yield every account with a delivered incident, in ascending order of code points, page by page."""
+        after = ""
+        while page := await self._delivered_accounts(after):
+            for account in page:
+                yield account
+            after = page[-1]
+
+    @translated
+    async def _delivered_accounts(self, after: str) -> Sequence[str]:
+        return await self._ledger.delivered_accounts(after)
+
+    @translated
+    async def deliveries(
+        self,
+        *,
+        account: str | None = None,
+        status: DeliveryStatus | None = None,
+        run_id: str | None = None,
+        limit: int = 100,
+    ) -> list[LedgerEntry]:
+        """Return ledger entries of the operation, newest Incident_Id first."""
+        wanted = {"Account_Num": account, "Status": status and status.value, "Run_Id": run_id}
+        return await self._ledger.list({name: value for name, value in wanted.items() if value is not None}, limit)
+
+    @translated
+    async def delivery_counts(self) -> dict[DeliveryStatus, int]:
+        """Return how many ledger entries stand in each status."""
+        return await self._ledger.counts()
+
+    @translated
+    async def purge_bodies(self, lease: Lease, older_than: datetime) -> int:
+        """Delete kept bodies whose chunk was done before ``older_than``; return how many entries went."""
+        await self._lease.fence(lease)
+        return await self._outbox.purge(older_than)

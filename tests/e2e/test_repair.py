@@ -1,0 +1,218 @@
+"""backfill, dead-letters, reconcile and the in-flight guard, by the command against real parts (SPEC 3, 7)."""
+
+import time
+from collections import Counter
+from contextlib import closing
+
+import pytest
+
+from tests.e2e.conftest import TRACKINGS, MakeSite, Site, day, moment
+
+ALL = tuple(f"{number:010d}" for number in range(6))
+NEWER = "8000000000"
+"""Its row moves the watermark of each tracking past the lookback of the others."""
+
+
+def load(site: Site, accounts: tuple[str, ...], load_date: str, **values: object) -> None:
+    site.customers(*({"ACCOUNT_NUM": a, "ASSET_ID": "A1", "LOAD_DATE": load_date, **values} for a in accounts))
+
+
+def times(site: Site) -> Counter[str]:
+    return Counter(row["account_num"] for row in site.accepted() if row["account_num"] != NEWER)
+
+
+@pytest.fixture(params=TRACKINGS)
+def site(request: pytest.FixtureRequest, make_site: MakeSite) -> Site:
+    """Six accounts delivered by a first run, with the state in each of the three stores."""
+    made = make_site("sqlite", request.param)
+    made.command.configure(process={"chunk_accounts": 4}, api={"max_attempts": 1})
+    made.prepare()
+    load(made, ALL, day(5))
+    load(made, (NEWER,), day(2))
+    assert made.run()["delivered"] == len(ALL) + 1
+    return made
+
+
+# -- backfill ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_backfill_finds_rows_older_than_the_lookback_and_leaves_the_watermark(site: Site) -> None:
+    before = site.operation()
+    load(site, ALL[:2], day(40), ASSET_ID="B2")
+    site.make_due()
+    assert site.run()["delivered"] == 0, "forty days ago is no business of a window"
+    finished = site.command("backfill", "--from", day(41), "--to", day(39), "--json")
+    assert (finished.status, finished.json["status"], finished.json["delivered"]) == (0, "completed", 2)
+    assert site.operation()["Last_execution_dtm"] >= before["Last_execution_dtm"]
+    assert site.operation()["Process_Operation_Sequence"] == before["Process_Operation_Sequence"]
+    assert site.history()[0]["kind"] == "backfill"
+    again = site.command("backfill", "--from", day(41), "--to", day(39), "--json")
+    assert (again.status, again.json["status"], again.json["delivered"]) == (0, "no_data", 0)
+    assert times(site) == Counter(dict.fromkeys(ALL, 1) | dict.fromkeys(ALL[:2], 2))
+
+
+def test_a_forced_backfill_sends_unchanged_accounts_under_keys_of_their_own(site: Site) -> None:
+    site.receiver.control(honour_keys=True)
+    finished = site.command("backfill", "--from", day(5), "--to", day(5), "--force", "--json")
+    assert (finished.status, finished.json["delivered"]) == (0, len(ALL))
+    assert times(site) == Counter(dict.fromkeys(ALL, 2))
+    outside = site.command("backfill", "--from", day(4), "--to", day(3), "--force", "--json")
+    assert (outside.status, outside.json["delivered"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [("2026-02-30", "2026-03-01", "no date"), ("2026-03-02", "2026-03-01", "later than")],
+)
+def test_a_range_that_is_none_is_refused_with_a_sentence(make_site: MakeSite, first: str, last: str, said: str) -> None:
+    finished = make_site().command("backfill", "--from", first, "--to", last)
+    assert finished.status == 2
+    assert said in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+# -- dead letters -----------------------------------------------------------------------------------------------------
+
+
+def test_a_dead_letter_is_listed_exported_and_replayed_once_its_cause_is_gone(site: Site) -> None:
+    bad = ALL[3]
+    site.receiver.control(fail_accounts={bad: 422})
+    load(site, ALL, day(1), OUTSTANDING="9.50")
+    site.make_due()
+    assert site.run()["dead"] == 1
+    (entry,) = site.command("dead-letters", "list", "--json").json
+    assert (entry["account"], entry["http_status"]) == (bad, 422)
+    assert site.command("dead-letters", "list", "--json", "--reason", "nothing like it").json == []
+    assert site.command("dead-letters", "export").json_lines == [entry]
+
+    still = site.command("dead-letters", "replay", "--json")
+    assert (still.status, still.json["dead"], still.json["delivered"]) == (0, 1, 0)
+    site.receiver.calm()
+    replayed = site.command("dead-letters", "replay", "--json")
+    assert (replayed.status, replayed.json["delivered"]) == (0, 1)
+    assert site.command("dead-letters", "list", "--json").json == []
+    assert site.command("dead-letters", "replay", "--json").json["status"] == "no_data"
+    assert times(site) == Counter(dict.fromkeys(ALL, 2))
+    assert {run["kind"] for run in site.history()} == {"window", "replay"}
+
+
+def test_a_dead_letter_whose_content_went_back_is_not_sent_twice(site: Site) -> None:
+    bad = ALL[0]
+    site.receiver.control(fail_accounts={bad: 422})
+    load(site, (bad,), day(1), OUTSTANDING="9.50")
+    site.make_due()
+    assert site.run()["dead"] == 1
+    site.receiver.calm()
+    site.source.sql("DELETE FROM debt_cust_detail WHERE OUTSTANDING = ?", "9.50")
+    assert site.command("dead-letters", "replay", "--json").json["delivered"] == 0
+    assert times(site)[bad] == 1
+
+
+# -- reconcile --------------------------------------------------------------------------------------------------------
+
+
+def test_reconcile_names_missing_stale_and_surplus_accounts_and_repairs(site: Site) -> None:
+    load(site, ("9000000001",), day(300))
+    load(site, ALL[:1], day(300), ASSET_ID="B2")
+    site.source.sql("DELETE FROM debt_cust_detail WHERE ACCOUNT_NUM = ?", ALL[5])
+    site.payments({"AP_ACCOUNT_NUMBER": "9000000002", "LOAD_DATE": f"{day(300)} 10:00:00"})
+    compared = site.command("reconcile", "--json")
+    *found, totals = compared.json_lines
+    assert compared.status == 4
+    assert {(item["account"], item["difference"]) for item in found} == {
+        (ALL[0], "stale"),
+        (ALL[5], "surplus"),
+        ("9000000001", "missing"),
+        ("9000000002", "skipped"),
+    }
+    assert (totals["accounts"], totals["in_order"]) == (9, 5)
+    assert sum(times(site).values()) == len(ALL), "comparing sends nothing"
+
+    repaired = site.command("reconcile", "--repair")
+    assert repaired.status == 0, repaired.stderr
+    assert times(site) == Counter(dict.fromkeys(ALL, 1) | {ALL[0]: 2, "9000000001": 1})
+    again = site.command("reconcile", "--json")
+    assert again.status == 0
+    assert {item["difference"] for item in again.json_lines[:-1]} == {"surplus", "skipped"}
+    assert site.history()[0]["kind"] == "reconcile"
+
+
+def test_reconcile_with_the_receiver_s_own_log_finds_what_it_lost(make_site: MakeSite) -> None:
+    site = make_site()
+    site.prepare()
+    load(site, ALL, day(5))
+    assert site.run()["delivered"] == len(ALL)
+    export = site.command.folder / "receiver.jsonl"
+    database = str(site.receiver.database)
+    assert site.command("receiver", "--database", database, "--export", str(export)).status == 0
+    assert site.command("reconcile", "--receiver-log", str(export)).status == 0
+    lines = [line for line in export.read_text().splitlines() if ALL[2] not in line]
+    export.write_text("\n".join(lines) + "\n")
+    compared = site.command("reconcile", "--receiver-log", str(export), "--json")
+    assert compared.status == 4
+    missing = [item["account"] for item in compared.json_lines[:-1] if item["difference"] == "missing"]
+    assert missing == [ALL[2]]
+    assert site.command("reconcile", "--receiver-log", str(export), "--repair").status == 0
+    assert times(site)[ALL[2]] == 2
+    export.write_text("no log\n")
+    wrong = site.command("reconcile", "--receiver-log", str(export))
+    assert wrong.status == 2
+    assert "line 1" in wrong.stderr
+
+
+# -- the in-flight guard -----------------------------------------------------------------------------------------------
+
+
+def test_a_load_that_commits_late_is_waited_for(make_site: MakeSite) -> None:
+    site = make_site("mariadb", "mariadb", customer_type="datetime")
+    site.command.configure(process={"lookback_seconds": 0, "time_gap_seconds": 1})
+    site.prepare()
+    with closing(site.source.connect()) as loader:
+        loader.begin()
+        with loader.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO debt_cust_detail (ACCOUNT_NUM, LOAD_DATE) VALUES (%s, UTC_TIMESTAMP())", (ALL[0],)
+            )
+        time.sleep(4)
+        load(site, ALL[1:2], moment(2))
+        report = site.run()
+        assert report["window"]["end"] < f"{moment(3).replace(' ', 'T')}Z"
+        assert report["delivered"] == 0
+        loader.commit()
+    time.sleep(2)
+    site.make_due()
+    assert site.run()["delivered"] == 2
+    assert times(site) == Counter({ALL[0]: 1, ALL[1]: 1})
+
+
+def test_a_load_that_takes_too_long_is_let_go_with_a_warning(make_site: MakeSite) -> None:
+    site = make_site("mariadb", "mariadb", customer_type="datetime")
+    site.command.configure(process={"guard_limit_seconds": 1, "time_gap_seconds": 0})
+    site.prepare()
+    with closing(site.source.connect()) as loader:
+        loader.begin()
+        with loader.cursor() as cursor:
+            cursor.execute("INSERT INTO debt_payment (AP_ACCOUNT_NUMBER) VALUES ('1')")
+        load(site, ALL[:1], moment(60))
+        time.sleep(3)
+        finished = site.finish()
+        loader.rollback()
+    assert finished.json["delivered"] == 1
+    assert any("no longer waits" in message for message in finished.messages("WARNING"))
+
+
+def test_without_the_right_the_run_warns_once_and_goes_on(make_site: MakeSite) -> None:
+    site = make_site("mariadb", "sqlite")
+    site.prepare()
+    load(site, ALL[:1], day(5))
+    name = site.source.url.rpartition("/")[2]
+    host = site.source.url.rpartition("@")[2]
+    site.source.sql("CREATE USER 'unseeing'@'%' IDENTIFIED BY 'synthetic'")
+    try:
+        site.source.sql(f"GRANT SELECT ON {name}.* TO 'unseeing'@'%'")
+        site.command.configure(database={"URL": f"mysql://unseeing:synthetic@{host}"})
+        finished = site.finish()
+    finally:
+        site.source.sql("DROP USER 'unseeing'@'%'")
+    assert finished.json["delivered"] == 1
+    assert sum("GRANT PROCESS" in message for message in finished.messages("WARNING")) == 1

@@ -1,0 +1,327 @@
+"""The names that the team's scripts use (SPEC 9), in this process, against real databases and a real receiver."""
+
+import json
+import logging
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import jsonschema
+import pytest
+
+import incident_process
+from incident_process import (
+    APIConfigError,
+    ConfigurationError,
+    DatabaseConnectionError,
+    DataProcessingError,
+    IncidentCreationError,
+    ProcessOperation,
+    Settings,
+    create_incident,
+    get_logger,
+    get_mongo_collection,
+    get_mysql_connection,
+    read_api_config,
+    run_window,
+)
+from incident_process.errors import IncidentProcessError, LeaseHeldError, LeaseLostError, OperationRefusedError
+from tests.e2e.conftest import OPERATION, MakeSite, Site, day
+from tests.e2e.test_hostile import SCHEMA
+from tests.support.command import wait_until
+
+ACCOUNT = "0000003746"
+NO_CUSTOMER = "0000000009"
+MAX_ID = 2**53 - 1
+
+
+@pytest.fixture(autouse=True)
+def quiet_logger() -> Iterator[None]:
+    """Leave the logger as it was, and let pytest see what it says."""
+    logger = get_logger()
+    before = (list(logger.handlers), logger.propagate, logger.level)
+    logger.handlers, logger.propagate = [], True
+    logger.setLevel(logging.DEBUG)
+    yield
+    logger.handlers, logger.propagate = before[0], before[1]
+    logger.setLevel(before[2])
+
+
+def enter(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Stand in the site's folder, where the scripts find its configuration, with one account in the source."""
+    monkeypatch.chdir(site.command.folder)
+    monkeypatch.delenv("INCIDENT_PROCESS_CONFIG", raising=False)
+    old = {"ACCOUNT_NUM": ACCOUNT, "ASSET_ID": "A1", "OUTSTANDING": "1.00", "LOAD_DATE": day(9)}
+    new = {
+        "CONTACT_PERSON": "Synthetic Person",
+        "MOBILE_CONTACT": "0770000000",
+        "OUTSTANDING": "100.50",
+        "LOAD_DATE": day(5),
+    }
+    site.customers(old, old | new)
+    site.payments(
+        {
+            "AP_ACCOUNT_NUMBER": ACCOUNT,
+            "ACCOUNT_PAYMENT_SEQ": 7,
+            "AP_ACCOUNT_PAYMENT_MNY": "12.30",
+            "ACCOUNT_PAYMENT_DAT": f"{day(6)} 08:00:00",
+            "LOAD_DATE": f"{day(5)} 09:00:00",
+        },
+        {"AP_ACCOUNT_NUMBER": NO_CUSTOMER, "ACCOUNT_PAYMENT_SEQ": 1, "LOAD_DATE": f"{day(5)} 09:00:00"},
+    )
+    return site
+
+
+@pytest.fixture
+def sql_site(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Source and state in MariaDB."""
+    site = enter(make_site("mariadb", "mariadb"), monkeypatch)
+    site.prepare()
+    return site
+
+
+@pytest.fixture
+def mongo_site(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Source in MariaDB, state on the Mongo-wire server."""
+    return enter(make_site("mariadb", "mongo"), monkeypatch)
+
+
+@pytest.fixture
+def small_site(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Source and state in SQLite."""
+    site = enter(make_site(), monkeypatch)
+    site.prepare()
+    return site
+
+
+# -- run_window -------------------------------------------------------------------------------------------------------
+
+
+def test_run_window(mongo_site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    report = run_window(Settings.load())
+    assert (report.status, report.sequence, report.counts.delivered, report.counts.skipped) == ("completed", 1, 1, 1)
+    assert "Fetched 2 records from debt_cust_detail." in caplog.messages
+    assert run_window(Settings.load()).status == "no_data"
+    assert [row["account_num"] for row in mongo_site.accepted()] == [ACCOUNT]
+
+
+def test_run_window_says_how_far_it_came(small_site: Site) -> None:
+    small_site.command.configure(database={"URL": "mysql://u:synthetic-secret@127.0.0.1:9/none"})
+    with pytest.raises(DatabaseConnectionError) as caught:
+        run_window(Settings.load())
+    assert "synthetic-secret" not in str(caught.value)
+    assert caught.value.exit_status == 3
+
+
+# -- create_incident --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("account", [None, "", "   ", True, b"123"])
+def test_create_incident_wants_an_account(account: object) -> None:
+    with pytest.raises(ValueError, match="account_num"):
+        create_incident(account, 1)
+
+
+@pytest.mark.parametrize("incident_id", [None, "", "abc", 0, -1, 1.5, True, MAX_ID + 1])
+def test_create_incident_wants_an_id(incident_id: object) -> None:
+    with pytest.raises(ValueError, match="incident_id"):
+        create_incident(ACCOUNT, incident_id)
+
+
+def test_the_steps_of_create_incident(sql_site: Site) -> None:
+    incident = create_incident(ACCOUNT, "42")
+    assert (incident.account_num, incident.incident_id) == (ACCOUNT, 42)
+    assert create_incident(3746, MAX_ID).account_num == "3746"
+    blank = incident.initialize_mongo_doc()
+    jsonschema.Draft202012Validator(SCHEMA).validate(blank)
+    assert (blank["Account_Num"], blank["Incident_Id"], blank["Contact_Details"]) == (ACCOUNT, 42, [])
+    assert incident.mongo_data == blank
+
+    assert incident.read_customer_details() == "success"
+    assert incident.mongo_data["Arrears"] == Decimal("100.50")
+    assert incident.mongo_data["Customer_Details"]["Customer_Name"] == "Synthetic Person"
+    assert incident.mongo_data["Last_Actions"][0]["Payment_Seq"] == 0
+    assert incident.get_payment_data() == "success"
+    assert incident.mongo_data["Last_Actions"][0]["Payment_Seq"] == 7
+
+    text = incident.format_json_object()
+    assert '"Payment_Money": 12.30' in text
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(text))
+    assert "Synthetic Person" not in repr(incident)
+    assert sql_site.requests() == []
+
+
+def test_its_document_is_that_of_a_run(sql_site: Site) -> None:
+    incident = create_incident(ACCOUNT, 42)
+    assert incident.process_incident() is True
+    assert sql_site.run()["delivered"] == 1
+    one, other = (json.loads(row["body"], parse_float=Decimal) for row in sql_site.accepted())
+    assert one.keys() == other.keys()
+    for body in (one, other):
+        for name in [name for name in body if name.endswith(("_Dtm", "_On", "updatedAt")) or name == "Incident_Id"]:
+            del body[name]
+        for cross in body["Account_Cross_Details"]:
+            del cross["Incident_Id"]
+    assert one == other
+    keys = {row["idempotency_key"] for row in sql_site.accepted()}
+    assert len(keys) == 1  # a receiver that honours keys takes the content once
+
+
+def test_a_period_ends_where_it_is_told_to(sql_site: Site) -> None:
+    incident = create_incident(ACCOUNT, 1)
+    assert incident.read_customer_details(None, datetime.now(UTC) - timedelta(days=7)) == "success"
+    assert incident.mongo_data["Arrears"] == Decimal("1.00")
+    assert incident.get_payment_data() == "failure"
+
+
+def test_an_account_that_makes_no_incident(small_site: Site) -> None:
+    for account in (NO_CUSTOMER, "unknown"):
+        with pytest.raises(DataProcessingError, match="customer row"):
+            create_incident(account, 1).process_incident()
+    assert small_site.requests() == []
+
+
+def test_json_serializer() -> None:
+    serialize = create_incident(ACCOUNT, 1).json_serializer
+    assert serialize(datetime(2026, 1, 2, 3, 4, 5, 678_000)) == "2026-01-02T03:04:05.678Z"  # noqa: DTZ001
+    assert serialize(date(2026, 1, 2)) == "2026-01-02T00:00:00.000Z"
+    assert serialize(Decimal("10.50")) == 10.5
+    assert serialize(None) == ""
+    with pytest.raises(TypeError, match="set"):
+        serialize({1})
+
+
+def test_a_payload_that_breaks_the_contract_is_not_sent(small_site: Site) -> None:
+    incident = create_incident(ACCOUNT, 1)
+    incident.read_customer_details()
+    incident.mongo_data["Arrears"] = "much"
+    with pytest.raises(DataProcessingError, match="Arrears"):
+        incident.format_json_object()
+    with pytest.raises(DataProcessingError):
+        incident.send_to_api("{}")
+    with pytest.raises(DataProcessingError):
+        incident.send_to_api("no json")
+    assert small_site.requests() == []
+
+
+def test_what_the_receiver_turns_away(small_site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    small_site.command.configure(api={"max_attempts": 2})
+    small_site.receiver.control(fail_accounts={ACCOUNT: 422})
+    with pytest.raises(IncidentCreationError, match="422"):
+        create_incident(ACCOUNT, 11).process_incident()
+    small_site.receiver.control(fail_accounts={}, drop_next=1)
+    incident = create_incident(ACCOUNT, 12)
+    incident.read_customer_details()
+    assert incident.send_to_api() is True  # the answer was lost, the repetition met a 409
+    assert [row["incident_id"] for row in small_site.accepted()] == [12]
+    with pytest.raises(IncidentCreationError, match="409"):
+        create_incident(ACCOUNT, 12).process_incident()  # the id is in use
+    assert "Synthetic Person" not in caplog.text
+    assert "Successfully sent data to API." in caplog.messages
+
+
+def test_another_url_gets_no_credentials(small_site: Site) -> None:
+    elsewhere = small_site.receiver.url
+    small_site.command.configure(api={"api_url": "http://127.0.0.1:9/", "bearer_token": "synthetic-token"})
+    incident = create_incident(ACCOUNT, 21)
+    incident.read_customer_details()
+    assert incident.send_to_api(incident.format_json_object(), elsewhere) is True
+    assert [row["incident_id"] for row in small_site.accepted()] == [21]
+
+
+# -- connections and configuration ------------------------------------------------------------------------------------
+
+
+def test_get_mysql_connection(sql_site: Site) -> None:
+    with get_mysql_connection() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM debt_cust_detail WHERE ACCOUNT_NUM = %s", (ACCOUNT,))
+        assert cursor.fetchone() == (2,)
+    sql_site.command.configure(database={"URL": "mysql://u:synthetic-secret@127.0.0.1:9/none"})
+    with pytest.raises(DatabaseConnectionError) as caught:
+        get_mysql_connection()
+    assert "synthetic-secret" not in str(caught.value)
+    sql_site.command.configure(database={"URL": "sqlite:///source.db"})
+    with pytest.raises(ConfigurationError, match="SQLite"):
+        get_mysql_connection()
+
+
+def test_get_mongo_collection(mongo_site: Site) -> None:
+    collection = get_mongo_collection("Process_Operation")
+    try:
+        assert collection.find_one({}) is None
+        assert mongo_site.run()["sequence"] == 1
+        found = collection.find_one({"Operation_name": OPERATION})
+        assert found is not None
+        assert found["Last_execution_dtm"].tzinfo is not None
+    finally:
+        collection.database.client.close()
+
+
+def test_read_api_config(small_site: Site) -> None:
+    assert read_api_config() == small_site.receiver.url
+    for wrong in (None, "receiver", "ftp://receiver/"):
+        small_site.command.configure(api={"api_url": wrong})
+        with pytest.raises(APIConfigError, match="api_url"):
+            read_api_config()
+
+
+def test_get_logger() -> None:
+    assert get_logger().name == "incident_logger"
+    assert get_logger("another") is logging.getLogger("another")
+
+
+def test_the_errors_have_one_base() -> None:
+    for name in ("APIConfigError", "IncidentCreationError", "DatabaseConnectionError", "DataProcessingError"):
+        assert issubclass(getattr(incident_process, name), IncidentProcessError)
+
+
+# -- ProcessOperation -------------------------------------------------------------------------------------------------
+
+
+def test_process_operation(sql_site: Site) -> None:
+    operation = ProcessOperation()
+    window = operation.gate()
+    assert window is not None
+    assert window.start == datetime(1900, 1, 1, tzinfo=UTC)
+    before = sql_site.operation()
+    assert operation.update(window) == 1
+    after = sql_site.operation()
+    assert after["Last_execution_dtm"].replace(tzinfo=UTC) == window.end
+    assert after["Next_execution_dtm"].replace(tzinfo=UTC) == window.end + timedelta(minutes=60)
+    assert (after["created_dtm"], after["end_dtm"]) == (before["created_dtm"], None)
+    assert operation.gate() is None  # not due
+    with pytest.raises(LeaseLostError):
+        operation.update(window)  # it is closed already
+    assert sql_site.operation() == after
+
+    sql_site.make_due()
+    again = operation.gate()
+    assert again is not None
+    assert operation.update(again, new_data=False) == 1
+    assert sql_site.operation()["Last_execution_dtm"] == after["Last_execution_dtm"]
+
+
+def test_process_operation_refuses(sql_site: Site) -> None:
+    with pytest.raises(OperationRefusedError, match="inactive"):
+        ProcessOperation("Another").gate()
+    assert sql_site.state is not None
+    sql_site.state.sql("UPDATE Process_Operation SET end_dtm = '2026-01-01 00:00:00'")
+    with pytest.raises(OperationRefusedError, match="terminated"):
+        ProcessOperation().gate()
+
+
+def test_process_operation_waits_for_a_runner(sql_site: Site) -> None:
+    sql_site.receiver.control(latency_ms=1500)
+    window: Any = ProcessOperation().gate()
+    with sql_site.command.started("run") as running:
+        wait_until(sql_site.requests)
+        with pytest.raises(LeaseHeldError):
+            ProcessOperation().update(window)
+        assert running.wait().status == 0
+
+
+def test_process_operation_is_for_sql_tracking(mongo_site: Site) -> None:
+    assert mongo_site.mongo is not None
+    with pytest.raises(ConfigurationError, match="tracking"):
+        ProcessOperation()
