@@ -18,7 +18,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from incident_process.errors import ConfigurationError, DatabaseConnectionError, LeaseLostError
 from incident_process.records import NEVER, DeliveryStatus, Known, Lease, Operation
-from incident_process.state.mongo import MongoStateStore, outbox
+from incident_process.state.mongo import MongoStateStore, ledger, outbox
 from incident_process.state.mongo.connection import server_name
 from incident_process.state.mongo.dates import read_date
 from tests.integration.test_state import T0, begin, chunk, incident, operation_of, outcome, run_record, step, story
@@ -476,6 +476,21 @@ async def test_a_chunk_of_several_parts(mongo_stores: MongoStores, monkeypatch: 
         assert await store.load_chunk("c2") is None
         assert await store.claim_outbox(lease) == []
         assert [entry.incident_id for entry in await store.deliveries()] == [3, 2, 1]
+
+
+@story
+async def test_delivered_accounts_come_once_each_over_many_pages(
+    mongo_stores: MongoStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "_BATCH", 100)
+    accounts = ["b", "a", "B", "0001", "ä", "b ", "\N{GRINNING FACE}", "a"] * 30
+    whole = chunk(*(incident(number, account) for number, account in enumerate(accounts, 1)), incident(999, "dead"))
+    async with mongo_stores() as store:
+        lease = await begin(store)
+        await store.enqueue(lease, whole)
+        done = [outcome(one) for one in whole.incidents[:-1]]
+        await store.record_outcomes(lease, whole, [*done, outcome(whole.incidents[-1], DeliveryStatus.DEAD)])
+        assert [account async for account in store.delivered_accounts()] == sorted(set(accounts))
 
 
 # -- the server -------------------------------------------------------------------------------------------------------

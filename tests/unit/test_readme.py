@@ -57,7 +57,7 @@ def test_every_exit_status_is_listed() -> None:
 
 
 def test_every_command_is_mentioned_and_no_other() -> None:
-    registered = {command.name for command in (*app.registered_commands, *app.registered_groups)}
+    registered = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     commands = section("## Commands").partition("### Exit status")[0]
     assert first_cells(commands) - {"command", "---"} == registered
     used = set(re.findall(r"incident-process ([a-z][a-z-]*)", README))

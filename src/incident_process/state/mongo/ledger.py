@@ -206,6 +206,24 @@ class Ledger:
                 found.add((entry["Account_Num"], entry["Digest"]))
         return found & wanted
 
+    async def delivered_accounts(self, after: str) -> Sequence[str]:
+        """Return the next accounts with a delivered incident, ascending, a page of them; none when there are no more.
+
+        Pages instead of one cursor: whoever reads them may take longer over one than a cursor lives.
+        """
+        cursor = self._collection.find(
+            {
+                "Operation_name": self._operation,
+                "Account_Num": {"$gt": after},
+                "Status": DeliveryStatus.DELIVERED.value,
+            },
+            {"_id": False, "Account_Num": True},
+            sort=[("Account_Num", 1)],
+            limit=_BATCH,
+        )
+        # A page may end within an account's entries; the next one starts after the account, not after the entry.
+        return tuple(dict.fromkeys([found["Account_Num"] async for found in cursor]))
+
     def _of_accounts(self, accounts: Sequence[str]) -> Document:
         """Return the stage that selects entries by account.
 
