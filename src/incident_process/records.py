@@ -105,7 +105,8 @@ class Lease(Record, frozen=True, kw_only=True):
 class Incident(Record, frozen=True, kw_only=True):
     """One incident as it is stored in the outbox and sent: the body is final, byte for byte.
 
-    ``attempts`` and ``runs`` count what was tried before this run.
+    ``attempts`` and ``runs`` count what was tried before this run. ``in_doubt``: it may have reached the receiver
+    without an answer; so it stands from the first write on, until a run has recorded that it surely did not.
     """
 
     incident_id: int
@@ -115,6 +116,7 @@ class Incident(Record, frozen=True, kw_only=True):
     body: bytes
     attempts: int = 0
     runs: int = 0
+    in_doubt: bool = True
 
     def __repr__(self) -> str:
         """Leave the body out: it is personal data."""
@@ -143,7 +145,8 @@ class Chunk(Record, frozen=True, kw_only=True):
 class Outcome(Record, frozen=True, kw_only=True):
     """What became of one incident in this run.
 
-    ``attempts`` and ``runs`` are totals, earlier runs included. ``status`` PENDING means: no outcome yet, keep it.
+    ``attempts`` and ``runs`` are totals, earlier runs included. ``status`` PENDING means: no outcome yet, keep it;
+    ``in_doubt`` then says whether an attempt of this run had no answer.
     """
 
     incident_id: int
@@ -153,6 +156,7 @@ class Outcome(Record, frozen=True, kw_only=True):
     runs: int
     http_status: int | None = None
     error: str | None = None
+    in_doubt: bool = False
     at: datetime
 
 

@@ -7,6 +7,7 @@ from contextlib import closing
 import pytest
 
 from tests.e2e.conftest import TRACKINGS, MakeSite, Site, day, moment
+from tests.support.command import KILLED
 
 ALL = tuple(f"{number:010d}" for number in range(6))
 NEWER = "8000000000"
@@ -216,3 +217,45 @@ def test_without_the_right_the_run_warns_once_and_goes_on(make_site: MakeSite) -
         site.source.sql("DROP USER 'unseeing'@'%'")
     assert finished.json["delivered"] == 1
     assert sum("GRANT PROCESS" in message for message in finished.messages("WARNING")) == 1
+
+
+# -- outcomes in doubt -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_doubt", ["resend", "park"])
+def test_an_outcome_in_doubt_is_resent_or_parked(site: Site, in_doubt: str) -> None:
+    site.command.configure(process={"in_doubt": in_doubt})
+    load(site, ALL[:1], day(1), OUTSTANDING="1.00")
+    site.receiver.control(drop_next=1)
+    site.make_due()
+    assert site.run(expect=4)["pending"] == 1
+    assert times(site)[ALL[0]] == 2, "the receiver stored it and did not say so"
+
+    report = site.run()
+    assert (report["delivered"], report["dead"]) == ((1, 0) if in_doubt == "resend" else (0, 1))
+    assert times(site)[ALL[0]] == 2
+    if in_doubt == "park":
+        (entry,) = site.command("dead-letters", "list", "--json").json
+        assert "in doubt" in entry["error"]
+        assert sum(request["account_num"] == ALL[0] for request in site.requests()) == 2, "nothing was sent again"
+
+
+def test_what_was_refused_or_never_tried_is_not_in_doubt(site: Site) -> None:
+    site.command.configure(process={"in_doubt": "park"}, api={"max_connections": 1, "breaker_failures": 2})
+    load(site, ALL, day(1), OUTSTANDING="1.00")
+    site.receiver.control(fail_rate=1.0)
+    site.make_due()
+    assert site.run(expect=4)["pending"] > 0
+    site.receiver.calm()
+    report = site.run()
+    assert (report["dead"], sum(times(site).values())) == (0, 2 * len(ALL))
+
+
+def test_after_a_crash_everything_in_the_outbox_is_in_doubt(site: Site) -> None:
+    site.command.configure(process={"in_doubt": "park"})
+    load(site, ALL[:2], day(1), OUTSTANDING="1.00")
+    site.make_due()
+    assert site.command.run({"INCIDENT_PROCESS_FAULT": "enqueued"}).status == KILLED
+    assert site.run()["dead"] == 2
+    assert site.command("dead-letters", "replay", "--json").json["delivered"] == 2
+    assert times(site) == Counter(dict.fromkeys(ALL, 1) | dict.fromkeys(ALL[:2], 2))

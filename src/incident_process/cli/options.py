@@ -1,12 +1,14 @@
 """Options that several commands share, and the settings that they lead to."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from incident_process import logs
-from incident_process.settings import Settings
+
+if TYPE_CHECKING:
+    from incident_process.settings import Settings  # heavy: loaded by the command that needs it
 
 Config = Annotated[
     Path | None,
@@ -20,8 +22,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="At most so many, the newest first.")]
 
 
-def load(config: Path | None) -> Settings:
+def load(config: Path | None) -> "Settings":
     """Read the settings, set logging up as they say, and pass on what is odd about them."""
+    from incident_process.settings import Settings
+
     settings = Settings.load(config)
     logs.configure(settings.process.log_level, settings.process.log_format)
     for warning in settings.warnings:

@@ -1,7 +1,7 @@
 """The commands that only read: status, history, deliveries, preview."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 import typer
@@ -10,7 +10,9 @@ from incident_process.cli.options import AsJson, Config, Limit, load
 from incident_process.cli.output import emit, emit_json, emit_pairs, emit_table
 from incident_process.logs import get_logger
 from incident_process.records import DeliveryStatus
-from incident_process.settings import Settings
+
+if TYPE_CHECKING:
+    from incident_process.settings import Settings  # heavy: loaded by the command that needs it
 
 Result = TypeVar("Result")
 
@@ -113,7 +115,7 @@ def doctor(config: Config = None, as_json: AsJson = False) -> int:
     return max((finding.exit_status for finding in findings if finding.level is Level.ERROR), default=0)
 
 
-async def _preview_account(settings: Settings, parts: Any, account: str) -> None:
+async def _preview_account(settings: "Settings", parts: Any, account: str) -> None:
     from incident_process.preview import preview_account
 
     found = await preview_account(settings, parts.source, account)
@@ -126,7 +128,7 @@ async def _preview_account(settings: Settings, parts: Any, account: str) -> None
         emit_json(found.document)
 
 
-async def _preview_window(settings: Settings, parts: Any, *, as_json: bool, limit: int | None) -> None:
+async def _preview_window(settings: "Settings", parts: Any, *, as_json: bool, limit: int | None) -> None:
     from incident_process.preview import preview_window
 
     log = get_logger()
@@ -148,7 +150,7 @@ async def _preview_window(settings: Settings, parts: Any, *, as_json: bool, limi
         log.info("A run would send no document now.")
 
 
-def with_parts(settings: Settings, work: Callable[[Any], Awaitable[Result]]) -> Result:
+def with_parts(settings: "Settings", work: Callable[[Any], Awaitable[Result]]) -> Result:
     """Do some work with opened parts and close them."""
     from incident_process.engine.compose import open_parts
     from incident_process.engine.local import in_loop
@@ -160,7 +162,7 @@ def with_parts(settings: Settings, work: Callable[[Any], Awaitable[Result]]) -> 
     return in_loop(opened())
 
 
-def with_store(settings: Settings, work: Callable[[Any], Awaitable[Result]]) -> Result:
+def with_store(settings: "Settings", work: Callable[[Any], Awaitable[Result]]) -> Result:
     """Do some work with the opened state store and close it."""
     from incident_process.engine.compose import make_store
     from incident_process.engine.local import in_loop

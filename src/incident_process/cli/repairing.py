@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
@@ -12,7 +12,9 @@ from incident_process.cli.output import emit, emit_json, emit_json_line, emit_pa
 from incident_process.cli.reading import with_store
 from incident_process.cli.running import report_run
 from incident_process.errors import DeliveryIncompleteError
-from incident_process.settings import Settings
+
+if TYPE_CHECKING:
+    from incident_process.settings import Settings  # heavy: loaded by the command that needs it
 
 Account = Annotated[str | None, typer.Option(help="Only this account.")]
 Reason = Annotated[str | None, typer.Option(help="Only where the reason holds this text.")]
@@ -167,7 +169,7 @@ def reconcile(
     return DeliveryIncompleteError.exit_status if left else 0
 
 
-def _standing(settings: Settings, account: str | None, reason: str | None) -> list[dict[str, Any]]:
+def _standing(settings: "Settings", account: str | None, reason: str | None) -> list[dict[str, Any]]:
     from incident_process.dead_letters import listed
 
     return with_store(settings, lambda store: listed(store, account=account, reason=reason))

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from incident_process import logs
 from incident_process.cli.options import AsJson, Config, load
@@ -12,7 +12,9 @@ from incident_process.cli.progress import progress_for
 from incident_process.errors import IncidentProcessError
 from incident_process.pipeline.progress import Progress
 from incident_process.records import NEVER, Counts, RunReport, RunStatus
-from incident_process.settings import Settings
+
+if TYPE_CHECKING:
+    from incident_process.settings import Settings  # heavy: loaded by the command that needs it
 
 EXIT_STATUS = {
     RunStatus.COMPLETED: 0,
@@ -31,6 +33,7 @@ def init(config: Config = None) -> int:
 
     Safe to repeat: what is there is kept. Example: incident-process init --config config/databaseConfig.ini
     """
+    from incident_process.settings import Settings
     from incident_process.settings.template import render
 
     path = config or Settings.find() or FIRST_PLACE
@@ -92,7 +95,7 @@ def _failed(message: str) -> RunReport:
     )
 
 
-async def _init_state(settings: Settings) -> list[str]:
+async def _init_state(settings: "Settings") -> list[str]:
     from incident_process.engine.compose import make_store
 
     async with make_store(settings) as store:

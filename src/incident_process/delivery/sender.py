@@ -34,12 +34,13 @@ class Attempted(Record, frozen=True, kw_only=True):
     """How far one incident got in this run.
 
     ``verdict`` is None when it was not tried, RETRY when its attempts are used up or the sender was stopped between
-    two of them. ``attempts`` are those of this run.
+    two of them. ``attempts`` are those of this run; ``unanswered``: one of them had no answer.
     """
 
     incident: Incident
     verdict: Verdict | None
     attempts: int
+    unanswered: bool
     answer: Answer | None
     at: datetime
 
@@ -50,6 +51,7 @@ class _Job:
     resumed: bool
     done: Callable[[Attempted], None]
     attempts: int = 0
+    unanswered: bool = False
     first_tried: float = 0.0
     answer: Answer | None = field(default=None, repr=False)
 
@@ -172,6 +174,7 @@ class Sender:
         may_have_arrived = job.resumed or job.attempts > 0
         job.attempts += 1
         job.answer = answer = await self._transport.post(job.incident.body, job.incident.key)
+        job.unanswered |= answer.status is None
         verdict = judge(answer.status, may_have_arrived=may_have_arrived)
         self._on_answer(job.incident, answer, verdict)
         if verdict in {Verdict.RETRY, Verdict.SUSPECT}:
@@ -253,6 +256,7 @@ class Sender:
                 incident=job.incident,
                 verdict=verdict,
                 attempts=job.attempts,
+                unanswered=job.unanswered,
                 answer=job.answer,
                 at=datetime.now(UTC),
             )

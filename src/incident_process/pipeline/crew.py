@@ -67,6 +67,8 @@ class Crew:
             chunk = await store.load_chunk(chunk_id)
             if chunk is not None:
                 self._tally.resumed += len(chunk.incidents)
+                if self._parts.settings.process.in_doubt == "park":
+                    chunk = await self._dispatcher.park_doubtful(chunk)
                 await self._dispatcher.dispatch(chunk, resumed=True)
 
     async def go_over(

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from incident_process.delivery.policy import Fate, Verdict, fate_of_exhausted
 from incident_process.delivery.reasons import reason
 from incident_process.delivery.sender import Attempted, Sender
@@ -17,6 +19,12 @@ log = get_logger()
 
 MAX_READDRESSED = 10
 """How often one incident gets a new id in a run; ids are clock-based, so even a second time would be strange."""
+
+
+IN_DOUBT = (
+    "in doubt: an earlier run may have sent it without an answer; see whether the receiver has this Incident_Id "
+    "before you replay it, which sends it under a new one"
+)
 
 
 class Dispatcher:
@@ -57,6 +65,31 @@ class Dispatcher:
         self._tally.by_status.update(outcome.status for outcome in outcomes)
         self._tally.by_status.update(parked.status for parked in chunk.parked)
         self._remember(chunk, outcomes, results.values())
+
+    async def park_doubtful(self, chunk: Chunk) -> Chunk:
+        """Make dead letters of the incidents that an earlier run may have sent without an answer; return the others.
+
+        Before the others are sent they are noted as in doubt: should this run die, the next one must not take them
+        for what they were.
+        """
+        outcomes = [
+            Outcome(
+                incident_id=incident.incident_id,
+                account=incident.account,
+                status=DeliveryStatus.DEAD if incident.in_doubt else DeliveryStatus.PENDING,
+                attempts=incident.attempts,
+                runs=incident.runs,
+                error=IN_DOUBT if incident.in_doubt else None,
+                in_doubt=True,
+                at=self._clock.now(),
+            )
+            for incident in chunk.incidents
+        ]
+        await self._store.record_outcomes(self._lease, chunk, outcomes)
+        parked = sum(incident.in_doubt for incident in chunk.incidents)
+        self._tally.by_status[DeliveryStatus.DEAD] += parked
+        log.warning("%d incident(s) whose delivery is in doubt were parked as dead letters.", parked)
+        return msgspec.structs.replace(chunk, incidents=tuple(i for i in chunk.incidents if not i.in_doubt))
 
     async def settle(self, *, others_succeeded: bool, takes_requests: bool) -> None:
         """Decide on the incidents that used up their attempts, now that the run knows how the service did otherwise.
@@ -119,6 +152,7 @@ class Dispatcher:
             runs=incident.runs,
             http_status=http,
             error=error,
+            in_doubt=status is DeliveryStatus.PENDING and result.unanswered,
             at=result.at,
         )
 
@@ -135,6 +169,7 @@ class Dispatcher:
             runs=fate.runs,
             http_status=last.http_status,
             error=error,
+            in_doubt=last.in_doubt,
             at=self._clock.now(),
         )
 

@@ -225,6 +225,11 @@ class Process(Section):
     max_runs: Whole = Field(
         default=3, ge=1, le=1000, description="runs in which an account may fail before it becomes a dead letter"
     )
+    in_doubt: Annotated[Literal["resend", "park"], LOWER] = Field(
+        default="resend",
+        description="what a run does with an incident that an earlier one may have sent without an answer: resend it "
+        "under the same id and key, or park it as a dead letter for somebody to decide",
+    )
     lease_seconds: Number = Field(
         default=60, ge=5, le=86400, description="seconds after which a runner that fell silent is replaced"
     )

@@ -67,8 +67,11 @@ def settle(entry: Entry, outcomes: Collection[Outcome], *, keep: bool) -> Entry:
         if outcome is None:
             incidents.append(incident)
         elif outcome.status is DeliveryStatus.PENDING:
-            tried = msgspec.structs.replace(incident, attempts=outcome.attempts, runs=outcome.runs)
-            incidents.append(tried)
+            incidents.append(
+                msgspec.structs.replace(
+                    incident, attempts=outcome.attempts, runs=outcome.runs, in_doubt=outcome.in_doubt
+                )
+            )
         elif keep:
             incidents.append(incident)
             done.add(incident.incident_id)
