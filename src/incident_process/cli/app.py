@@ -75,7 +75,8 @@ def _explain(exc: Exception) -> int:
         log.error(logs.connection_error_message(str(exc)))
         return exc.exit_status
     if isinstance(exc, IncidentProcessError):
-        log.error("%s", exc)
+        for line in str(exc).splitlines():  # a configuration's mistakes come all at once, a sentence each
+            log.error("%s", line)
         return exc.exit_status
     log.error("Unexpected fault: %s. Nothing is lost; the next run resumes. Please report it.", _where(exc))
     log.debug("Traceback:", exc_info=exc)

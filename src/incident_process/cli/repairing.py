@@ -12,6 +12,8 @@ from incident_process.cli.output import emit, emit_json, emit_json_line, emit_pa
 from incident_process.cli.reading import with_store
 from incident_process.cli.running import report_run
 from incident_process.errors import DeliveryIncompleteError
+from incident_process.pipeline.progress import Progress
+from incident_process.records import RunReport
 
 if TYPE_CHECKING:
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
@@ -41,17 +43,19 @@ def backfill(
     from incident_process.pipeline.context import Parts
     from incident_process.pipeline.leased import LeasedRun
 
-    settings = load(config)
-    zone = settings.process.zone
-    begin, end = _instant(first, "--from", zone), _instant(last, "--to", zone, whole_day=True)
-    if begin > end:
-        msg = "--from is later than --to: give the older time first."
-        raise typer.BadParameter(msg)
+    def work(settings: "Settings", progress: Progress) -> RunReport:
+        zone = settings.process.zone
+        begin, end = _instant(first, "--from", zone), _instant(last, "--to", zone, whole_day=True)
+        if begin > end:
+            msg = "--from is later than --to: give the older time first."
+            raise typer.BadParameter(msg)
 
-    async def made(parts: Parts) -> LeasedRun:
-        return make(parts, begin, end, force=force)
+        async def made(parts: Parts) -> LeasedRun:
+            return make(parts, begin, end, force=force)
 
-    return report_run(lambda progress: run_leased(settings, made, progress=progress), as_json=as_json)
+        return run_leased(settings, made, progress=progress)
+
+    return report_run(config, work, as_json=as_json)
 
 
 @dead_letters.command("list")
@@ -81,13 +85,11 @@ def replay(config: Config = None, as_json: AsJson = False, account: Account = No
     from incident_process.pipeline.context import Parts
     from incident_process.pipeline.leased import LeasedRun
 
-    settings = load(config)
-
     async def made(parts: Parts) -> LeasedRun:
         found = await current(parts.store, account=account, reason=reason)
         return make(parts, [entry.account for entry in found])
 
-    return report_run(lambda progress: run_leased(settings, made, progress=progress), as_json=as_json)
+    return report_run(config, lambda settings, progress: run_leased(settings, made, progress=progress), as_json=as_json)
 
 
 @dead_letters.command("export")
@@ -133,7 +135,6 @@ def reconcile(
     from incident_process.pipeline.leased import LeasedRun
     from incident_process.reconcile import SENDABLE, Finding, Reconciliation
 
-    settings = load(config)
     passes: list[Reconciliation] = []
 
     def show(finding: Finding) -> None:
@@ -147,7 +148,7 @@ def reconcile(
         return passes[0].repair()
 
     async def comparing() -> None:
-        async with open_parts(settings) as parts:
+        async with open_parts(load(config)) as parts:
             passes.append(Reconciliation(parts, show, receiver_log))
             await passes[0].compare()
 
@@ -160,7 +161,9 @@ def reconcile(
         }
 
     if repair:
-        status = report_run(lambda progress: run_leased(settings, repairing, progress=progress), as_json=as_json)
+        status = report_run(
+            config, lambda settings, progress: run_leased(settings, repairing, progress=progress), as_json=as_json
+        )
         (emit_json_line if as_json else emit_pairs)(totals())
         return status
     in_loop(comparing())

@@ -55,15 +55,18 @@ def run(config: Config = None, as_json: AsJson = False) -> int:
     """
     from incident_process.engine.local import run_window
 
-    settings = load(config)
-    return report_run(lambda progress: run_window(settings, progress=progress), as_json=as_json)
+    return report_run(config, lambda settings, progress: run_window(settings, progress=progress), as_json=as_json)
 
 
-def report_run(work: Callable[[Progress], RunReport], *, as_json: bool) -> int:
-    """Do a run behind a progress bar, print its report, and return the exit status that goes with it."""
+def report_run(config: Path | None, work: "Callable[[Settings, Progress], RunReport]", *, as_json: bool) -> int:
+    """Do a run behind a progress bar, print its report, and return the exit status that goes with it.
+
+    With ``as_json`` there is one object on stdout whatever happens, also when the configuration ends the run.
+    """
     try:
+        settings = load(config)
         with progress_for(sys.stderr) as progress:
-            report = work(progress)
+            report = work(settings, progress)
     except IncidentProcessError as exc:
         if as_json:
             emit_json((exc.report or _failed(str(exc))).to_dict())
