@@ -23,6 +23,10 @@ class Previewed(Record, frozen=True, kw_only=True):
     document: Any | None
     error: str | None = None
 
+    def __repr__(self) -> str:
+        """Leave the document out: it is personal data."""
+        return f"Previewed({self.outcome})"
+
 
 async def preview_account(settings: Settings, source: Source, account: str) -> Previewed | None:
     """Return the document of one account as of now less the time gap; None when it has no rows by then."""

@@ -163,11 +163,12 @@ class Outcome(Record, frozen=True, kw_only=True):
 class Known(Record, frozen=True, kw_only=True):
     """What the ledger last says of one account.
 
-    ``delivered_digest`` is the content last delivered, if any; ``newest_digest`` and ``newest_status`` belong to the
-    entry with the highest Incident_Id, whatever became of it.
+    ``delivered_digest`` is the content last delivered, if any, under ``delivered_id``; ``newest_digest`` and
+    ``newest_status`` belong to the entry with the highest Incident_Id, whatever became of it.
     """
 
     delivered_digest: str | None
+    delivered_id: int = 0
     newest_digest: str
     newest_status: DeliveryStatus
 

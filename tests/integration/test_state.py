@@ -454,7 +454,7 @@ async def test_last_known_tells_delivered_and_newest_apart(stores: StoreFactory)
             await store.record_outcomes(lease, one, [outcome(one.incidents[0], status)])
         await store.enqueue(lease, chunk(incident(4, "B"), name="c4"))
         assert await store.last_known(["A", "B", "C"]) == {
-            "A": Known(delivered_digest="d2", newest_digest="d3", newest_status=DeliveryStatus.DEAD),
+            "A": Known(delivered_digest="d2", delivered_id=2, newest_digest="d3", newest_status=DeliveryStatus.DEAD),
             "B": Known(delivered_digest=None, newest_digest="d4", newest_status=DeliveryStatus.PENDING),
         }
         assert await store.last_known([]) == {}
@@ -462,6 +462,58 @@ async def test_last_known_tells_delivered_and_newest_apart(stores: StoreFactory)
         assert await store.delivered_before([]) == set()
         await other.prepare()
         assert await other.last_known(["A"]) == {}
+
+
+@story
+async def test_what_is_in_doubt_stays_so_until_a_run_has_said_otherwise(stores: StoreFactory) -> None:
+    async with stores() as store:
+        lease = await begin(store)
+        whole = chunk(incident(1), incident(2), incident(3))
+        await store.enqueue(lease, whole)
+        first, second, _ = whole.incidents
+        doubtful = msgspec.structs.replace(outcome(first, DeliveryStatus.PENDING), in_doubt=True)
+        await store.record_outcomes(lease, whole, [doubtful, outcome(second, DeliveryStatus.PENDING)])
+        left = await store.load_chunk(whole.chunk_id)
+        assert left is not None
+        assert [one.in_doubt for one in left.incidents] == [True, False, True]
+
+
+@story
+async def test_documents_are_never_built_as_of_an_earlier_instant_again(stores: StoreFactory) -> None:
+    async with stores() as store:
+        lease = await begin(store)
+        exact = T0 + timedelta(microseconds=7)
+        assert await store.raise_as_of(lease, exact) == exact
+        assert await store.raise_as_of(lease, T0 - timedelta(hours=1)) == exact
+        assert await store.raise_as_of(lease, T0 + timedelta(hours=1)) == T0 + timedelta(hours=1)
+        await store.release_lease(lease)
+    async with stores() as store:
+        lease = await begin(store)
+        assert await store.raise_as_of(lease, T0) == T0 + timedelta(hours=1)
+
+
+@story
+async def test_a_pending_entry_without_a_body_holds_its_account_up_no_longer_than_the_next_claim(
+    sql_stores: SqlStores,
+) -> None:
+    async with sql_stores() as store:
+        lease = await begin(store)
+        await store.enqueue(lease, chunk(incident(1, "lost"), name="c1"))
+        await store.enqueue(lease, chunk(incident(2, "kept"), name="c2"))
+        sql_stores.sql("DELETE FROM Incident_Outbox WHERE Chunk_Id = 'c1'")
+        assert await store.claim_outbox(lease) == ["c2"]
+        assert set(await store.last_known(["lost", "kept"])) == {"kept"}
+
+
+@story
+async def test_a_lease_whose_row_was_deleted_by_hand_can_be_taken_and_claims_the_outbox(sql_stores: SqlStores) -> None:
+    async with sql_stores() as store:
+        lease = await begin(store)
+        await store.enqueue(lease, chunk(incident(1), name="c1"))
+        sql_stores.sql("DELETE FROM Process_Operation_Lease")
+        successor = await store.acquire_lease("another", 60)
+        assert successor.token > lease.token
+        assert await store.claim_outbox(successor) == ["c1"]
 
 
 @story
@@ -523,7 +575,7 @@ async def test_outcomes_take_incidents_out_and_keep_the_pending(stores: StoreFac
         await store.record_outcomes(lease, whole, some)
         await store.record_outcomes(lease, whole, some)
         left = await store.load_chunk("c1")
-        assert left == chunk(msgspec.structs.replace(three, attempts=4, runs=1), four, five)
+        assert left == chunk(msgspec.structs.replace(three, attempts=4, runs=1, in_doubt=False), four, five)
         entries = {entry.incident_id: entry for entry in await store.deliveries()}
         assert entries[1].status is DeliveryStatus.DELIVERED
         assert entries[2].status is DeliveryStatus.DEAD

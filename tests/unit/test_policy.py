@@ -76,6 +76,7 @@ def test_backoff_grows() -> None:
         (format_datetime(NOW + timedelta(days=365), usegmt=True), 60.0),
         (format_datetime(NOW - timedelta(days=1), usegmt=True), 0.0),
         ("Sun, 99 Foo 2026 99:99:99 GMT", None),
+        ("Sun, 01 Jan 99999999999 00:00:00 GMT", None),
     ],
 )
 def test_retry_after_in_seconds_or_as_a_date_is_honoured_and_capped(header: str | None, seconds: float | None) -> None:
@@ -162,6 +163,11 @@ BODY = b'{"Account_Num":"0012345678","Customer_Details":{"Customer_Name":"Jane S
             "HTTP 422 Unprocessable Entity: body.Nic: Field required",
         ),
         (Answer(status=400, seconds=1, excerpt=b'["odd"]'), "HTTP 400 Bad Request"),
+        (Answer(status=400, seconds=1, excerpt=b"[" * 60_000), "HTTP 400 Bad Request"),
+        (
+            Answer(status=422, seconds=1, excerpt=b'{"detail":[{"loc":null,"msg":"wrong"}, 7]}'),
+            "HTTP 422 Unprocessable Entity: : wrong; 7",
+        ),
         (Answer(status=400, seconds=1, excerpt=b'{"message": "\\u001b[31mred"}'), "HTTP 400 Bad Request: [31mred"),
     ],
 )

@@ -7,6 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+import msgspec
 import pytest
 
 from incident_process.delivery.policy import Verdict
@@ -128,6 +129,48 @@ def test_failures_across_accounts_open_the_breaker_and_nothing_is_dead() -> None
 def test_401_for_everybody_opens_the_breaker_too() -> None:
     _, sender = send(Scripted(lambda *_: 401), range(500), Limits(max_connections=8, max_attempts=3))
     assert sender.broken
+
+
+def test_accounts_that_failed_in_earlier_runs_do_not_stop_the_others() -> None:
+    """Six poisoned accounts of earlier runs come first and fail; the service takes everybody else."""
+    transport = Scripted(lambda key, _: 500 if key.startswith("bad") else 201)
+    old = [msgspec.structs.replace(one, attempts=5) for one in incidents(f"bad{n}" for n in range(6))]
+
+    async def go() -> tuple[list[Attempted], list[Attempted], Sender]:
+        async with Sender(transport, Limits(max_connections=4, max_attempts=3), lambda: True) as sender:
+            resumed = await sender.deliver(old, resumed=True)
+            assert not sender.well
+            fresh = await sender.deliver(incidents(range(50)), resumed=False)
+        return resumed, fresh, sender
+
+    resumed, fresh, sender = asyncio.run(asyncio.wait_for(go(), 20))
+    assert {result.verdict for result in resumed} == {Verdict.RETRY}
+    assert {result.verdict for result in fresh} == {Verdict.DELIVERED}
+    assert sender.stopped is None
+    assert sender.well
+
+
+def test_a_refused_connection_leaves_nothing_in_doubt_and_a_lost_answer_does() -> None:
+    class Refusing(Scripted):
+        async def post(self, body: bytes, key: str | None) -> Answer:
+            answer = await super().post(body, key)
+            return msgspec.structs.replace(answer, unsent=key == "refused")
+
+    results, _ = send(Refusing(lambda *_: None), ["refused", "lost"], Limits(max_connections=2, max_attempts=2))
+    assert not results["refused"].unanswered
+    assert results["lost"].unanswered
+
+
+def test_a_stop_is_not_held_up_by_the_pace() -> None:
+    async def go() -> int:
+        async with Sender(Scripted(lambda *_: 201), Limits(requests_per_second=0.001), lambda: True) as sender:
+            sending = asyncio.create_task(sender.deliver(incidents(range(5)), resumed=False))
+            while not sender.delivered:  # noqa: ASYNC110  # the sender has no event for it, and needs none
+                await asyncio.sleep(0)
+            sender.stop("asked to")
+            return len(await sending)
+
+    assert asyncio.run(asyncio.wait_for(go(), 20)) == 5
 
 
 def test_a_short_outage_is_waited_out() -> None:

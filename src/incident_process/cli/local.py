@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from incident_process.cli.output import emit, emit_pairs
+from incident_process.errors import ConfigurationError
 
 
 def receiver(
@@ -39,8 +40,12 @@ def receiver(
         if str(export) == "-":
             service.export(database, sys.stdout, bodies=bodies)
         else:
-            with export.open("w", encoding="utf-8") as out:
-                service.export(database, out, bodies=bodies)
+            try:
+                with export.open("w", encoding="utf-8") as out:
+                    service.export(database, out, bodies=bodies)
+            except OSError as exc:
+                msg = f"--export {export} cannot be written ({exc.strerror}): name a file where you may write."
+                raise ConfigurationError(msg) from exc
         return 0
     try:
         chosen = changed(service.Faults(), msgspec.json.decode(faults, type=dict[str, object]))

@@ -11,7 +11,7 @@ from incident_process.cli.options import AsJson, Config, load
 from incident_process.cli.output import emit, emit_json, emit_json_line, emit_pairs, emit_table
 from incident_process.cli.reading import with_store
 from incident_process.cli.running import report_run
-from incident_process.errors import DeliveryIncompleteError
+from incident_process.errors import ConfigurationError, DeliveryIncompleteError
 from incident_process.pipeline.progress import Progress
 from incident_process.records import RunReport
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Account = Annotated[str | None, typer.Option(help="Only this account.")]
 Reason = Annotated[str | None, typer.Option(help="Only where the reason holds this text.")]
+
+OLDEST_YEAR, NEWEST_YEAR = 1900, 9998
+"""No row is processed before the first, and the second leaves room for every zone."""
 
 dead_letters = typer.Typer(
     help="What was turned away, and once more.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
@@ -110,7 +113,11 @@ def export(
         return 0
     import msgspec
 
-    out.write_bytes(b"".join(msgspec.json.encode(entry) + b"\n" for entry in found))
+    try:
+        out.write_bytes(b"".join(msgspec.json.encode(entry) + b"\n" for entry in found))
+    except OSError as exc:
+        msg = f"--out {out} cannot be written ({exc.strerror}): name a file in a folder that you may write to."
+        raise ConfigurationError(msg) from exc
     emit(f"Wrote {len(found)} dead letter(s) to {out}.")
     return 0
 
@@ -187,4 +194,7 @@ def _instant(text: str, option: str, zone: ZoneInfo, *, whole_day: bool = False)
         raise typer.BadParameter(msg) from None
     if whole_day and len(text) <= len("2026-01-31"):
         when = when.replace(hour=23, minute=59, second=59, microsecond=999_999)
+    if not OLDEST_YEAR <= when.year <= NEWEST_YEAR:
+        msg = f"{option} {text} is out of range: give a year from {OLDEST_YEAR} to {NEWEST_YEAR}."
+        raise typer.BadParameter(msg)
     return (when if when.tzinfo else when.replace(tzinfo=zone)).astimezone(UTC)

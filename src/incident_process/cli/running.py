@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from incident_process import logs
 from incident_process.cli.options import AsJson, Config, load
 from incident_process.cli.output import emit, emit_json, emit_pairs
 from incident_process.cli.progress import progress_for
-from incident_process.errors import IncidentProcessError
+from incident_process.errors import ConfigurationError, IncidentProcessError
 from incident_process.pipeline.progress import Progress
 from incident_process.records import NEVER, Counts, RunReport, RunStatus
 
@@ -38,9 +40,13 @@ def init(config: Config = None) -> int:
 
     path = config or Settings.find() or FIRST_PLACE
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(), encoding="utf-8")
-        path.chmod(0o600)  # it will hold passwords
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)  # it will hold passwords
+            path.write_text(render(), encoding="utf-8")
+        except OSError as exc:
+            msg = f"{path} cannot be written ({exc.strerror}): name a file in a folder that you may write to."
+            raise ConfigurationError(msg) from exc
         emit(f"Wrote {path}: set your databases and the API in it. Going on to create the state it names.")
     settings = load(path)
     for line in _in_loop(_init_state(settings)):
@@ -70,6 +76,10 @@ def report_run(config: Path | None, work: "Callable[[Settings, Progress], RunRep
     except IncidentProcessError as exc:
         if as_json:
             emit_json((exc.report or _failed(str(exc))).to_dict())
+        raise
+    except Exception as exc:
+        if as_json and not isinstance(exc, typer.TyperException):
+            emit_json(_failed(f"unexpected fault: {type(exc).__name__}").to_dict())
         raise
     if as_json:
         emit_json(report.to_dict())

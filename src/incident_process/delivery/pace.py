@@ -1,6 +1,7 @@
 """Requests per second: evenly spaced turns."""
 
 import asyncio
+from contextlib import suppress
 
 
 class Pace:
@@ -10,12 +11,13 @@ class Pace:
         self._gap = 1 / per_second if per_second else 0.0
         self._next = 0.0
 
-    async def turn(self) -> None:
-        """Wait for the next turn."""
+    async def turn(self, stopping: asyncio.Event) -> None:
+        """Wait for the next turn, or until the event says that there is nothing to wait for."""
         if not self._gap:
             return
         now = asyncio.get_running_loop().time()
         due = max(now, self._next)
         self._next = due + self._gap
         if due > now:
-            await asyncio.sleep(due - now)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), due - now)

@@ -62,7 +62,7 @@ def retry_after(header: str | None, now: datetime, cap_seconds: float) -> float 
         return float(min(int(written[:12]), cap_seconds))
     try:
         when = parsedate_to_datetime(written)
-    except (ValueError, IndexError, TypeError):
+    except (ValueError, IndexError, TypeError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

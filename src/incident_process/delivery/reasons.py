@@ -33,7 +33,7 @@ def _said(excerpt: bytes) -> str:
     """Return the text of an error answer: ``detail`` or ``message`` of a JSON object, otherwise nothing."""
     try:
         answer = msgspec.json.decode(excerpt)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""  # a page of HTML or a cut answer: the status alone is the clearer reason
     said = (answer.get("detail") or answer.get("message") or "") if isinstance(answer, dict) else ""
     if isinstance(said, list):  # as FastAPI reports each problem: where and what
@@ -46,7 +46,8 @@ def _said(excerpt: bytes) -> str:
 def _problem(item: Any) -> str:
     if not isinstance(item, dict):
         return str(item)
-    where = ".".join(str(part) for part in item.get("loc", ()))
+    place = item.get("loc")
+    where = ".".join(str(part) for part in place) if isinstance(place, list) else ""
     return f"{where}: {item.get('msg', '')}"
 
 

@@ -5,6 +5,7 @@ holds up neither its chunk's neighbours nor the next chunk.
 """
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -74,7 +75,9 @@ class Sender:
         self._on_answer = on_answer
         self._breaker = Breaker(limits.breaker_failures, limits.max_attempts)
         self._pace = Pace(limits.requests_per_second)
-        self._queue: asyncio.Queue[_Job] = asyncio.Queue()
+        # Those that never failed come first: they tell soonest whether the service takes anything.
+        self._queue: asyncio.PriorityQueue[tuple[bool, int, _Job]] = asyncio.PriorityQueue()
+        self._numbers = itertools.count()
         self._clear = asyncio.Event()  # set while requests may go out freely
         self._clear.set()
         self._stopping = asyncio.Event()
@@ -103,6 +106,11 @@ class Sender:
         """True when the circuit breaker stopped the sender."""
         return self._breaker.circuit is Circuit.OPEN
 
+    @property
+    def well(self) -> bool:
+        """True while failures, if there are any, are single ones among successes."""
+        return self._breaker.circuit is Circuit.CLOSED
+
     def stop(self, reason: str) -> None:
         """Start no further request. What is under way ends; what waits comes back from ``deliver`` as it is."""
         if self.stopped is not None:
@@ -115,7 +123,7 @@ class Sender:
         self._delayed.clear()
         self._clear.set()
         while not self._queue.empty():
-            self._give_back(self._queue.get_nowait())
+            self._give_back(self._queue.get_nowait()[2])
 
     async def deliver(self, incidents: Sequence[Incident], *, resumed: bool) -> list[Attempted]:
         """Send the incidents and return how far each got, in the order of their ends.
@@ -137,7 +145,7 @@ class Sender:
         for incident in incidents:
             job = _Job(incident, resumed, done)
             if self.stopped is None:
-                self._queue.put_nowait(job)
+                self._put(job)
             else:
                 self._give_back(job)
         await all_done
@@ -148,9 +156,9 @@ class Sender:
     async def _work(self) -> None:
         while True:
             await self._clear.wait()
-            job = await self._queue.get()
+            _, _, job = await self._queue.get()
             if not self._clear.is_set() and self.stopped is None:
-                self._queue.put_nowait(job)  # the probing began while this worker waited: leave the job to the probe
+                self._put(job)  # the probing began while this worker waited: leave the job to the probe
                 continue
             await self._attempt(job, probe=False)
 
@@ -174,7 +182,7 @@ class Sender:
         may_have_arrived = job.resumed or job.attempts > 0
         job.attempts += 1
         job.answer = answer = await self._transport.post(job.incident.body, job.incident.key)
-        job.unanswered |= answer.status is None
+        job.unanswered |= answer.status is None and not answer.unsent
         verdict = judge(answer.status, may_have_arrived=may_have_arrived)
         self._on_answer(job.incident, answer, verdict)
         if verdict in {Verdict.RETRY, Verdict.SUSPECT}:
@@ -189,7 +197,7 @@ class Sender:
             self._finish(job, verdict)
 
     async def _wait_for_turn(self) -> None:
-        await self._pace.turn()
+        await self._pace.turn(self._stopping)
         loop = asyncio.get_running_loop()
         while self.stopped is None and (pause := self._not_before - loop.time()) > 0:
             with suppress(TimeoutError):
@@ -197,33 +205,64 @@ class Sender:
 
     def _note_failure(self, job: _Job, *, probe: bool) -> None:
         if probe:
-            self._breaker.probe_failed()
-            return
+            return  # counted by the probing itself
         self._breaker.failure(job.incident.account)
         if self._breaker.circuit is Circuit.PROBING and self._clear.is_set() and self.stopped is None:
             self._clear.clear()
             self._start(self._probe())
 
     async def _probe(self) -> None:
-        """Send one request at a time, with growing pauses, until one succeeds or the circuit opens."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        asked = 0.0
+        """Send one request at a time, with growing pauses, until one succeeds or the circuit opens.
+
+        Only incidents that never failed before count against the service. Where there are none, the failing ones are
+        put aside for this run after a few more tries, and the probing waits for one that can tell.
+        """
+        stale, spent, asked = 0, 0.0, 0.0
         while self._breaker.circuit is Circuit.PROBING and self.stopped is None:
-            pause = max(asked, backoff(self._breaker.failed_probes + 1, self._chance.random()))
-            if loop.time() + pause - began > self._limits.retry_seconds:
-                self._breaker.give_up()
-                break
+            pause = max(asked, backoff(self._breaker.failed_probes + stale + 1, self._chance.random()))
+            spent += pause
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             if self.stopped is not None:
                 break
-            job = await self._queue.get()
+            failed_before, _, job = await self._queue.get()
             await self._attempt(job, probe=True)
             asked = self._asked_pause(job.answer) or 0.0
+            if self._breaker.circuit is not Circuit.PROBING:
+                break
+            if failed_before:
+                stale += 1
+            else:
+                self._breaker.probe_failed()
+            too_long = spent > self._limits.retry_seconds
+            if stale >= self._limits.max_attempts or (too_long and failed_before):
+                self._put_aside()
+                stale, spent, asked = 0, 0.0, 0.0
+            elif too_long:
+                self._breaker.give_up()
         if self._breaker.circuit is Circuit.OPEN:
             self.stop("the receiver fails across accounts (circuit breaker)")
         self._clear.set()
+
+    def _put_aside(self) -> None:
+        """End the incidents that failed before with what is known of them; those that never failed stay."""
+        for job, handle in list(self._delayed.items()):
+            handle.cancel()
+            self._finish(job, Verdict.RETRY)
+        self._delayed.clear()
+        fresh = []
+        while not self._queue.empty():
+            item = self._queue.get_nowait()
+            if item[0]:
+                self._give_back(item[2])
+            else:
+                fresh.append(item)
+        for item in fresh:
+            self._queue.put_nowait(item)
+
+    def _put(self, job: _Job) -> None:
+        failed_before = job.attempts > 0 or job.incident.attempts > 0
+        self._queue.put_nowait((failed_before, next(self._numbers), job))
 
     def _asked_pause(self, answer: Answer | None) -> float | None:
         if answer is None:
@@ -245,7 +284,7 @@ class Sender:
 
     def _requeue(self, job: _Job) -> None:
         self._delayed.pop(job, None)
-        self._queue.put_nowait(job)
+        self._put(job)
 
     def _give_back(self, job: _Job) -> None:
         self._finish(job, Verdict.RETRY if job.attempts else None)

@@ -1,17 +1,22 @@
 """One POST over a kept-alive connection, and nothing more: no retry, no redirect, no interpretation (SPEC 5).
 
 The HTTP client raises the same error class for a connection that was refused and for one that was closed after the
-request had been sent, so an ``Answer`` without status never says whether the request arrived.
+request had been sent, so the class of an error never says whether the request arrived. Its cause does: only where the
+client says that it was connecting is an ``Answer`` marked as unsent.
 """
 
 import time
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from incident_process.errors import APIConfigError
 from incident_process.records import Record
+
+if TYPE_CHECKING:
+    from pyreqwest.exceptions import PyreqwestError
+    from pyreqwest.response import Response
 
 CONNECT_SECONDS = 10.0
 EXCERPT_BYTES = 65_536
@@ -19,13 +24,21 @@ EXCERPT_BYTES = 65_536
 
 
 class Answer(Record, frozen=True, kw_only=True):
-    """What came back: ``status`` None when nothing did, and then ``error`` says why."""
+    """What came back: ``status`` None when nothing did, and then ``error`` says why.
+
+    ``unsent``: there was no connection to send it over.
+    """
 
     status: int | None
     seconds: float
     retry_after: str | None = None
     error: str | None = None
+    unsent: bool = False
     excerpt: bytes = b""
+
+    def __repr__(self) -> str:
+        """Leave the excerpt out: receivers repeat what they were sent."""
+        return f"Answer(status={self.status}, seconds={self.seconds:.3f}, error={self.error})"
 
 
 class Transport(Protocol):
@@ -57,6 +70,7 @@ class HttpTransport:
             ClientBuilder()
             .default_headers(self._headers)
             .user_agent("incident-process")
+            .no_proxy()  # personal data and credentials go to the configured address, and nobody on the way may retry
             .follow_redirects(False)  # a redirect would carry credentials and personal data to another host
             .timeout(timedelta(seconds=self._timeout))
             .connect_timeout(timedelta(seconds=min(CONNECT_SECONDS, self._timeout)))
@@ -68,6 +82,11 @@ class HttpTransport:
             self._client = builder.build()
         except (PyreqwestError, OSError, ValueError) as exc:
             msg = f"[API] ca_file {self._ca} cannot be used as a PEM certificate: {type(exc).__name__}"
+            raise APIConfigError(msg) from exc
+        try:
+            self._client.post(self._url).build()
+        except (PyreqwestError, ValueError) as exc:
+            msg = "[API] api_url is no address that can be posted to: write http://host:port/path"
             raise APIConfigError(msg) from exc
         return self
 
@@ -92,8 +111,24 @@ class HttpTransport:
             return Answer(
                 status=status,
                 seconds=time.perf_counter() - started,
-                retry_after=response.get_header("Retry-After"),
+                retry_after=_retry_after(response),
                 excerpt=bytes(memoryview(await response.bytes())[:EXCERPT_BYTES]) if status >= 400 else b"",
             )
         except PyreqwestError as exc:
-            return Answer(status=None, seconds=time.perf_counter() - started, error=type(exc).__name__)
+            elapsed = time.perf_counter() - started
+            return Answer(status=None, seconds=elapsed, error=type(exc).__name__, unsent=_never_connected(exc))
+
+
+def _retry_after(response: "Response") -> str | None:
+    """Return the header, where it is text: a receiver's odd bytes must not make a fault of an answer."""
+    try:
+        return response.get_header("Retry-After")
+    except ValueError:
+        return None
+
+
+def _never_connected(exc: "PyreqwestError") -> bool:
+    """Return True where the client was still connecting; anything that it does not say counts as sent."""
+    details = getattr(exc, "details", None) or {}
+    causes = details.get("causes") or ()
+    return any(cause.get("message") == "client error (Connect)" for cause in causes)

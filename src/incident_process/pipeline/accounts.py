@@ -61,7 +61,8 @@ class AccountsRun(LeasedRun):
     async def _work(self, context: RunContext, keeper: LeaseKeeper) -> tuple[RunStatus, str | None]:
         async with self._sending(context, keeper) as crew:
             if crew.sender.stopped is None:
-                await crew.go_over(self._lists(self._as_of), self._as_of, self._resend)
+                as_of = await self._parts.store.raise_as_of(context.lease, self._as_of)
+                await crew.go_over(self._lists(as_of), as_of, self._resend)
         reason = crew.unfinished()
         if reason is not None:
             return RunStatus.INCOMPLETE, reason

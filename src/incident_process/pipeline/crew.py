@@ -85,6 +85,7 @@ class Crew:
                 prepared = await preparer.prepare(touched, as_of)
                 self._tally.unchanged += prepared.unchanged
                 self._tally.held += prepared.held
+                self._tally.vanished += prepared.vanished
                 if prepared.chunk is not None:
                     self._announce()
                 await ready.put((prepared.chunk, len(touched)))
@@ -105,11 +106,16 @@ class Crew:
 
         Before it is held against a record that it was not taken, find out whether the service takes anything at all.
         """
-        if not self._dispatcher.has_unsettled or self.sender.stopped is not None:
+        if not self._dispatcher.unsettled or self.sender.stopped is not None:
             return
-        unsure = self._dispatcher.has_suspects or not self.sender.delivered
-        well = unsure and self._parts.settings.api.send_empty and await takes_requests(self._parts.transport)
-        await self._dispatcher.settle(others_succeeded=self.sender.delivered > 0 or well, takes_requests=well)
+        others_succeeded = self.sender.delivered > 0 and self.sender.well
+        takes = False
+        if (self._dispatcher.has_suspects or not others_succeeded) and self._parts.settings.api.send_empty:
+            # That it refuses {} shows that the service answers, not that it takes incidents: evidence against a
+            # single record among others, never against several that fail alike.
+            alone = self._dispatcher.unsettled == 1
+            takes = (alone or others_succeeded) and await takes_requests(self._parts.transport)
+        await self._dispatcher.settle(others_succeeded=others_succeeded or takes, takes_requests=takes)
 
     def unfinished(self) -> str | None:
         """Say why the run is incomplete, None when everything that was looked at has its outcome.
@@ -122,6 +128,12 @@ class Crew:
         dead = self._tally.by_status[DeliveryStatus.DEAD]
         if dead:
             log.warning("%d incident(s) became dead letters: see 'incident-process dead-letters list'.", dead)
+        if self._tally.vanished:
+            log.warning(
+                "%d account(s) had rows when they were surveyed and none when they were read: deleted meanwhile, or "
+                "their numbers are stored in a form that cannot be asked for.",
+                self._tally.vanished,
+            )
         reason = self.sender.stopped or self._tally.unfinished
         if reason is not None:
             log.error("Delivery is incomplete: %s. The next run resumes.", reason)

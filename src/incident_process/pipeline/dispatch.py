@@ -47,11 +47,11 @@ class Dispatcher:
         """Send a chunk's incidents and record their outcomes; what has none stays in the outbox."""
         results: dict[int, Attempted] = {}
         waiting: Sequence[Incident] = chunk.incidents
-        for _ in range(MAX_READDRESSED):
+        for round_ in range(MAX_READDRESSED + 1):
             answered = await self._sender.deliver(waiting, resumed=resumed)
             results |= {result.incident.incident_id: result for result in answered}
             taken = [result for result in answered if result.verdict is Verdict.TAKEN]
-            if not taken:
+            if not taken or round_ == MAX_READDRESSED:
                 break
             # Never left for the next run: it could not tell this 409 from the answer to its own earlier attempt.
             chunk, waiting = await self._readdress(chunk, taken)
@@ -88,7 +88,8 @@ class Dispatcher:
         await self._store.record_outcomes(self._lease, chunk, outcomes)
         parked = sum(incident.in_doubt for incident in chunk.incidents)
         self._tally.by_status[DeliveryStatus.DEAD] += parked
-        log.warning("%d incident(s) whose delivery is in doubt were parked as dead letters.", parked)
+        if parked:
+            log.warning("%d incident(s) whose delivery is in doubt were parked as dead letters.", parked)
         return msgspec.structs.replace(chunk, incidents=tuple(i for i in chunk.incidents if not i.in_doubt))
 
     async def settle(self, *, others_succeeded: bool, takes_requests: bool) -> None:
@@ -124,9 +125,9 @@ class Dispatcher:
         return self._sender.stopped is not None
 
     @property
-    def has_unsettled(self) -> bool:
-        """True when an incident used up its attempts and its fate is not settled."""
-        return bool(self._unsettled)
+    def unsettled(self) -> int:
+        """How many incidents used up their attempts and have no fate yet."""
+        return sum(map(len, self._unsettled.values()))
 
     @property
     def has_suspects(self) -> bool:
@@ -138,7 +139,7 @@ class Dispatcher:
         status, error, http = DeliveryStatus.PENDING, None, None
         if result.verdict is Verdict.DELIVERED:
             status = DeliveryStatus.DELIVERED
-        elif result.verdict is Verdict.DEAD:
+        elif result.verdict in {Verdict.DEAD, Verdict.TAKEN}:  # TAKEN here: under each of so many ids
             status = DeliveryStatus.DEAD
         if result.answer is not None:
             http = result.answer.status
@@ -176,10 +177,15 @@ class Dispatcher:
     def _remember(self, chunk: Chunk, outcomes: Sequence[Outcome], results: Iterable[Attempted]) -> None:
         if self._sender.stopped is not None:
             return  # the run was cut short: that counts against no record
-        pending = {outcome.incident_id: outcome for outcome in outcomes if outcome.status is DeliveryStatus.PENDING}
+        tried = {result.incident.incident_id: result for result in results if result.attempts}
+        pending = {
+            outcome.incident_id: outcome
+            for outcome in outcomes
+            if outcome.status is DeliveryStatus.PENDING and outcome.incident_id in tried
+        }
         if pending:
             self._unsettled[chunk.chunk_id] = pending
-            self._suspects |= {r.incident.incident_id for r in results if r.verdict is Verdict.SUSPECT}
+            self._suspects |= {one for one in pending if tried[one].verdict is Verdict.SUSPECT}
 
     async def _readdress(self, chunk: Chunk, taken: Sequence[Attempted]) -> tuple[Chunk, list[Incident]]:
         """Give incidents whose id the receiver has for another body a new id each."""

@@ -49,10 +49,10 @@ class Journal:
 
     async def fail(self, lease: Lease, counts: Counts, exc: BaseException) -> None:
         """Write the failure into the run's record if the state can still be written; the fault itself goes on up."""
-        if isinstance(exc, LeaseLostError):
-            return  # the record belongs to the successor now, who closes it
         reason = str(exc) if isinstance(exc, IncidentProcessError) else type(exc).__name__
         try:
             await self.close(lease, RunStatus.FAILED, counts, reason)
+        except LeaseLostError:
+            return  # the record belongs to the successor now, who closes it
         except IncidentProcessError as second:
             log.warning("The run's failure could not be recorded; the next run will close it: %s", second)

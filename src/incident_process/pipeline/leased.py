@@ -81,8 +81,8 @@ class LeasedRun(ABC):
         context = RunContext(parts=self._parts, lease=keeper.lease, clock=clock, run_id=run.run_id, started_at=now)
         try:
             status, message = await self._work(context, keeper)
-            if process.keep_bodies:  # let go of bodies that were kept for as long as the setting says (SPEC 6)
-                await self._parts.store.purge_bodies(keeper.lease, clock.now() - timedelta(days=process.keep_bodies))
+            # Let go of bodies that were kept for as long as the setting says; of all, once it is off (SPEC 6).
+            await self._parts.store.purge_bodies(keeper.lease, clock.now() - timedelta(days=process.keep_bodies))
             await journal.close(keeper.lease, status, self._tally.counts, message)
         except (Exception, asyncio.CancelledError) as exc:
             await journal.fail(keeper.lease, self._tally.counts, exc)

@@ -34,12 +34,13 @@ class Prepared(Record, frozen=True, kw_only=True):
     """A chunk that was enqueued (None when the accounts needed none), and how the other accounts stand.
 
     ``unchanged`` accounts need nothing. ``held`` ones have new content, but wait behind an incident that has no
-    outcome yet: the watermark must not pass them.
+    outcome yet: the watermark must not pass them. ``vanished`` ones had rows when they were surveyed and have none now.
     """
 
     chunk: Chunk | None
     unchanged: int
     held: int
+    vanished: int
 
 
 def content_of(rows: AccountRows, zone: ZoneInfo) -> Content | None:
@@ -108,20 +109,21 @@ class Preparer:
         """Enqueue what has changed among these accounts, as of the instant."""
         accounts = [item.account for item in touched]
         rows, known = await asyncio.gather(self._source.read(accounts, as_of), self._store.last_known(accounts))
-        due, held = [], 0
+        due, held, vanished = [], 0, 0
         for account_rows in rows:
             content = content_of(account_rows, self._process.zone)
             wanted = Need.NOTHING if content is None else need(content, known.get(content.account), self._resend)
             if content is not None and wanted is Need.ENTRY:
                 due.append(content)
             held += wanted is Need.WAIT
-        unchanged = len(rows) - len(due) - held
+            vanished += content is None
+        unchanged = len(rows) - len(due) - held - vanished
         if not due:
-            return Prepared(chunk=None, unchanged=unchanged, held=held)
+            return Prepared(chunk=None, unchanged=unchanged, held=held, vanished=vanished)
         chunk = await self._chunk(due, known)
         await self._store.enqueue(self._context.lease, chunk)
         self._context.parts.faults.reach(Step.ENQUEUED)
-        return Prepared(chunk=chunk, unchanged=unchanged, held=held)
+        return Prepared(chunk=chunk, unchanged=unchanged, held=held, vanished=vanished)
 
     async def _chunk(self, due: Sequence[Content], known: dict[str, Known]) -> Chunk:
         changed = [(c.account, c.digest) for c in due if (k := known.get(c.account)) and k.delivered_digest]
@@ -134,7 +136,8 @@ class Preparer:
             nonce = f"forced by {self._context.run_id}" if self._resend is Resend.ALL else ""
             if not nonce and entry is not None and (content.account, content.digest) in returning:
                 # This very content was delivered, then another one, and now it is back: not a repetition.
-                nonce = f"after {entry.delivered_digest} for {incident_id}"
+                # Set apart by what came between, which an old copy of the state knows as well.
+                nonce = f"after {entry.delivered_digest} of {entry.delivered_id}"
             made = self._entry(content, incident_id, nonce)
             if isinstance(made, Incident):
                 incidents.append(made)

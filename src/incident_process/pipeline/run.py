@@ -48,7 +48,10 @@ class WindowRun(LeasedRun):
                 self._parts.progress.start(accounts)
                 if accounts:
                     touched = self._parts.source.touched(self._settings.process.chunk_accounts)
-                    await crew.go_over(touched, window.end)
+                    # A window may end earlier than documents were built before (a guard that holds it, a run that
+                    # did not finish, a backfill): an account's older content must not follow its newer one.
+                    as_of = await self._parts.store.raise_as_of(context.lease, window.end)
+                    await crew.go_over(touched, as_of)
         reason = crew.unfinished()
         if reason is not None or survey is None:
             return RunStatus.INCOMPLETE, reason

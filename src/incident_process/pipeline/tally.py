@@ -15,6 +15,7 @@ class Tally:
         self.unchanged = 0
         self.resumed = 0
         self.held = 0
+        self.vanished = 0
         self._rows: Mapping[str, int] = {}
         self._accounts = 0
         self._reread = 0

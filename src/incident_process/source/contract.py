@@ -60,6 +60,10 @@ class AccountRows(Record, frozen=True, kw_only=True):
     customers: Sequence[Sequence[Any]]
     payments: Sequence[Sequence[Any]]
 
+    def __repr__(self) -> str:
+        """Leave the rows out: they are personal data."""
+        return f"AccountRows({len(self.customers)} customer rows, {len(self.payments)} payments)"
+
 
 class Source(Protocol):
     """Customer and payment rows, read only. An asynchronous context manager."""

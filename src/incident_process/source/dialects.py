@@ -16,8 +16,9 @@ from incident_process.source.temporal import FIRST, Kind, LoadDateType, as_text,
 LOCAL_TEXT = "incident_local_text"
 """The name under which a SQLite connection knows ``temporal.local_text`` for its source's zone."""
 
-_OLDEST = {Kind.DATE: "0001-01-01", Kind.DATETIME: "0001-01-01 00:00:00", Kind.TIMESTAMP: "1970-01-01 00:00:01"}
-"""The oldest value of each type of MySQL; what is less is a zero date. Newer servers refuse to compare with less."""
+_OLDEST = {Kind.DATE: "1900-01-02", Kind.DATETIME: "1900-01-02 00:00:00", Kind.TIMESTAMP: "1970-01-01 00:00:01"}
+"""The oldest value that counts as a date. No window reaches below 1900, so what is older stands for no date at all, as
+zero dates do: it is counted as unprocessable and never taken for a current row."""
 
 _TIMES = " 00:00:00.000000"
 _DAY = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
@@ -157,10 +158,9 @@ class SqliteLoadDates(LoadDates):
         )
 
     def valid(self, column: str, kind: Kind) -> str:
-        """Text that begins with a date of the year 1 or later, alone or followed by a time."""
-        # No plain number: SQLite would turn '0001' into 1 to compare it with a column of a date type.
+        """Text that begins with a date after 1900-01-01, alone or followed by a time."""
         return (
-            f"({column} >= '0001-01-01'"
+            f"({column} >= '1900-01-02'"
             f" AND ({column} GLOB '{_DAY}' OR {column} GLOB '{_DAY}Z' OR {column} GLOB '{_DAY}[ T]*'))"
         )
 

@@ -260,7 +260,7 @@ class SqlSource:
         account_at = NEEDED_COLUMNS[of.table].index(ACCOUNT_COLUMN[of.table])
         column = of.dates.column
         for row in rows:
-            place = found.get(row[account_at])
+            place = found.get(_as_text(row[account_at]))
             if place is not None:
                 place.append((*row[:-1], self._instant(row[-1], column)))
 
@@ -271,6 +271,13 @@ class SqlSource:
         if self._spool is not None:
             self._spool.close()
             self._spool = None
+
+
+def _as_text(account: Any) -> str:
+    """Return an account number as the survey gives it, also where its column holds numbers or bytes."""
+    if isinstance(account, bytes | bytearray):
+        return account.decode("utf-8", "replace")
+    return account if isinstance(account, str) else str(account)
 
 
 def _is_text(declared: str) -> bool:

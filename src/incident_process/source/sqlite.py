@@ -109,12 +109,12 @@ class SqliteDriver:
         return [tuple(columns) for columns in found.values()]
 
     def translate(self, error: Exception) -> IncidentProcessError | None:
-        """Return what an error of sqlite3 means; its own words name files, tables and columns only."""
+        """Return what an error of sqlite3 means, in words of its own only where they name tables and columns."""
         if not isinstance(error, sqlite3.Error):
             return None
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
         if code in _TRANSIENT:
-            return TransientError(f"{self._sentence}: {error}.")
+            return TransientError(f"{self._sentence}: {error.sqlite_errorname}.")
         if code == sqlite3.SQLITE_CANTOPEN:
             return ConfigurationError(
                 f"{self.place}: there is no file {self._path} that could be opened for reading. Name the SQLite file "
@@ -124,7 +124,9 @@ class SqliteDriver:
             return ConfigurationError(f"{self.place}: {self._path} is no SQLite database. Name one that is.")
         if str(error).startswith(("no such table", "no such column")):
             return ConfigurationError(f"{self.place}: {error}. The source needs the field's tables and columns.")
-        return DatabaseConnectionError(f"{self._sentence}: {error}.")
+        # The driver's words may quote a value; the name of the error does not.
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        return DatabaseConnectionError(f"{self._sentence}: {name}.")
 
     @property
     def _sentence(self) -> str:
@@ -141,6 +143,8 @@ class SqliteDriver:
             isolation_level=None,
             check_same_thread=False,  # interrupt() comes from the event loop's thread
         )
+        # A row whose text is no UTF-8 must neither end every run nor be quoted by the driver's error.
+        connection.text_factory = lambda text: text.decode("utf-8", "replace")
         try:
             if connection.execute("PRAGMA encoding").fetchone()[0] != "UTF-8":
                 raise ConfigurationError(

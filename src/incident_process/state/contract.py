@@ -123,6 +123,13 @@ class StateStore(Protocol):
         """
         ...
 
+    async def raise_as_of(self, lease: Lease, instant: datetime) -> datetime:
+        """Remember that documents are built as of ``instant``, and return the latest that was ever remembered.
+
+        A later run must not build an account's document as of an earlier instant: that would be its older content.
+        """
+        ...
+
     # -- runs -----------------------------------------------------------------------------------------------------
 
     async def open_run(self, lease: Lease, run: RunRecord) -> None:

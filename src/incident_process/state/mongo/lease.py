@@ -16,7 +16,7 @@ from pymongo.errors import DuplicateKeyError
 from incident_process.errors import LeaseHeldError, LeaseLostError
 from incident_process.records import Lease
 from incident_process.state.mongo.connection import Collection, Document
-from incident_process.state.mongo.dates import to_micros
+from incident_process.state.mongo.dates import from_micros, to_micros
 
 _RACES = 5
 """How often a lease may be snatched away between the look and the grab before it counts as held."""
@@ -99,6 +99,16 @@ class LeaseDocument:
             raise LeaseLostError(f"Another runner has taken over operation {self._operation!r}.")
         expires_at: datetime = found["expires_at"]
         return expires_at - timedelta(milliseconds=_milliseconds(lease.seconds))
+
+    async def raise_as_of(self, lease: Lease, instant: datetime) -> datetime:
+        """Remember the instant if it is the latest, and return the latest.
+
+        Read before it is written: only the holder writes it, and the write checks that it still is.
+        """
+        known = (await self.read()).get("as_of")
+        latest = to_micros(instant) if known is None else max(int(known), to_micros(instant))
+        await self.fence(lease, as_of=latest)
+        return from_micros(latest)
 
     async def release(self, lease: Lease) -> None:
         """Let the lease expire now. ``released`` keeps a heartbeat that is still on its way from reviving it."""

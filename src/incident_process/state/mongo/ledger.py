@@ -271,6 +271,7 @@ def _known(by_status: dict[str, int], digests: dict[int, str]) -> Known | None:
     delivered = by_status.get(DeliveryStatus.DELIVERED.value)
     return Known(
         delivered_digest=None if delivered is None else digests[delivered],
+        delivered_id=int(delivered or 0),
         newest_digest=digests[by_status[newest]],
         newest_status=DeliveryStatus(newest),
     )

@@ -132,6 +132,11 @@ class MongoStateStore:
         """Apply the step by compare-and-set and return the operation as it is then."""
         return await self._tracking.advance(lease, step)
 
+    @translated
+    async def raise_as_of(self, lease: Lease, instant: datetime) -> datetime:
+        """Remember that documents are built as of ``instant``; return the latest that was ever remembered."""
+        return await self._lease.raise_as_of(lease, instant)
+
     # -- runs -----------------------------------------------------------------------------------------------------
 
     @translated

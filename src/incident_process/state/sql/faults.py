@@ -72,9 +72,7 @@ def translated(exc: Exception, place: str) -> IncidentProcessError:
         place: how messages name the database.
     """
     if missing_table(exc):
-        return DatabaseConnectionError(
-            f"Database connection error: {place} lacks the state's tables: run `incident-process init`"
-        )
+        return DatabaseConnectionError(f"{place} lacks the state's tables: run `incident-process init`")
     number = _number(exc)
     if isinstance(exc, IntegrityError):
         return IncidentProcessError(f"{place}: an Incident_Id or key is there already (error {number})")
@@ -90,7 +88,7 @@ def translated(exc: Exception, place: str) -> IncidentProcessError:
         transient = lost or number in _MYSQL_TRANSIENT or isinstance(exc, OSError)
     kind = TransientError if transient else DatabaseConnectionError
     name = type(getattr(exc, "orig", None) or exc).__name__
-    return kind(f"Database connection error: {place}: {said} ({name}{f' {number}' if number else ''})")
+    return kind(f"{place}: {said} ({name}{f' {number}' if number else ''})")
 
 
 def _number(exc: Exception) -> int:

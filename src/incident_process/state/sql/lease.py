@@ -80,14 +80,16 @@ async def acquire(
     held_by, token, expires, now = row
     if held_by is not None and expires > now and token != evict and (held_by, token) not in mine:
         raise LeaseHeldError(held_by, token, expires)
+    # Never behind the clock: who deletes the row to free a lease must not make the next token lower than the outbox's.
+    token = max(token + 1, int(now.timestamp() * 1000))
     mine.clear()
-    mine.add((holder, token + 1))
+    mine.add((holder, token))
     await connection.execute(
         update(table)
         .where(table.c.Operation_name == operation)
-        .values(Holder=holder, Token=token + 1, Expires_Dtm=now + timedelta(seconds=seconds))
+        .values(Holder=holder, Token=token, Expires_Dtm=now + timedelta(seconds=seconds))
     )
-    return Lease(operation=operation, holder=holder, token=token + 1, seconds=seconds)
+    return Lease(operation=operation, holder=holder, token=token, seconds=seconds)
 
 
 async def fence(connection: AsyncConnection, lease: Lease) -> datetime:
@@ -112,6 +114,14 @@ async def fence(connection: AsyncConnection, lease: Lease) -> datetime:
         .values(Expires_Dtm=now + timedelta(seconds=lease.seconds))
     )
     return now
+
+
+async def raise_as_of(connection: AsyncConnection, operation: str, instant: datetime) -> datetime:
+    """Remember the instant if it is the latest, and return the latest; after the fence, which has locked the row."""
+    known = await connection.scalar(select(table.c.As_Of_Dtm).where(table.c.Operation_name == operation))
+    latest: datetime = instant if known is None else max(known, instant)
+    await connection.execute(update(table).where(table.c.Operation_name == operation).values(As_Of_Dtm=latest))
+    return latest
 
 
 async def release(connection: AsyncConnection, lease: Lease) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -157,15 +157,20 @@ def newest_entries(operation: str, accounts: Sequence[str]) -> Select[str, str, 
 async def last_known(connection: AsyncConnection, operation: str, accounts: Sequence[str]) -> dict[str, Known]:
     """Return what the ledger last says of these accounts."""
     newest: dict[str, tuple[int, DeliveryStatus, str]] = {}
-    delivered: dict[str, str] = {}
+    delivered: dict[str, tuple[str, int]] = {}
     for some in batches(accounts):
         for account, status, incident_id, digest in await connection.execute(newest_entries(operation, some)):
             if account not in newest or newest[account][0] < incident_id:
                 newest[account] = (incident_id, DeliveryStatus(status), digest)
             if status == DeliveryStatus.DELIVERED.value:
-                delivered[account] = digest
+                delivered[account] = digest, incident_id
     return {
-        account: Known(delivered_digest=delivered.get(account), newest_digest=digest, newest_status=status)
+        account: Known(
+            delivered_digest=delivered.get(account, (None, 0))[0],
+            delivered_id=delivered.get(account, (None, 0))[1],
+            newest_digest=digest,
+            newest_status=status,
+        )
         for account, (_, status, digest) in newest.items()
     }
 
@@ -189,6 +194,19 @@ async def delivered_before(
         )
         found.update((row[0], row[1]) for row in rows)
     return found & wanted
+
+
+async def withdraw_orphans(connection: AsyncConnection, operation: str, waiting: Collection[int]) -> int:
+    """Delete pending entries whose bodies the outbox no longer has; return how many.
+
+    Nothing could ever send or settle them, and while they stood their accounts would wait behind them for ever. It
+    takes an outbox that somebody emptied by hand, or restored without the ledger.
+    """
+    pending = (table.c.Operation_name == operation, table.c.Status == DeliveryStatus.PENDING.value)
+    orphans = sorted(set(await connection.scalars(select(table.c.Incident_Id).where(*pending))) - set(waiting))
+    for some in batches(orphans):
+        await connection.execute(delete(table).where(table.c.Incident_Id.in_(some), *pending))
+    return len(orphans)
 
 
 async def delivered_accounts(connection: AsyncConnection, operation: str, after: str) -> list[str]:

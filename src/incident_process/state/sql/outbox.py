@@ -79,6 +79,16 @@ async def claim(connection: AsyncConnection, lease: Lease) -> list[str]:
     return [row[0] for row in rows]
 
 
+async def pending_ids(connection: AsyncConnection, operation: str, chunk_ids: Sequence[str]) -> set[int]:
+    """Return the ids of all incidents that wait in these entries, read one entry at a time."""
+    found: set[int] = set()
+    for chunk_id in chunk_ids:
+        stored = await load(connection, operation, chunk_id)
+        if stored is not None:
+            found.update(incident.incident_id for incident in stored.entry.pending)
+    return found
+
+
 async def settle(
     connection: AsyncConnection, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome], keep_since: datetime | None
 ) -> None:

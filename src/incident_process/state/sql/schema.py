@@ -49,6 +49,7 @@ lease = Table(
     Column("Holder", ExactText(255)),  # NULL: free
     Column("Token", BigInteger, nullable=False),
     Column("Expires_Dtm", UtcDateTime, nullable=False),
+    Column("As_Of_Dtm", UtcDateTime),  # the latest instant as of which documents were built
     Column("Watermark_Dtm", UtcDateTime),  # Last_execution_dtm as exact as it was, see tracking.py
     **_INNODB,
 )

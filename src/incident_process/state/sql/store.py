@@ -141,6 +141,12 @@ class SqlStateStore:
         """Apply the step by compare-and-set; raise LeaseLostError when the row is not as ``step.before`` says."""
         return await self._fenced(lease, lambda connection, _now: tracking.advance(connection, lease, step, self._zone))
 
+    async def raise_as_of(self, lease: Lease, instant: datetime) -> datetime:
+        """Remember that documents are built as of ``instant``; return the latest that was ever remembered."""
+        return await self._fenced(
+            lease, lambda connection, _now: leases.raise_as_of(connection, self._operation, instant)
+        )
+
     # -- runs -----------------------------------------------------------------------------------------------------
 
     async def open_run(self, lease: Lease, run: RunRecord) -> None:
@@ -191,7 +197,14 @@ class SqlStateStore:
 
     async def claim_outbox(self, lease: Lease) -> list[str]:
         """Put this lease's token on everything the outbox holds; return the chunk ids, oldest first."""
-        return await self._fenced(lease, lambda connection, _now: outbox.claim(connection, lease))
+
+        async def claim(connection: AsyncConnection, _now: datetime) -> list[str]:
+            chunk_ids = await outbox.claim(connection, lease)
+            waiting = await outbox.pending_ids(connection, self._operation, chunk_ids)
+            await ledger.withdraw_orphans(connection, self._operation, waiting)
+            return chunk_ids
+
+        return await self._fenced(lease, claim)
 
     async def load_chunk(self, chunk_id: str) -> Chunk | None:
         """Return what is pending of an outbox entry, as it was written, or None when nothing is."""
