@@ -186,6 +186,28 @@ def test_a_load_that_commits_late_is_waited_for(make_site: MakeSite) -> None:
     assert times(site) == Counter({ALL[0]: 1, ALL[1]: 1})
 
 
+def test_a_window_that_is_held_sends_no_older_content_after_newer(make_site: MakeSite) -> None:
+    """A backfill has delivered a row; then a transaction that began before it writes, and holds the next window."""
+    site = make_site("mariadb", "sqlite", customer_type="datetime")
+    site.command.configure(process={"time_gap_seconds": 1})
+    site.prepare()
+    load(site, ALL[:1], moment(3600), OUTSTANDING="1.00")
+    assert site.run()["delivered"] == 1
+    with closing(site.source.connect()) as loader, loader.cursor() as cursor:
+        cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+        time.sleep(2)
+        load(site, ALL[:1], moment(), OUTSTANDING="2.00")
+        time.sleep(2.5)
+        backfilled = site.command("backfill", "--from", day(1), "--to", day(0), "--json")
+        assert backfilled.json["delivered"] == 1
+        cursor.execute("INSERT INTO debt_payment (AP_ACCOUNT_NUMBER) VALUES ('9')")
+        site.make_due()
+        report = site.run()
+        loader.rollback()
+    assert report["delivered"] == 0
+    assert times(site)[ALL[0]] == 2
+
+
 def test_a_load_that_takes_too_long_is_let_go_with_a_warning(make_site: MakeSite) -> None:
     site = make_site("mariadb", "mariadb", customer_type="datetime")
     site.command.configure(process={"guard_limit_seconds": 1, "time_gap_seconds": 0})
