@@ -69,6 +69,7 @@ class MariaDBServer:
             self._mariadbd,
             "--no-defaults",
             f"--datadir={self._folder / 'data'}",
+            f"--tmpdir={self._folder}",  # servers that share one clear each other's files away at their start
             f"--socket={self._folder / 's'}",
             f"--pid-file={self._folder / 'pid'}",
             f"--bind-address={HOST}",
@@ -137,6 +138,7 @@ class MariaDBServer:
             self._install,
             "--no-defaults",
             f"--datadir={self._folder / 'data'}",
+            f"--tmpdir={self._folder}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             *_as_root(),

@@ -88,8 +88,9 @@ def lookback_start(watermark: datetime, seconds: float, column: LoadDateType, zo
     """Return where the lookback begins, in the column's own terms (naive); that value is included (SPEC 3).
 
     ``seconds`` before the watermark, never less than one unit of the column, rounded down to its precision. Where the
-    zone's clock was changed in between, or will be within a day after the watermark, the lookback grows by that
-    change: a row that is loaded after the clock was set back bears a time that seems to be past already.
+    zone's clock was changed in between, or within a day before or after, the lookback grows by that change: a row that
+    is loaded after the clock was set back bears a time that seems to be past already, and one that bears a time which
+    the clock left out is read as a later one.
     """
     try:
         back = max(timedelta(seconds=seconds), column.unit)
@@ -98,7 +99,8 @@ def lookback_start(watermark: datetime, seconds: float, column: LoadDateType, zo
         start = EARLIEST
     native = local(start, column, zone)
     if column.kind is not Kind.TIMESTAMP:
-        moments = (start, watermark, min(watermark, LATEST - _SETTLED) + _SETTLED)
+        before = max(start, EARLIEST + _SETTLED) - _SETTLED
+        moments = (before, start, watermark, min(watermark, LATEST - _SETTLED) + _SETTLED)
         offsets = [min(max(moment, EARLIEST), LATEST).astimezone(zone).utcoffset() or timedelta() for moment in moments]
         native -= min(max(offsets) - min(offsets), native - FIRST)
     return floor(native, column)
