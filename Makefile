@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup setup-tests demo test lint format bench storm clean
+.PHONY: help setup setup-tests demo test lint format bench storm storm-tests clean
 
 help:
 	@echo "make demo         the whole story on embedded parts, in under a minute"
@@ -12,6 +12,7 @@ help:
 	@echo "make test         all tests, against a real MariaDB and a Mongo-wire server of their own"
 	@echo "make lint         ruff, mypy --strict, import-linter"
 	@echo "make bench        incidents a second beside the limits of the machine"
+	@echo "make storm-tests  a storm of 60 s for each state, as tests"
 	@echo "make storm        the promise under kills, cuts and faults: SECONDS=600 SEED=1 STATE=sqlite|mariadb|mongo|all"
 
 setup: .venv/.ready
@@ -52,6 +53,9 @@ STATE ?= all
 
 storm: setup-tests
 	@$(BIN)/python -m tests.storm --seconds $(SECONDS) --seed $(SEED) --state $(STATE)
+
+storm-tests: setup-tests
+	@STORM=1 scripts/run-tests tests/storm
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

@@ -27,6 +27,7 @@ class LeaseKeeper:
     def __init__(self, store: StateStore, lease: Lease, taken_at: float) -> None:
         self.lease = lease
         self.lost = False
+        self._over = False
         self._store = store
         self._confirmed = taken_at
 
@@ -37,6 +38,7 @@ class LeaseKeeper:
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Stop renewing. The lease itself is released by whoever took it."""
+        self._over = True
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
@@ -45,7 +47,9 @@ class LeaseKeeper:
         return not self.lost and uptime() - self._confirmed < self.lease.seconds
 
     async def _renew(self) -> None:
-        while not self.lost:
+        # Asked, too: asyncio.wait_for of Python 3.11, which drivers use, can lose a cancellation, and a heartbeat that
+        # went on after its run would keep everybody else out for good.
+        while not (self.lost or self._over):
             await asyncio.sleep(self.lease.seconds / RENEWALS)
             asked = uptime()
             try:

@@ -182,6 +182,9 @@ class MySQLDriver:
             return TransientError(f"{self._sentence}: no answer within {CONNECT_SECONDS:g} s.")
         if isinstance(error, OSError):
             return TransientError(f"{self._sentence}: {error.strerror or type(error).__name__}.")
+        if isinstance(error, RuntimeError) and "socket instance" in str(error):
+            # asyncmy's word for a connection that was reset between being made and being set up.
+            return TransientError(f"{self._sentence}: the connection was reset.")
         if isinstance(error, RuntimeError) and "package is required" in str(error):
             # caching_sha2_password without TLS wants to encrypt the password by itself.
             return ConfigurationError(

@@ -87,6 +87,11 @@ class Database:
                 return await work(connection)
         except (SQLAlchemyError, OSError) as exc:
             raise translated(exc, self.place) from exc
+        except RuntimeError as exc:
+            if "socket instance" not in str(exc):
+                raise
+            # asyncmy's word for a connection that was reset between being made and being set up.
+            raise translated(ConnectionResetError(str(exc)), self.place) from exc
 
 
 def batches(values: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:

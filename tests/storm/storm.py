@@ -1,0 +1,175 @@
+"""One storm from its beginning to the comparison at its end."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tests.storm.compare import Findings, compare, make_oracle, read_log, read_source
+from tests.storm.cron import Cron
+from tests.storm.places import ReceiverPlace, SourcePlace, StatePlace, make_state
+from tests.storm.plan import GAP_SECONDS, LEASE_SECONDS, Plan
+from tests.storm.spirit import Spirit
+from tests.storm.writers import Writer
+from tests.storm.writing import WRITERS
+from tests.support.command import Command
+
+LAST_RUNS = 15
+"""So many runs may be needed in peace until one says that all is done."""
+
+
+@dataclass(kw_only=True)
+class Report:
+    """The figures of a storm. ``problems`` is empty when the promise was kept."""
+
+    plan: Plan
+    incidents: int = 0
+    accounts: int = 0
+    runs: Counter[str] = field(default_factory=Counter)
+    done: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    writes: Counter[str] = field(default_factory=Counter)
+    last_runs: int = 0
+    before_reconcile: int = 0
+    findings: Findings = field(default_factory=Findings)
+    strange: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def problems(self) -> list[str]:
+        return self.findings.all + self.strange
+
+    def lines(self) -> Iterator[str]:
+        """The report for people."""
+        yield f"storm of {self.plan.seconds:g} s, state {self.plan.state}, seed {self.plan.seed}: {self.seconds:.0f} s"
+        yield f"  site        {self.plan.site}"
+        yield f"  source      {_counts(self.writes)}"
+        yield f"  incidents   {self.incidents} accepted, of {self.accounts} accounts"
+        yield f"  runs        {self.runs.total()} by exit status: {_counts(self.runs)}; then {self.last_runs} in peace"
+        kills = sum(count for name, count in self.done.items() if "killed" in name or name.endswith(": kill"))
+        yield f"  kills       {kills}, pauses {self.done['run: paused']}"
+        yield f"  faults      {_counts(self.done)}"
+        yield f"  requests    {_counts(self.answers)}"
+        found = self.findings
+        yield (
+            f"  missed {len(found.missed)}, duplicated {len(found.duplicated)}, ids reused {len(found.reused)}, "
+            f"turned away {len(found.turned_away)}, strange {len(self.strange)}; "
+            f"left to reconcile: {self.before_reconcile} accounts"
+        )
+        yield from (f"  ! {problem}" for problem in self.problems[:10])
+
+
+def run_storm(plan: Plan, folder: Path) -> Report:
+    """Run one storm in a fresh folder and return its report; all servers are its own, and end with it."""
+    began = time.monotonic()
+    report = Report(plan=plan)
+    with ExitStack() as stack:
+        source = SourcePlace(stack, plan.site)
+        receiver = ReceiverPlace(stack, folder)
+        state = make_state(plan.state, stack, folder)
+        command = Command(folder)
+        _configure(command, plan, source, receiver, state)
+        ready = command("init")
+        assert ready.status == 0, ready.stderr
+        state.make_always_due()
+        cron = Cron(command)
+        writers = [Writer(source.server, source.database, (plan.seed, n, plan.site)) for n in range(WRITERS)]
+        places = {"source": source, "state": state, "receiver": receiver}
+        spirits = [Spirit(name, place, plan.deeds[name]) for name, place in places.items()]
+        _rage(plan, cron, writers, spirits)
+        for counted in (cron.spirit, *(spirit.done for spirit in spirits)):
+            report.done.update(counted)
+        report.runs.update(cron.results)
+        for writer in writers:
+            report.writes.update(writer.done)
+        beyond = set().union(*(writer.beyond for writer in writers))
+        _settle(report, cron, source, receiver, beyond)
+        report.strange = cron.strange
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _configure(command: Command, plan: Plan, source: SourcePlace, receiver: ReceiverPlace, state: StatePlace) -> None:
+    site = plan.site
+    command.configure(
+        database=source.section(),
+        api={
+            **receiver.section(),
+            "max_connections": site.max_connections,
+            "timeout_seconds": 2,
+            "max_attempts": 4,
+            "retry_seconds": 6,
+            "retry_after_cap_seconds": 2,
+            "breaker_failures": 4,
+        },
+        process={
+            "tracking": state.tracking,
+            "time_gap_seconds": GAP_SECONDS,
+            "lookback_seconds": site.lookback_seconds,
+            "guard_limit_seconds": site.guard_limit_seconds,
+            "source_timezone": site.zone,
+            "chunk_accounts": site.chunk_accounts,
+            "lease_seconds": LEASE_SECONDS,
+            # A receiver that fails for longer than a storm would is no business of this test.
+            "max_runs": 1000,
+        },
+        **state.sections(),
+    )
+
+
+def _rage(plan: Plan, cron: Cron, writers: list[Writer], spirits: list[Spirit]) -> None:
+    """Let everybody loose for the time of the plan; an error in one of them ends the storm and is raised."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(max_workers=len(writers) + len(spirits) + 1) as pool:
+        works = [pool.submit(writer.write, stop) for writer in writers]
+        works += [pool.submit(spirit.haunt, stop) for spirit in spirits]
+        # The longest-lived of all: it ends with ``stop``, the others may have nothing left to do before.
+        works.append(pool.submit(cron.work, plan.runs, stop))
+        wait(works, plan.seconds, return_when=FIRST_EXCEPTION)
+        stop.set()
+        for work in works:
+            work.result()
+
+
+def _settle(report: Report, cron: Cron, source: SourcePlace, receiver: ReceiverPlace, beyond: set[str]) -> None:
+    """Let the program finish in peace, and compare: first without what no lookback reaches, then everything."""
+    receiver.handle.calm()
+    time.sleep(GAP_SECONDS + 2)  # the last rows are older than the time gap then
+    _run_until_done(report, cron)
+    oracle = make_oracle(datetime.now(UTC) + timedelta(hours=1), report.plan.site.zone)
+    rows = read_source(source.server, source.database)
+    first = compare(rows, read_log(receiver.handle.database), oracle, excused=beyond)
+    everything = compare(rows, read_log(receiver.handle.database), oracle)
+    report.before_reconcile = len(everything.missed)
+    for arguments in (("dead-letters", "replay", "--json"), ("reconcile", "--repair", "--json")):
+        finished = cron.call(*arguments)
+        if finished.status != 0:
+            cron.strange.append(f"{' '.join(arguments)} ended with status {finished.status}: {finished.stderr[-2000:]}")
+    _run_until_done(report, cron)
+    log = read_log(receiver.handle.database)
+    report.findings = compare(rows, log, oracle)
+    report.findings.missed += [f"before reconcile: {line}" for line in first.missed]
+    report.incidents = len(log.accepted)
+    report.accounts = len({row["account_num"] for row in log.accepted})
+    report.answers.update(request["fault"] or str(request["answer"]) for request in log.requests)
+
+
+def _run_until_done(report: Report, cron: Cron) -> None:
+    said: list[str] = []
+    for _ in range(LAST_RUNS):
+        finished = cron.call("run", "--json")
+        report.last_runs += 1
+        said.append(finished.json["status"] if finished.stdout else finished.stderr[-500:])
+        if said[-1] in {"completed", "no_data"}:
+            return
+        time.sleep(1.1)
+    cron.strange.append(f"no run said in peace that it was done, but {said}:\n{finished.stderr[-3000:]}")
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counter.items())) or "none"

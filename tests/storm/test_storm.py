@@ -1,0 +1,65 @@
+"""A storm of a minute for each state (SPEC 10). ``python -m tests.storm`` has longer ones, with any seed."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.storm.plan import STATES, make_plan
+from tests.storm.storm import run_storm
+from tests.storm.writing import WRITERS, transactions
+
+SECONDS = 60.0
+SEED = 3
+
+
+class Storm:
+    """A class for each state: tests of one class go to one worker, so the storms are spread over the workers."""
+
+    state: str
+
+    def test_nothing_missed_nothing_doubled(self, tmp_path: Path) -> None:
+        report = run_storm(make_plan(SEED, self.state, SECONDS), tmp_path)
+        told = "\n".join(report.lines())
+        assert not report.problems, told
+        # It was a storm: without these figures it would have shown nothing.
+        places = Counter(dict.fromkeys(("run", "source", "state", "receiver"), 0))
+        for kind, count in report.done.items():
+            places[kind.partition(": ")[0]] += count
+        assert min(places.values()) >= 1, told
+        assert places["run"] >= 3, told
+        assert report.incidents >= 50, told
+
+
+class TestSqlite(Storm):
+    state = "sqlite"
+
+
+class TestMariaDB(Storm):
+    state = "mariadb"
+
+
+class TestMongo(Storm):
+    state = "mongo"
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_the_seed_decides_the_plan(state: str) -> None:
+    plans = [make_plan(seed, state, 3600.0) for seed in (5, 5, 6)]
+    assert plans[0] == plans[1] != plans[2]
+    assert all(deed.at + deed.seconds <= 3600.0 for deeds in plans[0].deeds.values() for deed in deeds)
+    kinds = {deed.kind for deed in plans[0].deeds["receiver"]}
+    assert {"kill", "cut", "stall", "mute", "refuse", "drop", "fail", "hang", "reject", "poison"} == kinds
+    assert {run.ending for run in plans[0].runs} == {"none", "kill", "terminate", "pause"}
+
+
+def test_the_seed_decides_what_is_written() -> None:
+    site = make_plan(5, "sqlite", 60.0).site
+
+    def written(seed: int, writer: int) -> list[object]:
+        made = transactions(seed, writer, site)
+        return [next(made) for _ in range(200)]
+
+    assert written(5, 0) == written(5, 0)
+    of_all = [written(5, writer) for writer in range(WRITERS)] + [written(6, 0)]
+    assert all(one != other for number, one in enumerate(of_all) for other in of_all[:number])
