@@ -48,7 +48,8 @@ def test_a_runner_paused_past_its_lease_wakes_up(make_site: MakeSite, tracking: 
         finally:
             os.kill(paused.pid, signal.SIGCONT)
         woken = paused.wait()
-    assert (woken.status, json.loads(woken.stdout)["status"]) == (5, "locked")
+    # It may also find that the connections that it slept on are gone, before it learns of its successor.
+    assert (woken.status, json.loads(woken.stdout)["status"]) in {(5, "locked"), (3, "failed")}
     assert len(site.requests()) == requests
     assert (site.operation(), site.history()) == (operation, history)
     check_promise(site, final | {ACCOUNTS[0]: Decimal("2.00")})

@@ -898,8 +898,8 @@ async def test_a_connection_that_is_cut_in_the_middle_of_a_write_costs_nothing(m
 
 
 @story
-async def test_waiting_transactions_that_are_cancelled_leave_the_store_in_order(sql_stores: SqlStores) -> None:
-    async with sql_stores() as store:
+async def test_waiting_transactions_that_are_cancelled_leave_the_store_in_order(mariadb_stores: MariaDBStores) -> None:
+    async with mariadb_stores() as store:
         lease = await begin(store)
         for delay in (0.0, 0.001, 0.003, 0.006, 0.01):
             tasks = [

@@ -135,6 +135,8 @@ class Crew:
                 self._tally.vanished,
             )
         reason = self.sender.stopped or self._tally.unfinished
+        if reason is not None and self.sender.stopped is None and not self.sender.well:
+            reason = f"the receiver fails across accounts (circuit breaker): {reason}"
         if reason is not None:
             log.error("Delivery is incomplete: %s. The next run resumes.", reason)
         elif self._tally.by_status[DeliveryStatus.DELIVERED]:
