@@ -1,0 +1,24 @@
+"""What the model's tests replace in the program: time since boot, and the chance in the jitter."""
+
+import logging
+import random
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from tests.model import machine
+
+
+@pytest.fixture(autouse=True)
+def _virtual(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the program live in the world's time, reproducibly, and keep thousands of runs from logging."""
+    monkeypatch.setattr("incident_process.pipeline.clock.uptime", machine.uptime)
+    monkeypatch.setattr("incident_process.pipeline.keeper.uptime", machine.uptime)
+    monkeypatch.setattr("incident_process.delivery.sender.random", SimpleNamespace(Random=lambda: random.Random(1)))
+    logger = logging.getLogger("incident_logger")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    yield
+    logger.setLevel(level)
+    machine.Stage.world = None

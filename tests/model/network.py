@@ -1,0 +1,56 @@
+"""Between a runner and the receiver: requests and answers that get lost, come late, or fail."""
+
+from incident_process.delivery.transport import Answer
+from tests.model.process import Port, Process
+from tests.model.receiver import MOODS, Receiver, read
+from tests.model.witness import Witness
+from tests.model.world import World
+
+FAULTS = ("unsent", "unanswered", "late", "500", "503", "429", "500 stored", "foreign")
+"""What may befall a request: it never arrives; its answer is lost; it arrives long after the sender gave up; it is
+answered by a failure without being stored, or after it was; or another program has used its Incident_Id before."""
+
+ANSWER_SECONDS = 5.0
+TIMEOUT_SECONDS = 30.0
+
+
+class Requests(Port):
+    """One process's ``Transport``."""
+
+    def __init__(self, process: Process, world: World, receiver: Receiver, witness: Witness) -> None:
+        super().__init__(process, world.post_faults)
+        self._receiver = receiver
+        self._witness = witness
+
+    async def post(self, body: bytes, key: str | None) -> Answer:
+        """Post the body once."""
+        if key is None:
+            await self.process.pause()
+            return self._answer(MOODS[self._receiver.mood])
+        incident = read(body)
+        first = self._witness.posted(self.process, incident, body)
+        await self.process.pause()
+        fault = self._faults.popleft() if self._faults else ""
+        if fault == "foreign" and first:
+            self._receiver.foreign.add(incident.incident_id)
+        if fault == "unsent":
+            return self._answer(None)
+        if fault == "late":
+            self._receiver.in_the_network.append((body, key))
+            await self.process.wait(TIMEOUT_SECONDS)
+            return self._answer(None)
+        if fault in {"500", "503", "429"}:
+            await self.process.pause()
+            return self._answer(int(fault))
+        status = self._receiver.answer(body, key)
+        if status == 409 and not first and incident.incident_id in self._receiver.foreign:
+            self._witness.excuse(incident.account)
+        await self.process.wait(ANSWER_SECONDS if fault == "unanswered" else 0.0)
+        if fault == "unanswered":
+            return self._answer(None)
+        return self._answer(500 if fault == "500 stored" else status)
+
+    @staticmethod
+    def _answer(status: int | None) -> Answer:
+        error = "made up" if status is None else None
+        return Answer(status=status, seconds=0.0, error=error, retry_after="7" if status in {429, 503} else None)

@@ -1,0 +1,187 @@
+"""The safeguards of SPEC 3, 5 and 6, each with the way to take it out of the program or of the doubles."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+
+from incident_process.delivery import policy
+from incident_process.delivery.identity import idempotency_key
+from incident_process.document.build import seal
+from incident_process.pipeline import prepare
+from incident_process.pipeline.context import RunContext
+from incident_process.pipeline.crew import Crew
+from incident_process.pipeline.keeper import LeaseKeeper
+from incident_process.pipeline.prepare import Content, Need, Resend, content_of
+from incident_process.pipeline.run import WindowRun
+from incident_process.records import Incident, Known, RunStatus, Window
+from incident_process.source.contract import Survey
+from tests.model import scenes
+from tests.model.machine import Storm
+from tests.model.scenes import Scene
+from tests.model.state import OPERATION
+from tests.model.world import GAP_SECONDS, Flaws
+
+Patch = pytest.MonkeyPatch
+NONE = Flaws()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Safeguard:
+    """What is taken out, how, where that is seen, and which invariants break.
+
+    A scene must show all of them; a storm ends with the first.
+    """
+
+    name: str
+    breaks: set[str]
+    seen_in: type[Storm] | Scene = Storm
+    flaws: Flaws = NONE
+    remove: Callable[[Patch], None] = lambda _: None
+
+
+def _plain_ids(patch: Patch) -> None:
+    patch.setattr("incident_process.pipeline.prepare.id_floor", lambda _: 1)
+    patch.setattr("incident_process.pipeline.dispatch.id_floor", lambda _: 1)
+
+
+def _trust_409(patch: Patch) -> None:
+    def judge(status: int | None, *, may_have_arrived: bool) -> policy.Verdict:
+        return policy.judge(status, may_have_arrived=may_have_arrived or status == 409)
+
+    patch.setattr("incident_process.delivery.sender.judge", judge)
+
+
+def _rebuild(patch: Patch) -> None:
+    """Build what lies in the outbox anew from the rows as they are now, under the ids that it has."""
+
+    async def resume(crew: Crew) -> None:
+        parts, lease = crew._context.parts, crew._context.lease
+        as_of = crew._context.started_at - timedelta(seconds=GAP_SECONDS)
+        for chunk_id in await parts.store.claim_outbox(lease):
+            chunk = await parts.store.load_chunk(chunk_id)
+            for incident in chunk.incidents if chunk is not None else ():
+                assert chunk is not None
+                (rows,) = await parts.source.read([incident.account], as_of)
+                content = content_of(rows, parts.settings.process.zone)
+                if content is not None and content.draft is not None:
+                    new = _incident(content, incident, crew._context)
+                    chunk = await parts.store.replace_incident(lease, chunk, incident.incident_id, new)
+            if chunk is not None:
+                await crew._dispatcher.dispatch(chunk, resumed=True)
+
+    patch.setattr(Crew, "resume", resume)
+
+
+def _incident(content: Content, old: Incident, context: RunContext) -> Incident:
+    assert content.draft is not None
+    return Incident(
+        incident_id=old.incident_id,
+        account=old.account,
+        digest=content.digest,
+        key=idempotency_key(OPERATION, old.account, content.digest),
+        body=seal(content.draft, old.incident_id, context.started_at, "drs_admin"),
+    )
+
+
+def _instead_of(wanted: Need, given: Need) -> Callable[[Patch], None]:
+    def remove(patch: Patch) -> None:
+        def need(content: Content, known: Known | None, resend: Resend = Resend.CHANGED) -> Need:
+            found = prepare_need(content, known, resend)
+            return given if found is wanted else found
+
+        prepare_need = prepare.need
+        patch.setattr(prepare, "need", need)
+
+    return remove
+
+
+def _resend_all(patch: Patch) -> None:
+    """Send what differs from the newest delivery or not, unless something is on its way."""
+
+    def need(content: Content, known: Known | None, _resend: Resend = Resend.CHANGED) -> Need:
+        return prepare_need(content, known, Resend.ALL)
+
+    prepare_need = prepare.need
+    patch.setattr(prepare, "need", need)
+
+
+def _no_nonce(patch: Patch) -> None:
+    def key(operation: str, account: str, digest: str, _nonce: str = "") -> str:
+        return idempotency_key(operation, account, digest)
+
+    patch.setattr(prepare, "idempotency_key", key)
+
+
+class _Eager(WindowRun):
+    """Moves the watermark once it knows the window's accounts, before anything is sent."""
+
+    async def _work(self, context: RunContext, keeper: LeaseKeeper) -> tuple[RunStatus, str | None]:
+        self._context = context
+        return await super()._work(context, keeper)
+
+    async def _survey(self, window: Window) -> Survey:
+        survey = await super()._survey(window)
+        await self._advance(self._context, window, survey.newest, new_data=survey.accounts > 0)
+        return survey
+
+
+def _eager(patch: Patch) -> None:
+    patch.setattr("tests.model.history.WindowRun", _Eager)
+
+
+SAFEGUARDS: Sequence[Safeguard] = (
+    Safeguard(
+        name="the outbox is claimed by a fenced write",
+        flaws=Flaws(claim=True),
+        seen_in=scenes.overtaken_by_the_clock,
+        breaks={"doubled"},
+    ),
+    Safeguard(
+        name="ids are never behind the clock",
+        remove=_plain_ids,
+        seen_in=scenes.restored_at_each_point,
+        breaks={"one body", "missed"},
+    ),
+    Safeguard(name="a 409 on a first attempt is no delivery", remove=_trust_409, breaks={"missed", "watermark"}),
+    Safeguard(
+        name="the outbox is sent as it was written",
+        remove=_rebuild,
+        seen_in=scenes.killed_twice,
+        breaks={"one body", "missed"},
+    ),
+    Safeguard(
+        name="the window waits for open transactions",
+        flaws=Flaws(guard=True),
+        seen_in=scenes.committed_late,
+        breaks={"missed"},
+    ),
+    Safeguard(name="the lookback", flaws=Flaws(lookback=True), breaks={"missed"}),
+    Safeguard(
+        name="every write checks the token",
+        flaws=Flaws(fencing=True),
+        seen_in=scenes.overtaken_by_time,
+        breaks={"fenced", "doubled", "missed"},
+    ),
+    Safeguard(
+        name="new content waits behind the old",
+        remove=_instead_of(Need.WAIT, Need.ENTRY),
+        seen_in=scenes.never_answered,
+        breaks={"missed", "order"},
+    ),
+    Safeguard(
+        name="the watermark waits for held accounts",
+        remove=_instead_of(Need.WAIT, Need.NOTHING),
+        seen_in=scenes.given_up,
+        breaks={"watermark"},
+    ),
+    Safeguard(name="the watermark moves after the outcomes", remove=_eager, breaks={"watermark", "missed"}),
+    Safeguard(name="the ledger's digest", remove=_resend_all, breaks={"doubled", "restless"}),
+    Safeguard(
+        name="a key of its own for content that returns",
+        remove=_no_nonce,
+        seen_in=scenes.content_returns,
+        breaks={"missed"},
+    ),
+)

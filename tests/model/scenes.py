@@ -1,0 +1,212 @@
+"""Scenes: short histories in which one place after the other is tried at which a runner may be stopped.
+
+A storm meets such a place now and then; a scene leaves none out.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from incident_process.records import Tracking
+from tests.model.history import MAX_ATTEMPTS, MAX_RUNS, WHOLE, History
+from tests.model.machine import FACTOR, Stage
+from tests.model.network import FAULTS
+from tests.model.world import LEASE_SECONDS, LOOKBACK_SECONDS, Flaws, Setup, Violation
+
+Script = Callable[[History], None]
+Scene = Callable[[], Iterator[tuple[Setup, Script]]]
+
+FIRST_RUN = 42
+"""Points after which a run over two accounts has ended."""
+SECOND_RUN = 52
+"""The same for one that also resumes."""
+
+STRIDE = 4 if FACTOR == 1 else 1
+"""With two runners each place of each is tried; a long run tries each pair of them."""
+
+
+def _pairs() -> Iterator[tuple[int, int]]:
+    for first in range(1, FIRST_RUN):
+        for second in range(1 + first % STRIDE, SECOND_RUN, STRIDE):
+            yield first, second
+
+
+def play(setup: Setup, script: Script, flaws: Flaws | None = None) -> Sequence[Violation]:
+    """Play a script and the calm after it; return what broke."""
+    history = History(setup, flaws or Flaws())
+    Stage.world = history.world
+    try:
+        script(history)
+        history.calm()
+    finally:
+        history.end()
+    return history.world.violations
+
+
+def _two_accounts(history: History) -> None:
+    history.load("0001", "a", 70)
+    history.load("0002", "a", 70)
+
+
+def _overtaken(*, by_clock: bool, change: bool) -> Scene:
+    """A runner is stopped at each of its points, and its successor at each of its own; then the first wakes up."""
+
+    def script(before: int, between: int) -> Script:
+        def play_it(history: History) -> None:
+            _two_accounts(history)
+            history.start("window", local=False)
+            history.go(0, before)
+            if change:
+                history.load("0001", "b", 70)
+            history.set_clock("state", 1 if by_clock else 0)
+            history.wait(0 if by_clock else LEASE_SECONDS + 1)
+            history.start("window", local=False)
+            history.go(1, between)
+            history.go(0, WHOLE)
+
+        return play_it
+
+    def scene() -> Iterator[tuple[Setup, Script]]:
+        for before, between in _pairs():
+            yield Setup(list(Tracking)[between % 2]), script(before, between)
+
+    return scene
+
+
+def killed_twice() -> Iterator[tuple[Setup, Script]]:
+    """A runner is killed at each of its points, the source changes, and so is the next one; answers get lost."""
+
+    def script(first: int, second: int, fault: str) -> Script:
+        def play_it(history: History) -> None:
+            _two_accounts(history)
+            history.fault("post", fault)
+            history.start("window", local=True)
+            history.go(0, first)
+            history.crash(0)
+            history.load("0001", "a", 70)
+            history.fault("post", fault)
+            history.start("window", local=True)
+            history.go(0, second)
+            history.crash(0)
+
+        return play_it
+
+    for first, second in _pairs():
+        fault = ("unsent", "unanswered", "late")[second // STRIDE % 3]
+        yield Setup(list(Tracking)[first % 2]), script(first, second, fault)
+
+
+def restored_at_each_point() -> Iterator[tuple[Setup, Script]]:
+    """The state is copied at each point of a run, and the copy restored when that run has ended."""
+
+    def script(copied: int) -> Script:
+        def play_it(history: History) -> None:
+            _two_accounts(history)
+            history.start("window", local=True)
+            history.go(0, copied)
+            history.back_up()
+            history.finish()
+            history.load("0001", "a", 70)
+            history.start("window", local=True)
+            history.finish()
+            history.restore()
+            history.load("0002", "a", 70)
+            for _ in ("0001", "0002"):
+                history.fault("post", "unsent")
+            history.start("window", local=True)
+            history.finish()
+
+        return play_it
+
+    for copied in range(FIRST_RUN):
+        for keys in (False, True):
+            for tracking in Tracking:
+                yield Setup(tracking, honours_keys=keys, restores=True), script(copied)
+
+
+def content_returns() -> Iterator[tuple[Setup, Script]]:
+    """An account's content changes and changes back, with a delivery of each."""
+
+    def play_it(history: History) -> None:
+        history.load("0001", "a", 0)
+        for value in (1, 2, 1):
+            history.amend("0001", value)
+            history.wait(70)
+            history.start("window", local=True)
+            history.finish()
+
+    for keys in (False, True):
+        for tracking in Tracking:
+            yield Setup(tracking, honours_keys=keys), play_it
+
+
+def given_up() -> Iterator[tuple[Setup, Script]]:
+    """New content waits behind an incident that is given up in the same run."""
+
+    def play_it(history: History) -> None:
+        history.ail("0001", "sick")
+        for _ in range(MAX_RUNS + 1):
+            _two_accounts(history)
+            history.wait(70)
+            history.start("window", local=True)
+            history.finish()
+
+    for tracking in Tracking:
+        yield Setup(tracking), play_it
+
+
+def committed_late() -> Iterator[tuple[Setup, Script]]:
+    """A transaction that has been open for longer than the lookback commits at each point of a run."""
+
+    def script(point: int) -> Script:
+        def play_it(history: History) -> None:
+            history.begin()
+            history.write(0, "0003", "a", 0)
+            history.wait(2 * LOOKBACK_SECONDS)
+            _two_accounts(history)
+            history.start("window", local=True)
+            history.go(0, point)
+            history.commit(0)
+
+        return play_it
+
+    for point in range(FIRST_RUN):
+        for tracking in Tracking:
+            yield Setup(tracking), script(point)
+
+
+def never_answered() -> Iterator[tuple[Setup, Script]]:
+    """An account gets new content while attempts at its earlier one fail, fewer than those after which it is dead.
+
+    A request that arrives after its incident was given up is beyond the promise.
+    """
+
+    def script(runs: int, times: int, fault: str) -> Script:
+        def play_it(history: History) -> None:
+            for _ in range(times):
+                history.fault("post", fault)
+            for _ in range(runs):
+                history.load("0001", "a", 70)
+                history.start("window", local=True)
+                history.finish()
+                history.wait(1)
+
+        return play_it
+
+    for runs in (2, 3):
+        for times in range(1, MAX_ATTEMPTS * MAX_RUNS):
+            for fault in FAULTS:
+                yield Setup(list(Tracking)[times % 2]), script(runs, times, fault)
+
+
+overtaken_by_time = _overtaken(by_clock=False, change=True)
+overtaken_by_the_clock = _overtaken(by_clock=True, change=False)
+
+SCENES: dict[str, Scene] = {
+    "overtaken after its lease": overtaken_by_time,
+    "overtaken because the store's clock was set": overtaken_by_the_clock,
+    "killed, and the next one, too": killed_twice,
+    "the state restored from a copy": restored_at_each_point,
+    "a late commit": committed_late,
+    "content that is never answered for": never_answered,
+    "content that returns": content_returns,
+    "an incident given up": given_up,
+}
