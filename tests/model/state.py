@@ -175,6 +175,9 @@ class Store(Port):
     async def close_run(self, lease: Lease, run: RunRecord) -> None:
         await self._write(lease, lambda: self._data.runs.update({run.run_id: run}))
 
+    async def runs(self, *, limit: int) -> list[RunRecord]:
+        return await self.call(lambda: list(self._data.runs.values())[: -limit - 1 : -1])
+
     # -- ledger and outbox ----------------------------------------------------------------------------------------
 
     async def last_known(self, accounts: Sequence[str]) -> dict[str, Known]:
@@ -268,6 +271,9 @@ class Store(Port):
 
         await self._write(lease, write)
         return msgspec.structs.replace(chunk, incidents=codec.substitute(chunk.incidents, old_id, new))
+
+    async def deliveries(self, *, limit: int) -> list[Entry]:
+        return await self.call(lambda: list(self._data.ledger.values())[:limit])
 
     async def purge_bodies(self, lease: Lease, older_than: datetime) -> int:
         return await self._write(lease, lambda: 0)

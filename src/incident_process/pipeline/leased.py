@@ -13,6 +13,7 @@ from incident_process.logs import get_logger
 from incident_process.pipeline.clock import SourceClock
 from incident_process.pipeline.context import Parts, RunContext
 from incident_process.pipeline.crew import Crew
+from incident_process.pipeline.found import tell_what_was_found
 from incident_process.pipeline.journal import Journal
 from incident_process.pipeline.keeper import LeaseKeeper, leased
 from incident_process.pipeline.tally import Tally
@@ -74,6 +75,7 @@ class LeasedRun(ABC):
         """Do ``_work`` between the two writes of the run's record."""
         process = self._settings.process
         clock = SourceClock(now)
+        await tell_what_was_found(self._parts.store, now)
         journal = Journal(self._parts.store, process.operation_name, clock)
         run = await journal.open(keeper.lease, self.kind, self._window, now)
         self._run_id = run.run_id

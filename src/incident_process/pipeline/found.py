@@ -1,0 +1,107 @@
+"""What a run finds when it begins: whether the state it is given fits what should have been before (SPEC 10).
+
+A state that was lost, or put back from an old copy, does not make a run wrong: ids are never behind the clock, keys
+are the same, and what the ledger does not know is sent. It is said, because whoever is called at night should not have
+to guess it, and because the next step, at a receiver that honours no key, may be to stop and put the right state back.
+"""
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from incident_process.logs import get_logger
+from incident_process.records import NEVER, Operation, RunKind, RunRecord, RunStatus, iso
+from incident_process.state.contract import StateStore
+
+log = get_logger()
+
+TOLERANCE = timedelta(minutes=5)
+"""By so much the clocks of a source and of its replacement may differ before it is worth a line."""
+
+_SENT_AGAIN = (
+    "What it no longer knows is sent again, under new ids and the same idempotency keys: a receiver that honours keys "
+    "keeps what it has, any other gets it twice. If the state can be put back, stop this run and do so."
+)
+
+
+class Finding(NamedTuple):
+    """A line of the log, and its level."""
+
+    level: int
+    message: str
+
+
+async def tell_what_was_found(store: StateStore, now: datetime) -> None:
+    """Log how the last run ended and what does not fit; to be called before this run's record is written.
+
+    Raises DatabaseConnectionError when the state cannot be read.
+    """
+    operation = await store.read_operation()
+    runs = await store.runs(limit=1)
+    entries = await store.deliveries(limit=1)
+    for found in findings(operation, runs[0] if runs else None, has_deliveries=bool(entries), now=now):
+        log.log(found.level, found.message)
+
+
+def findings(
+    operation: Operation | None, last: RunRecord | None, *, has_deliveries: bool, now: datetime
+) -> Iterator[Finding]:
+    """Yield what is worth a line.
+
+    Args:
+        operation: What ``Process_Operation`` says, None where it says nothing.
+        last: The newest run that the audit trail knows.
+        has_deliveries: Whether the ledger holds anything.
+        now: The source's clock.
+    """
+    begun = operation if operation and (operation.sequence or operation.last_execution > NEVER) else None
+    if last is not None:
+        yield from _about(last, has_deliveries, now)
+        if last.kind is RunKind.WINDOW and last.status is RunStatus.COMPLETED and begun is None:
+            yield _warning(
+                "The last run was completed, but Process_Operation knows of none: it was lost or begun anew. Every "
+                "account is looked at; what the ledger knows as delivered is not sent again."
+            )
+    elif has_deliveries:
+        yield _warning(
+            "The audit trail of runs is empty, though the ledger is not: part of the state was lost or put back. The "
+            "ledger decides what is sent."
+        )
+    elif begun is not None:
+        yield _warning(
+            f"Process_Operation says that {begun.sequence} run(s) were before this one, up to "
+            f"{iso(begun.last_execution)}, but the state knows none of them and no delivery: a new installation, or "
+            f"the state was lost. {_SENT_AGAIN}"
+        )
+    else:
+        yield _info("The state knows no earlier run of this operation: every account in the source is new.")
+
+
+def _about(last: RunRecord, has_deliveries: bool, now: datetime) -> Iterator[Finding]:
+    if last.counts.delivered and not has_deliveries:
+        yield _warning(
+            f"The ledger is empty, though run {last.run_id} delivered {last.counts.delivered} incident(s): part of the "
+            f"state was lost. {_SENT_AGAIN}"
+        )
+    if last.started_at > now + TOLERANCE:
+        yield _warning(
+            f"Run {last.run_id} of the state began at {iso(last.started_at)}, which is still to come by the source's "
+            f"clock ({iso(now)}): the clock was set back, or this state belongs to another source."
+        )
+    if last.status is RunStatus.RUNNING:
+        yield _warning(
+            f"Run {last.run_id} on {last.host}, begun at {iso(last.started_at)}, has no end: it was killed, or this "
+            "state is a copy that was made while it was at work. What it may have sent without an answer is sent again "
+            "as it was, under the same ids and keys."
+        )
+    elif last.status in {RunStatus.FAILED, RunStatus.INCOMPLETE}:
+        yield _info(f"The run before this one, {last.run_id}, ended as {last.status.value}: {last.error}")
+
+
+def _warning(message: str) -> Finding:
+    return Finding(logging.WARNING, message)
+
+
+def _info(message: str) -> Finding:
+    return Finding(logging.INFO, message)
