@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.e2e.conftest import OPERATION, MakeSite, Site, day, moment
+from tests.e2e.conftest import OPERATION, TRACKINGS, MakeSite, Site, day, moment
+from tests.support.command import wait_until
 
 FAR = "2999-12-31 00:00:00"
 INSERT = (
@@ -337,3 +338,28 @@ def test_the_same_row_is_found_by_its_exact_name(make_site: MakeSite) -> None:
     assert site.run()["sequence"] == 8
     rows = dict(site.state.sql("SELECT Operation_name, Process_Operation_Sequence FROM Process_Operation"))
     assert rows == {OPERATION: 8, OPERATION.upper(): 99}
+
+
+# -- the run's record -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tracking", TRACKINGS)
+def test_a_run_under_way_says_how_far_it_has_come(make_site: MakeSite, tracking: str) -> None:
+    site = make_site("sqlite", tracking)
+    site.command.configure(api={"requests_per_second": 8}, process={"chunk_accounts": 8})
+    given_accounts(site, *(f"{number:04d}" for number in range(56)))
+    site.prepare()
+    seen: dict[str, Any] = {}
+
+    def is_under_way() -> bool:
+        seen.update((site.history() or [{"status": None, "delivered": 0}])[0])
+        return seen["status"] == "running" and seen["delivered"] > 0
+
+    with site.command.started("run", "--json") as running:
+        wait_until(is_under_way)
+        finished = running.wait()
+    assert (seen["accounts"], seen["ended"]) == (56, None)
+    assert 0 < seen["delivered"] < 56
+    (run,) = site.history()
+    assert (run["run_id"], run["status"], run["delivered"]) == (seen["run_id"], "completed", 56)
+    assert finished.json["run_id"] == run["run_id"]

@@ -218,7 +218,7 @@ FENCED: dict[str, Callable[[StateStore, Lease], Awaitable[Any]]] = {
     "renew_lease": lambda store, lease: store.renew_lease(lease),
     "advance": _advance,
     "open_run": lambda store, lease: store.open_run(lease, run_record("r2")),
-    "close_run": lambda store, lease: store.close_run(lease, run_record(status=RunStatus.COMPLETED)),
+    "write_run": lambda store, lease: store.write_run(lease, run_record(status=RunStatus.COMPLETED)),
     "reserve_ids": lambda store, lease: store.reserve_ids(lease, 10, 1),
     "enqueue": lambda store, lease: store.enqueue(lease, chunk(incident(9), name="c9")),
     "claim_outbox": lambda store, lease: store.claim_outbox(lease),
@@ -341,7 +341,7 @@ async def test_a_run_is_written_as_running_and_then_as_it_ended(stores: StoreFac
         ended = run_record(
             status=RunStatus.COMPLETED, counts=counts, ended_at=T0 + timedelta(seconds=2), error="néant 🚫"
         )
-        await store.close_run(lease, ended)
+        await store.write_run(lease, ended)
         assert await store.runs() == [ended]
         assert await store.runs(run_id="r1") == [ended]
         assert await store.runs(run_id="r0") == []

@@ -172,7 +172,7 @@ class Store(Port):
 
         await self._write(lease, write)
 
-    async def close_run(self, lease: Lease, run: RunRecord) -> None:
+    async def write_run(self, lease: Lease, run: RunRecord) -> None:
         await self._write(lease, lambda: self._data.runs.update({run.run_id: run}))
 
     async def runs(self, *, limit: int) -> list[RunRecord]:

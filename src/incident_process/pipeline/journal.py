@@ -1,5 +1,8 @@
 """The run's line in the audit trail (SPEC 6): written as running before any work, closed after all of it."""
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime
 from uuid import uuid4
 
@@ -13,6 +16,9 @@ from incident_process.runner import Runner
 from incident_process.state.contract import StateStore
 
 log = get_logger()
+
+REPORT_SECONDS = 2.0
+"""So often a run that is under way writes how far it has come: often enough to watch, too seldom to cost anything."""
 
 
 class Journal:
@@ -38,6 +44,33 @@ class Journal:
         await self._store.open_run(lease, self.run)
         return self.run
 
+    @asynccontextmanager
+    async def reporting(self, lease: Lease, counts: Callable[[], Counts]) -> AsyncIterator[None]:
+        """Write into the record now and then how far the run has come, while the block runs.
+
+        For those who watch: a report that cannot be written is none, and ends nothing.
+        """
+        over = asyncio.Event()
+        task = asyncio.create_task(self._report(lease, counts, over))
+        try:
+            yield
+        finally:
+            over.set()
+            await task  # not cancelled: a write that was given up half way could arrive after the last one
+
+    async def _report(self, lease: Lease, counts: Callable[[], Counts], over: asyncio.Event) -> None:
+        while self.run is not None:
+            try:
+                async with asyncio.timeout(REPORT_SECONDS):
+                    await over.wait()
+                    return
+            except TimeoutError:
+                pass
+            try:
+                await self._store.write_run(lease, msgspec.structs.replace(self.run, counts=counts()))
+            except IncidentProcessError as exc:
+                log.debug("How far the run has come could not be written: %s", exc)
+
     async def close(self, lease: Lease, status: RunStatus, counts: Counts, error: str | None) -> None:
         """Write the run's final state, if it was opened."""
         if self.run is None:
@@ -45,7 +78,7 @@ class Journal:
         closed = msgspec.structs.replace(
             self.run, status=status, ended_at=self._clock.now(), counts=counts, error=error
         )
-        await self._store.close_run(lease, closed)
+        await self._store.write_run(lease, closed)
 
     async def fail(self, lease: Lease, counts: Counts, exc: BaseException) -> None:
         """Write the failure into the run's record if the state can still be written; the fault itself goes on up."""

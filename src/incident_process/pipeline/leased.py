@@ -82,7 +82,8 @@ class LeasedRun(ABC):
         self._parts.faults.reach(Step.OPENED)
         context = RunContext(parts=self._parts, lease=keeper.lease, clock=clock, run_id=run.run_id, started_at=now)
         try:
-            status, message = await self._work(context, keeper)
+            async with journal.reporting(keeper.lease, lambda: self._tally.counts):
+                status, message = await self._work(context, keeper)
             # Let go of bodies that were kept for as long as the setting says; of all, once it is off (SPEC 6).
             await self._parts.store.purge_bodies(keeper.lease, clock.now() - timedelta(days=process.keep_bodies))
             await journal.close(keeper.lease, status, self._tally.counts, message)

@@ -3,7 +3,7 @@
 Order of calls in a run (SPEC 6), each step safe to be the last before a crash::
 
     acquire_lease → open_run → claim_outbox → ([send] → record_outcomes)*
-    → (reserve_ids → enqueue → [send] → record_outcomes)* → advance → close_run → release_lease
+    → (reserve_ids → enqueue → [send] → record_outcomes)* → advance → write_run → release_lease
 
 Who may write: only the holder of the newest fencing token. Every method that takes a ``lease`` checks the token in
 the same atomic step as its write, and raises ``LeaseLostError`` when a successor has taken over; then nothing of
@@ -136,8 +136,8 @@ class StateStore(Protocol):
         """Write the run as running, and close as failed any earlier run of the operation that was left running."""
         ...
 
-    async def close_run(self, lease: Lease, run: RunRecord) -> None:
-        """Write the run's final state."""
+    async def write_run(self, lease: Lease, run: RunRecord) -> None:
+        """Write the run as it stands now, over what is there of it: while it is at work, and at its end."""
         ...
 
     async def runs(self, *, run_id: str | None = None, limit: int = 20) -> list[RunRecord]:

@@ -147,8 +147,8 @@ class MongoStateStore:
         await self._runs.write(lease, run)
 
     @translated
-    async def close_run(self, lease: Lease, run: RunRecord) -> None:
-        """Write the run's final state."""
+    async def write_run(self, lease: Lease, run: RunRecord) -> None:
+        """Write the run as it stands now, over what is there of it: while it is at work, and at its end."""
         await self._lease.fence(lease)
         await self._runs.write(lease, run)
 

@@ -153,8 +153,8 @@ class SqlStateStore:
         """Write the run as running, and close as failed any earlier one that was left running."""
         await self._fenced(lease, lambda connection, now: runs.open_run(connection, run, now))
 
-    async def close_run(self, lease: Lease, run: RunRecord) -> None:
-        """Write the run's final state."""
+    async def write_run(self, lease: Lease, run: RunRecord) -> None:
+        """Write the run as it stands now, over what is there of it: while it is at work, and at its end."""
         await self._fenced(lease, lambda connection, _now: runs.write(connection, run))
 
     async def runs(self, *, run_id: str | None = None, limit: int = 20) -> list[RunRecord]:
