@@ -10,5 +10,5 @@ def idempotency_key(operation: str, account: str, digest: str, nonce: str = "") 
     state is lost. ``nonce`` sets apart what must not look like a repetition: a forced re-send, and content that comes
     back after other content was delivered in between.
     """
-    parts = "".join(f"{len(part)}:{part}" for part in (operation, account, digest, nonce))
+    parts = f"{len(operation)}:{operation}{len(account)}:{account}{len(digest)}:{digest}{len(nonce)}:{nonce}"
     return hashlib.blake2b(parts.encode(), digest_size=20).hexdigest()

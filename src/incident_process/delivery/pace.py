@@ -11,6 +11,11 @@ class Pace:
         self._gap = 1 / per_second if per_second else 0.0
         self._next = 0.0
 
+    @property
+    def limited(self) -> bool:
+        """False when a turn never has to be waited for."""
+        return self._gap > 0
+
     async def turn(self, stopping: asyncio.Event) -> None:
         """Wait for the next turn, or until the event says that there is nothing to wait for."""
         if not self._gap:

@@ -155,8 +155,10 @@ class Sender:
 
     async def _work(self) -> None:
         while True:
-            await self._clear.wait()
-            _, _, job = await self._queue.get()
+            # What need not be waited for is not awaited: of a request's time on the loop that was a third.
+            if not self._clear.is_set():
+                await self._clear.wait()
+            _, _, job = await self._queue.get() if self._queue.empty() else self._queue.get_nowait()
             if not self._clear.is_set() and self.stopped is None:
                 self._put(job)  # the probing began while this worker waited: leave the job to the probe
                 continue
@@ -164,33 +166,37 @@ class Sender:
 
     async def _attempt(self, job: _Job, *, probe: bool) -> None:
         try:
-            await self._send(job, probe=probe)
+            if self._pace.limited or self._not_before:
+                await self._wait_for_turn()
+            if self.stopped is None and not self._may_send():
+                self.stop("the lease was lost")
+            if self.stopped is not None:
+                self._give_back(job)
+                return
+            if job.attempts == 0:
+                job.first_tried = asyncio.get_running_loop().time()
+            may_have_arrived = job.resumed or job.attempts > 0
+            job.attempts += 1
+            job.answer = answer = await self._transport.post(job.incident.body, job.incident.key)
+            verdict = judge(answer.status, may_have_arrived=may_have_arrived)
+            self._on_answer(job.incident, answer, verdict)
+            if verdict is Verdict.DELIVERED:
+                self._breaker.success()
+                self.delivered += 1
+                self._finish(job, verdict)
+            else:
+                self._not_delivered(job, answer, verdict, probe=probe)
         except Exception as exc:  # a worker that died of it would leave ``deliver`` waiting for ever
             self._fault = exc
             self.stop("a fault of the program")
             self._give_back(job)
 
-    async def _send(self, job: _Job, *, probe: bool) -> None:
-        await self._wait_for_turn()
-        if self.stopped is None and not self._may_send():
-            self.stop("the lease was lost")
-        if self.stopped is not None:
-            self._give_back(job)
-            return
-        if job.attempts == 0:
-            job.first_tried = asyncio.get_running_loop().time()
-        may_have_arrived = job.resumed or job.attempts > 0
-        job.attempts += 1
-        job.answer = answer = await self._transport.post(job.incident.body, job.incident.key)
+    def _not_delivered(self, job: _Job, answer: Answer, verdict: Verdict, *, probe: bool) -> None:
         job.unanswered |= answer.status is None and not answer.unsent
-        verdict = judge(answer.status, may_have_arrived=may_have_arrived)
-        self._on_answer(job.incident, answer, verdict)
         if verdict in {Verdict.RETRY, Verdict.SUSPECT}:
             self._note_failure(job, probe=probe)
         else:
             self._breaker.success()
-        if verdict is Verdict.DELIVERED:
-            self.delivered += 1
         if verdict is Verdict.RETRY:
             self._again_or_finish(job, answer)
         else:

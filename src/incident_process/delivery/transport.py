@@ -76,6 +76,7 @@ class HttpTransport:
             .connect_timeout(timedelta(seconds=min(CONNECT_SECONDS, self._timeout)))
             .pool_max_idle_per_host(self._max_connections)
         )
+        self._error = PyreqwestError  # its import is too heavy for the module, and a look-up too slow for a request
         try:
             if self._ca is not None:
                 builder = builder.add_root_certificate_pem(self._ca.read_bytes())
@@ -96,25 +97,28 @@ class HttpTransport:
         """Close the connections."""
         await self._client.close()
 
-    async def post(self, body: bytes, key: str | None) -> Answer:
-        """Post the body once."""
-        from pyreqwest.exceptions import PyreqwestError
-
+    async def post(self, body: bytes, key: str | None, trace: str | None = None) -> Answer:
+        """Post the body once; ``trace`` is the context of a trace for the header ``traceparent``."""
         request = self._client.post(self._url)
         if key is not None:
             request = request.header("Idempotency-Key", key)
+        if trace is not None:
+            request = request.header("traceparent", trace)
         started = time.perf_counter()
         try:
             # Read whole, which also frees the connection for the next request; streaming costs 30 us a request more.
             response = await request.body_bytes(body).build().send()
             status = response.status
+            seconds = time.perf_counter() - started
+            if 200 <= status < 300:
+                return Answer(status=status, seconds=seconds)  # nothing further is asked of it
             return Answer(
                 status=status,
-                seconds=time.perf_counter() - started,
+                seconds=seconds,
                 retry_after=_retry_after(response),
                 excerpt=bytes(memoryview(await response.bytes())[:EXCERPT_BYTES]) if status >= 400 else b"",
             )
-        except PyreqwestError as exc:
+        except self._error as exc:
             elapsed = time.perf_counter() - started
             return Answer(status=None, seconds=elapsed, error=type(exc).__name__, unsent=_never_connected(exc))
 

@@ -11,6 +11,8 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from incident_process.document.fit import stamped
+
 NO_DATE = "1900-01-01T00:00:00.000Z"
 ZERO = Decimal("0.00")
 _CENT = Decimal("0.01")
@@ -63,12 +65,19 @@ def money(value: Any) -> Decimal:
 @lru_cache(maxsize=8192)  # few distinct dates stand in many rows
 def stamp(instant: datetime) -> str:
     """Return an aware UTC instant as ``YYYY-MM-DDTHH:MM:SS.mmmZ``, cut to milliseconds."""
-    return f"{instant.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+    return stamped(f"{instant.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z")
+
+
+def moment(value: Any, zone: ZoneInfo) -> str:
+    """Return a date column's value as UTC text; a value without a zone is read in ``zone`` (SPEC 2)."""
+    if type(value) is datetime and value.tzinfo is None and zone.key == "UTC":
+        # The moments of payments: hardly two are alike, and in UTC there is nothing to move.
+        return stamped(f"{value.isoformat(timespec='milliseconds')}Z")
+    return _moment(value, zone)
 
 
 @lru_cache(maxsize=8192)  # as above
-def moment(value: Any, zone: ZoneInfo) -> str:
-    """Return a date column's value as UTC text; a value without a zone is read in ``zone`` (SPEC 2)."""
+def _moment(value: Any, zone: ZoneInfo) -> str:
     when = _datetime(value)
     if when is None:
         return NO_DATE

@@ -12,6 +12,7 @@ import msgspec
 
 Timestamp = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
 IncidentId = Annotated[int, msgspec.Meta(gt=0, lt=2**53)]
+ContactType = Literal["email", "mobile", "fix"]
 Empty = Annotated[list[str], msgspec.Meta(max_length=0)]
 
 
@@ -26,7 +27,7 @@ class Model(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Contact(Model, kw_only=True):
     """One way to reach the customer."""
 
-    Contact_Type: Literal["email", "mobile", "fix"]
+    Contact_Type: ContactType
     Contact: str
     Create_Dtm: Timestamp
     Create_By: str

@@ -139,7 +139,7 @@ class Dispatcher:
         status, error, http = DeliveryStatus.PENDING, None, None
         if result.verdict is Verdict.DELIVERED:
             status = DeliveryStatus.DELIVERED
-        elif result.verdict in {Verdict.DEAD, Verdict.TAKEN}:  # TAKEN here: under each of so many ids
+        elif result.verdict is Verdict.DEAD or result.verdict is Verdict.TAKEN:  # TAKEN: under each of so many ids
             status = DeliveryStatus.DEAD
         if result.answer is not None:
             http = result.answer.status

@@ -16,6 +16,8 @@ from incident_process.records import Chunk, DeliveryStatus, Incident, Known, Par
 from incident_process.source.contract import AccountRows, Touched
 from incident_process.window import id_floor
 
+TURN_ACCOUNTS = 64
+"""Accounts that are worked on in one turn of the event loop."""
 NO_CUSTOMER_ROW = "the account has payments but no customer row yet"
 NO_CUSTOMER_DIGEST = "no-customer-row"
 
@@ -103,6 +105,7 @@ class Preparer:
         self._source = context.parts.source
         self._store = context.parts.store
         self._process = context.parts.settings.process
+        self._zone = self._process.zone
         self._chunks = 0
 
     async def prepare(self, touched: Sequence[Touched], as_of: datetime) -> Prepared:
@@ -110,8 +113,10 @@ class Preparer:
         accounts = [item.account for item in touched]
         rows, known = await asyncio.gather(self._source.read(accounts, as_of), self._store.last_known(accounts))
         due, held, vanished = [], 0, 0
-        for account_rows in rows:
-            content = content_of(account_rows, self._process.zone)
+        for number, account_rows in enumerate(rows):
+            if number % TURN_ACCOUNTS == 0:
+                await asyncio.sleep(0)  # a chunk takes tens of milliseconds: let others send meanwhile
+            content = content_of(account_rows, self._zone)
             wanted = Need.NOTHING if content is None else need(content, known.get(content.account), self._resend)
             if content is not None and wanted is Need.ENTRY:
                 due.append(content)
@@ -131,7 +136,10 @@ class Preparer:
         first = await self._store.reserve_ids(self._context.lease, len(due), id_floor(self._context.clock.now()))
         incidents: list[Incident] = []
         parked: list[Parked] = []
-        for incident_id, content in enumerate(due, start=first):
+        for number, content in enumerate(due):
+            if number % TURN_ACCOUNTS == 0:
+                await asyncio.sleep(0)
+            incident_id = first + number
             entry = known.get(content.account)
             nonce = f"forced by {self._context.run_id}" if self._resend is Resend.ALL else ""
             if not nonce and entry is not None and (content.account, content.digest) in returning:

@@ -28,6 +28,8 @@ def gaps(given: Given) -> Iterator[Problem]:
         yield from mongo_gaps(absent, origin)
     if given.has("database", "mysql_ssl_key") and not given.has("database", "mysql_ssl_cert"):
         yield missing("database", "mysql_ssl_cert", origin, ", which MYSQL_SSL_KEY belongs to")
+    if given.has("dashboard", "unmask_token") and not given.has("dashboard", "token"):
+        yield missing("dashboard", "token", origin, ", which guards everything that needs no unmask_token")
 
 
 def mongo_gaps(absent: Iterator[str], origin: str) -> Iterator[Problem]:
@@ -43,6 +45,8 @@ def advice(given: Given) -> Iterator[str]:
         yield f"{origin}: {label('database', 'url')} is set, so the MYSQL keys of the connection have no effect."
     if given.get("state", "url") and _tracking(given) == Tracking.MONGO:
         yield f"{origin}: {label('state', 'url')} has no effect with tracking = mongo."
+    if given.get("schedule", "cron") and _tracking(given) == Tracking.SQL:
+        yield f"{origin}: {label('schedule', 'cron')} has no effect with tracking = sql: Next_execution_dtm decides."
     if _off(given.get("database", "mysql_ssl")) and any(given.get("database", name) for name in _TLS_FILES):
         yield f"{origin}: the certificates in [DATABASE] have no effect while MYSQL_SSL is off."
     if given.get("api", "bearer_token") and _unencrypted(given.get("api", "api_url")):

@@ -5,38 +5,45 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
-from incident_process.settings import completeness
+from incident_process.settings import completeness, sources
+from incident_process.settings.operating import Log, Metrics, Notify, Schedule, Tracing
 from incident_process.settings.problems import explain, rejection
 from incident_process.settings.sections import Api, Database, Mongodb, Process, State
-from incident_process.settings.sources import (
-    USUAL_PLACES,
-    EmbeddedSource,
-    EnvironmentSource,
-    IniSource,
-    locate,
-    named_path,
-)
 from incident_process.settings.targets import MongoTarget, MySQLTarget, Target, parse_target
 from incident_process.settings.tidy import tidy
+from incident_process.settings.web import Dashboard
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings of one process (SPEC 8). ``Settings.load()`` reads them; secrets are masked in every repr.
 
     ``Settings.model_validate({"api": {"api_url": …}, "database": {"url": …}, …})`` builds them in code, checked in the
     same way and without a look at files or environment.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     mongodb: Mongodb = Field(default_factory=Mongodb)
     database: Database = Field(default_factory=Database)
     api: Api
     process: Process = Field(default_factory=Process)
     state: State = Field(default_factory=State)
+    dashboard: Dashboard = Field(default_factory=Dashboard)
+    schedule: Schedule = Field(default_factory=Schedule)
+    log: Log = Field(default_factory=Log)
+    metrics: Metrics = Field(default_factory=Metrics)
+    notify: Notify = Field(default_factory=Notify)
+    tracing: Tracing = Field(default_factory=Tracing)
     config_path: Path | None = None
     warnings: tuple[str, ...] = ()
 
@@ -54,11 +61,13 @@ class Settings(BaseSettings):
             APIConfigError: The receiver's address is among it.
         """
         environ = os.environ if environ is None else environ
-        found = locate(config, environ)
-        base = IniSource(cls, *found) if found else EmbeddedSource(cls)
-        # Handed over ready-made: sources that the class itself names would not know this file and this environment.
-        arguments: dict[str, Any] = {"_build_sources": ((EnvironmentSource(cls, environ), base), {})}
-        return cls(**arguments)
+        found = sources.locate(config, environ)
+        named = sources.environment(environ)
+        base = sources.file(*found) if found else sources.embedded(named)
+        values: dict[str, Any] = dict(sources.over(named, base))
+        if found:
+            values["config_path"] = found[0]
+        return cls.model_validate(values)
 
     @classmethod
     def find(cls, config: Path | None = None, environ: Mapping[str, str] | None = None) -> Path | None:
@@ -66,20 +75,8 @@ class Settings(BaseSettings):
 
         A file that was named is returned even where it does not exist yet, so that ``init`` can write it.
         """
-        named = named_path(config, os.environ if environ is None else environ)
-        return named or next((place for place in USUAL_PLACES if place.exists()), None)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Built in code, settings are what the arguments say: ``load`` alone reads files and environment."""
-        return (init_settings,)
+        named = sources.named_path(config, os.environ if environ is None else environ)
+        return named or next((place for place in sources.USUAL_PLACES if place.exists()), None)
 
     @model_validator(mode="wrap")
     @classmethod

@@ -1,16 +1,18 @@
 """The sections of the configuration and their keys: the one place where a key, its default and its meaning are stated.
 
-Reference, template and error messages are made from these fields. An attribute is the key's name in lower case; in the
-file, names may be written in any case.
+The sections for those who operate the program stand in ``operating``. Reference, template and error messages are made
+from all these fields. An attribute is the key's name in lower case; in the file, names may be written in any case.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from incident_process.records import Tracking
+from incident_process.settings.operating import Log, Metrics, Notify, Schedule, Tracing
+from incident_process.settings.section import Section
 from incident_process.settings.targets import MYSQL_PORT, Tls, parse_target
 from incident_process.settings.values import (
     LOWER,
@@ -25,19 +27,11 @@ from incident_process.settings.values import (
     Whole,
     read_zone,
 )
+from incident_process.settings.web import Dashboard
 
 _MYSQL_NEED = Needed("needed unless URL is set")
 _MONGO_NEED = Needed("needed with tracking = mongo")
 _DATABASE_URL = Expected("sqlite:///file.db or mysql://user:password@host:3306/database")
-
-
-class Section(BaseModel):
-    """What all sections share. ``title`` heads the section in the template, ``upper`` says how its keys are shown."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    title: ClassVar[str]
-    upper: ClassVar[bool] = False
 
 
 class Mongodb(Section):
@@ -281,6 +275,12 @@ SECTIONS: dict[str, type[Section]] = {
     "api": Api,
     "process": Process,
     "state": State,
+    "dashboard": Dashboard,
+    "schedule": Schedule,
+    "log": Log,
+    "metrics": Metrics,
+    "notify": Notify,
+    "tracing": Tracing,
 }
 """The sections in the order of the file, by their names in lower case."""
 

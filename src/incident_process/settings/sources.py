@@ -1,15 +1,13 @@
 """Where values come from: the environment before the file, and the embedded default where there is no file.
 
 Each source gives ``{section: {key: value}}`` in lower case. A value carries the name of its origin, for messages.
+
+Read here and not by pydantic-settings, which took 0.1 s of every start for what is these few functions.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from incident_process.errors import ConfigurationError
 from incident_process.settings import ini
@@ -21,7 +19,7 @@ DEFAULT_API_URL = "http://127.0.0.1:8000/Request_Incident_External_information"
 
 
 class Sourced(str):
-    """A value as it was written, with its origin. Its repr is masked: pydantic-settings has a debug log of values."""
+    """A value as it was written, with its origin. Its repr is masked: it may be a password."""
 
     __slots__ = ("origin",)
     origin: str
@@ -36,74 +34,59 @@ class Sourced(str):
         return f"<value from {self.origin}>"
 
 
-class _Source(PydanticBaseSettingsSource):
-    """A source that gives all of its values at once."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return self().get(field_name), field_name, False
+Layer = dict[str, dict[str, Sourced]]
+"""Values by section and key."""
 
 
-class EnvironmentSource(_Source):
-    """Variables ``INCIDENT_PROCESS__SECTION__KEY``, in any case."""
+def environment(environ: Mapping[str, str]) -> Layer:
+    """Return the values of the variables ``INCIDENT_PROCESS__SECTION__KEY``, in any case.
 
-    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
-        super().__init__(settings_cls)
-        self._environ = environ
-
-    def __call__(self) -> dict[str, dict[str, Sourced]]:
-        """Return the values that the environment gives.
-
-        Raises:
-            ConfigurationError: A variable lacks the section or the key, or two differ in case only.
-        """
-        values: dict[str, dict[str, Sourced]] = {}
-        for variable in sorted(self._environ):
-            if not variable.upper().startswith(PREFIX):
-                continue
-            section, _, name = variable[len(PREFIX) :].lower().partition("__")
-            if not section or not name:
-                raise ConfigurationError(f"environment variable {variable}: write {PREFIX}SECTION__KEY.")
-            keys = values.setdefault(section, {})
-            if name in keys:
-                raise ConfigurationError(f"environment variable {variable} is there twice, in different case.")
-            keys[name] = Sourced(self._environ[variable], f"environment variable {variable}")
-        return values
+    Raises:
+        ConfigurationError: A variable lacks the section or the key, or two differ in case only.
+    """
+    values: Layer = {}
+    for variable in sorted(environ):
+        if not variable.upper().startswith(PREFIX):
+            continue
+        section, _, name = variable[len(PREFIX) :].lower().partition("__")
+        if not section or not name:
+            raise ConfigurationError(f"environment variable {variable}: write {PREFIX}SECTION__KEY.")
+        keys = values.setdefault(section, {})
+        if name in keys:
+            raise ConfigurationError(f"environment variable {variable} is there twice, in different case.")
+        keys[name] = Sourced(environ[variable], f"environment variable {variable}")
+    return values
 
 
-class IniSource(_Source):
-    """A configuration file."""
-
-    def __init__(self, settings_cls: type[BaseSettings], path: Path, text: str) -> None:
-        super().__init__(settings_cls)
-        self._path = path
-        self._text = text
-
-    def __call__(self) -> dict[str, Any]:
-        """Return the file's values, and its path as ``config_path``; raise ConfigurationError if it cannot be read."""
-        sections = ini.parse(self._text, self._path)
-        values: dict[str, Any] = {
-            section: {name: Sourced(value, str(self._path)) for name, value in keys.items()}
-            for section, keys in sections.items()
-        }
-        return values | {"config_path": self._path}
+def file(path: Path, text: str) -> Layer:
+    """Return the values of a configuration file's text; raise ConfigurationError if it cannot be read."""
+    return {
+        section: {name: Sourced(value, str(path)) for name, value in keys.items()}
+        for section, keys in ini.parse(text, path).items()
+    }
 
 
-class EmbeddedSource(_Source):
-    """What holds without a file: source and state in one SQLite file of the user, and a receiver on this machine."""
+def embedded(named: Layer) -> Layer:
+    """Return what holds without a file: source and state in one SQLite file of the user, a receiver on this machine.
 
-    def __call__(self) -> dict[str, Any]:
-        """Return the embedded values, without the database where the environment has named one."""
-        from platformdirs import user_data_path
+    Without the database where ``named``, the environment's values, has one.
+    """
+    from platformdirs import user_data_path
 
-        values = {
-            "api": {"api_url": Sourced(DEFAULT_API_URL, "embedded default")},
-            "process": {"tracking": Sourced("sql", "embedded default")},
-        }
-        named = self.current_state.get("database", {})
-        if not any(value for name, value in named.items() if not name.startswith("mysql_ssl")):
-            path = user_data_path("incident-process") / "incidents.db"
-            values["database"] = {"url": Sourced(f"sqlite:///{_quoted(path)}", "embedded default")}
-        return values
+    values: Layer = {
+        "api": {"api_url": Sourced(DEFAULT_API_URL, "embedded default")},
+        "process": {"tracking": Sourced("sql", "embedded default")},
+    }
+    database = named.get("database", {})
+    if not any(value for name, value in database.items() if not name.startswith("mysql_ssl")):
+        path = user_data_path("incident-process") / "incidents.db"
+        values["database"] = {"url": Sourced(f"sqlite:///{_quoted(path)}", "embedded default")}
+    return values
+
+
+def over(upper: Layer, lower: Layer) -> Layer:
+    """Return both layers' values, key by key the upper one's where both have one."""
+    return {section: {**lower.get(section, {}), **upper.get(section, {})} for section in {**lower, **upper}}
 
 
 def named_path(config: Path | None, environ: Mapping[str, str]) -> Path | None:

@@ -6,12 +6,13 @@ from typing import Any
 
 from incident_process.settings.describe import label
 from incident_process.settings.problems import Problem, near_key, near_section
-from incident_process.settings.sections import SECTIONS, Section
+from incident_process.settings.section import Section
+from incident_process.settings.sections import SECTIONS
 from incident_process.settings.sources import Sourced
 from incident_process.settings.values import CONTROL
 
 _AS_IT_IS = ("database", "mysql_password")  # blanks at its ends belong to it, and it may be empty
-_MANY_LINES = ("api", "headers")
+_MANY_LINES = (("api", "headers"), ("notify", "urls"), ("tracing", "headers"))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -75,7 +76,7 @@ def _take(given: Given, section: str, name: str, value: Any) -> None:
         value = str(value) if (section, name) == _AS_IT_IS else str(value).strip()
         if not value and (section, name) != _AS_IT_IS:
             return
-        if CONTROL.search(value) and (section, name) != _MANY_LINES:
+        if CONTROL.search(value) and (section, name) not in _MANY_LINES:
             # In a file this is a key that was indented and so became part of the value above it. No validator may
             # see such a value: its message would show what the next line holds.
             given.meant.add((section, name))

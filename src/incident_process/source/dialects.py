@@ -36,6 +36,10 @@ class Dialect(Record, frozen=True, kw_only=True):
     """Equality that holds between two NULLs."""
     exact: str
     """A text column in a form that is equal and ordered by code points, whatever the column's collation."""
+    plain: str
+    """A text column as its bytes: cheaper than ``exact``, and as exact between values of one column."""
+    steps: bool
+    """Whether the newest value of each native group is one step in an index (see ``source.queries``)."""
     distinct: str
     """A text column in a form that DISTINCT tells apart by every character, case, accent and trailing space."""
     join: str
@@ -54,6 +58,8 @@ def mysql_dialect(version: str) -> Dialect:
         mark="%s",
         same="<=>",
         exact="CAST(CONVERT({} USING utf8mb4) AS BINARY)",
+        plain="CAST({} AS BINARY)",
+        steps=True,
         distinct=f"CONVERT({{}} USING utf8mb4) COLLATE {collation}",
         # The server begins with the better side: by index the dates, without one the table.
         join="JOIN",
@@ -70,6 +76,9 @@ SQLITE_DIALECT = Dialect(
     mark="?",
     same="IS",
     exact="CAST({} AS TEXT) COLLATE BINARY",
+    plain="CAST({} AS BLOB)",
+    # Its dates are texts in several forms: the newest is not the last in an index.
+    steps=False,
     distinct="{} COLLATE BINARY",
     # Always the table first, then the dates by an index made on the fly: left to itself, it joins each with each.
     join="CROSS JOIN",

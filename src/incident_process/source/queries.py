@@ -2,6 +2,10 @@
 
 Account numbers and ASSET_IDs are compared twice: natively, so that an index on the column serves, and in their exact
 form, because a collation may hold different strings to be equal (case, accents, trailing spaces, emoji).
+
+Current rows and newest payments have two queries each. The ``native`` one groups as the column's collation does, so
+that the server steps from group to group in the index, however long the history is; the other groups exactly, and has
+to walk the history. ``source.current`` says when the native one suffices.
 """
 
 from collections.abc import Collection, Sequence
@@ -19,6 +23,9 @@ ACCOUNT_COLUMN = {CUSTOMER_TABLE: "ACCOUNT_NUM", PAYMENT_TABLE: "AP_ACCOUNT_NUMB
 
 NEEDED_COLUMNS = {CUSTOMER_TABLE: CUSTOMER_COLUMNS, PAYMENT_TABLE: PAYMENT_COLUMNS}
 """The columns that are read from each table."""
+
+_LIST = 500
+"""Values in one IN list of a query that steps through an index."""
 
 
 class Statement(Record, frozen=True, kw_only=True):
@@ -110,6 +117,79 @@ def current_customers(of: TableQueries, accounts: Sequence[str], as_of: datetime
     )
 
 
+def native_customers(of: TableQueries, accounts: Sequence[str], as_of: datetime) -> Statement:
+    """The rows of the newest LOAD_DATE at or before ``as_of`` of each native group of account and ASSET_ID.
+
+    In the order of ``CUSTOMER_COLUMNS``, equal rows once, and after them 1 where the group has older rows, else 0.
+    """
+    until, until_values = of.dates.until(as_of)
+    among = _among(of, "ACCOUNT_NUM", accounts)
+    return Statement(
+        sql=f"""
+            SELECT DISTINCT {_select(of, "c.")}, n.oldest < n.newest
+            FROM (
+                SELECT ACCOUNT_NUM, ASSET_ID, MIN(LOAD_DATE) AS oldest, MAX(LOAD_DATE) AS newest
+                FROM {CUSTOMER_TABLE}
+                WHERE {among} AND {until}
+                GROUP BY ACCOUNT_NUM, ASSET_ID
+            ) AS n
+            JOIN {CUSTOMER_TABLE} AS c
+                ON c.ACCOUNT_NUM = n.ACCOUNT_NUM AND c.ASSET_ID {of.dialect.same} n.ASSET_ID
+                AND c.LOAD_DATE = n.newest
+            """,  # noqa: S608 - names only, values are bound
+        parameters=(*accounts, *until_values),
+    )
+
+
+def mixed_accounts(of: TableQueries, accounts: Sequence[str]) -> Statement:
+    """Pairs of exact accounts, as bytes, between them all that share a native group with another account or ASSET_ID.
+
+    For these accounts, in any spelling that the collation holds to be equal. An entry of the index is compared with
+    the one by which the server names its group; where all are like it, the group is of one account and ASSET_ID.
+    """
+    exact, plain = of.dialect.exact.format, of.dialect.plain.format
+    return Statement(
+        sql=f"""
+            SELECT DISTINCT {exact("n.ACCOUNT_NUM")}, {exact("c.ACCOUNT_NUM")}
+            FROM (
+                SELECT ACCOUNT_NUM, ASSET_ID, MAX(LOAD_DATE) AS newest
+                FROM {CUSTOMER_TABLE}
+                WHERE {_among(of, "ACCOUNT_NUM", accounts)}
+                GROUP BY ACCOUNT_NUM, ASSET_ID
+            ) AS n
+            JOIN {CUSTOMER_TABLE} AS c
+                ON c.ACCOUNT_NUM = n.ACCOUNT_NUM AND c.ASSET_ID {of.dialect.same} n.ASSET_ID
+            WHERE {plain("c.ACCOUNT_NUM")} <> {plain("n.ACCOUNT_NUM")}
+                OR {plain("c.ASSET_ID")} <> {plain("n.ASSET_ID")}
+            """,  # noqa: S608 - names only, values are bound
+        parameters=tuple(accounts),
+    )
+
+
+def native_payments(of: TableQueries, accounts: Sequence[str], as_of: datetime) -> Statement:
+    """The payments of the newest ACCOUNT_PAYMENT_DAT of each native group of accounts, whenever that was loaded.
+
+    In the order of ``PAYMENT_COLUMNS``, equal rows once; of them only those with LOAD_DATE at or before ``as_of`` and
+    a date of payment. An account that comes back has all its newest payments here; of the others nothing is known.
+    """
+    until, until_values = of.dates.until(as_of, "c.")
+    return Statement(
+        sql=f"""
+            SELECT DISTINCT {_select(of, "c.")}
+            FROM (
+                SELECT AP_ACCOUNT_NUMBER, MAX(ACCOUNT_PAYMENT_DAT) AS newest
+                FROM {PAYMENT_TABLE}
+                WHERE {_among(of, "AP_ACCOUNT_NUMBER", accounts)}
+                GROUP BY AP_ACCOUNT_NUMBER
+            ) AS n
+            JOIN {PAYMENT_TABLE} AS c
+                ON c.AP_ACCOUNT_NUMBER = n.AP_ACCOUNT_NUMBER AND c.ACCOUNT_PAYMENT_DAT = n.newest
+            WHERE {until} AND {of.dates.valid("c.ACCOUNT_PAYMENT_DAT", of.payment_kind)}
+            """,  # noqa: S608 - names only, values are bound
+        parameters=(*accounts, *until_values),
+    )
+
+
 def newest_payments(of: TableQueries, accounts: Sequence[str], as_of: datetime) -> Statement:
     """The newest payments of these accounts, in the order of ``PAYMENT_COLUMNS``, equal rows once (SPEC 4).
 
@@ -137,6 +217,13 @@ def newest_payments(of: TableQueries, accounts: Sequence[str], as_of: datetime) 
             """,  # noqa: S608 - names only, values are bound
         parameters=(*accounts, *until_values, *accounts, *until_c_values),
     )
+
+
+def _among(of: TableQueries, column: str, values: Sequence[str]) -> str:
+    """Return the condition that a column is natively equal to one of these values."""
+    # In lists of less than 1000: MariaDB turns a longer one into a join, whose side it no longer steps through.
+    lists = [marks(of.dialect, values[start : start + _LIST]) for start in range(0, len(values), _LIST)]
+    return f"({' OR '.join(f'{column} IN {one}' for one in lists)})"
 
 
 def _select(of: TableQueries, alias: str) -> str:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import stamina
 
 from incident_process.errors import ConfigurationError, DatabaseConnectionError
-from incident_process.source import queries
+from incident_process.source import queries, short
 from incident_process.source.contract import (
     CUSTOMER_TABLE,
     PAYMENT_TABLE,
@@ -19,7 +19,8 @@ from incident_process.source.contract import (
     Survey,
     Touched,
 )
-from incident_process.source.dialects import load_dates
+from incident_process.source.current import account_text, customer_rows, payment_rows
+from incident_process.source.dialects import SQLITE_DIALECT, load_dates
 from incident_process.source.driver import Driver, RefusedError, Row, TransientError
 from incident_process.source.queries import ACCOUNT_COLUMN, NEEDED_COLUMNS, Statement, TableQueries
 from incident_process.source.spool import Sighting, SurveySpool
@@ -48,6 +49,7 @@ class SqlSource:
         self._lock = asyncio.Lock()
         self._tables: dict[str, TableQueries] = {}
         self._clock = ""
+        self._choice = short.Choice()
         self._spool: SurveySpool | None = None
 
     async def __aenter__(self) -> Self:
@@ -157,10 +159,9 @@ class SqlSource:
             async with self._driver.snapshot():
                 for start in range(0, len(distinct), STATEMENT_ACCOUNTS):
                     part = distinct[start : start + STATEMENT_ACCOUNTS]
-                    of = self._tables[CUSTOMER_TABLE]
-                    self._sort_in(customers, of, await self._driver.fetch(queries.current_customers(of, part, as_of)))
+                    await self._read_customers(customers, part, as_of)
                     of = self._tables[PAYMENT_TABLE]
-                    self._sort_in(payments, of, await self._driver.fetch(queries.newest_payments(of, part, as_of)))
+                    self._sort_in(payments, of, await payment_rows(self._driver.fetch, of, part, as_of))
             return [
                 AccountRows(account=account, customers=customers[account], payments=payments[account])
                 for account in accounts
@@ -251,33 +252,54 @@ class SqlSource:
                 newest=None if instant is None else min(instant, until),
             )
 
-    def _sort_in(self, found: dict[str, list[Row]], of: TableQueries, rows: Sequence[Row]) -> None:
-        """Put rows to their accounts, LOAD_DATE (the last column) as an instant.
+    async def _read_customers(self, found: dict[str, list[Row]], accounts: Sequence[str], as_of: datetime) -> None:
+        """Put the current customer rows to their accounts, picked by the server or here (``short`` says when)."""
+        of = self._tables[CUSTOMER_TABLE]
+        if of.dialect is not SQLITE_DIALECT and self._choice.all_rows(accounts):
+            rows = await self._driver.fetch(short.all_customers(of, accounts, as_of))
+            if len(rows) <= short.most(accounts):
+                kept = self._sort_in(found, of, rows, short.current)
+                self._choice.read(len(rows), kept)
+                return
+            self._choice.read(len(rows), 0)
+        self._choice.picked()
+        self._sort_in(found, of, await customer_rows(self._driver.fetch, of, accounts, as_of))
+
+    def _sort_in(
+        self,
+        found: dict[str, list[Row]],
+        of: TableQueries,
+        rows: Iterable[Row],
+        pick: Callable[[list[Row]], list[Row]] = list,
+    ) -> int:
+        """Put rows to their accounts, LOAD_DATE (the last column) as an instant, and return how many.
 
         The database found them by its own idea of equal account numbers: rows of others that are equal to it, but not
-        the same, are left out here.
+        the same, are left out here. ``pick`` says which of an account's rows stay.
         """
         account_at = NEEDED_COLUMNS[of.table].index(ACCOUNT_COLUMN[of.table])
-        column = of.dates.column
+        by_account: dict[str, list[Row]] = {}
         for row in rows:
-            place = found.get(_as_text(row[account_at]))
-            if place is not None:
-                place.append((*row[:-1], self._instant(row[-1], column)))
-
-    def _instant(self, value: Any, column: LoadDateType) -> datetime | None:
-        return instant_of(value, column, self._zone)
+            account = row[account_at]
+            by_account.setdefault(account if type(account) is str else account_text(account), []).append(row)
+        instants: dict[Any, datetime | None] = {}  # of the few dates that many rows share
+        kept = 0
+        for account, its_rows in by_account.items():
+            place = found.get(account)
+            if place is None:
+                continue
+            for row in pick(its_rows):
+                loaded = row[-1]
+                if loaded not in instants:
+                    instants[loaded] = instant_of(loaded, of.dates.column, self._zone)
+                place.append((*row[:-1], instants[loaded]))
+            kept += len(place)
+        return kept
 
     def _forget(self) -> None:
         if self._spool is not None:
             self._spool.close()
             self._spool = None
-
-
-def _as_text(account: Any) -> str:
-    """Return an account number as the survey gives it, also where its column holds numbers or bytes."""
-    if isinstance(account, bytes | bytearray):
-        return account.decode("utf-8", "replace")
-    return account if isinstance(account, str) else str(account)
 
 
 def _is_text(declared: str) -> bool:

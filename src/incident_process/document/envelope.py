@@ -1,0 +1,122 @@
+"""The rest of the body around an account's content: what a run adds, and what is the same in every body (SPEC 4).
+
+Within a run it differs by few values from body to body, so it is encoded once, with gaps for these. It is made field by
+field from the model, in the model's order; whoever makes one checks a whole body of it by the model's decoder.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from incident_process.document import model
+from incident_process.document.convert import NO_DATE
+from incident_process.document.fit import unfit
+
+encoder = msgspec.json.Encoder(decimal_format="number")
+decoder = msgspec.json.Decoder(model.Incident)
+
+GAP = b"%b"
+_CONTENT = (
+    "Account_Num",
+    "Customer_Ref",
+    "Arrears",
+    "Bss_Arrears_Amount",
+    "Last_Bss_Reading_Date",
+    "Contact_Details",
+    "Product_Details",
+    "Customer_Details",
+    "Account_Details",
+    "Last_Actions",
+    "Incident_Id",
+    "Account_Cross_Details",
+)
+"""The properties that differ from body to body, in the model's order."""
+_CROSS = ("Account_Num", "Outstanding_Balance", "Incident_Id", "Account_Status")
+_TIMES = (
+    "Created_Dtm",
+    "Incident_Status_Dtm",
+    "Batch_Id_Tag_Dtm",
+    "External_Data_Update_On",
+    "Export_On",
+    "Incident_Forwarded_On",
+    "updatedAt",
+    "Rejected_Dtm",
+)
+_LARGEST_ID = 2**53
+
+
+class Envelope:
+    """The envelope of one run, by the time of the run (its text) and the author that its documents name."""
+
+    def __init__(self, time: str, created_by: str) -> None:
+        constant: dict[str, Any] = dict.fromkeys(_TIMES, time)
+        constant["Created_By"] = created_by
+        constant["Marketing_Details"] = [model.Marketing(Informed_On=NO_DATE)]
+        gaps = dict.fromkeys(_CONTENT, GAP)
+        gaps["Last_Actions"] = b"[%b]" % GAP
+        gaps["Account_Cross_Details"] = b"[%b]" % _with_gaps(model.AccountCross, dict.fromkeys(_CROSS, GAP), {})
+        self.created_by = created_by
+        self._whole = _with_gaps(model.Incident, gaps, constant)
+
+    def around(self, values: Sequence[bytes], contacts: bytes, incident_id: int) -> bytes:
+        """Return the body around content.
+
+        Args:
+            values: The content as ``build.Draft`` has it.
+            contacts: Its contacts as the body has them.
+            incident_id: The incident's number; DataProcessingError is raised where the model does not allow it.
+        """
+        if not 0 < incident_id < _LARGEST_ID:
+            raise unfit("Incident_Id is out of bounds")
+        number = b"%d" % incident_id
+        account, customer_ref, arrears, read_on, _, products, customer, details, action, status, _ = values
+        return self._whole % (
+            account,
+            customer_ref,
+            arrears,
+            arrears,
+            read_on,
+            contacts,
+            products,
+            customer,
+            details,
+            action,
+            number,
+            account,
+            arrears,
+            number,
+            status,
+        )
+
+
+def decoded(body: bytes) -> model.Incident:
+    """Return a body as the model.
+
+    Raises DataProcessingError when it does not fit the model; the message names the place, not the value.
+    """
+    try:
+        return decoder.decode(body)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise unfit(str(exc)) from exc
+
+
+def check(body: bytes) -> None:
+    """Raise DataProcessingError when the body does not fit the model."""
+    decoded(body)
+
+
+def _with_gaps(part: type[msgspec.Struct], gaps: Mapping[str, bytes], constant: Mapping[str, Any]) -> bytes:
+    """Return a part's JSON with gaps in some fields, in the others the constant given or the model's default."""
+    pieces = []
+    for field in msgspec.structs.fields(part):
+        value = gaps.get(field.name)
+        if value is None:
+            plain = constant[field.name] if field.name in constant else _default(field)
+            value = encoder.encode(plain).replace(b"%", b"%%")
+        pieces.append(b'"%b":%b' % (field.encode_name.encode(), value))
+    return b"{" + b",".join(pieces) + b"}"
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default_factory() if callable(field.default_factory) else field.default

@@ -1,0 +1,61 @@
+"""Whether what was built fits the model, piece by piece; what does not is never sealed, so never sent (SPEC 4).
+
+To decode each finished body against the model took longer than to build it. So every piece is checked once, where it
+comes into being: the body's constant rest by the model's own decoder (``envelope``), each part by the types that the
+model gives its fields (``require``), a timestamp where it is written (``stamped``).
+"""
+
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+
+from incident_process.document import model
+from incident_process.errors import DataProcessingError
+
+Part = model.Contact | model.Product | model.Customer | model.Account | model.LastAction
+
+_TIMESTAMP = re.compile(get_args(model.Timestamp)[1].pattern)
+
+
+def _kind(declared: Any) -> type:
+    """Return the Python type that a field's value must have."""
+    if get_origin(declared) is Annotated:
+        return _kind(get_args(declared)[0])
+    kind = type(get_args(declared)[0]) if get_origin(declared) is Literal else declared
+    assert isinstance(kind, type)  # noqa: S101  # parts hold text, numbers and amounts only
+    return kind
+
+
+_KINDS = {part: tuple(_kind(field.type) for field in msgspec.structs.fields(part)) for part in get_args(Part)}
+
+
+def require(parts: Iterable[Part], amounts: Iterable[Decimal]) -> None:
+    """Raise DataProcessingError when a field of a part is not of the model's type, or an amount is no number.
+
+    The message names the place, never the value.
+    """
+    for part in parts:
+        kinds = _KINDS[type(part)]
+        found = tuple(map(type, msgspec.structs.astuple(part)))
+        if found != kinds:
+            fields = msgspec.structs.fields(part)
+            wrong = next(field.name for field, kind, is_ in zip(fields, kinds, found, strict=True) if kind is not is_)
+            raise unfit(f"{type(part).__name__}.{wrong} is of another type than the model says")
+    for amount in amounts:
+        if not amount.is_finite():
+            raise unfit("an amount of money is no finite number")
+
+
+def stamped(text: str) -> str:
+    """Return the text of a timestamp if it is of the model's form; raise DataProcessingError otherwise."""
+    if _TIMESTAMP.search(text) is None:
+        raise unfit("a timestamp is not of the model's form")
+    return text
+
+
+def unfit(why: str) -> DataProcessingError:
+    """Return the error for a document that does not fit."""
+    return DataProcessingError(f"the document does not fit the incident contract: {why}")

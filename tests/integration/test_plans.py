@@ -1,0 +1,224 @@
+"""EXPLAIN for every hot query on MariaDB, over tens of thousands of rows with history: no table is read as a whole.
+
+Source and state are asked with what a run and the commands ask; each statement is then explained with the values that
+it had. ``test_source_plans`` does so for SQLite and for few accounts in a statement.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import event
+
+from incident_process.records import Chunk, DeliveryStatus, Incident, Outcome
+from incident_process.source import queries, short
+from incident_process.source.indexes import INDEX_ADVICE
+from incident_process.source.mysql import MySQLSource
+from incident_process.source.queries import Statement
+from incident_process.state.sql import SqlStateStore
+from tests.support.mariadb import MariaDBServer
+from tests.support.source_data import create_tables
+from tests.support.stores import OPERATION
+
+ACCOUNTS = 4_000
+LOADS = 10
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+NEWEST = "'2026-02-28'"
+ASKED = [f"{number:08d}" for number in range(1, ACCOUNTS, ACCOUNTS // 400)]
+SMALL = {"Process_Operation", "Process_Operation_Lease", "Incident_Counter"}
+"""Tables of one row an operation; the team's has no key."""
+
+Plan = list[tuple[str, str, str]]
+"""Table, kind of access, and remarks of each step."""
+
+
+@pytest.fixture(scope="module")
+def database(mariadb: MariaDBServer) -> Iterator[str]:
+    name = mariadb.create_database()
+    yield name
+    mariadb.drop_database(name)
+
+
+def explain(connection: Any, statement: str, parameters: Any) -> Plan:
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {statement}", parameters or None)
+        names = [column[0] for column in cursor.description]
+        steps = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return [(str(step["table"]), str(step["type"]), str(step["Extra"])) for step in steps]
+
+
+def scans(plan: Plan) -> list[str]:
+    """Return the tables that are read as a whole; lists of values and results of subqueries are none."""
+    return [table for table, access, _ in plan if access in {"ALL", "index"} and table[0] != "<" and table != "None"]
+
+
+# -- source -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def source(mariadb: MariaDBServer, database: str) -> MySQLSource:
+    """Accounts with one row a load in each table, the loads day by day."""
+    with closing(mariadb.connect(database)) as connection:
+        create_tables(connection, "mysql")
+        with connection.cursor() as cursor:
+            every = f"seq_0_to_{LOADS - 1} AS loads, seq_1_to_{ACCOUNTS} AS accounts"
+            day = f"{NEWEST} - INTERVAL {LOADS - 1} DAY + INTERVAL loads.seq DAY"
+            account = "LPAD(accounts.seq, 8, '0')"
+            cursor.execute(
+                f"INSERT INTO debt_cust_detail (ACCOUNT_NUM, ASSET_ID, LOAD_DATE) SELECT {account}, 'A1', {day} "
+                f"FROM {every} ORDER BY loads.seq"
+            )
+            cursor.execute(
+                "INSERT INTO debt_payment (AP_ACCOUNT_NUMBER, ACCOUNT_PAYMENT_DAT, LOAD_DATE) "
+                f"SELECT {account}, {day}, {day} FROM {every} ORDER BY loads.seq"
+            )
+            for index in INDEX_ADVICE:
+                cursor.execute(index.statement)
+        connection.commit()
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE TABLE debt_cust_detail, debt_payment")
+    return MySQLSource(mariadb.host, mariadb.port, mariadb.user, mariadb.password, database)
+
+
+@pytest.fixture(scope="module")
+def source_plans(source: MySQLSource, mariadb: MariaDBServer, database: str) -> dict[str, Plan]:
+    """The plans of a chunk of a tenth of the accounts and of a window of the newest load."""
+
+    async def statements() -> dict[str, Statement]:
+        async with source:
+            customer, payment = source._tables["debt_cust_detail"], source._tables["debt_payment"]
+            late = NOW - timedelta(days=1, hours=1)
+            since = late.replace(tzinfo=None, hour=0)
+            return {
+                "survey of customers": queries.survey(customer, late, since, NOW),
+                "survey of payments": queries.survey(payment, late, since, NOW),
+                "unprocessable customers": queries.unprocessable(customer),
+                "unprocessable payments": queries.unprocessable(payment),
+                "all customers": short.all_customers(customer, ASKED, NOW),
+                "native customers": queries.native_customers(customer, ASKED, NOW),
+                "mixed accounts": queries.mixed_accounts(customer, ASKED),
+                "exact customers": queries.current_customers(customer, ASKED, NOW),
+                "native payments": queries.native_payments(payment, ASKED, NOW),
+                "exact payments": queries.newest_payments(payment, ASKED, NOW),
+            }
+
+    with closing(mariadb.connect(database)) as connection:
+        return {name: explain(connection, one.sql, one.parameters) for name, one in asyncio.run(statements()).items()}
+
+
+def test_no_query_of_the_source_scans_a_table(source_plans: dict[str, Plan]) -> None:
+    assert {name: scans(plan) for name, plan in source_plans.items() if scans(plan)} == {}
+
+
+@pytest.mark.parametrize("name", ["native customers", "mixed accounts", "native payments"])
+def test_a_history_is_stepped_over(source_plans: dict[str, Plan], name: str) -> None:
+    """The newest date of each account is one step in the index, not a walk through its loads."""
+    assert any("Using index for group-by" in remarks for _, _, remarks in source_plans[name]), source_plans[name]
+
+
+def test_the_check_sees_a_scan(source: MySQLSource, mariadb: MariaDBServer, database: str) -> None:
+    with closing(mariadb.connect(database)) as connection:
+        plan = explain(connection, "SELECT COUNT(*) FROM debt_cust_detail WHERE TRIM(ASSET_ID) = 'x'", None)
+    assert scans(plan) == ["debt_cust_detail"]
+
+
+# -- state ------------------------------------------------------------------------------------------------------------
+
+
+def fill_state(connection: Any) -> None:
+    """A ledger with a history: eight delivered incidents an account, few dead and pending, runs, kept bodies."""
+    entry = (
+        f"'{OPERATION}', LPAD(seq % {ACCOUNTS}, 8, '0'), MD5(seq), MD5(seq), IF(seq % 1000 = 0, 'dead', 'delivered'),"
+        " 1, 1, 200, NULL, CONCAT('run-', seq DIV 400), UTC_TIMESTAMP(6), UTC_TIMESTAMP(6)"
+    )
+    stamp = "TIMESTAMP'2026-01-01 00:00:00' + INTERVAL seq MINUTE"
+    with connection.cursor() as cursor:
+        cursor.execute(f"INSERT INTO Incident_Delivery SELECT seq, {entry} FROM seq_1_to_{8 * ACCOUNTS}")
+        cursor.execute(
+            "INSERT INTO Process_Operation_Run (Run_Id, Operation_name, Kind, Status, Accounts, Delivered, Unchanged,"
+            " Skipped, Dead, Pending, Counts, Host, Started_Dtm)"
+            f" SELECT CONCAT('run-', seq), '{OPERATION}', 'window', 'completed', 1, 1, 0, 0, 0, 0, '{{}}', 'h', {stamp}"
+            " FROM seq_1_to_5000"
+        )
+        cursor.execute(
+            "INSERT INTO Incident_Outbox (Operation_name, Chunk_Id, Part_Number, First_Incident_Id, Incidents, Token,"
+            f" Run_Id, Created_Dtm, Done_Dtm, Body) SELECT '{OPERATION}', CONCAT('run-', seq, '-1'), 0, seq, 0, 1,"
+            f" CONCAT('run-', seq), {stamp}, {stamp}, '' FROM seq_1_to_2000"
+        )
+    connection.commit()
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE TABLE Incident_Delivery, Process_Operation_Run, Incident_Outbox")
+
+
+def incidents(first: int, accounts: list[str]) -> tuple[Incident, ...]:
+    return tuple(
+        Incident(incident_id=number, account=account, digest=f"d{number}", key=f"k{number}", body=b"{}")
+        for number, account in enumerate(accounts, start=first)
+    )
+
+
+async def one_run(store: SqlStateStore) -> None:
+    """What a run asks of the state, from the lease to the end."""
+    lease = await store.acquire_lease("plans", 60)
+    await store.claim_outbox(lease)
+    known = await store.last_known(ASKED)
+    await store.delivered_before([(account, entry.newest_digest) for account, entry in known.items()])
+    first = await store.reserve_ids(lease, len(ASKED), 10**9)
+    chunk = Chunk(chunk_id="run-now-1", run_id="run-now", incidents=incidents(first, ASKED))
+    await store.enqueue(lease, chunk)
+    await store.load_chunk(chunk.chunk_id)
+    await store.claim_outbox(lease)
+    outcomes = [
+        Outcome(
+            incident_id=one.incident_id, account=one.account, status=DeliveryStatus.DELIVERED, attempts=1, runs=1,
+            http_status=200, at=NOW,
+        )
+        for one in chunk.incidents
+    ]  # fmt: skip
+    await store.record_outcomes(lease, chunk, outcomes[:10])
+    await store.record_outcomes(lease, chunk, outcomes[10:])
+    await store.purge_bodies(lease, datetime(2026, 1, 1, 3, tzinfo=UTC))
+    await store.release_lease(lease)
+
+
+async def commands(store: SqlStateStore) -> None:
+    """What status, history, deliveries, dead-letters and reconcile ask of the state."""
+    await store.runs(limit=5)
+    await store.runs(run_id="run-7")
+    await store.delivery_counts()
+    await store.deliveries(limit=20)
+    await store.deliveries(account=ASKED[3])
+    await store.deliveries(status=DeliveryStatus.PENDING)
+    await store.deliveries(status=DeliveryStatus.DEAD, limit=20)
+    await store.deliveries(run_id="run-7", limit=20)
+    async for _ in store.delivered_accounts():
+        break
+
+
+@pytest.mark.parametrize("work", [one_run, commands], ids=["a run", "the commands"])
+def test_no_query_of_the_state_scans_a_table(mariadb: MariaDBServer, mariadb_database: str, work: Any) -> None:
+    asked: dict[str, Any] = {}
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.lstrip().upper().startswith(("SELECT", "UPDATE", "DELETE")):
+            asked.setdefault(statement, parameters)
+
+    async def main() -> None:
+        async with SqlStateStore(mariadb.url(mariadb_database), OPERATION, ZoneInfo("UTC")) as store:
+            await store.prepare()
+            await store.create_operation(60)
+            with closing(mariadb.connect(mariadb_database)) as connection:
+                fill_state(connection)
+            event.listen(store._database._engine.sync_engine, "before_cursor_execute", note)
+            await work(store)
+
+    asyncio.run(main())
+    with closing(mariadb.connect(mariadb_database)) as connection:
+        plans = {statement: explain(connection, statement, values) for statement, values in asked.items()}
+    assert any("Incident_Delivery" in statement for statement in plans)
+    found = {statement[:300]: set(scans(plan)) - SMALL for statement, plan in plans.items()}
+    assert {statement: tables for statement, tables in found.items() if tables} == {}

@@ -1,0 +1,130 @@
+"""A body that does not fit the model is never made, although no finished body is decoded again (SPEC 4)."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from incident_process.document import build, fit, model
+from incident_process.document.convert import NO_DATE, stamp
+from incident_process.document.envelope import decoded
+from incident_process.errors import DataProcessingError
+from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
+
+ZONE = ZoneInfo("UTC")
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+texts = st.text(max_size=8) | st.sampled_from(["%b", "%s%%", '"}', "\n", "\u2028", "\x00", "a@b", "\ud800"])
+values = (
+    st.none()
+    | texts
+    | st.integers(-(10**20), 10**20)
+    | st.floats()
+    | st.decimals(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["NaN", "Infinity", "-Infinity", "1e400", "0000-00-00", "2026-00-12", b"\xff", True])
+    | st.dates()
+    | st.datetimes()
+)
+
+
+def rows_of(columns: tuple[str, ...]) -> st.SearchStrategy[list[tuple[Any, ...]]]:
+    """Rows that are mostly of the right types, with any value anywhere now and then."""
+    plain = {
+        "OUTSTANDING": st.decimals(-9, 9, places=2),
+        "AP_ACCOUNT_PAYMENT_MNY": st.decimals(-9, 9, places=2),
+        "LAST_PAYMENT_MNY": st.none(),
+    }
+    kinds = [
+        st.just(NOW)
+        if name == "LOAD_DATE"
+        else plain.get(name, st.none() if name.endswith(("_ID", "SEQ", "DTM", "DAT", "BSS")) else texts)
+        for name in columns
+    ]
+    row = st.tuples(*kinds)
+    odd = st.tuples(row, st.integers(0, len(columns) - 2), values).map(
+        lambda made: (*made[0][: made[1]], made[2], *made[0][made[1] + 1 :])
+    )
+    return st.lists(row | odd, max_size=3)
+
+
+@given(rows_of(CUSTOMER_COLUMNS).filter(bool), rows_of(PAYMENT_COLUMNS), texts)
+def test_every_body_that_is_made_fits_the_model_and_is_the_models_own_encoding(
+    customers: list[tuple[Any, ...]], payments: list[tuple[Any, ...]], author: str
+) -> None:
+    author = author.encode("utf-8", "replace").decode()
+    try:
+        content = build.draft("1", customers, payments, ZONE)
+        body = build.seal(content, 7, NOW, author)
+    except DataProcessingError:
+        return
+    assert ENCODER.encode(decoded(body)) == body
+    assert build.content_digest(body) == build.digest(content)
+
+
+def blank() -> list[Any]:
+    return [NOW if name == "LOAD_DATE" else None for name in CUSTOMER_COLUMNS]
+
+
+@pytest.mark.parametrize("amount", ["NaN", "Infinity", "sNaN", Decimal("NaN"), Decimal("-Infinity"), float("inf")])
+@pytest.mark.parametrize("column", ["OUTSTANDING", "LAST_PAYMENT_MNY"])
+def test_an_amount_that_is_no_number_is_never_sealed(column: str, amount: object) -> None:
+    row = blank()
+    row[CUSTOMER_COLUMNS.index(column)] = amount
+    with pytest.raises(DataProcessingError, match="amount of money"):
+        build.seal(build.draft("1", [row], [], ZONE), 1, NOW, "x")
+
+
+def test_text_that_utf_8_has_no_form_for_is_refused_by_its_column() -> None:
+    row = blank()
+    row[CUSTOMER_COLUMNS.index("CONTACT_PERSON")] = "\ud800"
+    with pytest.raises(DataProcessingError, match="CONTACT_PERSON"):
+        build.draft("1", [row], [], ZONE)
+
+
+@pytest.mark.parametrize("incident_id", [0, -1, 2**53])
+def test_an_incident_id_out_of_the_models_bounds_is_refused(incident_id: int) -> None:
+    content = build.draft("1", [blank()], [], ZONE)
+    with pytest.raises(DataProcessingError, match="Incident_Id"):
+        build.seal(content, incident_id, NOW, "x")
+
+
+def test_the_bounds_are_the_models() -> None:
+    content = build.draft("1", [blank()], [], ZONE)
+    for incident_id in (1, 2**53 - 1):
+        assert decoded(build.seal(content, incident_id, NOW, "x")).Incident_Id == incident_id
+
+
+def made() -> list[fit.Part]:
+    return [
+        model.Contact(Contact_Type="fix", Contact="1", Create_Dtm=NO_DATE, Create_By="x"),
+        *decoded(build.seal(build.draft("1", [blank()], [], ZONE), 1, NOW, "x")).Last_Actions,
+        decoded(build.seal(build.draft("1", [blank()], [], ZONE), 1, NOW, "x")).Customer_Details,
+        decoded(build.seal(build.draft("1", [blank()], [], ZONE), 1, NOW, "x")).Account_Details,
+    ]
+
+
+@pytest.mark.parametrize("part", made(), ids=lambda part: type(part).__name__)
+def test_each_field_of_another_type_is_named(part: fit.Part) -> None:
+    fit.require([part], [])
+    for name in part.__struct_fields__:
+        wrong = msgspec.structs.replace(part, **{name: date(2026, 1, 1)})
+        with pytest.raises(DataProcessingError, match=f"{type(part).__name__}.{name} "):
+            fit.require([wrong], [])
+
+
+def test_a_timestamp_has_the_models_form() -> None:
+    assert stamp(NOW) == "2026-03-01T12:00:00.000Z"
+    with pytest.raises(DataProcessingError, match="timestamp"):
+        fit.stamped("2026-03-01 12:00:00")
+
+
+def test_an_author_that_is_no_text_makes_no_envelope() -> None:
+    content = build.draft("1", [blank()], [], ZONE)
+    with pytest.raises(DataProcessingError, match="Created_By"):
+        build.seal(content, 1, NOW, 5)  # type: ignore[arg-type]

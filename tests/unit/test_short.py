@@ -1,0 +1,49 @@
+"""Rows that are read all and picked here: the same rows that the database would pick."""
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from incident_process.source.columns import CUSTOMER_COLUMNS
+from incident_process.source.short import AGAIN, FEW, Choice, current
+
+
+def row(asset: str | None, loaded: date | str, name: str = "") -> tuple[Any, ...]:
+    values = {"ACCOUNT_NUM": "1", "ASSET_ID": asset, "PRODUCT_NAME": name, "LOAD_DATE": loaded}
+    return tuple(values.get(column) for column in CUSTOMER_COLUMNS)
+
+
+OLD, NEW = date(2026, 1, 1), date(2026, 1, 2)
+
+
+def test_the_newest_rows_of_each_asset_stay_and_null_is_one() -> None:
+    rows = [row("A", OLD), row("A", NEW), row("B", OLD), row(None, OLD), row(None, NEW), row("", OLD), row("a", OLD)]
+    kept = [row("A", NEW), row("B", OLD), row(None, NEW), row("", OLD), row("a", OLD)]
+    assert sorted(current(rows), key=repr) == sorted(kept, key=repr)
+
+
+def test_of_equal_rows_one_stays_and_of_different_ones_of_a_date_all() -> None:
+    rows = [row("A", NEW, "x"), row("A", NEW, "y"), row("A", NEW, "x"), row("A", OLD, "z")]
+    assert current(rows) == [row("A", NEW, "x"), row("A", NEW, "y")]
+
+
+@pytest.mark.parametrize(("odd", "newer"), [("2026-01-00", False), ("2026-02-30", True)])
+def test_a_date_that_python_has_not_came_as_text_and_is_ordered_among_the_others(odd: str, newer: bool) -> None:
+    assert current([row("A", OLD), row("A", odd)]) == [row("A", odd if newer else OLD)]
+
+
+def test_too_much_read_in_vain_leaves_the_picking_to_the_server_for_a_while() -> None:
+    many, choice = ["1"] * FEW, Choice()
+    assert choice.all_rows(many)
+    choice.read(rows=100, current_rows=100)
+    assert choice.all_rows(many)
+    choice.read(rows=100, current_rows=50)
+    for _ in range(AGAIN):
+        assert not choice.all_rows(many)
+        choice.picked()
+    assert choice.all_rows(many)
+
+
+def test_of_few_accounts_the_server_always_picks() -> None:
+    assert not Choice().all_rows(["1"] * (FEW - 1))
