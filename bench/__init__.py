@@ -1,1 +1,1 @@
-"""What the product does on this machine, beside what the machine can do."""
+"""What the product does on this machine, beside what the machine can do: ``make bench``, docs/performance.md."""

@@ -1,0 +1,1 @@
+"""What the peers run, and their versions: they have environments of their own."""

@@ -1,0 +1,1 @@
+"""Programs that are measured beside the product, each as a process of its own."""

@@ -1,0 +1,127 @@
+"""The lines as a table: on the screen, as JSON, and in ``docs/performance.md`` between two markers."""
+
+import json
+import os
+import platform
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.measure import Line
+from bench.plan import Plan
+from bench.reach import Reach
+from bench.sections.limits import RAW
+
+BEGIN = "<!-- made by `make bench-docs`: begin -->"
+END = "<!-- made by `make bench-docs`: end -->"
+_WIDTHS = (52, 9, 9, 8, 10, 11, 11, 11, 7)
+HEADINGS = ("", "seconds", "per s", "of raw", "CPU µs", "machine", "database", "receiver", "MiB")
+
+
+def cells(line: Line, raw: float | None) -> tuple[str, ...]:
+    """Return a line as texts: an empty one where there is no figure."""
+    rate = line.per_second
+
+    def spent(micros: float | None) -> str:
+        """A share of an incident, or of a whole process where none are counted."""
+        if not micros:
+            return ""
+        return f"{micros:,.0f}" if line.count else f"{micros / 1000:,.0f} ms"
+
+    return (
+        line.name,
+        f"{line.seconds:.3f}" if line.samples else "",
+        f"{rate:,.0f}" if rate else "",
+        f"{rate / raw:.0%}" if rate and raw else "",
+        spent(line.cpu_us),
+        spent(line.machine_us),
+        *(spent(line.servers_us.get(name)) for name in ("database", "receiver")),
+        f"{line.peak_mib:,.0f}" if line.peak_mib else "",
+    )
+
+
+def raw_rate(lines: Sequence[Line]) -> float | None:
+    """Return what all others are compared with; None when it was not measured."""
+    return next((one.per_second for one in lines if one.name == RAW and one.samples), None)
+
+
+def screen(lines: Sequence[Line], reached: Sequence[Reach]) -> str:
+    """Return everything as plain text."""
+    raw = raw_rate(lines)
+    shown = [_row(HEADINGS)]
+    for section in dict.fromkeys(one.section for one in lines):
+        shown += ["", section]
+        for one in lines:
+            if one.section == section:
+                shown += [_row(cells(one, raw)), f"  {one.note}" if one.note else ""]
+    shown += ["", "reach"] if reached else []
+    shown += [f"{'met ' if one.met else 'NOT '} {one.name}: {one.value} ({one.asked})" for one in reached]
+    return "\n".join(line for number, line in enumerate(shown) if line or shown[number - 1])
+
+
+def conditions(plan: Plan) -> dict[str, Any]:
+    """Return what the figures depend on."""
+    memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
+    model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    return {
+        "measured": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "accounts": plan.accounts,
+        "processors": os.cpu_count(),
+        "processor": model.group(1) if model else "unknown",
+        "memory_gib": round(int(memory.group(1)) / 2**20) if memory else None,
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "load_before": round(os.getloadavg()[0], 1),
+    }
+
+
+def as_json(conditions: dict[str, Any], lines: Sequence[Line], reached: Sequence[Reach]) -> str:
+    """Return everything for programs."""
+    made = [asdict(one) | {"per_second": one.per_second} for one in lines]
+    return json.dumps({"conditions": conditions, "lines": made, "reach": [asdict(one) for one in reached]}, indent=1)
+
+
+def markdown(conditions: dict[str, Any], lines: Sequence[Line], reached: Sequence[Reach]) -> str:
+    """Return what stands between the markers."""
+    raw = raw_rate(lines)
+    began = (
+        f"Measured {conditions['measured']}: {conditions['processors']} cores ({conditions['processor']}), "
+        f"{conditions['memory_gib']} GiB, Python {conditions['python']}, Linux {conditions['kernel']}, "
+        f"ACCOUNTS={conditions['accounts']}. Load of the machine when it began: {conditions['load_before']}; above 0 "
+        "means that others were using it."
+    )
+    text = [
+        began,
+        "",
+        "| demand | measured | asked | |",
+        "|---|---|---|---|",
+        *(f"| {one.name} | {one.value} | {one.asked} | {'met' if one.met else '**not met**'} |" for one in reached),
+        "",
+        "![Incidents a second](performance.svg)",
+    ]
+    for section in dict.fromkeys(one.section for one in lines):
+        text += ["", f"**{section}**", "", f"| {' | '.join((*HEADINGS, 'remark'))} |"]
+        text += [f"|---|{'---:|' * (len(HEADINGS) - 1)}---|"]
+        text += [f"| {' | '.join((*cells(one, raw), one.note))} |" for one in lines if one.section == section]
+    return "\n".join(text)
+
+
+def write_docs(page: Path, made: str) -> None:
+    """Put the text between the page's markers.
+
+    Raises:
+        ValueError: The page does not have the two markers.
+    """
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page.name} lacks the lines {BEGIN} and {END} that the figures go between.")
+    page.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", encoding="utf-8")
+
+
+def _row(texts: Sequence[str]) -> str:
+    first, *others = texts
+    return f"{first:<{_WIDTHS[0]}}" + "".join(f"{one:>{width}}" for one, width in zip(others, _WIDTHS[1:], strict=True))

@@ -1,0 +1,129 @@
+"""The limits of the machine: reading the same rows, posting the same bodies, and nothing else."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from bench.ground import Ground
+from bench.measure import Case, Line, Sample, command, unmeasured
+from bench.plan import CONNECTIONS
+from bench.product import clean
+from bench.programs import post, read
+from bench.servers import find
+
+RAW = "raw posting, same client"
+"""The line that all others are compared with."""
+
+_SCRIPT = """
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Accept"] = "application/json"
+wrk.headers["Idempotency-Key"] = "{key}"
+local file = io.open("{body}", "rb")
+wrk.body = file:read("*a")
+file:close()
+done = function(summary, latency, requests)
+  local errors = summary.errors
+  local bad = errors.connect + errors.read + errors.write + errors.status + errors.timeout
+  io.write(string.format("RESULT %d %d %d\\n", summary.requests, summary.duration, bad))
+end
+"""
+
+
+def cases(ground: Ground) -> Iterator[Case]:
+    """Yield what is measured in turn with the product, so that all of them see the same machine."""
+    plan = ground.plan
+    yield Case(
+        section="limits",
+        name=RAW,
+        count=plan.posts,
+        run=lambda: raw_posting(
+            ground, ground.receiver.url, {"receiver": ground.receiver.pid}, CONNECTIONS, plan.posts
+        ),
+        repeats=plan.repeats,
+        note=f"{CONNECTIONS} connections, one process, {ground.receiver.name}",
+    )
+    yield Case(
+        section="limits",
+        name="raw reading, same columns",
+        count=plan.accounts,
+        run=lambda: raw_reading(ground, ground.main),
+        repeats=plan.repeats,
+        note="one pass over both tables, rows thrown away",
+    )
+
+
+def lines(ground: Ground) -> Iterator[Line]:
+    """Yield what wrk does."""
+    program = find("wrk")
+    names = {1: "wrk, one thread", os.cpu_count() or 1: f"wrk, {os.cpu_count()} threads"}
+    for threads, name in names.items():
+        if program is None:
+            yield unmeasured("limits", name, "wrk is not installed (apt-get install wrk)")
+        else:
+            yield _wrk(ground, program, threads, name)
+
+
+def raw_posting(ground: Ground, url: str, servers: Mapping[str, int], connections: int, count: int) -> Sample:
+    """Post bodies raw; the seconds are those of posting alone."""
+    arguments = [sys.executable, post.__file__, url, ground.bodies, count, connections]
+    sample = command([str(one) for one in arguments], servers=servers, environment=clean())
+    return replace(sample, seconds=float(sample.output))
+
+
+def raw_reading(ground: Ground, database: str, since: str | None = None) -> Sample:
+    """Read rows raw; the seconds are those of the whole process."""
+    server = ground.mariadb
+    where = [server.host, str(server.port), server.user, database, *([since] if since else [])]
+    return command(
+        [sys.executable, read.__file__, *where],
+        servers={"database": server.pid},
+        environment=clean() | {"BENCH_PASSWORD": server.password},
+    )
+
+
+def typical_body(ground: Ground) -> tuple[str, Path]:
+    """Return the key of a body of the middle size, and the file that it stands in."""
+    bodies = msgspec.msgpack.decode(ground.bodies.read_bytes(), type=list[tuple[str, bytes]])
+    key, body = sorted(bodies, key=lambda one: len(one[1]))[len(bodies) // 2]
+    file = ground.folder / "body.json"
+    file.write_bytes(body)
+    return key, file
+
+
+def _wrk(ground: Ground, program: str, threads: int, name: str) -> Line:
+    key, body = typical_body(ground)
+    script = ground.folder / "post.lua"
+    script.write_text(_SCRIPT.format(key=key, body=body))
+    seconds = ground.plan.wrk_seconds
+    arguments: list[str | Path] = [
+        program,
+        f"-t{threads}",
+        f"-c{CONNECTIONS}",
+        f"-d{seconds}s",
+        "-s",
+        script,
+        ground.receiver.url,
+    ]
+    sample = command(arguments, servers={"receiver": ground.receiver.pid}, environment=dict(os.environ))
+    result = next(one for one in sample.output.splitlines() if one.startswith("RESULT"))
+    requests, micros, bad = map(int, result.split()[1:])
+    if bad:
+        return unmeasured("limits", name, f"{bad} of {requests} requests failed")
+    return Line(
+        section="limits",
+        name=name,
+        count=requests,
+        seconds=micros / 1e6,
+        best_seconds=micros / 1e6,
+        samples=1,
+        cpu_us=sample.cpu / requests * 1e6,
+        machine_us=sample.machine / requests * 1e6,
+        servers_us={one: used / requests * 1e6 for one, used in sample.servers.items()},
+        peak_mib=sample.peak / 2**20,
+        note=f"{CONNECTIONS} connections, one body of {body.stat().st_size} bytes again and again: the physical limit",
+    )

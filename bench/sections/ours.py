@@ -1,0 +1,90 @@
+"""The product's first load on each state, by the installed command, whole process."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pymongo import MongoClient
+
+from bench import product
+from bench.ground import Ground, say
+from bench.measure import Case, Line, Sample, command, line
+from bench.product import clean
+from bench.programs import mongo_writes
+
+ON_SQLITE = "ours, state on SQLite"
+ON_SQLITE_SMALL = "ours, state on SQLite, a tenth of the accounts"
+ON_MARIADB = "ours, state on MariaDB"
+ON_MONGO = "ours, state on MongoDB's protocol"
+RAW_MONGO = "raw writes of an incident on MongoDB's protocol"
+CHUNK = 1_000
+"""Incidents that are written at a time: the product's default ``chunk_accounts``."""
+
+
+def cases(ground: Ground) -> Iterator[Case]:
+    """Yield what is measured in turn with the raw limits."""
+    plan = ground.plan
+    first = f"first load, whole process; source on MariaDB; {ground.receiver.name}"
+
+    def on_sqlite() -> Sample:
+        made = product.on_sqlite(ground.folder, ground.source(ground.main), ground.receiver.url, ground.watched)
+        return made.deliver(delivered=plan.accounts)
+
+    def on_mariadb() -> Sample:
+        made = product.on_mariadb(
+            ground.folder, ground.source(ground.main), ground.receiver.url, ground.watched, ground.mariadb
+        )
+        return made.deliver(delivered=plan.accounts)
+
+    yield Case(section="ours", name=ON_SQLITE, count=plan.accounts, run=on_sqlite, repeats=plan.repeats, note=first)
+    yield Case(section="ours", name=ON_MARIADB, count=plan.accounts, run=on_mariadb, repeats=plan.repeats, note=first)
+
+
+def lines(ground: Ground) -> Iterator[Line]:
+    """Yield the measurements that stand by themselves."""
+    plan = ground.plan
+    if not plan.tiny:
+        made = product.on_sqlite(ground.folder, ground.source(ground.small), ground.receiver.url, ground.watched)
+        note = "memory must not grow with accounts"
+        yield _single(ON_SQLITE_SMALL, plan.small, made.deliver(delivered=plan.small), note)
+    note = "the receiver, which writes each body to a file, is the limit"
+    yield _single("ours, state on SQLite, the project's own receiver", plan.small, ground.to_own_receiver, note)
+    yield from _mongo(ground)
+
+
+def _mongo(ground: Ground) -> Iterator[Line]:
+    """Yield what the server does raw, and what the product does over it."""
+    plan, server = ground.plan, ground.mongo
+    source = ground.source(ground.main if plan.mongo == plan.accounts else ground.small)
+    watched = ground.watched | ({"state": server.pid} if server.pid is not None else {})
+    databases = [f"incident_bench_{os.getpid()}_{name}" for name in ("raw", "ours")]
+    try:
+        say(f"{server.name}: {plan.mongo:,} incidents raw, then by the product ...")
+        made = [
+            product.on_mongo(ground.folder, source, ground.receiver.url, watched, server, database)
+            for database in databases
+        ]
+        arguments = [server.url, databases[0], ground.bodies, plan.mongo, CHUNK]
+        sample = command(
+            [sys.executable, mongo_writes.__file__, *map(str, arguments)],
+            servers={name: pid for name, pid in watched.items() if name == "state"},
+            environment=clean(),
+        )
+        spent = json.loads(sample.output)
+        note = (
+            f"{server.name}; insert_many {plan.mongo / spent['insert']:,.0f}/s, "
+            f"update in lists {plan.mongo / spent['update']:,.0f}/s"
+        )
+        yield _single(RAW_MONGO, plan.mongo, replace(sample, seconds=spent["all"]), note)
+        yield _single(ON_MONGO, plan.mongo, made[1].deliver(delivered=plan.mongo), server.name)
+    finally:
+        if server.pid is None:  # somebody else's is left as it was, the private one goes as a whole
+            with MongoClient[dict[str, object]](server.url) as client:
+                for database in databases:
+                    client.drop_database(database)
+
+
+def _single(name: str, count: int, sample: Sample, note: str) -> Line:
+    return line("ours", name, count, [sample], note)

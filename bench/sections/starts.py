@@ -1,0 +1,38 @@
+"""Whole processes that have nothing to do: an empty window, and what a person waits for."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+from bench import data, product
+from bench.ground import Ground
+from bench.measure import Line, Sample, command, line
+
+EMPTY = "run, empty window"
+HELP = "--help"
+
+
+def lines(ground: Ground) -> Iterator[Line]:
+    """Yield the cold starts."""
+    plan = ground.plan
+    # Accounts with old rows only: nothing in the window, nothing in the lookback.
+    database = data.load(ground.mariadb, min(plan.accounts, 1_000), 0)
+    made = product.on_sqlite(ground.folder, ground.source(database), ground.receiver.url, ground.watched)
+    made.deliver(delivered=min(plan.accounts, 1_000))
+
+    def empty() -> Sample:
+        made.make_due()
+        return made.deliver(accounts=0, delivered=0)
+
+    measured: tuple[tuple[str, Callable[[], Sample], str], ...] = (
+        (EMPTY, empty, "MariaDB source, SQLite state, with the POST of {}"),
+        ("status", lambda: made.run("status"), ""),
+        (HELP, lambda: command([*product.program(), "--help"], environment=product.clean()), ""),
+        (
+            "an interpreter that does nothing",
+            lambda: command([sys.executable, "-c", "pass"], environment=dict(os.environ)),
+            "the floor of the three",
+        ),
+    )
+    for name, run, note in measured:
+        yield line("starts", name, 0, [run() for _ in range(plan.starts)], note)

@@ -1,0 +1,88 @@
+"""The bench still works: a run far too small to mean anything, and what it makes of figures. Nothing is timed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bench import report
+from bench.measure import Line, Sample, line, unmeasured
+from bench.plan import plan
+from bench.reach import reach
+from bench.sections import history, hourly, limits, naive, ours
+
+ROOT = Path(__file__).parent.parent.parent
+SECTIONS = ("limits", "ours", "naive", "hourly", "history", "latency")
+"""Not the peers, which have to be installed first, nor the starts, which are nothing but more processes."""
+LIMIT_SECONDS = 300
+"""Generous, because the test machine is shared."""
+
+
+def test_a_tiny_run_measures_every_line(tmp_path: Path) -> None:
+    environment = os.environ | {"ACCOUNTS": "40", "SCALE": "1", "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "bench", "--only", ",".join(SECTIONS), "--folder", str(tmp_path)]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # not killed: it has servers to end
+            raise
+    assert process.returncode == 0, err
+    lines = json.loads((tmp_path / "results.json").read_text())["lines"]
+    measured = {one["name"]: one for one in lines if one["samples"]}
+    assert {one["section"] for one in measured.values()} == set(SECTIONS)
+    expected = (limits.RAW, ours.ON_SQLITE, ours.ON_MARIADB, ours.RAW_MONGO, ours.ON_MONGO, naive.INDEXED, hourly.NAME)
+    for name in (*expected, history.NAME.format(2)):
+        assert measured[name]["seconds"] > 0, name
+        assert measured[name]["cpu_us"] > 0, name
+        assert name in out
+    # Peaks are those of the measured processes, not of the bench that starts them: posting alone is below the command.
+    assert measured[limits.RAW]["peak_mib"] < measured[ours.ON_SQLITE]["peak_mib"]
+
+
+def test_figures_are_medians_and_ratios_of_one_run() -> None:
+    lines = [
+        _line(limits.RAW, 100, [1.0, 9.0, 2.0]),
+        _line(ours.ON_SQLITE, 100, [4.0]),
+        unmeasured("ours", ours.ON_MARIADB, "there is none"),
+    ]
+    assert lines[0].per_second == 50
+    assert lines[0].cpu_us == 20_000
+    assert {one.name: (one.value, one.met) for one in reach(lines)} == {
+        f"{ours.ON_SQLITE}: {limits.RAW}": ("50%", False),
+        "peak memory with 100 accounts": ("1 MiB", True),
+    }
+    made = report.markdown(report.conditions(plan({})), lines, reach(lines))
+    assert f"| {ours.ON_SQLITE} | 4.000 | 25 | 50% |" in made
+    assert "not measured: there is none" in made
+
+
+def test_figures_go_between_the_markers_of_the_page(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.write_docs(page, "new")
+    report.write_docs(page, "newer")
+    assert page.read_text() == f"before\n{report.BEGIN}\n\nnewer\n\n{report.END}\nafter\n"
+    page.write_text("no markers")
+    with pytest.raises(ValueError, match="lacks the lines"):
+        report.write_docs(page, "new")
+
+
+def test_the_page_of_the_project_has_the_markers() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text()
+    assert page.count(report.BEGIN) == page.count(report.END) == 1
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5"])
+def test_a_size_that_is_no_number_is_refused(value: str) -> None:
+    with pytest.raises(SystemExit, match="SCALE="):
+        plan({"SCALE": value})
+
+
+def _line(name: str, count: int, seconds: list[float]) -> Line:
+    samples = [Sample(seconds=one, cpu=2.0, peak=2**20, machine=3.0, servers={"receiver": 1.0}) for one in seconds]
+    return line("section", name, count, samples)
