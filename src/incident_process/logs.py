@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import sys
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,6 +21,7 @@ from incident_process.records import Window, iso
 
 LOGGER = "incident_logger"
 MASK = "***"
+_FILE = "incident_process.file"
 
 PERSONAL_FIELDS = frozenset(
     {
@@ -54,7 +56,12 @@ def get_logger(name: str = LOGGER) -> logging.Logger:
     return logging.getLogger(name)
 
 
-def configure(level: str = "INFO", log_format: Literal["text", "json"] = "text", stream: TextIO | None = None) -> None:
+def configure(
+    level: str = "INFO",
+    log_format: Literal["text", "json"] = "text",
+    stream: TextIO | None = None,
+    file: logging.Handler | None = None,
+) -> None:
     """Let the program's logger write, in place of whatever an earlier call arranged.
 
     Records are not handed on to the root logger, where another handler would show them a second time.
@@ -64,14 +71,19 @@ def configure(level: str = "INFO", log_format: Literal["text", "json"] = "text",
         log_format: ``text`` is ``LEVEL:logger:message``, ``json`` is one object a line.
         stream: Where to; None is whatever ``sys.stderr`` is at the time of writing, so that a progress bar may
             stand in for it.
+        file: A further handler, for the log file; text lines begin with the time there.
     """
     logger = get_logger()
-    for old in [handler for handler in logger.handlers if isinstance(handler, _Handler)]:
+    for old in [handler for handler in logger.handlers if isinstance(handler, _Handler) or handler.name == _FILE]:
         logger.removeHandler(old)
         old.close()
     handler = _Handler(stream)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logger.addHandler(handler)
+    if file is not None:
+        file.set_name(_FILE)
+        file.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter(with_time=True))
+        logger.addHandler(file)
     logger.setLevel(level.upper())
     logger.propagate = False
     for library in ("asyncmy", "stamina"):  # their warnings repeat what a statement was given, which may be personal
@@ -97,8 +109,12 @@ class _Handler(logging.StreamHandler[TextIO]):
 class TextFormatter(logging.Formatter):
     """``LEVEL:logger:message`` on one line: what would break the line or steer a terminal is escaped."""
 
-    def __init__(self) -> None:
-        super().__init__("%(levelname)s:%(name)s:%(message)s")
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def __init__(self, *, with_time: bool = False) -> None:
+        super().__init__(f"{'%(asctime)s ' if with_time else ''}%(levelname)s:%(name)s:%(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as a line, a traceback included."""

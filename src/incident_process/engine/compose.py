@@ -13,6 +13,7 @@ from incident_process.records import Tracking
 from incident_process.settings import Settings
 from incident_process.settings.targets import MySQLTarget, SqliteTarget
 from incident_process.source.contract import Source
+from incident_process.state.conditions import ConditionStore
 from incident_process.state.contract import StateStore
 
 if TYPE_CHECKING:
@@ -85,6 +86,21 @@ def make_store(settings: Settings) -> StateStore:
         keep_bodies_days=process.keep_bodies,
         tls=target.ssl_context() if isinstance(target, MySQLTarget) else None,
     )
+
+
+def make_conditions(settings: Settings) -> ConditionStore:
+    """Return the store of standing conditions, beside the state, not yet connected."""
+    process = settings.process
+    if process.tracking is Tracking.MONGO:
+        from incident_process.state.mongo.conditions import MongoConditions
+
+        mongo = settings.mongo_target
+        return MongoConditions(mongo.url.get_secret_value(), mongo.database, process.operation_name)
+    from incident_process.state.sql.conditions import SqlConditions
+
+    target = settings.state_target
+    tls = target.ssl_context() if isinstance(target, MySQLTarget) else None
+    return SqlConditions(sql_url(target), process.operation_name, tls=tls)
 
 
 def make_transport(settings: Settings, url: str | None = None) -> HttpTransport:

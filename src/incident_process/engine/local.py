@@ -4,15 +4,16 @@ import asyncio
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
 from incident_process.engine.compose import open_parts
+from incident_process.engine.watching import Watch, watch_for
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.leased import LeasedRun
 from incident_process.pipeline.progress import Progress
 from incident_process.pipeline.run import WindowRun
-from incident_process.records import RunReport
+from incident_process.records import RunKind, RunReport
 from incident_process.settings import Settings
 
 Result = TypeVar("Result")
@@ -75,10 +76,48 @@ async def _window_run(parts: Parts) -> LeasedRun:
 async def _run_leased(
     settings: Settings, make: Callable[[Parts], Awaitable[LeasedRun]], progress: Progress | None
 ) -> RunReport:
-    async with open_parts(settings, progress=progress) as parts:
-        run = await make(parts)
-        with stopping(run.request_stop):
-            return await run.run()
+    return await conduct(settings, make, watch_for(settings), progress=progress)
+
+
+async def conduct(
+    settings: Settings,
+    make: Callable[[Parts], Awaitable[LeasedRun]],
+    watch: Watch,
+    *,
+    progress: Progress | None = None,
+    held: Callable[[LeasedRun], AbstractContextManager[None]] | None = None,
+) -> RunReport:
+    """Do one run in the running event loop, with those who watch it.
+
+    Args:
+        settings: Those of the run.
+        make: Makes the run of the opened parts.
+        watch: Who looks on, and is told how it ended.
+        progress: Who is shown how far it is.
+        held: What stands around the run, in place of ending it in good order at the first SIGTERM or SIGINT.
+
+    Raises:
+        IncidentProcessError: As in ``run_window``.
+    """
+    kind, told = RunKind.WINDOW, False
+    try:
+        async with open_parts(settings, progress=progress) as parts:
+            run = await make(watch.attach(parts))
+            kind = run.kind
+            try:
+                with held(run) if held is not None else stopping(run.request_stop):
+                    report = await run.run()
+            except Exception as exc:
+                told = True
+                await watch.failed(kind, exc, parts)
+                raise
+            told = True
+            await watch.ended(kind, report, parts)
+            return report
+    except Exception as exc:
+        if not told:
+            await watch.failed(kind, exc, None)
+        raise
 
 
 class stopping:  # noqa: N801  # used as a verb: with stopping(...):

@@ -1,7 +1,9 @@
 """What the parts of one run share."""
 
+from collections.abc import Callable
 from datetime import datetime
 
+from incident_process.delivery.sender import Sender
 from incident_process.delivery.transport import Transport
 from incident_process.faults import FaultPoints
 from incident_process.pipeline.clock import SourceClock
@@ -12,8 +14,15 @@ from incident_process.source.contract import Source
 from incident_process.state.contract import StateStore
 
 
+def _nobody(_: Sender) -> None:
+    """Watch no sender."""
+
+
 class Parts(Record, frozen=True, kw_only=True):
-    """What a run works with, opened and closed by the composition root."""
+    """What a run works with, opened and closed by the composition root.
+
+    ``watch`` is shown the sender of the run, for whoever wants to know how its circuit breaker stands.
+    """
 
     settings: Settings
     source: Source
@@ -21,6 +30,7 @@ class Parts(Record, frozen=True, kw_only=True):
     transport: Transport
     faults: FaultPoints
     progress: Progress
+    watch: Callable[[Sender], None] = _nobody
 
 
 class RunContext(Record, frozen=True, kw_only=True):

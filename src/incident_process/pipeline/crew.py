@@ -18,6 +18,7 @@ from incident_process.faults import Step
 from incident_process.pipeline.context import RunContext
 from incident_process.pipeline.dispatch import Dispatcher
 from incident_process.pipeline.keeper import LeaseKeeper
+from incident_process.pipeline.memory import rare_collections
 from incident_process.pipeline.nothing import takes_requests
 from incident_process.pipeline.prepare import Preparer, Resend
 from incident_process.pipeline.tally import Tally
@@ -43,17 +44,29 @@ class Crew:
         self._keeper = keeper
         self._tally = tally
         self._announced = False
+        self._collections = rare_collections()
+        self._enough: str | None = None
+        self._cut_short: str | None = None
         self.sender = Sender(self._parts.transport, limits(self._parts.settings.api), keeper.holds, _log_answer)
+        self._parts.watch(self.sender)
         self._dispatcher = Dispatcher(context, self.sender, tally)
 
     async def __aenter__(self) -> "Crew":
         """Start the sender."""
+        self._collections.__enter__()
         await self.sender.__aenter__()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         """End the sender."""
-        await self.sender.__aexit__(*exc_info)
+        try:
+            await self.sender.__aexit__(*exc_info)
+        finally:
+            self._collections.__exit__(None, None, None)
+
+    def finish(self, reason: str) -> None:
+        """Begin no further chunk; those that are written down or being built are sent to their end."""
+        self._enough = reason
 
     async def resume(self) -> None:
         """Send what earlier runs left in the outbox: claimed by a fenced write before anything is posted."""
@@ -64,6 +77,8 @@ class Crew:
             log.info("Resuming: the outbox holds %d chunk(s) without an outcome.", len(chunk_ids))
             self._announce()
         for chunk_id in chunk_ids:
+            if self._is_enough():
+                break
             chunk = await store.load_chunk(chunk_id)
             if chunk is not None:
                 self._tally.resumed += len(chunk.incidents)
@@ -80,7 +95,7 @@ class Crew:
 
         async def prepare_all() -> None:
             async for touched in lists:
-                if self.sender.stopped is not None:
+                if self.sender.stopped is not None or self._is_enough():
                     break
                 prepared = await preparer.prepare(touched, as_of)
                 self._tally.unchanged += prepared.unchanged
@@ -134,7 +149,7 @@ class Crew:
                 "their numbers are stored in a form that cannot be asked for.",
                 self._tally.vanished,
             )
-        reason = self.sender.stopped or self._tally.unfinished
+        reason = self.sender.stopped or self._cut_short or self._tally.unfinished
         if reason is not None and self.sender.stopped is None and not self.sender.well:
             reason = f"the receiver fails across accounts (circuit breaker): {reason}"
         if reason is not None:
@@ -142,6 +157,11 @@ class Crew:
         elif self._tally.by_status[DeliveryStatus.DELIVERED]:
             log.info(logs.SENT)
         return reason
+
+    def _is_enough(self) -> bool:
+        """Tell whether to begin no further chunk; asked before each, so a run whose last one is begun is whole."""
+        self._cut_short = self._cut_short or self._enough
+        return self._enough is not None
 
     def _announce(self) -> None:
         if not self._announced:

@@ -39,12 +39,19 @@ class LeasedRun(ABC):
         self._tally = Tally()
         self._crew: Crew | None = None
         self._stop_reason: str | None = None
+        self._finish_reason: str | None = None
 
     def request_stop(self, reason: str) -> None:
         """End the run in good order: nothing more is sent, what is under way is recorded, the rest stays pending."""
         self._stop_reason = reason
         if self._crew is not None:
             self._crew.sender.stop(reason)
+
+    def request_finish(self, reason: str) -> None:
+        """End the run after the chunks that it has begun: they are sent and recorded, the rest is left to the next."""
+        self._finish_reason = reason
+        if self._crew is not None:
+            self._crew.finish(reason)
 
     async def run(self) -> RunReport:
         """Do the run and report it.
@@ -104,6 +111,8 @@ class LeasedRun(ABC):
             self._crew = crew
             if self._stop_reason is not None:
                 crew.sender.stop(self._stop_reason)
+            if self._finish_reason is not None:
+                crew.finish(self._finish_reason)
             await crew.resume()
             yield crew
             await crew.settle()

@@ -1,0 +1,69 @@
+"""The log file: rotated by size, by day, or by somebody else (``[LOG]``)."""
+
+import logging
+import logging.handlers
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from incident_process.errors import ConfigurationError
+
+
+def open_log_file(
+    path: Path, rotation: Literal["size", "day", "none"], max_bytes: int, backups: int
+) -> logging.Handler:
+    """Return a handler that writes to the file; its folder must be there.
+
+    Args:
+        path: The file.
+        rotation: ``size`` begins a new file at ``max_bytes``, ``day`` at midnight UTC; ``none`` leaves it to others
+            and goes on in a new file when the old one was moved away.
+        max_bytes: For ``size``.
+        backups: How many old files are kept, as ``name.1`` or ``name.2026-01-31``.
+
+    Raises:
+        ConfigurationError: The file cannot be written.
+    """
+    path = path.expanduser()
+    try:
+        match rotation:
+            case "size":
+                return _BySize(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8")
+            case "day":
+                return _ByDay(path, when="midnight", utc=True, backupCount=backups, encoding="utf-8")
+            case "none":
+                return _ByOthers(path, encoding="utf-8")
+    except OSError as exc:
+        msg = f"[LOG] file {path} cannot be written ({exc.strerror}): name a file in a folder that you may write to."
+        raise ConfigurationError(msg) from exc
+
+
+class _SaysOnce(logging.Handler):
+    """A handler whose faults are said once on stderr: a full disk must not fill that too, nor end a run."""
+
+    _said = False
+
+    def close(self) -> None:
+        """Close the file; what could not be written stays unwritten."""
+        with suppress(OSError):
+            super().close()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the library's name
+        """Say that a record could not be written, without the record."""
+        if not self._said:
+            self._said = True
+            reason = sys.exc_info()[1]
+            sys.stderr.write(f"WARNING:{record.name}:The log file cannot be written ({type(reason).__name__}).\n")
+
+
+class _BySize(_SaysOnce, logging.handlers.RotatingFileHandler):
+    pass
+
+
+class _ByDay(_SaysOnce, logging.handlers.TimedRotatingFileHandler):
+    pass
+
+
+class _ByOthers(_SaysOnce, logging.handlers.WatchedFileHandler):
+    pass

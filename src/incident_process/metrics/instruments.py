@@ -1,0 +1,90 @@
+"""Every metric that there is: its name, its meaning, its labels. Dashboards and alert rules are written by this page.
+
+All names begin with ``incident_process_``; times are seconds, instants seconds since 1970.
+"""
+
+from collections.abc import Iterator
+from math import isnan, nan
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from incident_process.records import RunKind, RunStatus
+
+PREFIX = "incident_process_"
+
+ATTEMPT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+WRITE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+OUTCOMES = ("delivered", "unchanged", "skipped", "dead")
+"""What may become of an account in a run; pending is none, it is a gauge of its own."""
+
+ANSWERS = ("2xx", "3xx", "4xx", "5xx", "other", "none")
+"""The classes of answers to an attempt; none: there was no answer."""
+
+CIRCUITS = ("closed", "probing", "open")
+"""The circuit breaker's states in the order of their figures."""
+
+
+class Instruments(Collector):
+    """The metrics of one process in a registry of their own; each carries the label ``operation`` beside its own."""
+
+    def __init__(self, operation: str) -> None:
+        self.operation = operation
+        self.registry = CollectorRegistry()
+        self.watermark_lag = self._gauge(
+            "watermark_lag_seconds",
+            "Source's clock less Last_execution_dtm, as `status` shows it; absent before it runs",
+        )
+        self.processed_until = self._gauge(
+            "processed_until_timestamp_seconds", "End of the newest window that was gone through, new data or not"
+        )
+        self.incidents = self._counter("incidents", "Accounts by what became of them", "outcome")
+        self.pending = self._gauge("pending_incidents", "Incidents without an outcome after the last run, or so far")
+        self.runs = self._counter("runs", "Runs by kind and by how they ended", "kind", "status")
+        self.last_duration = self._gauge("last_run_duration_seconds", "How long the last run took")
+        self.last_end = self._gauge("last_run_end_timestamp_seconds", "When the last run ended")
+        self.last_success = self._gauge(
+            "last_run_success", "1 when the last window run did not fail nor stay incomplete"
+        )
+        self.attempts = self._histogram("attempt_seconds", "Seconds of one POST", ATTEMPT_SECONDS, "answer")
+        self.retries = self._counter("retries", "Attempts beyond the first of an incident within a run")
+        self.breaker = self._gauge(
+            "breaker_state", "Circuit breaker: " + ", ".join(f"{at} {name}" for at, name in enumerate(CIRCUITS))
+        )
+        self.lease = self._gauge("lease_held", "1 while this process holds the operation's lease")
+        self.writes = self._histogram("state_write_seconds", "Seconds of one write to the state", WRITE_SECONDS, "step")
+        self.breaker.set(0)
+        self.lease.set(0)
+        for outcome in OUTCOMES:  # a series that appears with its first event hides that event from rate()
+            self.incidents.labels(outcome)
+        for status in RunStatus:
+            if status is not RunStatus.RUNNING:
+                self.runs.labels(RunKind.WINDOW.value, status.value)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what there is to say: no value that nothing has set yet, no times of a series' creation."""
+        for family in self.registry.collect():
+            family.samples = [
+                item._replace(labels={**item.labels, "operation": self.operation})
+                for item in family.samples
+                if not (item.name.endswith("_created") or isnan(item.value))
+            ]
+            if family.samples:
+                yield family
+
+    def text(self) -> bytes:
+        """Return all metrics in the text format of Prometheus."""
+        return generate_latest(self)
+
+    def _gauge(self, name: str, meaning: str) -> Gauge:
+        gauge = Gauge(PREFIX + name, meaning, registry=self.registry)
+        gauge.set(nan)  # unknown, which is not 0
+        return gauge
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(PREFIX + name, meaning, labels, registry=self.registry)
+
+    def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], label: str) -> Histogram:
+        return Histogram(PREFIX + name, meaning, (label,), buckets=buckets, registry=self.registry)

@@ -1,0 +1,204 @@
+"""What feeds the metrics: the state store and the transport of a run, each behind a thin layer that looks on.
+
+These layers exist only in a process that has metrics on, so a run without them pays nothing. The run's own figures
+are taken from the run's record as it is written, so that the counters add up to what ``history`` shows.
+"""
+
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from incident_process.delivery.breaker import Circuit
+from incident_process.delivery.sender import Sender
+from incident_process.delivery.transport import Answer, Transport
+from incident_process.metrics.instruments import ANSWERS, CIRCUITS, OUTCOMES, Instruments
+from incident_process.metrics.textfile import TextFile
+from incident_process.pipeline.clock import uptime
+from incident_process.pipeline.context import Parts
+from incident_process.records import (
+    Advance,
+    Chunk,
+    Counts,
+    Lease,
+    Operation,
+    Outcome,
+    RunKind,
+    RunRecord,
+    RunReport,
+    RunStatus,
+)
+from incident_process.state.contract import StateStore
+
+_WRITES = frozenset(
+    name
+    for name, member in vars(StateStore).items()
+    if inspect.isfunction(member) and "lease" in inspect.signature(member).parameters
+)
+"""What the contract fences by a lease: exactly the writes of a run."""
+
+_GOOD = frozenset({RunStatus.COMPLETED, RunStatus.NO_DATA})
+_BAD = frozenset({RunStatus.FAILED, RunStatus.INCOMPLETE})
+
+
+class Meter:
+    """Keeps the metrics of a process over all of its runs."""
+
+    def __init__(self, operation: str) -> None:
+        self.instruments = Instruments(operation)
+        self._counted: tuple[str, Counts] = ("", Counts())
+        self._watermark: datetime | None = None
+        self._clock: tuple[datetime, float] | None = None
+        """The source's time, and this machine's time since boot when it was asked."""
+        self._file: TextFile | None = None
+
+    def attach(self, parts: Parts) -> Parts:
+        """Return the parts of a run with somebody who looks on."""
+        return msgspec.structs.replace(
+            parts,
+            store=cast("StateStore", _WatchedStore(parts.store, self)),
+            transport=_WatchedTransport(parts.transport, self.instruments),
+            watch=self.sending,
+        )
+
+    def sending(self, sender: Sender) -> None:
+        """Show the breaker of this sender from now on."""
+
+        def state() -> float:
+            circuit = Circuit.OPEN if sender.broken else Circuit.CLOSED if sender.well else Circuit.PROBING
+            return float(CIRCUITS.index(circuit.value))
+
+        self.instruments.breaker.set_function(state)
+
+    def seen(self, now: datetime, operation: Operation | None) -> None:
+        """Note the source's clock and where the operation stands."""
+        self._clock = (now, uptime())
+        self.moved(operation)
+
+    def moved(self, operation: Operation | None) -> None:
+        """Note the watermark; before the first run there is none."""
+        if operation is None or operation.last_execution.year <= 1900:
+            return
+        self._watermark = operation.last_execution
+        self.instruments.watermark_lag.set_function(self._lag)
+
+    def progressed(self, run: RunRecord) -> None:
+        """Count what is new in the figures of a run, which are totals of that run."""
+        self._count(run.run_id, run.counts)
+
+    def ended(self, kind: RunKind, report: RunReport) -> None:
+        """Count a run that is over."""
+        shown = self.instruments
+        if report.run_id is not None:
+            self._count(report.run_id, report.counts)
+        shown.runs.labels(kind.value, report.status.value).inc()
+        if report.status in _GOOD | _BAD:
+            shown.last_duration.set(report.seconds)
+            shown.last_end.set(datetime.now(UTC).timestamp())
+        if kind is RunKind.WINDOW and report.status in _GOOD | _BAD:
+            shown.last_success.set(report.status in _GOOD)
+        if kind is RunKind.WINDOW and report.status in _GOOD and report.window is not None:
+            shown.processed_until.set(report.window.end.timestamp())
+        shown.lease.set(0)
+
+    def write(self, path: Path) -> None:
+        """Bring the file for the textfile collector up to date; raise OSError when it cannot be written."""
+        if self._file is None or self._file.path != path:
+            self._file = TextFile(path, self.instruments)
+        self._file.write()
+
+    def _count(self, run_id: str, counts: Counts) -> None:
+        before = self._counted[1] if self._counted[0] == run_id else Counts()
+        self._counted = (run_id, counts)
+        for outcome in OUTCOMES:
+            more = getattr(counts, outcome) - getattr(before, outcome)
+            if more > 0:
+                self.instruments.incidents.labels(outcome).inc(more)
+        self.instruments.pending.set(counts.pending)
+
+    def _lag(self) -> float:
+        if self._watermark is None or self._clock is None:
+            return float("nan")
+        now, asked = self._clock
+        return (now - self._watermark).total_seconds() + uptime() - asked
+
+
+class _WatchedStore:
+    """The state store, every write timed. What it does not name goes to the store as it is."""
+
+    def __init__(self, store: StateStore, meter: Meter) -> None:
+        self._store = store
+        self._meter = meter
+        self._writes = meter.instruments.writes
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+        if name not in _WRITES:
+            return method
+        timed = self._timed(name, method)
+        setattr(self, name, timed)  # found without this detour from now on
+        return timed
+
+    def _timed(self, name: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        observe = self._writes.labels(name).observe
+
+        async def timed(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return await method(*args, **kwargs)
+            finally:
+                observe(time.perf_counter() - started)
+
+        return timed
+
+    async def read_operation(self) -> Operation | None:
+        operation = await self._store.read_operation()
+        self._meter.moved(operation)
+        return operation
+
+    async def acquire_lease(self, holder: str, seconds: float, *, evict: int | None = None) -> Lease:
+        lease = cast(
+            "Lease", await self._timed("acquire_lease", self._store.acquire_lease)(holder, seconds, evict=evict)
+        )
+        self._meter.instruments.lease.set(1)
+        return lease
+
+    async def release_lease(self, lease: Lease) -> None:
+        self._meter.instruments.lease.set(0)
+        await self._timed("release_lease", self._store.release_lease)(lease)
+
+    async def advance(self, lease: Lease, step: Advance) -> Operation:
+        operation = cast("Operation", await self._timed("advance", self._store.advance)(lease, step))
+        self._meter.moved(operation)
+        return operation
+
+    async def write_run(self, lease: Lease, run: RunRecord) -> None:
+        await self._timed("write_run", self._store.write_run)(lease, run)
+        self._meter.progressed(run)
+
+    async def record_outcomes(self, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
+        await self._timed("record_outcomes", self._store.record_outcomes)(lease, chunk, outcomes)
+        before = {incident.incident_id: incident.attempts for incident in chunk.incidents}
+        more = (outcome.attempts - before.get(outcome.incident_id, outcome.attempts) for outcome in outcomes)
+        retries = sum(attempts - 1 for attempts in more if attempts > 1)
+        if retries:
+            self._meter.instruments.retries.inc(retries)
+
+
+class _WatchedTransport:
+    """The transport, every attempt timed."""
+
+    def __init__(self, transport: Transport, instruments: Instruments) -> None:
+        self._transport = transport
+        self._observe = {answer: instruments.attempts.labels(answer).observe for answer in ANSWERS}
+        self._other = self._observe["other"]
+
+    async def post(self, body: bytes, key: str | None) -> Answer:
+        answer = await self._transport.post(body, key)
+        name = "none" if answer.status is None else f"{answer.status // 100}xx"
+        self._observe.get(name, self._other)(answer.seconds)
+        return answer

@@ -1,0 +1,1 @@
+"""Alerts: told once when a condition begins and once when it is over, whoever notices it (``[NOTIFY]``)."""

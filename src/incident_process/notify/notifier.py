@@ -1,0 +1,116 @@
+"""Tells what was found to those whom ``[NOTIFY] urls`` names. Whatever fails here is a warning, never a failed run."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+
+from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
+from incident_process.logs import get_logger
+from incident_process.notify.conditions import TITLES, Found, Name, Step, found_by, lag_found, step
+from incident_process.notify.local import LocalConditions
+from incident_process.pipeline.context import Parts
+from incident_process.records import RunKind, RunRecord, RunReport, RunStatus
+from incident_process.settings import Settings
+from incident_process.state.conditions import Condition, ConditionStore, Stage
+
+log = get_logger()
+
+RUNS = 50
+"""How many of the newest runs are looked through for the last window that was gone through."""
+SENDING_SECONDS = 30
+"""How long the sending of one message may take, over all addresses."""
+
+
+class Notifier:
+    """Tells conditions of one operation.
+
+    Args:
+        settings: With ``[NOTIFY] urls`` set.
+        conditions: Makes the store of conditions beside the state, not yet connected.
+    """
+
+    def __init__(self, settings: Settings, conditions: Callable[[], ConditionStore]) -> None:
+        self._settings = settings
+        self._conditions = conditions
+        self._operation = settings.process.operation_name
+        self._last: dict[str, bool] = {}
+
+    async def ended(self, kind: RunKind, report: RunReport, parts: Parts | None) -> None:
+        """Tell what a run that is over has found; ``parts`` None where it could not even begin."""
+        found = found_by(kind, report)
+        limit = self._settings.notify.lag_seconds
+        if limit and parts is not None and report.status is not RunStatus.FAILED:
+            found |= lag_found(await parts.store.runs(limit=RUNS), await parts.source.now(), limit)
+        await self.tell(found)
+
+    async def looked(self, runs: Sequence[RunRecord], now: datetime) -> None:
+        """Tell what a schedule saw between two runs."""
+        await self._changed({Name.SIGHT: None, **lag_found(runs, now, self._settings.notify.lag_seconds)})
+
+    async def blind(self, reason: str) -> None:
+        """Tell that a schedule can no longer read source or state."""
+        await self._changed({Name.SIGHT: reason})
+
+    async def _changed(self, found: Found) -> None:
+        """Tell what was found between runs, unless it is what this process found the last time."""
+        if all(self._last.get(name) == (said is not None) for name, said in found.items()):
+            return
+        try:
+            await self.tell(found)
+        except Exception as exc:  # of Apprise, of a state that is away: no reason to stop looking
+            log.warning(
+                "An alert could not be told: %s", exc if isinstance(exc, IncidentProcessError) else type(exc).__name__
+            )
+
+    async def tell(self, found: Mapping[str, str | None]) -> None:
+        """Compare what was found with what was told, and tell the difference."""
+        if not found:
+            return
+        self._last |= {name: said is not None for name, said in found.items()}
+        async with AsyncExitStack() as stack:
+            local = LocalConditions(self._operation)
+            store: ConditionStore = local
+            try:
+                store = await stack.enter_async_context(self._conditions())
+                if not local.is_empty():
+                    await _move(local, store)
+            except (DatabaseConnectionError, ConfigurationError):
+                await stack.enter_async_context(local)
+            known = await store.all()
+            now = datetime.now(UTC)
+            for name, said in found.items():
+                due = step(name, said, known.get(name), now)
+                if due is not None and await store.change(due.before, due.after):
+                    await self._follow(store, due)
+
+    async def _follow(self, store: ConditionStore, due: Step) -> None:
+        """Tell what the change calls for, and note that it was told."""
+        if due.telling is None or due.after is None:
+            return
+        if await self._send(due.after, over=due.telling is Stage.ENDING):
+            await store.change(due.after, due.settled)
+        else:
+            log.warning("An alert could not be sent (%s); a later run tries again.", TITLES[Name(due.after.name)])
+
+    async def _send(self, condition: Condition, *, over: bool) -> bool:
+        from incident_process.notify.sending import send
+
+        title = f"{'Over' if over else 'Alert'}: {TITLES[Name(condition.name)]} ({self._operation})"
+        since = f"{condition.since:%Y-%m-%dT%H:%M:%SZ}"
+        lines = [f"It began at {since}: {condition.told}" if over else condition.told]
+        lines += [f"Operation: {self._operation}", f"Host: {socket.gethostname()}"]
+        addresses = [address.get_secret_value() for address in self._settings.notify.urls]
+        try:
+            async with asyncio.timeout(SENDING_SECONDS):
+                return await send(addresses, title, "\n".join(lines), good=over)
+        except TimeoutError:
+            return False
+
+
+async def _move(local: LocalConditions, store: ConditionStore) -> None:
+    """Hand over what was noted on this machine while the state was away."""
+    for condition in (await local.all()).values():
+        await store.change(None, condition)
+        await local.change(condition, None)

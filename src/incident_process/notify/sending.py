@@ -1,0 +1,48 @@
+"""The messages themselves, through Apprise. Its addresses hold tokens: they are never logged, by us or by it."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import apprise
+
+from incident_process.logs import get_logger
+
+log = get_logger()
+
+
+async def send(addresses: Sequence[str], title: str, text: str, *, good: bool) -> bool:
+    """Send one message to all addresses; return True when at least one of them took it.
+
+    Those that did not are named by their place in a warning: to try all of them again would tell the others twice.
+
+    Args:
+        addresses: As Apprise writes them.
+        title: What it is about.
+        text: What is known, without personal data.
+        good: The news is good.
+    """
+    _quiet()
+    asset = apprise.AppriseAsset(app_id="incident-process", app_desc="", app_url="")
+    kind = apprise.NotifyType.SUCCESS if good else apprise.NotifyType.FAILURE
+
+    async def tell(place: int, address: str) -> bool:
+        sender = apprise.Apprise(asset=asset)
+        if not sender.add(address):
+            log.warning("[NOTIFY] urls: address %d is none that Apprise understands; nothing is sent there.", place)
+            return False
+        if not await sender.async_notify(body=text, title=title, notify_type=kind):
+            log.warning("[NOTIFY] urls: address %d did not take an alert.", place)
+            return False
+        return True
+
+    return any(await asyncio.gather(*(tell(place, address) for place, address in enumerate(addresses, start=1))))
+
+
+def _quiet() -> None:
+    """Keep Apprise, and what it sends with, from writing addresses into anybody's log."""
+    for name in ("apprise", "urllib3", "requests"):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())

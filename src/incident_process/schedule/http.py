@@ -1,0 +1,121 @@
+"""``/healthz``, ``/readyz`` and ``/metrics``: a few lines of ASGI in the schedule's own event loop.
+
+That it answers at all shows that the loop turns, which is all that ``/healthz`` says. Nothing here is personal or
+secret, nothing can be changed, and nothing asks a database.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import msgspec
+import uvicorn
+
+from incident_process.errors import ConfigurationError
+from incident_process.schedule.readiness import Readiness
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Metrics = Callable[[], bytes] | None
+
+_TEXT = b"text/plain; version=0.0.4; charset=utf-8"
+_JSON = b"application/json"
+_STOP_SECONDS = 2
+
+
+def app(readiness: Readiness, metrics: Metrics) -> Callable[..., Awaitable[None]]:
+    """Return the application; ``metrics`` makes the text of ``/metrics``."""
+
+    async def answer(scope: MutableMapping[str, Any], _receive: object, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        status, kind, body = _answer(scope, readiness, metrics)
+        headers = [
+            (b"content-type", kind),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    return answer
+
+
+def _answer(scope: MutableMapping[str, Any], readiness: Readiness, metrics: Metrics) -> tuple[int, bytes, bytes]:
+    if scope["method"] not in {"GET", "HEAD"}:
+        return 405, _JSON, b'{"detail":"GET and HEAD only"}'
+    match scope["path"]:
+        case "/healthz":
+            return 200, _JSON, b'{"alive":true}'
+        case "/readyz":
+            report = readiness.report()
+            return (200 if report["ready"] else 503), _JSON, msgspec.json.encode(report)
+        case "/metrics" if metrics is not None:
+            return 200, _TEXT, metrics()
+        case _:
+            return 404, _JSON, b'{"detail":"there are /healthz, /readyz and /metrics"}'
+
+
+class HttpServer:
+    """Answers on one address until it is stopped."""
+
+    def __init__(self, host: str, port: int, application: Callable[..., Awaitable[None]]) -> None:
+        self.address = (host, port)
+        self._socket = _listen(host, port)
+        self._server = _Server(
+            uvicorn.Config(
+                application,
+                ws="none",
+                interface="asgi3",
+                lifespan="off",
+                log_config=None,
+                log_level="critical",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                limit_concurrency=64,  # probes and one or two collectors; a crowd must not slow a run
+                timeout_keep_alive=15,
+                timeout_graceful_shutdown=_STOP_SECONDS,
+            )
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that it answers on, also where any was asked for."""
+        return int(self._socket.getsockname()[1])
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+
+    async def stop(self) -> None:
+        """Stop answering."""
+        self._server.should_exit = True
+        if self._task is not None:
+            with suppress(asyncio.CancelledError, TimeoutError):
+                async with asyncio.timeout(2 * _STOP_SECONDS):
+                    await self._task
+        self._socket.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which leaves signals to the schedule."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=128)
+    except OSError as exc:
+        reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror
+        raise ConfigurationError(
+            f"[SCHEDULE] http_port {port} on {host} cannot be listened on ({reason}): name another, or 0 for none."
+        ) from exc

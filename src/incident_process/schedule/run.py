@@ -1,0 +1,34 @@
+"""The run that a schedule does: a window run that asks under the lease whether it is still due."""
+
+from datetime import datetime
+
+from incident_process.logs import get_logger
+from incident_process.pipeline.context import Parts
+from incident_process.pipeline.keeper import LeaseKeeper
+from incident_process.pipeline.run import WindowRun
+from incident_process.records import RunReport, RunStatus, iso
+from incident_process.schedule.lookout import RUNS
+from incident_process.schedule.timing import Rules, View, due
+
+log = get_logger()
+
+
+class ScheduledRun(WindowRun):
+    """A window run, unless another host did it between the look and the lease."""
+
+    def __init__(self, parts: Parts, rules: Rules) -> None:
+        super().__init__(parts)
+        self._rules = rules
+
+    async def _run_leased(self, keeper: LeaseKeeper, now: datetime) -> RunReport:
+        store = self._parts.store
+        operation = await store.read_operation()
+        # Now again: the lease may have been waited for, and a run that ended meanwhile must not seem to be ahead.
+        view = View(operation=operation, runs=await store.runs(limit=RUNS), now=await self._parts.source.now())
+        next_due = due(self._rules, view)
+        if next_due.refused is None and next_due.at > view.now:
+            self._operation = operation or self._operation
+            message = f"Another runner was faster: the next run is due at {iso(next_due.at)}."
+            log.info("%s", message)
+            return self._report(RunStatus.NOT_DUE, message)
+        return await super()._run_leased(keeper, now)

@@ -1,0 +1,223 @@
+"""The schedule itself: look, run when due, wait; and again, until somebody wishes that it ends."""
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from incident_process.engine.watching import make_meter, make_notifier, require, watch_for
+from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
+from incident_process.logs import connection_error_message, get_logger
+from incident_process.records import RunStatus, Tracking, iso
+from incident_process.schedule.http import HttpServer, app
+from incident_process.schedule.lookout import Lookout
+from incident_process.schedule.readiness import LOOKS, Readiness
+from incident_process.schedule.timing import Due, Pauses, Rules, Timetable, View, due
+from incident_process.schedule.wishes import Wishes, first, give_up
+from incident_process.schedule.worker import Worker
+from incident_process.settings import Settings
+
+if TYPE_CHECKING:
+    from incident_process.metrics.watch import Meter
+    from incident_process.notify.notifier import Notifier
+
+log = get_logger()
+
+GOOD = frozenset({RunStatus.COMPLETED, RunStatus.NO_DATA})
+AT_ONCE = 0.2
+"""Seconds until the next look after a run that succeeded: to learn when the next one is due."""
+LEAST_WAIT = 0.05  # clocks differ in their last digits: not over and over in the last millisecond
+STOP_SECONDS = 10
+"""How long a look that is not wanted any more may take to end."""
+
+
+class Scheduler:
+    """One schedule: ``serve`` returns when it was asked to end.
+
+    Args:
+        settings: With which it begins.
+        read: Reads the configuration anew, for SIGHUP; raises ConfigurationError.
+        accept: Takes a new configuration into use beyond the schedule itself: the log.
+    """
+
+    def __init__(self, settings: Settings, read: Callable[[], Settings], accept: Callable[[Settings], None]) -> None:
+        self._read = read
+        self._accept = accept
+        self._readiness = Readiness()
+        self._meter: Meter | None = None
+        self._notifier: Notifier | None = None
+        self._http: HttpServer | None = None
+        self._wishes = Wishes()
+        self._failures = 0
+        """Looks and runs in a row that ended in a fault; what has a record in the state is counted there."""
+        self._blind = False
+        self._refused: str | None = None
+        self._announced: datetime | None = None
+        self._chance = random.Random()  # noqa: S311  # jitter, not a secret
+        require(settings)
+        self._use(settings)
+
+    async def serve(self) -> None:
+        """Stay up until SIGTERM or SIGINT; then finish the chunk, free the lease, and return.
+
+        Raises:
+            ConfigurationError: The address of ``[SCHEDULE] http_port`` cannot be had.
+        """
+        with self._wishes as wishes:
+            self._http = self._listen()
+            log.info("The schedule of operation '%s' is at work.", self._settings.process.operation_name)
+            try:
+                while not wishes.end.is_set():
+                    try:
+                        pause = await self._turn()
+                    except Exception as exc:  # whatever it is: it may be over the next time, and who else would look?
+                        pause = await self._out_of_sight(exc)
+                    if not wishes.end.is_set() and not wishes.reread:
+                        await first(None, wishes.any, pause)  # by a clock that nobody can set
+                    wishes.any.clear()
+            finally:
+                await self._lookout.close()
+                if self._http is not None:
+                    await self._http.stop()
+            log.info("The schedule has ended: %s.", wishes.reason)
+
+    async def _turn(self) -> float:
+        """Look, and run if a run is due; return for how many seconds there is nothing to do."""
+        if self._wishes.reread:
+            await self._reload()
+        poll = self._settings.schedule.poll_seconds
+        view = await self._look()
+        if view is None:
+            return 0
+        next_due = due(self._rules, view)
+        await self._note(view, next_due)
+        if next_due.refused is not None:
+            if self._refused == next_due.refused.message:
+                return poll
+            self._refused = next_due.refused.message  # once: the run says it in the log and to those who watch
+        else:
+            self._refused = None
+            wait = (next_due.at - view.now).total_seconds()
+            if wait > 0:
+                self._announce(next_due)
+                return min(poll, max(LEAST_WAIT, wait))
+            if view.busy:
+                return poll
+        return await self._work()
+
+    async def _look(self) -> View | None:
+        """Return what is seen, None where the schedule is to end before that."""
+        look = asyncio.ensure_future(self._lookout.look())
+        await first(look, self._wishes.end, None)
+        if look.done():
+            return look.result()
+        await give_up(look, STOP_SECONDS)
+        return None
+
+    async def _work(self) -> float:
+        """Do a run; return for how many seconds there is nothing to do."""
+        readiness = self._readiness
+        readiness.running = True
+        ended = await Worker(self._settings, self._rules, self._wishes).work(
+            lambda: watch_for(self._settings, self._meter, self._notifier)
+        )
+        readiness.running = False
+        readiness.ended(ended.fault)
+        if ended.fault is not None:
+            self._failures += 1
+            return self._pause()
+        self._failures = 0
+        good = ended.report is not None and ended.report.status in GOOD
+        return min(self._settings.schedule.poll_seconds, AT_ONCE) if good else self._settings.schedule.poll_seconds
+
+    async def _note(self, view: View, next_due: Due) -> None:
+        """Pass on what was seen."""
+        if self._blind:
+            self._blind, self._failures = False, 0
+            log.info("Source and state are within reach again.")
+        self._readiness.seen(view, next_due)
+        if self._meter is not None:
+            self._meter.seen(view.now, view.operation)
+        if self._notifier is not None:
+            await self._notifier.looked(view.runs, view.now)
+
+    async def _out_of_sight(self, exc: Exception) -> float:
+        """Say that source or state cannot be read, and return how long to wait."""
+        told = str(exc) if isinstance(exc, IncidentProcessError) else f"unexpected fault: {type(exc).__name__}"
+        log.debug("Traceback:", exc_info=exc)
+        log.error("%s", connection_error_message(told) if isinstance(exc, DatabaseConnectionError) else told)
+        self._blind = True
+        self._failures += 1
+        self._readiness.unseen(told)
+        if self._notifier is not None and self._failures > 1:  # one look alone may have met a restart
+            await self._notifier.blind(told)
+        return self._pause()
+
+    def _pause(self) -> float:
+        return self._rules.pauses.after(self._failures, self._chance.random())
+
+    def _announce(self, next_due: Due) -> None:
+        if self._announced != next_due.at:
+            self._announced = next_due.at
+            log.info("The next run is due at %s.", iso(next_due.at))
+
+    # -- configuration --------------------------------------------------------------------------------------------
+
+    def _use(self, settings: Settings) -> None:
+        process, schedule = settings.process, settings.schedule
+        self._settings = settings
+        self._rules = Rules(
+            tracking=Tracking(process.tracking),
+            operation=process.operation_name,
+            time_gap_seconds=process.time_gap_seconds,
+            timetable=Timetable(interval_seconds=schedule.interval_seconds, cron=schedule.cron, zone=process.zone),
+            pauses=Pauses(first=schedule.retry_seconds, cap=max(schedule.retry_seconds, schedule.retry_cap_seconds)),
+            name=f"{socket.gethostname()}/{os.getpid()}",
+        )
+        self._lookout = Lookout(settings)
+        self._notifier = make_notifier(settings) if settings.notify.urls else None
+        self._readiness.patience_seconds = max(60.0, LOOKS * schedule.poll_seconds)
+        if schedule.http_port or settings.metrics.textfile is not None:
+            self._meter = self._meter or make_meter(settings)
+            self._meter.instruments.operation = process.operation_name
+
+    def _listen(self) -> HttpServer | None:
+        schedule = self._settings.schedule
+        if not schedule.http_port:
+            return None
+        metrics = None if self._meter is None else self._meter.instruments.text
+        server = HttpServer(schedule.http_host, schedule.http_port, app(self._readiness, metrics))
+        server.start()
+        return server
+
+    async def _reload(self) -> None:
+        """Take the configuration into use as it is now; where it is wrong, say so and keep the old one."""
+        self._wishes.reread = False
+        try:
+            settings = self._read()
+            require(settings)
+            self._accept(settings)
+        except ConfigurationError as exc:
+            for line in str(exc).splitlines():
+                log.error("%s", line)
+            log.error("The configuration was not taken into use: the old one stays.")
+            return
+        before = self._settings.schedule
+        await self._lookout.close()
+        self._use(settings)
+        self._failures, self._announced, self._refused = 0, None, None
+        if (before.http_host, before.http_port) != (settings.schedule.http_host, settings.schedule.http_port):
+            await self._rebind()
+        log.info("The configuration was read anew.")
+
+    async def _rebind(self) -> None:
+        if self._http is not None:
+            await self._http.stop()
+            self._http = None
+        try:
+            self._http = self._listen()
+        except ConfigurationError as exc:
+            log.error("%s", exc)

@@ -1,0 +1,136 @@
+"""When a run is due. Pure functions over what was seen of source and state; all instants are the source's clock."""
+
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from incident_process.records import Operation, Record, RunKind, RunRecord, RunStatus, Tracking
+from incident_process.window import Refusal, refusal, system_date
+
+INTERRUPTED = "interrupted by "
+"""How the error of a run begins that somebody has stopped: no failure, so nothing to wait for."""
+
+_BAD = frozenset({RunStatus.FAILED, RunStatus.INCOMPLETE})
+_REFUSED = frozenset({RunStatus.INACTIVE, RunStatus.TERMINATED})
+
+
+class View(Record, frozen=True, kw_only=True):
+    """What was seen at one moment.
+
+    ``runs`` are the newest runs, newest first; ``busy``: somebody who is not known to be dead holds the lease.
+    """
+
+    now: datetime
+    operation: Operation | None
+    runs: Sequence[RunRecord] = ()
+    busy: bool = False
+
+    @property
+    def newest(self) -> RunRecord | None:
+        """The newest window run that began before now: what a clock that was set back has left ahead does not count."""
+        return next((run for run in self.runs if run.kind is RunKind.WINDOW and run.started_at <= self.now), None)
+
+    @property
+    def failures(self) -> int:
+        """How many window runs have failed in a row, up to now, on whatever host."""
+        count = 0
+        for run in self.runs:
+            if run.kind is not RunKind.WINDOW or run.started_at > self.now:
+                continue
+            if not failed(run):
+                break
+            count += 1
+        return count
+
+
+class Pauses(Record, frozen=True, kw_only=True):
+    """How long to wait after failures: seconds before the first new attempt, and at most."""
+
+    first: float
+    cap: float
+
+    def after(self, failures: int, chance: float) -> float:
+        """Return the seconds to wait after so many failures in a row, with ``chance`` in [0, 1) as the jitter.
+
+        Doubled each time; half of it is fixed and half is chance, so that two schedules do not come back at once.
+        """
+        full = min(self.cap, self.first * 2.0 ** min(failures - 1, 32))
+        return full * (0.5 + 0.5 * chance)
+
+
+class Timetable(Record, frozen=True, kw_only=True):
+    """When runs are due that no ``Next_execution_dtm`` decides on: an interval, or a line of cron in a zone."""
+
+    interval_seconds: float
+    cron: str | None = None
+    zone: ZoneInfo = ZoneInfo("UTC")
+
+    def after(self, began: datetime) -> datetime:
+        """Return when the next run is due after one that began at ``began``."""
+        if self.cron is None:
+            return began + timedelta(seconds=self.interval_seconds)
+        from cronsim import CronSim
+
+        return next(CronSim(self.cron, began.astimezone(self.zone))).astimezone(UTC)
+
+
+class Rules(Record, frozen=True, kw_only=True):
+    """What decides beside the view: settings, and who asks (``name``, for a jitter of its own)."""
+
+    tracking: Tracking
+    operation: str
+    time_gap_seconds: float
+    timetable: Timetable
+    pauses: Pauses
+    name: str = ""
+
+
+class Due(Record, frozen=True, kw_only=True):
+    """When the next run is due; ``refused``: not before somebody changes the operation."""
+
+    at: datetime
+    refused: Refusal | None = None
+
+
+def due(rules: Rules, view: View) -> Due:
+    """Return when the next window run is due.
+
+    With tracking in SQL the gate decides, with tracking in MongoDB the timetable, counted from the start of the newest
+    run: what was missed is caught up in one run. A run that failed is due again after a pause.
+    """
+    at = view.now
+    if rules.tracking is Tracking.SQL:
+        date = system_date(view.now, rules.time_gap_seconds, rules.tracking)
+        refused = refusal(rules.tracking, rules.operation, view.operation, date)
+        if refused is not None and refused.status in _REFUSED:
+            return Due(at=view.now, refused=refused)
+        if refused is not None and view.operation is not None and view.operation.next_execution is not None:
+            # Before SYSTEM_DATE, which is cut to whole seconds, has to be the gate's instant.
+            gate = view.operation.next_execution.replace(microsecond=0) + timedelta(seconds=1)
+            at = gate + timedelta(seconds=rules.time_gap_seconds)
+    newest = view.newest
+    if newest is None:
+        return Due(at=at)
+    if failed(newest):
+        return Due(at=max(at, _again(rules, view, newest)))
+    if rules.tracking is Tracking.MONGO and not cut_off(newest):
+        at = rules.timetable.after(newest.started_at)
+    return Due(at=at)
+
+
+def failed(run: RunRecord) -> bool:
+    """Return True for a run that ended badly of itself; not for one that somebody stopped."""
+    return run.status in _BAD and not (run.error or "").startswith(INTERRUPTED)
+
+
+def cut_off(run: RunRecord) -> bool:
+    """Return True for a run that was killed or stopped: it is gone on with at once."""
+    return run.status is RunStatus.RUNNING or run.status in _BAD
+
+
+def _again(rules: Rules, view: View, newest: RunRecord) -> datetime:
+    # The same chance each time that this process asks about this run: otherwise the shortest of many would count.
+    chance = random.Random(f"{rules.name} {newest.run_id}").random()  # noqa: S311  # jitter, not a secret
+    pause = timedelta(seconds=rules.pauses.after(max(1, view.failures), chance))
+    return min(newest.ended_at or newest.started_at, view.now) + pause

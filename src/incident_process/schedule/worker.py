@@ -1,0 +1,99 @@
+"""One run of the schedule, from its start to an end in good order, whatever asks for that end."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from incident_process.engine.local import conduct
+from incident_process.engine.watching import Watch
+from incident_process.errors import DatabaseConnectionError, IncidentProcessError
+from incident_process.logs import connection_error_message, get_logger
+from incident_process.pipeline.context import Parts
+from incident_process.pipeline.leased import LeasedRun
+from incident_process.records import Record, RunReport
+from incident_process.schedule.run import ScheduledRun
+from incident_process.schedule.timing import Rules
+from incident_process.schedule.wishes import Wishes, first, give_up
+from incident_process.settings import Settings
+
+log = get_logger()
+
+CANCEL_SECONDS = 10
+"""How long a run that was told to stop has to come to its end before it is cancelled, and how long that may take."""
+
+
+class Ended(Record, frozen=True, kw_only=True):
+    """How a run ended: with a report, or with a fault in words; with neither, it was not begun."""
+
+    report: RunReport | None = None
+    fault: str | None = None
+
+
+class Worker:
+    """Does one run. Made for a single call of ``work``."""
+
+    def __init__(self, settings: Settings, rules: Rules, wishes: Wishes) -> None:
+        self._settings = settings
+        self._rules = rules
+        self._wishes = wishes
+        self._run: LeasedRun | None = None
+        self._over = False
+
+    async def work(self, watch: Callable[[], Watch]) -> Ended:
+        """Do the run and return how it ended. A fault is said in the log and never raised: the schedule outlives it.
+
+        ``watch`` makes those who look on.
+        """
+
+        async def run() -> RunReport:
+            return await conduct(self._settings, self._make, watch(), held=self._holding)
+
+        task = asyncio.ensure_future(run())
+        try:
+            report = await self._until_end(task)
+        except asyncio.CancelledError:
+            if not self._wishes.end.is_set():
+                raise
+            return Ended()
+        except DatabaseConnectionError as exc:
+            log.error("%s", connection_error_message(str(exc)))
+            return Ended(fault=str(exc))
+        except IncidentProcessError as exc:
+            log.error("%s", exc)
+            return Ended(fault=str(exc))
+        except Exception as exc:  # whatever it is: the next run resumes, and somebody has to be there to start it
+            log.error("Unexpected fault of a run: %s. Nothing is lost; it is tried again.", type(exc).__name__)
+            log.debug("Traceback:", exc_info=exc)
+            return Ended(fault=f"unexpected fault: {type(exc).__name__}")
+        log.info("Run %s: %s.", report.run_id or "without a record", report.status.value)
+        return Ended(report=report)
+
+    async def _make(self, parts: Parts) -> LeasedRun:
+        return ScheduledRun(parts, self._rules)
+
+    @contextmanager
+    def _holding(self, run: LeasedRun) -> Iterator[None]:
+        """Know the run while it is at work."""
+        self._run = run
+        if self._wishes.end.is_set():
+            run.request_finish(self._wishes.reason)
+        try:
+            yield
+        finally:
+            self._run, self._over = None, True
+
+    async def _until_end(self, task: "asyncio.Future[RunReport]") -> RunReport:
+        """Wait for the end of the run; once the schedule is to end, help it there step by step."""
+        wishes = self._wishes
+        await first(task, wishes.end, None)
+        if not task.done() and self._run is None and not self._over:
+            await give_up(task, CANCEL_SECONDS)  # it is still connecting: nothing has begun
+        if not task.done() and self._run is not None:
+            self._run.request_finish(wishes.reason)
+            await first(task, wishes.hurry, self._settings.schedule.stop_seconds)
+        if not task.done() and self._run is not None:
+            self._run.request_stop(wishes.reason)
+            await asyncio.wait({task}, timeout=CANCEL_SECONDS)
+        if not task.done() and self._run is not None:
+            await give_up(task, CANCEL_SECONDS)  # a statement that takes for ever; the lease is freed on the way out
+        return await task

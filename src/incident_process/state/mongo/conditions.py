@@ -1,0 +1,75 @@
+"""``Process_Operation_Condition`` in MongoDB: one document for each condition that stands (``state.conditions``)."""
+
+from typing import Any
+
+from pymongo.errors import DuplicateKeyError
+
+from incident_process.state.conditions import Condition, Stage
+from incident_process.state.mongo.connection import Connection, Document, translated
+from incident_process.state.mongo.dates import to_bson
+
+
+class MongoConditions:
+    """``ConditionStore`` in a MongoDB database; arguments as in ``MongoStateStore``."""
+
+    def __init__(self, url: str, database: str, operation: str) -> None:
+        self._connection = Connection(url, database)
+        self.server = self._connection.server
+        self._operation = operation
+
+    @translated
+    async def __aenter__(self) -> "MongoConditions":
+        """Connect; the collection comes with its first document."""
+        self._collection = (await self._connection.open())["Process_Operation_Condition"]
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Close the connections."""
+        await self._connection.close()
+
+    @translated
+    async def all(self) -> dict[str, Condition]:
+        """Return the conditions by name."""
+        found = self._collection.find({"_id.Operation_name": self._operation})
+        return {
+            document["_id"]["Condition_Name"]: Condition(
+                name=document["_id"]["Condition_Name"],
+                stage=Stage(document["Stage"]),
+                since=document["Since_Dtm"],
+                claimed_at=document["Claimed_Dtm"],
+                told=document["Told"],
+            )
+            async for document in found
+        }
+
+    @translated
+    async def change(self, before: Condition | None, after: Condition | None) -> bool:
+        """Compare and set; see ``state.conditions``."""
+        if before is None:
+            if after is None:
+                return True
+            try:
+                await self._collection.insert_one({"_id": self._key(after), **_values(after)})
+            except DuplicateKeyError:
+                return False  # somebody else was faster
+            return True
+        same: Document = {
+            "_id": self._key(before),
+            "Stage": before.stage.value,
+            "Claimed_Dtm": to_bson(before.claimed_at),
+        }
+        if after is None:
+            return bool((await self._collection.delete_one(same)).deleted_count)
+        return bool((await self._collection.update_one(same, {"$set": _values(after)})).matched_count)
+
+    def _key(self, condition: Condition) -> dict[str, str]:
+        return {"Operation_name": self._operation, "Condition_Name": condition.name}
+
+
+def _values(condition: Condition) -> dict[str, Any]:
+    return {
+        "Stage": condition.stage.value,
+        "Since_Dtm": to_bson(condition.since),
+        "Claimed_Dtm": to_bson(condition.claimed_at),
+        "Told": condition.told,
+    }

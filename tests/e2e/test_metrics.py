@@ -1,0 +1,105 @@
+"""What the command puts into ``[METRICS] textfile`` and at ``/metrics``: the runs in figures, and nothing personal."""
+
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.e2e.conftest import TRACKINGS, MakeSite, Site, day
+from tests.support.command import wait_until
+from tests.support.schedules import schedule
+
+PERSONAL = "Ms Perera"
+ACCOUNTS = [f"94170{n:05d}" for n in range(10)]
+P = "incident_process_"
+
+
+def values(text: str) -> dict[str, float]:
+    """Samples by name and, in brackets, the labels but the operation."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(value for name, value in sorted(sample.labels.items()) if name != "operation")
+            found[f"{sample.name.removeprefix(P)}[{labels}]"] = sample.value
+    return found
+
+
+def metered(site: Site) -> Path:
+    path = site.command.folder / "incident_process.prom"
+    site.command.configure(metrics={"textfile": path}, api={"max_attempts": 3})
+    site.prepare()
+    rows = ({"ACCOUNT_NUM": a, "ASSET_ID": "A1", "CONTACT_PERSON": PERSONAL, "LOAD_DATE": day(0)} for a in ACCOUNTS)
+    site.customers(*rows)
+    return path
+
+
+@pytest.mark.parametrize("tracking", TRACKINGS)
+def test_runs_of_cron_add_up_to_what_the_receiver_saw(make_site: MakeSite, tracking: str) -> None:
+    site = make_site("sqlite", tracking)
+    path = metered(site)
+    site.receiver.control(fail_next=2, fail_accounts={ACCOUNTS[0]: 422})
+    first = site.run()
+    site.make_due()
+    site.run()
+    found = values(path.read_text())
+    assert found["incidents_total[delivered]"] == first["delivered"] == len(site.accepted())
+    assert found["incidents_total[dead]"] == 1
+    assert found["incidents_total[unchanged]"] == len(ACCOUNTS)
+    posts = [row for row in site.requests() if row["incident_id"] is not None]
+    assert found["retries_total[]"] == len(posts) - len(ACCOUNTS) == 2
+    assert found["attempt_seconds_count[5xx]"] == 2
+    assert sum(value for name, value in found.items() if name.startswith("runs_total")) == 2
+    assert (found["last_run_success[]"], found["lease_held[]"], found["breaker_state[]"]) == (1, 0, 0)
+    assert found["state_write_seconds_count[record_outcomes]"] >= 1
+    assert found["state_write_seconds_count[acquire_lease]"] == 2
+    assert 0 <= found["watermark_lag_seconds[]"] < 2 * 86400
+
+
+def test_an_outage_shows_in_breaker_pending_and_success(make_site: MakeSite) -> None:
+    site = make_site()
+    path = metered(site)
+    site.customers(*({"ACCOUNT_NUM": f"{n:06d}", "ASSET_ID": "A1", "LOAD_DATE": day(0)} for n in range(60)))
+    site.command.configure(api={"max_attempts": 2, "max_connections": 4})
+    site.receiver.control(fail_rate=1)
+    report = site.run(4)
+    found = values(path.read_text())
+    assert (found["breaker_state[]"], found["last_run_success[]"]) == (2, 0)
+    assert found["pending_incidents[]"] == report["pending"] > 0
+    assert found["runs_total[window,incomplete]"] == 1
+
+
+def test_a_database_that_is_away_is_counted_too(make_site: MakeSite) -> None:
+    site = make_site()
+    path = metered(site)
+    site.command.configure(state={"url": "mysql://nobody:none@127.0.0.1:1/none"})
+    site.finish(3)
+    assert values(path.read_text())["runs_total[window,failed]"] == 1
+
+
+def test_a_file_that_cannot_be_written_is_a_warning(make_site: MakeSite) -> None:
+    site = make_site()
+    metered(site)
+    site.command.configure(metrics={"textfile": site.command.folder / "none" / "a.prom"})
+    finished = site.finish()
+    (warning,) = finished.messages("WARNING")
+    assert "[METRICS] textfile" in warning
+    assert "cannot be written (No such file or directory)" in warning
+    assert finished.json["status"] == "completed"
+
+
+def test_the_schedule_shows_them_while_it_runs(make_site: MakeSite) -> None:
+    site = make_site()
+    metered(site)
+    site.receiver.control(latency_ms=1500)
+    with schedule(site.command) as running:
+        wait_until(lambda: values(running.ask("/metrics")[1].decode())["lease_held[]"] == 1)
+        wait_until(lambda: values(running.ask("/metrics")[1].decode())["incidents_total[delivered]"] == len(ACCOUNTS))
+        wait_until(lambda: values(running.ask("/metrics")[1].decode())["lease_held[]"] == 0)
+        text = running.ask("/metrics")[1].decode()
+        running.stop()
+    assert PERSONAL not in text
+    assert not any(account in text for account in ACCOUNTS)
+    site.make_due()
+    site.run()  # by hand, beside the schedule's file
+    found = values((site.command.folder / "incident_process.prom").read_text())
+    assert (found["runs_total[window,completed]"], found["runs_total[window,no_data]"]) == (1, 1)

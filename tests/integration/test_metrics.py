@@ -1,0 +1,208 @@
+"""The metrics: what they count, the file for node_exporter over processes, and what they cost."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from incident_process.delivery.transport import Answer
+from incident_process.metrics.textfile import TextFile
+from incident_process.metrics.watch import Meter, _WatchedTransport
+from incident_process.records import NEVER, Counts, Operation, RunKind, RunRecord, RunReport, RunStatus, Window
+
+OPERATION = "Incident extraction from data lake"
+T0 = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
+P = "incident_process_"
+
+
+def values(text: str) -> dict[tuple[str, str], float]:
+    """Every sample by name and by its labels but the operation."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            assert sample.labels["operation"]
+            labels = ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()) if k != "operation")
+            assert (sample.name, labels) not in found or sample.labels["operation"] != OPERATION
+            found[sample.name, labels] = sample.value
+    return found
+
+
+def shown(meter: Meter) -> dict[tuple[str, str], float]:
+    return values(meter.instruments.text().decode())
+
+
+def report(status: RunStatus, run_id: str | None = "r1", **counts: int) -> RunReport:
+    return RunReport(
+        status=status,
+        run_id=run_id,
+        sequence=1,
+        window=Window(start=NEVER, end=T0),
+        counts=Counts(**counts),  # type: ignore[arg-type]
+        last_execution=T0,
+        seconds=2.5,
+    )
+
+
+def progress(run_id: str, **counts: int) -> RunRecord:
+    return RunRecord(
+        run_id=run_id,
+        operation=OPERATION,
+        kind=RunKind.WINDOW,
+        status=RunStatus.RUNNING,
+        host="host",
+        started_at=T0,
+        counts=Counts(**counts),  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture
+def meter() -> Meter:
+    return Meter(OPERATION)
+
+
+def test_what_is_not_known_yet_is_absent_and_what_did_not_happen_is_nought(meter: Meter) -> None:
+    names = {name for name, _ in shown(meter)}
+    assert f"{P}watermark_lag_seconds" not in names
+    assert f"{P}last_run_success" not in names
+    assert shown(meter)[f"{P}incidents_total", "outcome=dead"] == 0
+    assert shown(meter)[f"{P}breaker_state", ""] == 0
+
+
+def test_a_run_is_counted_once_however_often_it_is_reported(meter: Meter) -> None:
+    """Its record is written while it goes on, and its report says the same once more."""
+    meter.progressed(progress("r1", delivered=3, pending=7))
+    assert shown(meter)[f"{P}incidents_total", "outcome=delivered"] == 3
+    assert shown(meter)[f"{P}pending_incidents", ""] == 7
+    meter.progressed(progress("r1", delivered=9))
+    meter.ended(RunKind.WINDOW, report(RunStatus.COMPLETED, delivered=10, dead=1))
+    meter.ended(RunKind.WINDOW, report(RunStatus.NO_DATA, "r2", unchanged=4))
+    found = shown(meter)
+    assert found[f"{P}incidents_total", "outcome=delivered"] == 10
+    assert found[f"{P}incidents_total", "outcome=dead"] == 1
+    assert found[f"{P}incidents_total", "outcome=unchanged"] == 4
+    assert found[f"{P}runs_total", "kind=window,status=completed"] == 1
+    assert found[f"{P}processed_until_timestamp_seconds", ""] == T0.timestamp()
+    assert found[f"{P}last_run_duration_seconds", ""] == 2.5
+
+
+def test_a_run_that_was_refused_changes_nothing_of_the_last_one(meter: Meter) -> None:
+    meter.ended(RunKind.WINDOW, report(RunStatus.INCOMPLETE, delivered=1))
+    before = shown(meter)
+    meter.ended(RunKind.WINDOW, report(RunStatus.LOCKED, None))
+    after = shown(meter)
+    changed = {key for key in after if after[key] != before.get(key)}
+    assert changed <= {(f"{P}runs_total", "kind=window,status=locked"), (f"{P}pending_incidents", "")}
+    assert after[f"{P}last_run_success", ""] == 0
+
+
+def test_the_lag_goes_on_between_two_looks(meter: Meter) -> None:
+    operation = Operation(name=OPERATION, last_execution=T0)
+    meter.seen(T0 + timedelta(seconds=100), operation)
+    first = shown(meter)[f"{P}watermark_lag_seconds", ""]
+    time.sleep(0.05)
+    assert 100 <= first < shown(meter)[f"{P}watermark_lag_seconds", ""] < 110
+    meter.seen(T0, Operation(name=OPERATION))  # never ran: what was known stays
+    assert (f"{P}watermark_lag_seconds", "") in shown(meter)
+
+
+class TestTextFile:
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        return tmp_path / "incident_process.prom"
+
+    @staticmethod
+    def process(path: Path, operation: str = OPERATION, runs: int = 1) -> TextFile:
+        """What one process of cron does."""
+        meter = Meter(operation)
+        file = TextFile(path, meter.instruments)
+        for number in range(runs):
+            meter.instruments.attempts.labels("2xx").observe(0.02)
+            meter.ended(RunKind.WINDOW, report(RunStatus.COMPLETED, f"r{number}", delivered=5))
+            file.write()
+        return file
+
+    def test_counters_go_on_over_processes_and_gauges_are_the_last(self, path: Path) -> None:
+        for _ in range(3):
+            self.process(path, runs=2)
+        found = values(path.read_text())
+        assert found[f"{P}incidents_total", "outcome=delivered"] == 30
+        assert found[f"{P}attempt_seconds_count", "answer=2xx"] == 6
+        assert found[f"{P}attempt_seconds_bucket", "answer=2xx,le=0.025"] == 6
+        assert found[f"{P}attempt_seconds_bucket", "answer=2xx,le=0.01"] == 0
+        assert found[f"{P}last_run_duration_seconds", ""] == 2.5
+
+    def test_a_process_that_stays_up_adds_only_what_is_new(self, path: Path) -> None:
+        staying = self.process(path)
+        self.process(path)
+        staying.write()
+        staying.write()
+        assert values(path.read_text())[f"{P}incidents_total", "outcome=delivered"] == 10
+
+    def test_two_operations_share_a_file(self, path: Path) -> None:
+        self.process(path)
+        self.process(path, "other")
+        self.process(path)
+        text = path.read_text()
+        assert f'{P}incidents_total{{operation="{OPERATION}",outcome="delivered"}} 10.0' in text
+        assert f'{P}incidents_total{{operation="other",outcome="delivered"}} 5.0' in text
+        assert f'{P}last_run_success{{operation="other"}} 1.0' in text
+        assert text.count("# TYPE") == len({line for line in text.splitlines() if line.startswith("# TYPE")})
+
+    @pytest.mark.parametrize("content", ["", "no metrics { at all", "\x00\xff" * 10])
+    def test_a_file_that_is_not_ours_is_begun_anew(self, path: Path, content: str) -> None:
+        path.write_bytes(content.encode("latin-1"))
+        self.process(path)
+        assert values(path.read_text())[f"{P}incidents_total", "outcome=delivered"] == 5
+
+    def test_a_reader_never_sees_half_of_it(self, path: Path) -> None:
+        """It is put in place in one step, readable for another user's node_exporter."""
+        self.process(path)
+        inode = path.stat().st_ino
+        with path.open() as reader:
+            self.process(path)
+            assert values(reader.read())[f"{P}incidents_total", "outcome=delivered"] == 5
+        assert path.stat().st_ino != inode
+        assert path.stat().st_mode & 0o777 == 0o644
+        assert [item.name for item in path.parent.glob("*.prom")] == [path.name]
+
+    def test_many_at_once_lose_nothing(self, path: Path) -> None:
+        async def together() -> None:
+            await asyncio.gather(*(asyncio.to_thread(self.process, path) for _ in range(8)))
+
+        asyncio.run(together())
+        assert values(path.read_text())[f"{P}incidents_total", "outcome=delivered"] == 40
+
+
+class _Instant:
+    """A transport that answers at once."""
+
+    def __init__(self, statuses: Iterator[int | None]) -> None:
+        self._statuses = statuses
+
+    async def post(self, _body: bytes, _key: str | None) -> Answer:
+        return Answer(status=next(self._statuses), seconds=0.02)
+
+
+def test_answers_are_counted_by_class(meter: Meter) -> None:
+    statuses: list[Any] = [200, 201, 302, 409, 422, 503, 600, None]
+    transport = _WatchedTransport(_Instant(iter(statuses)), meter.instruments)
+
+    async def post_all() -> None:
+        for _ in statuses:
+            await transport.post(b"{}", None)
+
+    asyncio.run(post_all())
+    found = shown(meter)
+    counts = {name: found[f"{P}attempt_seconds_count", f"answer={name}"] for name in meter_answers()}
+    assert counts == {"2xx": 2, "3xx": 1, "4xx": 2, "5xx": 1, "other": 1, "none": 1}
+
+
+def meter_answers() -> tuple[str, ...]:
+    from incident_process.metrics.instruments import ANSWERS
+
+    return ANSWERS

@@ -1,0 +1,61 @@
+"""A local HTTP server that keeps what it is sent: it stands for a chat, a mail gateway, a collector of traces."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """One request; the names of its headers in lower case."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Listener:
+    """``heard`` grows; ``status`` is what it answers from now on."""
+
+    def __init__(self) -> None:
+        self.heard: list[Heard] = []
+        self.status = 200
+        listener = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                listener.heard.append(Heard(path=self.path, headers=headers, body=body))
+                self.send_response(listener.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Write nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        """``127.0.0.1:port``."""
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@contextmanager
+def listening() -> Iterator[Listener]:
+    """Run a listener on a free port."""
+    listener = Listener()
+    try:
+        yield listener
+    finally:
+        listener.close()
