@@ -1,9 +1,13 @@
-"""The read service: what command line and dashboard show, from one place.
+"""The read service: what command line and dashboard show, from one place; whether that is well says ``health``.
 
 Every answer is a plain dictionary (or a list of them) that can be printed as JSON: dates in ISO form, statuses as
 words. Nothing here writes.
 """
 
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from incident_process.records import (
@@ -20,6 +24,11 @@ from incident_process.settings import Settings
 from incident_process.source.contract import Source
 from incident_process.state.contract import StateStore
 from incident_process.window import refusal, system_date
+
+LATENCY_SAMPLE = 1000
+"""So many delivered incidents, the newest ones, tell how long deliveries take: enough for a 99th percentile."""
+LATENCY_BANDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Upper ends, in seconds, of the bands in which deliveries are counted; a last one has no end."""
 
 
 async def status(settings: Settings, source: Source, store: StateStore) -> dict[str, Any]:
@@ -44,23 +53,83 @@ async def status(settings: Settings, source: Source, store: StateStore) -> dict[
         "source_now": iso(now),
         "may_run": refused is None,
         "reason": refused.message if refused else None,
+        "gate": refused.status.value if refused else "open",
+        "execution_minutes": known.execution_minutes,
         "lease": {"holder": lease.holder, "expires": iso(lease.expires_at)} if lease and lease.active else None,
         "deliveries": {state.value: counts.get(state, 0) for state in DeliveryStatus},
         "last_run": run_row(last[0]) if last else None,
     }
 
 
-async def history(store: StateStore, *, limit: int) -> list[dict[str, Any]]:
-    """Return the newest runs, newest first."""
-    return [run_row(run) for run in await store.runs(limit=limit)]
+async def history(
+    store: StateStore,
+    *,
+    kind: RunKind | None = None,
+    status: RunStatus | None = None,
+    skip: int = 0,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Return runs, newest first: ``limit`` of them after the newest ``skip``."""
+    return [run_row(run) for run in await store.runs(kind=kind, status=status, skip=skip, limit=limit)]
+
+
+async def run(store: StateStore, run_id: str) -> dict[str, Any] | None:
+    """Return one run, None when there is none of that id."""
+    found = await store.runs(run_id=run_id, limit=1)
+    return run_row(found[0]) if found else None
 
 
 async def deliveries(
-    store: StateStore, *, account: str | None, status: DeliveryStatus | None, run_id: str | None, limit: int
+    store: StateStore,
+    *,
+    account: str | None = None,
+    status: DeliveryStatus | None = None,
+    run_id: str | None = None,
+    before: int | None = None,
+    limit: int,
 ) -> list[dict[str, Any]]:
-    """Return ledger entries, newest first."""
-    found = await store.deliveries(account=account, status=status, run_id=run_id, limit=limit)
+    """Return ledger entries, newest first; with ``before``, those below that Incident_Id."""
+    found = await store.deliveries(account=account, status=status, run_id=run_id, before=before, limit=limit)
     return [delivery_row(entry) for entry in found]
+
+
+async def accounts(store: StateStore, starting: str, limit: int) -> list[dict[str, Any]]:
+    """Return the ledger's accounts that begin with the text, and what it last says of each."""
+    found = await store.accounts(starting, limit)
+    known = await store.last_known(found)
+    return [
+        {"account": account, "status": known[account].newest_status.value if account in known else None}
+        for account in found
+    ]
+
+
+async def latency(store: StateStore) -> dict[str, Any]:
+    """Say how long the newest delivered incidents took, in seconds, from the ledger's own times.
+
+    From the first write, before any attempt, to the outcome: waiting for a place among the connections, every attempt
+    and every pause between them are in it. Outcomes are written for many incidents at once, with the time of the last
+    one, so a figure may be too high by a moment and is never too low. An incident that an earlier run left behind
+    counts with the time between the runs.
+    """
+    found = await store.deliveries(status=DeliveryStatus.DELIVERED, limit=LATENCY_SAMPLE)
+    # Source and state may have two clocks: what ended before it began took no time that could be measured.
+    took = sorted(max(0.0, (entry.updated_at - entry.created_at).total_seconds()) for entry in found)
+    return {
+        "sample": len(took),
+        **percentiles(took),
+        "bands": [
+            {"upto": upto, "count": bisect_left(took, upto) - bisect_left(took, above)}
+            for above, upto in pairwise((0.0, *LATENCY_BANDS, math.inf))
+        ],
+    }
+
+
+def percentiles(ordered: Sequence[float]) -> dict[str, float | None]:
+    """Return the 50th, 95th and 99th percentile of values in ascending order, by nearest rank; None of no values."""
+    return {
+        f"p{share}": round(ordered[max(0, math.ceil(len(ordered) * share / 100) - 1)], 3) if ordered else None
+        for share in (50, 95, 99)
+    }
 
 
 def run_row(run: RunRecord) -> dict[str, Any]:
@@ -73,6 +142,9 @@ def run_row(run: RunRecord) -> dict[str, Any]:
         "window": {"start": iso(run.window.start), "end": iso(run.window.end)} if run.window else None,
         "rows": dict(counts.rows),
         "accounts": counts.accounts,
+        "reread": counts.reread,
+        "resumed": counts.resumed,
+        "unprocessable": counts.unprocessable,
         "delivered": counts.delivered,
         "unchanged": counts.unchanged,
         "skipped": counts.skipped,

@@ -21,6 +21,7 @@ class Previewed(Record, frozen=True, kw_only=True):
     account: str
     outcome: str
     document: Any | None
+    digest: str = ""
     error: str | None = None
 
     def __repr__(self) -> str:
@@ -56,7 +57,18 @@ async def preview_window(settings: Settings, source: Source, store: StateStore) 
 
 def _previewed(content: Content, now: datetime, created_by: str) -> Previewed:
     if content.draft is None:
-        return Previewed(account=content.account, outcome=content.status.value, document=None, error=content.error)
+        return Previewed(
+            account=content.account,
+            outcome=content.status.value,
+            document=None,
+            digest=content.digest,
+            error=content.error,
+        )
     # The id is one that no run will take: ids begin at the clock, and by the time of a run that has moved on.
     body = seal(content.draft, id_floor(now), now, created_by)
-    return Previewed(account=content.account, outcome=DeliveryStatus.PENDING.value, document=msgspec.Raw(body))
+    return Previewed(
+        account=content.account,
+        outcome=DeliveryStatus.PENDING.value,
+        document=msgspec.Raw(body),
+        digest=content.digest,
+    )

@@ -364,6 +364,27 @@ async def test_a_run_left_running_is_closed_as_failed_by_the_next(stores: StoreF
         assert [run.status for run in await other.runs()] == [RunStatus.RUNNING]
 
 
+@story
+async def test_runs_are_chosen_by_kind_and_status_and_paged(stores: StoreFactory) -> None:
+    async with stores() as store:
+        lease = await begin(store)
+        made = []
+        for number, kind in enumerate([RunKind.WINDOW, RunKind.REPLAY, RunKind.WINDOW, RunKind.WINDOW]):
+            status = RunStatus.INCOMPLETE if number == 2 else RunStatus.COMPLETED
+            made.append(run_record(f"r{number}", kind=kind, started_at=T0 + timedelta(hours=number)))
+            await store.open_run(lease, made[-1])
+            await store.write_run(lease, msgspec.structs.replace(made[-1], status=status))
+
+        async def found(**wanted: Any) -> list[str]:
+            return [run.run_id for run in await store.runs(**wanted)]
+
+        assert await found(kind=RunKind.WINDOW) == ["r3", "r2", "r0"]
+        assert await found(status=RunStatus.COMPLETED) == ["r3", "r1", "r0"]
+        assert await found(kind=RunKind.WINDOW, status=RunStatus.COMPLETED, skip=1) == ["r0"]
+        assert await found(skip=1, limit=2) == ["r2", "r1"]
+        assert await found(kind=RunKind.BACKFILL) == await found(skip=4) == []
+
+
 # -- ids --------------------------------------------------------------------------------------------------------------
 
 
@@ -537,6 +558,62 @@ async def test_deliveries_are_chosen_and_newest_first(stores: StoreFactory) -> N
         assert entry.operation == OPERATION
         # The store's clock, which for a private server is this machine's.
         assert abs(entry.created_at - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+@story
+async def test_deliveries_go_on_below_an_id(stores: StoreFactory) -> None:
+    async with stores() as store:
+        lease = await begin(store)
+        each = [incident(number, "A" if number % 2 else "B") for number in range(1, 6)]
+        await store.enqueue(lease, chunk(*each))
+        assert [entry.incident_id for entry in await store.deliveries(before=4, limit=2)] == [3, 2]
+        assert [entry.incident_id for entry in await store.deliveries(account="A", before=5)] == [3, 1]
+        assert await store.deliveries(before=1) == []
+
+
+@story
+async def test_accounts_are_found_by_how_they_begin(stores: StoreFactory) -> None:
+    async with stores() as store, stores("another") as other:
+        lease = await begin(store)
+        names = ["0010", "0011", "001\U0001f600", "0012", "002", "01", "x", "X_%"]
+        await store.enqueue(lease, chunk(*(incident(number, name) for number, name in enumerate(names, 1))))
+        await store.enqueue(lease, chunk(incident(20, "0010"), name="c2"))
+        assert await store.accounts("001", 10) == ["0010", "0011", "0012", "001\U0001f600"]
+        assert await store.accounts("001", 2) == ["0010", "0011"]
+        assert await store.accounts("0010", 10) == ["0010"]
+        assert await store.accounts("X", 10) == ["X_%"]
+        assert await store.accounts("%", 10) == []
+        assert await other.accounts("0", 10) == []
+
+
+@story
+async def test_a_delivered_body_is_found_as_long_as_it_is_kept(stores: StoreFactory) -> None:
+    async with stores(keep_bodies_days=1) as store:
+        lease = await begin(store)
+        first, second, third = incident(1), incident(2), incident(3)
+        await store.enqueue(lease, chunk(first, second, name="r1-000001"))
+        await store.enqueue(lease, chunk(third, name="r1-000002"))
+        assert await store.kept_body(1) is None, "it has no outcome yet"
+        await store.record_outcomes(lease, chunk(first, second, name="r1-000001"), [outcome(first)])
+        moved = await store.replace_incident(
+            lease, chunk(first, second, name="r1-000001"), 2, incident(9, second.account)
+        )
+        await store.record_outcomes(lease, moved, [outcome(incident(9, second.account))])
+        await store.record_outcomes(lease, chunk(third, name="r1-000002"), [outcome(third)])
+        assert [await store.kept_body(number) for number in (1, 3)] == [first.body, third.body]
+        assert await store.kept_body(9) == incident(9).body, "under the id that it was given later"
+        assert await store.kept_body(2) is None
+        await store.purge_bodies(lease, datetime.now(UTC) + timedelta(days=2))
+        assert await store.kept_body(1) is None
+
+
+@story
+async def test_a_body_that_is_not_kept_is_not_found(stores: StoreFactory) -> None:
+    async with stores() as store:
+        lease = await begin(store)
+        await store.enqueue(lease, chunk(incident(1)))
+        await store.record_outcomes(lease, chunk(incident(1)), [outcome(incident(1))])
+        assert await store.kept_body(1) is None
 
 
 # -- outbox -----------------------------------------------------------------------------------------------------------

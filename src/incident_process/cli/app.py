@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import typer
 
 from incident_process import logs
-from incident_process.cli import local, reading, repairing, running
+from incident_process.cli import local, reading, repairing, running, scheduling, web
 from incident_process.errors import DatabaseConnectionError, IncidentProcessError
 
 INTERRUPTED = 130
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.command("init")(running.init)
 app.command("run")(running.run)
+app.command("schedule")(scheduling.schedule)
 app.command("status")(reading.status)
 app.command("history")(reading.history)
 app.command("deliveries")(reading.deliveries)
@@ -33,6 +34,7 @@ app.command("backfill")(repairing.backfill)
 app.add_typer(repairing.dead_letters, name="dead-letters")
 app.command("reconcile")(repairing.reconcile)
 app.command("doctor")(reading.doctor)
+app.command("dashboard")(web.dashboard)
 app.command("receiver")(local.receiver)
 app.command("demo")(local.demo)
 

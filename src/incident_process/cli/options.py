@@ -27,7 +27,18 @@ def load(config: Path | None) -> "Settings":
     from incident_process.settings import Settings
 
     settings = Settings.load(config)
-    logs.configure(settings.process.log_level, settings.process.log_format)
+    set_up_log(settings)
     for warning in settings.warnings:
         logs.get_logger().warning("%s", warning)
     return settings
+
+
+def set_up_log(settings: "Settings") -> None:
+    """Let the logger write as the settings say: to stderr, and to a file where one is named."""
+    process, kept = settings.process, settings.log
+    file = None
+    if kept.file is not None:
+        from incident_process.logfile import open_log_file
+
+        file = open_log_file(kept.file, kept.rotation, kept.max_bytes, kept.backups)
+    logs.configure(process.log_level, process.log_format, file=file)

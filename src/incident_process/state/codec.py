@@ -12,6 +12,9 @@ import zstandard
 from incident_process.errors import IncidentProcessError
 from incident_process.records import DeliveryStatus, Incident, Outcome, Record
 
+LAST_CHARACTER = "\U0010ffff"
+"""Sorts after every other: the texts that begin with ``t`` are those from ``t`` to ``t + LAST_CHARACTER``."""
+
 PART_BYTES = 4 * 1024 * 1024
 """The size of a part. A driver may double it by escaping, which still stays under the 16 MB of max_allowed_packet."""
 
@@ -49,6 +52,11 @@ def decode(parts: Sequence[bytes]) -> Entry:
         return _DECODER.decode(zstandard.ZstdDecompressor().decompress(b"".join(parts)))
     except (zstandard.ZstdError, msgspec.DecodeError) as exc:
         raise IncidentProcessError(f"an outbox entry is damaged ({type(exc).__name__}): restore the state") from exc
+
+
+def body_of(incidents: Sequence[Incident], incident_id: int) -> bytes | None:
+    """Return the body of one of these incidents, None when it is not among them."""
+    return next((incident.body for incident in incidents if incident.incident_id == incident_id), None)
 
 
 def settle(entry: Entry, outcomes: Collection[Outcome], *, keep: bool) -> Entry:

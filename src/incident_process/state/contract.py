@@ -29,7 +29,9 @@ from incident_process.records import (
     LedgerEntry,
     Operation,
     Outcome,
+    RunKind,
     RunRecord,
+    RunStatus,
 )
 
 
@@ -140,8 +142,16 @@ class StateStore(Protocol):
         """Write the run as it stands now, over what is there of it: while it is at work, and at its end."""
         ...
 
-    async def runs(self, *, run_id: str | None = None, limit: int = 20) -> list[RunRecord]:
-        """Return the operation's newest runs, newest first."""
+    async def runs(
+        self,
+        *,
+        run_id: str | None = None,
+        kind: RunKind | None = None,
+        status: RunStatus | None = None,
+        skip: int = 0,
+        limit: int = 20,
+    ) -> list[RunRecord]:
+        """Return the operation's runs, newest first: ``limit`` of them after the newest ``skip``."""
         ...
 
     # -- ledger and outbox ----------------------------------------------------------------------------------------
@@ -201,9 +211,18 @@ class StateStore(Protocol):
         account: str | None = None,
         status: DeliveryStatus | None = None,
         run_id: str | None = None,
+        before: int | None = None,
         limit: int = 100,
     ) -> list[LedgerEntry]:
-        """Return ledger entries of the operation, newest Incident_Id first."""
+        """Return ledger entries of the operation, newest Incident_Id first; with ``before``, those below that id."""
+        ...
+
+    async def accounts(self, starting: str, limit: int) -> list[str]:
+        """Return accounts of the ledger that begin with the text, in ascending order of code points."""
+        ...
+
+    async def kept_body(self, incident_id: int) -> bytes | None:
+        """Return the body of a delivered incident where it is kept (``keep_bodies_days``), else None; personal data."""
         ...
 
     async def delivery_counts(self) -> dict[DeliveryStatus, int]:

@@ -14,6 +14,7 @@ from pymongo import DeleteMany, UpdateMany
 from pymongo.errors import BulkWriteError
 
 from incident_process.records import Chunk, DeliveryStatus, Known, LedgerEntry, Outcome
+from incident_process.state.codec import LAST_CHARACTER
 from incident_process.state.mongo.connection import DUPLICATE_KEY, Collection, Document
 from incident_process.state.mongo.dates import to_bson
 
@@ -24,6 +25,9 @@ PENDING = DeliveryStatus.PENDING.value
 _LIST = 100
 """How many values one ``$in`` takes. Some servers compare a list value by value with every candidate, so that the
 work grows with its square; writes go as one batch of such lists, and reads at ten lists a chunk are cheap enough."""
+
+_ROW = 10
+"""From so many consecutive ids on a range is asked for instead of a list."""
 
 _BATCH = 1000
 """How many entries one command writes: a chunk, and not so much that the answer outlasts the socket's time-out."""
@@ -146,7 +150,7 @@ class Ledger:
         await self._write(
             [
                 UpdateMany(
-                    {"_id": {"$in": [one.incident_id for one in some]}, "Status": PENDING, "Token": token},
+                    {"_id": some, "Status": PENDING, "Token": token},
                     {
                         "$set": {
                             "Status": status.value,
@@ -154,17 +158,18 @@ class Ledger:
                             "Runs": runs,
                             "Last_Http_Status": http_status,
                             "Last_Error": error,
-                            "Updated_Dtm": to_bson(max(one.at for one in some)),
+                            "Updated_Dtm": to_bson(max(one.at for one in alike)),
                         }
                     },
                 )
                 for (status, attempts, runs, http_status, error), alike in groups.items()
-                for some in _lists(alike)
-            ]
+                for some in _selected([one.incident_id for one in alike])
+            ],
+            at_once=_BATCH // _LIST if len(outcomes) <= _BATCH else 1,
         )
 
-    async def _write(self, statements: Sequence[UpdateMany | DeleteMany]) -> None:
-        for some in _lists(statements, _BATCH // _LIST):
+    async def _write(self, statements: Sequence[UpdateMany | DeleteMany], at_once: int = _BATCH // _LIST) -> None:
+        for some in _lists(statements, at_once):
             await self._collection.bulk_write(some, ordered=False)
 
     # -- reads -----------------------------------------------------------------------------------------------------
@@ -224,6 +229,29 @@ class Ledger:
         # A page may end within an account's entries; the next one starts after the account, not after the entry.
         return tuple(dict.fromkeys([found["Account_Num"] async for found in cursor]))
 
+    async def accounts(self, starting: str, limit: int) -> Sequence[str]:
+        """Return accounts that begin with the text, in ascending order of code points."""
+        cursor = await self._collection.aggregate(
+            [
+                {
+                    "$match": {
+                        "Operation_name": self._operation,
+                        "Account_Num": {"$gte": starting, "$lte": starting + LAST_CHARACTER},
+                    }
+                },
+                {"$group": {"_id": "$Account_Num"}},
+                {"$sort": {"_id": 1}},
+                {"$limit": limit},
+            ]
+        )
+        return [found["_id"] async for found in cursor]
+
+    async def delivering_chunk(self, incident_id: int) -> str | None:
+        """Return the chunk of an incident that was delivered; None when it was not."""
+        wanted = {"_id": incident_id, "Operation_name": self._operation, "Status": DeliveryStatus.DELIVERED.value}
+        found = await self._collection.find_one(wanted, {"Chunk_Id": True})
+        return None if found is None else str(found["Chunk_Id"])
+
     def _of_accounts(self, accounts: Sequence[str]) -> Document:
         """Return the stage that selects entries by account.
 
@@ -260,6 +288,28 @@ async def insert_missing(collection: Collection, documents: Sequence[Document]) 
                 raise
             duplicates = True
     return duplicates
+
+
+def _selected(ids: Sequence[int]) -> Iterable[Document]:
+    """Yield conditions that together select exactly these ids: a range for each long row of consecutive ones.
+
+    The ids of a chunk are reserved in one piece, so as a rule it is a single range, which costs the server less than
+    to look up each of a list.
+    """
+    single: list[int] = []
+    rows: list[list[int]] = []
+    for one in sorted(ids):
+        if rows and rows[-1][-1] == one - 1 and len(rows[-1]) < _BATCH:
+            rows[-1].append(one)
+        else:
+            rows.append([one])
+    for row in rows:
+        if len(row) < _ROW:
+            single += row
+        else:
+            yield {"$gte": row[0], "$lte": row[-1]}
+    for some in _lists(single):
+        yield {"$in": list(some)}
 
 
 def _known(by_status: dict[str, int], digests: dict[int, str]) -> Known | None:

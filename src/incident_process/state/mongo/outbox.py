@@ -120,6 +120,14 @@ class Outbox:
         incidents = tuple(incident for part in parts for incident in _entry(part).pending)
         return Chunk(chunk_id=chunk_id, run_id=parts[0]["Run_Id"], incidents=incidents) if incidents else None
 
+    async def kept_body(self, chunk_id: str, incident_id: int) -> bytes | None:
+        """Return a body that is kept for auditors, None where it is not (any more)."""
+        async for part in self._collection.find({"Operation_name": self._operation, "Chunk_Id": chunk_id}):
+            body = codec.body_of(_entry(part).incidents, incident_id)
+            if body is not None:
+                return body
+        return None
+
     async def settle(self, chunk_id: str, token: int, outcomes: Sequence[Outcome], now: datetime) -> None:
         """Take incidents with an outcome out of a chunk, and note the attempts of those that are still pending.
 

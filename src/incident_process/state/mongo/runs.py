@@ -64,12 +64,11 @@ class Runs:
         except DuplicateKeyError as exc:
             raise LeaseLostError(f"Another runner has closed run {run.run_id}.") from exc
 
-    async def list(self, run_id: str | None, limit: int) -> list[RunRecord]:
-        """Return the newest runs, newest first."""
-        wanted: Document = {"Operation_name": self._operation}
-        if run_id is not None:
-            wanted["_id"] = run_id
-        cursor = self._collection.find(wanted, sort=[("Started_Dtm", -1), ("_id", -1)], limit=limit)
+    async def list(self, wanted: Document, skip: int, limit: int) -> list[RunRecord]:
+        """Return the runs whose fields are as wanted, newest first."""
+        order = [("Started_Dtm", -1), ("_id", -1)]
+        wanted = {"Operation_name": self._operation, **wanted}
+        cursor = self._collection.find(wanted, sort=order, skip=skip, limit=limit)
         return [_from_document(found) async for found in cursor]
 
 

@@ -17,7 +17,9 @@ from incident_process.records import (
     LedgerEntry,
     Operation,
     Outcome,
+    RunKind,
     RunRecord,
+    RunStatus,
 )
 from incident_process.state.mongo import counter
 from incident_process.state.mongo.connection import Checkpoint, Connection, translated
@@ -153,9 +155,18 @@ class MongoStateStore:
         await self._runs.write(lease, run)
 
     @translated
-    async def runs(self, *, run_id: str | None = None, limit: int = 20) -> list[RunRecord]:
-        """Return the operation's newest runs, newest first."""
-        return await self._runs.list(run_id, limit)
+    async def runs(
+        self,
+        *,
+        run_id: str | None = None,
+        kind: RunKind | None = None,
+        status: RunStatus | None = None,
+        skip: int = 0,
+        limit: int = 20,
+    ) -> list[RunRecord]:
+        """Return the operation's runs, newest first: ``limit`` of them after the newest ``skip``."""
+        wanted = {"_id": run_id, "Kind": kind and kind.value, "Status": status and status.value}
+        return await self._runs.list({name: value for name, value in wanted.items() if value is not None}, skip, limit)
 
     # -- ledger and outbox ----------------------------------------------------------------------------------------
 
@@ -219,11 +230,28 @@ class MongoStateStore:
         account: str | None = None,
         status: DeliveryStatus | None = None,
         run_id: str | None = None,
+        before: int | None = None,
         limit: int = 100,
     ) -> list[LedgerEntry]:
-        """Return ledger entries of the operation, newest Incident_Id first."""
-        wanted = {"Account_Num": account, "Status": status and status.value, "Run_Id": run_id}
+        """Return ledger entries of the operation, newest Incident_Id first; with ``before``, those below that id."""
+        wanted = {
+            "Account_Num": account,
+            "Status": status and status.value,
+            "Run_Id": run_id,
+            "_id": None if before is None else {"$lt": before},
+        }
         return await self._ledger.list({name: value for name, value in wanted.items() if value is not None}, limit)
+
+    @translated
+    async def accounts(self, starting: str, limit: int) -> list[str]:
+        """Return accounts of the ledger that begin with the text, in ascending order of code points."""
+        return list(await self._ledger.accounts(starting, limit))
+
+    @translated
+    async def kept_body(self, incident_id: int) -> bytes | None:
+        """Return the body of a delivered incident where it is kept (``keep_bodies_days``), else None; personal data."""
+        chunk_id = await self._ledger.delivering_chunk(incident_id)
+        return None if chunk_id is None else await self._outbox.kept_body(chunk_id, incident_id)
 
     @translated
     async def delivery_counts(self) -> dict[DeliveryStatus, int]:

@@ -13,6 +13,9 @@ from incident_process.records import DeliveryStatus as Status
 from incident_process.state import codec
 from incident_process.state.sql.schema import outbox as table
 
+SEARCHED_CHUNKS = 20
+"""In so many chunks a kept body is looked for, at most; it is nearly always in the first."""
+
 
 class Stored(Record, frozen=True, kw_only=True):
     """An entry as it is in the table, with the columns that a rewrite keeps."""
@@ -57,6 +60,37 @@ async def load(connection: AsyncConnection, operation: str, chunk_id: str) -> St
         return None
     entry = await asyncio.to_thread(codec.decode, [row[3] for row in rows])
     return Stored(run_id=rows[0][0], first_id=rows[0][1], created_at=rows[0][2], entry=entry)
+
+
+async def kept_body(connection: AsyncConnection, operation: str, run_id: str, incident_id: int) -> bytes | None:
+    """Return a body that is kept for auditors, None where it is not (any more).
+
+    A chunk's id begins with its run's, and its incidents follow on its first id: so the newest chunk that begins at
+    or below the incident holds it, unless a receiver's 409 gave it a later id; then it is in one of those before.
+    """
+    found = await connection.scalars(
+        select(table.c.Chunk_Id)
+        .where(
+            table.c.Operation_name == operation,
+            table.c.Chunk_Id > f"{run_id}-",
+            table.c.Chunk_Id < f"{run_id}.",  # the character after the hyphen
+            table.c.First_Incident_Id <= incident_id,
+        )
+        .distinct()
+        .order_by(table.c.Chunk_Id.desc())
+        .limit(SEARCHED_CHUNKS)
+    )
+    for chunk_id in list(found):
+        parts = await connection.scalars(
+            select(table.c.Body)
+            .where(table.c.Operation_name == operation, table.c.Chunk_Id == chunk_id)
+            .order_by(table.c.Part_Number)
+        )
+        entry = await asyncio.to_thread(codec.decode, list(parts))
+        body = codec.body_of(entry.incidents, incident_id)
+        if body is not None:
+            return body
+    return None
 
 
 async def claim(connection: AsyncConnection, lease: Lease) -> list[str]:

@@ -1,5 +1,6 @@
 """``Process_Operation_Run``: the audit trail (SPEC 6)."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -39,12 +40,16 @@ async def write(connection: AsyncConnection, run: RunRecord) -> None:
         await connection.execute(insert(table).values(Run_Id=run.run_id, **values))
 
 
-async def newest(connection: AsyncConnection, operation: str, run_id: str | None, limit: int) -> list[RunRecord]:
-    """Return the operation's runs, newest first."""
+async def newest(
+    connection: AsyncConnection, operation: str, wanted: Mapping[str, str | None], *, skip: int, limit: int
+) -> list[RunRecord]:
+    """Return the operation's runs whose columns are as wanted (None: any), newest first."""
     query = select(table).where(table.c.Operation_name == operation)
-    if run_id is not None:
-        query = query.where(table.c.Run_Id == run_id)
-    found = await connection.execute(query.order_by(table.c.Started_Dtm.desc(), table.c.Run_Id.desc()).limit(limit))
+    for column, value in wanted.items():
+        if value is not None:
+            query = query.where(table.c[column] == str(value))
+    query = query.order_by(table.c.Started_Dtm.desc(), table.c.Run_Id.desc())
+    found = await connection.execute(query.offset(skip).limit(limit))
     return [_record(row) for row in found.mappings()]
 
 

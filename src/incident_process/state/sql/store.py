@@ -21,7 +21,9 @@ from incident_process.records import (
     LedgerEntry,
     Operation,
     Outcome,
+    RunKind,
     RunRecord,
+    RunStatus,
 )
 from incident_process.state import codec
 from incident_process.state.sql import lease as leases
@@ -157,9 +159,20 @@ class SqlStateStore:
         """Write the run as it stands now, over what is there of it: while it is at work, and at its end."""
         await self._fenced(lease, lambda connection, _now: runs.write(connection, run))
 
-    async def runs(self, *, run_id: str | None = None, limit: int = 20) -> list[RunRecord]:
-        """Return the operation's newest runs, newest first."""
-        return await self._database.read(lambda connection: runs.newest(connection, self._operation, run_id, limit))
+    async def runs(
+        self,
+        *,
+        run_id: str | None = None,
+        kind: RunKind | None = None,
+        status: RunStatus | None = None,
+        skip: int = 0,
+        limit: int = 20,
+    ) -> list[RunRecord]:
+        """Return the operation's runs, newest first: ``limit`` of them after the newest ``skip``."""
+        wanted = {"Run_Id": run_id, "Kind": kind, "Status": status}
+        return await self._database.read(
+            lambda connection: runs.newest(connection, self._operation, wanted, skip=skip, limit=limit)
+        )
 
     # -- ledger and outbox ----------------------------------------------------------------------------------------
 
@@ -249,13 +262,30 @@ class SqlStateStore:
         account: str | None = None,
         status: DeliveryStatus | None = None,
         run_id: str | None = None,
+        before: int | None = None,
         limit: int = 100,
     ) -> list[LedgerEntry]:
-        """Return ledger entries of the operation, newest Incident_Id first."""
+        """Return ledger entries of the operation, newest Incident_Id first; with ``before``, those below that id."""
+        wanted = {"Account_Num": account, "Status": status, "Run_Id": run_id}
         return await self._database.read(
-            lambda connection: ledger.entries(
-                connection, self._operation, account=account, status=status, run_id=run_id, limit=limit
-            )
+            lambda connection: ledger.entries(connection, self._operation, wanted, before=before, limit=limit)
+        )
+
+    async def accounts(self, starting: str, limit: int) -> list[str]:
+        """Return accounts of the ledger that begin with the text, in ascending order of code points."""
+        return await self._database.read(
+            lambda connection: ledger.accounts(connection, self._operation, starting, limit)
+        )
+
+    async def kept_body(self, incident_id: int) -> bytes | None:
+        """Return the body of a delivered incident where it is kept (``keep_bodies_days``), else None; personal data."""
+        run_id = await self._database.read(
+            lambda connection: ledger.delivering_run(connection, self._operation, incident_id)
+        )
+        if run_id is None:
+            return None
+        return await self._database.read(
+            lambda connection: outbox.kept_body(connection, self._operation, run_id, incident_id)
         )
 
     async def delivery_counts(self) -> dict[DeliveryStatus, int]:

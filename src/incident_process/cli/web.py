@@ -1,0 +1,40 @@
+"""The command that serves the web page."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from incident_process.cli.options import Config, load
+from incident_process.cli.output import emit
+from incident_process.logs import get_logger
+
+
+def dashboard(
+    config: Config = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on, instead of [DASHBOARD] host.", show_default=False)
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="TCP port, instead of [DASHBOARD] port; 0: any.", show_default=False),
+    ] = None,
+) -> int:
+    """Serve the web page: where the operation stands, its runs, accounts, dead letters, findings.
+
+    It listens on this machine only, unless told otherwise; changes and other addresses need [DASHBOARD] token.
+    Example: incident-process dashboard --port 8090
+    """
+    from incident_process.dashboard import serve
+
+    settings = load(config)
+    if settings.dashboard.token is None:
+        get_logger().info("No [DASHBOARD] token is set: the dashboard shows, and changes nothing.")
+    serve(settings, host, port, _listening)
+    return 0
+
+
+def _listening(url: str) -> None:
+    """Say where the page is, at once also to a pipe: whoever started it waits for this line."""
+    emit(f"Dashboard: {url}")
+    sys.stdout.flush()

@@ -1,0 +1,134 @@
+"""The answers to requests that only read. Addresses and parameters are the page's own; they may change with it."""
+
+import time
+from enum import StrEnum
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from incident_process.dashboard.access import Access, Session
+from incident_process.dashboard.answers import BadRequestError, Json, number, problem
+from incident_process.dashboard.guard import NO_TOKEN
+from incident_process.dashboard.readings import MOST_LETTERS, Readings
+from incident_process.dashboard.replays import Replays
+from incident_process.records import RunKind, RunStatus
+from incident_process.settings import Settings
+
+WRITTEN_SECONDS = 1.0
+PAGE = 25
+MOST_PAGED = 1_000_000
+SHORTEST_SEARCH = 3
+LONGEST_ACCOUNT = 255
+"""The width of the column in the ledger."""
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+class ReadingApi:
+    """Handlers over ``Readings``."""
+
+    def __init__(self, settings: Settings, access: Access, readings: Readings, replays: Replays) -> None:
+        self._settings = settings
+        self._access = access
+        self._readings = readings
+        self._replays = replays
+        self._written: bytes | memoryview = b""
+        self._written_until = 0.0
+
+    def routes(self) -> list[Route]:
+        """Return the addresses with their handlers."""
+        return [
+            Route("/api/session", self.session),
+            Route("/api/overview", self.overview),
+            Route("/api/runs", self.runs),
+            Route("/api/runs/{run_id}", self.run),
+            Route("/api/accounts", self.accounts),
+            Route("/api/account", self.account),
+            Route("/api/document", self.document),
+            Route("/api/dead-letters", self.dead_letters),
+            Route("/api/replay", self.replay),
+            Route("/api/doctor", self.doctor),
+        ]
+
+    async def session(self, request: Request) -> Json:
+        """Say who asks and what they may do; before anybody has signed in, nothing else."""
+        session: Session | None = request.scope["session"]
+        may_read = session is not None or not self._access.has_token
+        return Json(
+            {
+                "signed_in": session is not None,
+                "may_read": may_read,
+                "may_unmask": session.may_unmask if session else False,
+                "can_sign_in": self._access.has_token,
+                "can_unmask": self._access.has_unmask_token,
+                "user": session.user if session else None,
+                "forgery_token": session.forgery_token if session else None,
+                "no_token": None if self._access.has_token else NO_TOKEN,
+                "operation": self._settings.process.operation_name if may_read else None,
+            }
+        )
+
+    async def overview(self, _request: Request) -> Response:
+        """Answer with where everything stands; what every open page asks for is written out once for all of them."""
+        if time.monotonic() >= self._written_until:
+            self._written = Json(await self._readings.overview()).body
+            self._written_until = time.monotonic() + WRITTEN_SECONDS
+        return Response(self._written, media_type=Json.media_type)
+
+    async def runs(self, request: Request) -> Json:
+        """Answer with a page of runs, of a kind or a status."""
+        kind, status = _word(request, "kind", RunKind), _word(request, "status", RunStatus)
+        return Json(await self._readings.runs(kind, status, number(request, "skip", 0, MOST_PAGED), PAGE))
+
+    async def run(self, request: Request) -> Json:
+        """Answer with one run."""
+        found = await self._readings.run(request.path_params["run_id"])
+        return Json(found) if found is not None else problem(404, "There is no run of this id.")
+
+    async def accounts(self, request: Request) -> Json:
+        """Answer with the accounts that begin with what is searched for."""
+        text = request.query_params.get("q", "").strip()
+        if text and not SHORTEST_SEARCH <= len(text) <= LONGEST_ACCOUNT:
+            raise BadRequestError(f"Give at least the first {SHORTEST_SEARCH} characters of the account number.")
+        return Json(await self._readings.accounts(text))
+
+    async def account(self, request: Request) -> Json:
+        """Answer with an account's incidents."""
+        before = number(request, "before", 0, 2**53) or None
+        return Json(await self._readings.account(account_of(request), before))
+
+    async def document(self, request: Request) -> Json:
+        """Answer with an account's document beside what was last delivered, personal fields masked."""
+        return Json(await self._readings.document(account_of(request), masked=True))
+
+    async def dead_letters(self, request: Request) -> Json:
+        """Answer with the reasons, and the letters of one or of all."""
+        skip = number(request, "skip", 0, MOST_LETTERS)
+        return Json(await self._readings.dead_letters(request.query_params.get("group"), skip, PAGE))
+
+    async def replay(self, _request: Request) -> Json:
+        """Answer with how the last replay stands."""
+        return Json(self._replays.state)
+
+    async def doctor(self, _request: Request) -> Json:
+        """Answer with the findings."""
+        return Json(await self._readings.doctor())
+
+
+def account_of(request: Request) -> str:
+    """Return the account number of the query; BadRequestError when there is none."""
+    account = request.query_params.get("account", "")
+    if not 0 < len(account) <= LONGEST_ACCOUNT:
+        raise BadRequestError("account has to be an account number.")
+    return account
+
+
+def _word(request: Request, name: str, words: type[Word]) -> Word | None:
+    text = request.query_params.get(name)
+    if not text:
+        return None
+    if text not in set(words):
+        raise BadRequestError(f"{name} has to be one of {', '.join(words)}.")
+    return words(text)

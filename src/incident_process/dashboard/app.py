@@ -1,0 +1,120 @@
+"""The application: which address is answered by what, and what becomes of errors."""
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from incident_process.dashboard.access import Access
+from incident_process.dashboard.answers import BadRequestError, Json, problem
+from incident_process.dashboard.api import ReadingApi
+from incident_process.dashboard.changes import ChangingApi
+from incident_process.dashboard.guard import Guard, Hosts
+from incident_process.dashboard.readings import Readings
+from incident_process.dashboard.replays import Replays
+from incident_process.errors import ConfigurationError, IncidentProcessError
+from incident_process.logs import get_logger
+from incident_process.settings import Settings
+
+log = get_logger()
+
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+    ".woff2": "font/woff2",
+}
+
+
+def make_app(settings: Settings, hosts: Hosts) -> ASGIApp:
+    """Return the application for these settings, known by these names."""
+    access = Access(settings.dashboard)
+    readings = Readings(settings)
+    replays = Replays(settings, readings.forget)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        await replays.close()
+        await readings.close()
+
+    reading, changing = ReadingApi(settings, access, readings, replays), ChangingApi(access, readings, replays)
+    app = Starlette(
+        routes=[*changing.routes(), *reading.routes(), *_static()],
+        exception_handlers={
+            BadRequestError: _bad_request,
+            ConfigurationError: _own_error,
+            IncidentProcessError: _own_error,
+            HTTPException: _http_error,
+            Exception: _unexpected,
+        },
+        lifespan=lifespan,
+    )
+    return Guard(app, access, hosts)  # around all of it, so that answers to faults have their headers, too
+
+
+async def _bad_request(_request: Request, exc: Exception) -> Json:
+    return problem(400, str(exc))
+
+
+async def _own_error(_request: Request, exc: Exception) -> Json:
+    return problem(503, str(exc))  # its messages are made to be shown
+
+
+async def _http_error(_request: Request, exc: Exception) -> Json:
+    status = exc.status_code if isinstance(exc, HTTPException) else 500
+    return problem(status, {404: "There is nothing at this address.", 405: "This cannot be done here."}.get(status, ""))
+
+
+async def _unexpected(_request: Request, exc: Exception) -> Json:
+    log.error("Dashboard: unexpected fault: %s.", type(exc).__name__)
+    log.debug("Traceback:", exc_info=exc)
+    return problem(500, "An unexpected fault; the log names it.")
+
+
+def _static() -> list[Route]:
+    """Return a route for every file of the page. They are read once, so no path of a request reaches a disk."""
+    folder = files("incident_process.dashboard") / "static"
+    return [
+        Route("/", _served(folder / "index.html", "no-store")),
+        *(
+            Route(f"/static/{name}", _served(file, "no-cache"))
+            for name, file in _files(folder)
+            if not name.endswith(".html")
+        ),
+    ]
+
+
+def _files(folder: Traversable, prefix: str = "") -> list[tuple[str, Traversable]]:
+    found: list[tuple[str, Traversable]] = []
+    for item in folder.iterdir():
+        if item.is_dir():
+            found += _files(item, f"{prefix}{item.name}/")
+        else:
+            found.append((f"{prefix}{item.name}", item))
+    return found
+
+
+def _served(file: Traversable, kept: str) -> Callable[[Request], Awaitable[Response]]:
+    """Return an endpoint that answers with a file; a browser that has it already is told so."""
+    body = file.read_bytes()
+    tag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
+    headers = {"ETag": tag, "Cache-Control": kept}
+    media_type = _TYPES[file.name[file.name.rindex(".") :]]
+
+    async def answer(request: Request) -> Response:
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type=media_type, headers=headers)
+
+    return answer

@@ -1,0 +1,142 @@
+"""The answers to requests that change something or show personal data: signing in and out, replay, unmasking.
+
+What is logged of them says who, from where and what was done; no token, no value, and of an account number the end.
+"""
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from incident_process.dashboard.access import Access, AccessDeniedError, Session, ThrottledError
+from incident_process.dashboard.answers import Json, content, problem
+from incident_process.dashboard.guard import COOKIE, cookie_of
+from incident_process.dashboard.readings import MOST_LETTERS, Readings
+from incident_process.dashboard.replays import Replays, choose
+from incident_process.logs import get_logger
+
+log = get_logger()
+
+_SHOWN_OF_ACCOUNT = 4
+
+
+class SignIn(msgspec.Struct, forbid_unknown_fields=True):
+    """What the page sends to sign in."""
+
+    token: str
+    user: str = ""
+
+
+class Replay(msgspec.Struct, forbid_unknown_fields=True):
+    """Which dead letters to replay: those of these accounts, or those of a reason."""
+
+    accounts: list[str] = []
+    group: str | None = None
+
+
+class Unmask(msgspec.Struct, forbid_unknown_fields=True):
+    """Whose personal fields are to be shown."""
+
+    account: str
+
+
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """A request that says everything by its address."""
+
+
+class ChangingApi:
+    """Handlers that come after ``guard``: whoever gets here has passed it."""
+
+    def __init__(self, access: Access, readings: Readings, replays: Replays) -> None:
+        self._access = access
+        self._readings = readings
+        self._replays = replays
+
+    def routes(self) -> list[Route]:
+        """Return the addresses with their handlers."""
+        return [
+            Route("/api/sign-in", self.sign_in, methods=["POST"]),
+            Route("/api/sign-out", self.sign_out, methods=["POST"]),
+            Route("/api/replay", self.replay, methods=["POST"]),
+            Route("/api/unmask", self.unmask, methods=["POST"]),
+        ]
+
+    async def sign_in(self, request: Request) -> Response:
+        """Open a session for whoever has a token."""
+        given = await content(request, SignIn)
+        address = request.client.host if request.client else "unknown"
+        try:
+            cookie, session = self._access.sign_in(given.token, given.user, address)
+        except ThrottledError as exc:
+            return problem(429, str(exc), {"Retry-After": str(exc.seconds)})
+        except AccessDeniedError as exc:
+            log.warning("Dashboard: somebody at %s could not sign in.", address, extra={"event": "sign-in refused"})
+            return problem(403, str(exc))
+        _note("signed in", session, "signed in" + (", may unmask" if session.may_unmask else ""))
+        answer = Response(status_code=204)
+        answer.set_cookie(
+            COOKIE,
+            cookie,
+            httponly=True,
+            samesite="strict",
+            # The page was asked for by https, whoever ended the encryption: then the cookie stays within it.
+            secure=request.headers["origin"].startswith("https://"),
+            path="/",
+        )
+        return answer
+
+    async def sign_out(self, request: Request) -> Response:
+        """End the session."""
+        await content(request, Nothing)
+        self._access.sign_out(cookie_of(request.headers))
+        _note("signed out", request.scope["session"], "signed out")
+        answer = Response(status_code=204)
+        answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+        return answer
+
+    async def replay(self, request: Request) -> Response:
+        """Begin a replay; its end is asked for by GET."""
+        given = await content(request, Replay)
+        chosen = choose(given.accounts, given.group)
+        if chosen is None or len(chosen.accounts) > MOST_LETTERS:
+            return problem(400, "Name accounts, or one reason, but not both.")
+        session: Session = request.scope["session"]
+        if not self._replays.start(chosen, session.user):
+            return problem(409, "A replay is under way already: wait for its end.")
+        what = f"{len(chosen.accounts)} account(s)" if chosen.accounts else "all dead letters of one reason"
+        _note("replay", session, f"replays {what}")
+        return Json(self._replays.state, 202)
+
+    async def unmask(self, request: Request) -> Response:
+        """Show an account's document with its personal fields, to somebody who may, and log that."""
+        given = await content(request, Unmask)
+        session: Session = request.scope["session"]
+        if not session.may_unmask:
+            return problem(
+                403,
+                "Your token does not let you see personal fields: sign in with [DASHBOARD] unmask_token."
+                if self._access.has_unmask_token
+                else "Nobody may see personal fields here: no [DASHBOARD] unmask_token is set.",
+            )
+        account = given.account
+        newest = await self._readings.account(account, None)
+        incident = newest["incidents"][0]["incident_id"] if newest["incidents"] else None
+        # Before anything is shown. The incident says exactly which account it was, to whoever may read the ledger.
+        _note(
+            "unmasked",
+            session,
+            f"unmasks the account that ends in {account[-_SHOWN_OF_ACCOUNT:]}"
+            + (f" (its newest incident is {incident})" if incident else " (it has no incident)"),
+            incident_id=incident,
+        )
+        return Json(await self._readings.document(account, masked=False))
+
+
+def _note(event: str, session: Session, what: str, **further: object) -> None:
+    log.info(
+        "Dashboard: %s at %s %s.",
+        session.user,
+        session.address,
+        what,
+        extra={"event": event, "user": session.user, "address": session.address, **further},
+    )

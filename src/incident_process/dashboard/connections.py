@@ -1,0 +1,46 @@
+"""Source and state, opened when they are first needed and then kept: one connection or pool each for all readers.
+
+A database that is away when the dashboard starts is no reason not to start: the page is where one looks then.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from incident_process.engine.compose import make_source, make_store
+from incident_process.settings import Settings
+from incident_process.source.contract import Source
+from incident_process.state.contract import StateStore
+
+
+class Connections:
+    """Opens each part once; what could not be opened is tried again by the next who needs it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = AsyncExitStack()
+        self._turn = asyncio.Lock()
+        self._source: Source | None = None
+        self._store: StateStore | None = None
+
+    async def source(self) -> Source:
+        """Return the source; DatabaseConnectionError or ConfigurationError when it cannot be opened."""
+        async with self._turn:
+            if self._source is None:
+                self._source = await self._stack.enter_async_context(make_source(self._settings))
+            return self._source
+
+    async def store(self) -> StateStore:
+        """Return the state store, its tables there; DatabaseConnectionError or ConfigurationError as above."""
+        async with self._turn:
+            if self._store is None:
+                async with AsyncExitStack() as opening:
+                    store = await opening.enter_async_context(make_store(self._settings))
+                    await store.prepare()
+                    # Only now: what could not be prepared is closed again before it is tried once more.
+                    self._stack.push_async_exit(opening.pop_all())
+                    self._store = store
+            return self._store
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        await self._stack.aclose()

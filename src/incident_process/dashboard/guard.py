@@ -1,0 +1,164 @@
+"""What every request has to pass before anything is done for it, and the headers that every answer gets.
+
+In this order: the Host is a name that this page is known by (DNS rebinding), the method is one that it has, a change
+comes from the page itself (Origin, JSON, forgery token), and whoever asks for data has signed in where a token is set.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Collection
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from incident_process.dashboard.access import Access, Session
+from incident_process.dashboard.answers import Json, problem
+
+COOKIE = "incident_session"
+FORGERY_HEADER = "x-csrf-token"
+OPEN_PATHS = frozenset({"/api/session", "/api/sign-in"})
+"""What may be asked before signing in: who one is, and to be let in."""
+
+NO_TOKEN = (
+    "Changes need a token, and none is set: give [DASHBOARD] token 16 or more characters in the configuration, "  # noqa: S105  # a sentence, no secret
+    "start the dashboard again and sign in."
+)
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Hosts:
+    """The names under which the page may be asked for.
+
+    Args:
+        names: Exact names, in lower case.
+        any_address: Whether every IP address is one, too: a foreign name that was made to point here is none.
+    """
+
+    def __init__(self, names: Collection[str], *, any_address: bool) -> None:
+        self._names = frozenset(names)
+        self._any_address = any_address
+
+    def know(self, host: str) -> bool:
+        """Return whether the Host header, with or without a port, is one of ours."""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        return name in self._names or (self._any_address and _is_address(name))
+
+
+def host_names(host: str, further: Collection[str]) -> Hosts:
+    """Return the names that go with the address on which the page listens, and those of ``allowed_hosts``."""
+    own = {"localhost", "127.0.0.1", "::1"} | set(further)
+    if _is_address(host) and ipaddress.ip_address(host).is_loopback:
+        return Hosts(own, any_address=False)
+    if host.lower() == "localhost":
+        return Hosts(own, any_address=False)
+    return Hosts(own | {host.lower(), socket.gethostname().lower()}, any_address=True)
+
+
+class Guard:
+    """The outermost layer of the application."""
+
+    def __init__(self, app: ASGIApp, access: Access, hosts: Hosts) -> None:
+        self._app = app
+        self._access = access
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what does not pass, hand on what does; ``scope["session"]`` is who asks, or None."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        headers = Headers(scope=scope)
+        cookie = cookie_of(headers)
+        scope["session"] = self._access.session(cookie)
+        refused = self._refusal(scope, headers)
+        await (refused or self._app)(scope, receive, with_headers)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> Json | None:
+        if len(headers.getlist("host")) != 1 or not self._hosts.know(headers["host"]):
+            return problem(
+                400, "This page is not known by that name: open it by its own address, or name it in allowed_hosts."
+            )
+        session: Session | None = scope["session"]
+        path, method = scope["path"], scope["method"]
+        if method == "POST":
+            return self._forged(headers, path, session)
+        if method not in {"GET", "HEAD"}:
+            return problem(405, "Only GET, HEAD and POST are answered here.")
+        if path.startswith("/api/") and path not in OPEN_PATHS and self._access.has_token and session is None:
+            return problem(401, "Sign in with the token first.")
+        return None
+
+    def _forged(self, headers: Headers, path: str, session: Session | None) -> Json | None:
+        """Return the answer to a change that does not come from the page and from somebody who may."""
+        checks = (
+            (
+                _origin_host(headers.get("origin")) == headers["host"].lower(),
+                (403, "A change has to come from this page itself: its Origin is missing or another."),
+            ),
+            (
+                headers.get("sec-fetch-site", "same-origin") == "same-origin",
+                (403, "A change has to come from this page itself, not from another site."),
+            ),
+            (
+                headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json",
+                (415, "A change has to be sent as application/json."),
+            ),
+            (self._access.has_token, (403, NO_TOKEN)),
+            (session is not None or path in OPEN_PATHS, (401, "Sign in with the token first.")),
+            (
+                path in OPEN_PATHS or (session is not None and session.proves(headers.get(FORGERY_HEADER))),
+                (403, "The forgery token is missing or wrong: load the page again."),
+            ),
+        )
+        return next((problem(*answer) for passed, answer in checks if not passed), None)
+
+
+def cookie_of(headers: Headers) -> str | None:
+    """Return the session's cookie, None where there is none."""
+    cookies: SimpleCookie = SimpleCookie()
+    try:
+        cookies.load(headers.get("cookie", ""))
+    except CookieError:
+        return None
+    found = cookies.get(COOKIE)
+    return found.value if found else None
+
+
+def _origin_host(origin: str | None) -> str | None:
+    try:
+        parts = urlsplit(origin or "")
+    except ValueError:
+        return None
+    return parts.netloc.lower() if parts.scheme in {"http", "https"} and parts.netloc else None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

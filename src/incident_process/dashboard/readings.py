@@ -1,0 +1,316 @@
+"""What the page shows, read through the read service and kept for a moment."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from incident_process import insights
+from incident_process.dashboard.connections import Connections
+from incident_process.dashboard.difference import lines
+from incident_process.dashboard.keep import Keep
+from incident_process.dead_letters import group_of, pages, reason_of
+from incident_process.doctor import examine
+from incident_process.engine.compose import make_source
+from incident_process.errors import DatabaseConnectionError, IncidentProcessError
+from incident_process.health import Health, health, unreachable
+from incident_process.insights import delivery_row
+from incident_process.pipeline.prepare import NO_CUSTOMER_DIGEST
+from incident_process.preview import preview_account
+from incident_process.records import DeliveryStatus, LedgerEntry, RunKind, RunStatus, iso
+from incident_process.settings import Settings
+
+CHARTED_RUNS = 40
+MOST_LETTERS = 10_000
+"""So many standing dead letters are counted and grouped; a receiver that turned more away has one reason."""
+SLOW_SECONDS = 10.0
+"""How long is kept what costs more and changes less: percentiles and dead letters."""
+DOCTOR_SECONDS = 30.0
+PREVIEW_SECONDS = 60.0
+"""An account is looked up in the source for so long; without an index that is a walk through the whole table."""
+RATE_SECONDS = 10.0
+ENTRIES = 50
+
+
+class Readings:
+    """Answers in plain types, for the requests that only read."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._connections = Connections(settings)
+        self._keep = Keep()
+        self._rate = Rate()
+        self._previews = asyncio.Semaphore(1)  # one walk through the source's tables at a time
+
+    async def close(self) -> None:
+        """Close source and state."""
+        await self._keep.close()
+        await self._connections.close()
+
+    def forget(self) -> None:
+        """Read anew: something was changed."""
+        self._keep.forget()
+
+    async def overview(self) -> dict[str, Any]:
+        """Return where everything stands; what cannot be read is None, and the health says why."""
+        errors: list[str] = []
+
+        async def part(reading: Awaitable[Any]) -> Any:
+            try:
+                return await reading
+            except IncidentProcessError as exc:
+                if str(exc) not in errors:
+                    errors.append(str(exc))
+                return None
+
+        status, runs, latency, letters = await asyncio.gather(
+            part(self._status()), part(self._newest_runs()), part(self._latency()), part(self._letters())
+        )
+        return {
+            "health": unreachable(errors) if errors else _health(status, runs, letters),
+            "now": status["source_now"] if status else iso(datetime.now(UTC)),
+            "status": status,
+            "runs": runs,
+            "under_way": self._under_way(status, runs),
+            "durations": _durations(runs or []),
+            "latency": latency,
+            "dead_letters": {"count": len(letters[0]), "more": letters[1]} if letters else None,
+        }
+
+    async def runs(self, kind: RunKind | None, status: RunStatus | None, skip: int, limit: int) -> dict[str, Any]:
+        """Return a page of runs and whether there are more."""
+
+        async def read() -> list[dict[str, Any]]:
+            store = await self._connections.store()
+            return await insights.history(store, kind=kind, status=status, skip=skip, limit=limit + 1)
+
+        found = await self._keep.get(("runs", kind, status, skip, limit), read)
+        return {"runs": found[:limit], "more": len(found) > limit}
+
+    async def run(self, run_id: str) -> dict[str, Any] | None:
+        """Return one run with the windows of its neighbours and the incidents that it did not deliver."""
+        store = await self._connections.store()
+
+        async def read() -> dict[str, Any] | None:
+            run = await insights.run(store, run_id)
+            if run is None:
+                return None
+            troubles: list[dict[str, Any]] = []
+            for status in (DeliveryStatus.DEAD, DeliveryStatus.PENDING, DeliveryStatus.SKIPPED):
+                troubles += await insights.deliveries(store, run_id=run_id, status=status, limit=ENTRIES)
+            return {"run": run, "not_delivered": troubles, "shown_of_each": ENTRIES}
+
+        found, newest = await asyncio.gather(self._keep.get(("run", run_id), read), self._newest_runs())
+        return None if found is None else {**found, "neighbours": _neighbours(found["run"], newest)}
+
+    async def accounts(self, starting: str) -> dict[str, Any]:
+        """Return accounts that begin with the text; for no text, the newest entries of the ledger."""
+        store = await self._connections.store()
+        if not starting:
+
+            async def newest() -> list[dict[str, Any]]:
+                return await insights.deliveries(store, limit=ENTRIES)
+
+            return {"newest": await self._keep.get("newest", newest)}
+
+        async def search() -> list[dict[str, Any]]:
+            return await insights.accounts(store, starting, ENTRIES)
+
+        return {"accounts": await self._keep.get(("accounts", starting), search)}
+
+    async def account(self, account: str, before: int | None) -> dict[str, Any]:
+        """Return an account's incidents, newest first."""
+        store = await self._connections.store()
+        found = await insights.deliveries(store, account=account, before=before, limit=ENTRIES + 1)
+        return {"account": account, "incidents": found[:ENTRIES], "more": len(found) > ENTRIES}
+
+    async def document(self, account: str, *, masked: bool) -> dict[str, Any]:
+        """Return the account's document as it would be sent, beside what was last delivered.
+
+        Raises DatabaseConnectionError, also when the source takes too long over it.
+        """
+        store = await self._connections.store()
+        known = (await store.last_known([account])).get(account)
+        delivered_id = known.delivered_id if known else 0
+        then = await store.kept_body(delivered_id) if delivered_id else None
+        # A connection of its own: what takes long here must keep nobody from asking for the time.
+        try:
+            async with asyncio.timeout(PREVIEW_SECONDS), self._previews, make_source(self._settings) as source:
+                found = await preview_account(self._settings, source, account)
+        except TimeoutError as exc:
+            raise DatabaseConnectionError(
+                f"The source did not find the account within {PREVIEW_SECONDS:g} s: see 'doctor' for missing indexes."
+            ) from exc
+        now = bytes(found.document) if found is not None and found.document is not None else None
+        return {
+            "account": account,
+            "outcome": found.outcome if found else "absent",
+            "error": found.error if found else None,
+            "comparison": _comparison(found.digest if found else None, known.delivered_digest if known else None),
+            "delivered_id": str(delivered_id) if delivered_id else None,
+            "delivered_digest": known.delivered_digest if known else None,
+            "digest": found.digest if found and found.digest != NO_CUSTOMER_DIGEST else None,
+            "kept": then is not None,
+            "keep_bodies": self._settings.process.keep_bodies,
+            "masked": masked,
+            "lines": lines(now, then, masked=masked) if now is not None else [],
+        }
+
+    async def dead_letters(self, group: str | None, skip: int, limit: int) -> dict[str, Any]:
+        """Return the reasons for which dead letters stand, and a page of the letters of one reason or of all."""
+        letters, more = await self._letters()
+        of_group = [entry for entry in letters if group is None or group_of(entry) == group]
+        return {
+            "count": len(letters),
+            "more": more,
+            "groups": _groups(letters),
+            "letters": [delivery_row(entry) for entry in of_group[skip : skip + limit]],
+            "of_group": len(of_group),
+        }
+
+    async def doctor(self) -> dict[str, Any]:
+        """Return the findings, and when they were made."""
+
+        async def read() -> dict[str, Any]:
+            findings = await examine(self._settings)
+            return {"findings": findings, "at": iso(datetime.now(UTC).replace(microsecond=0))}
+
+        return await self._keep.get("doctor", read, DOCTOR_SECONDS)
+
+    # -- parts of the overview ------------------------------------------------------------------------------------
+
+    async def _status(self) -> dict[str, Any]:
+        async def read() -> dict[str, Any]:
+            store, source = await self._connections.store(), await self._connections.source()
+            return await insights.status(self._settings, source, store)
+
+        return await self._keep.get("status", read)
+
+    async def _newest_runs(self) -> list[dict[str, Any]]:
+        async def read() -> list[dict[str, Any]]:
+            found = await insights.history(await self._connections.store(), limit=CHARTED_RUNS)
+            self._rate.observe(found[0] if found else None)
+            return found
+
+        return await self._keep.get("newest runs", read)
+
+    async def _latency(self) -> dict[str, Any]:
+        async def read() -> dict[str, Any]:
+            return await insights.latency(await self._connections.store())
+
+        return await self._keep.get("latency", read, SLOW_SECONDS)
+
+    async def _letters(self) -> tuple[list[LedgerEntry], bool]:
+        async def read() -> tuple[list[LedgerEntry], bool]:
+            found: list[LedgerEntry] = []
+            async for page in pages(await self._connections.store()):
+                found += page
+                if len(found) > MOST_LETTERS:
+                    return found[:MOST_LETTERS], True
+            return found, False
+
+        return await self._keep.get("letters", read, SLOW_SECONDS)
+
+    def _under_way(self, status: dict[str, Any] | None, runs: list[dict[str, Any]] | None) -> dict[str, Any] | None:
+        """Return how far the run under way has come: of the accounts that it knows of, how many have their outcome."""
+        if not status or not runs or runs[0]["status"] != RunStatus.RUNNING or status["lease"] is None:
+            return None
+        run = runs[0]
+        total = run["accounts"] + run["reread"] + run["resumed"]
+        seconds = (
+            datetime.fromisoformat(status["source_now"]) - datetime.fromisoformat(run["started"])
+        ).total_seconds()
+        return {
+            "run_id": run["run_id"],
+            "kind": run["kind"],
+            "started": run["started"],
+            "done": done_of(run),
+            "total": total or None,
+            "rate": self._rate.now(run["run_id"]) or (done_of(run) / seconds if seconds > 0 else 0.0),
+        }
+
+
+def _health(status: dict[str, Any], runs: list[dict[str, Any]], letters: tuple[list[LedgerEntry], bool]) -> Health:
+    return health(status, runs, len(letters[0]), more_dead=letters[1])
+
+
+class Rate:
+    """How many accounts a second get their outcome, over the last readings of the run under way.
+
+    Args:
+        clock: Seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._run_id: str | None = None
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def observe(self, run: dict[str, Any] | None) -> None:
+        """Note how far the newest run has come."""
+        if run is None or run["run_id"] != self._run_id:
+            self._seen.clear()
+            self._run_id = run["run_id"] if run else None
+        if run is not None:
+            now = self._clock()
+            self._seen.append((now, done_of(run)))
+            while len(self._seen) > 2 and self._seen[0][0] < now - RATE_SECONDS:
+                self._seen.popleft()
+
+    def now(self, run_id: str) -> float | None:
+        """Return accounts a second, None while too little was seen of the run."""
+        if run_id != self._run_id or len(self._seen) < 2:
+            return None
+        (first, before), (last, after) = self._seen[0], self._seen[-1]
+        return (after - before) / (last - first) if last > first else None
+
+
+def done_of(run: dict[str, Any]) -> int:
+    """Return how many accounts of a run have their outcome."""
+    return sum(run[name] for name in ("delivered", "unchanged", "skipped", "dead", "pending"))
+
+
+def _comparison(now: str | None, delivered: str | None) -> str:
+    if delivered is None:
+        return "never_delivered"
+    if now is None:
+        return "absent"
+    return "same" if now == delivered else "changed"
+
+
+def _durations(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return percentiles over the charted runs that have ended by themselves."""
+    took = sorted(run["seconds"] for run in runs if run["seconds"] is not None and run["status"] != RunStatus.FAILED)
+    return {"sample": len(took), **insights.percentiles(took)}
+
+
+def _neighbours(run: dict[str, Any], newest: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the window runs just before and after a run, the run itself between them, oldest first."""
+    windows = [
+        other for other in newest if other["window"] and (other["kind"] == "window" or other["run_id"] == run["run_id"])
+    ]
+    at = next((place for place, other in enumerate(windows) if other["run_id"] == run["run_id"]), None)
+    if at is None:
+        return [run] if run["window"] else []
+    return list(reversed(windows[max(0, at - 2) : at + 4]))
+
+
+def _groups(letters: Sequence[LedgerEntry]) -> list[dict[str, Any]]:
+    groups: dict[str, dict[str, Any]] = {}
+    for entry in letters:  # newest first
+        found = groups.setdefault(
+            group_of(entry),
+            {
+                "group": group_of(entry),
+                "http_status": entry.http_status,
+                "reason": reason_of(entry),
+                "count": 0,
+                "newest": iso(entry.updated_at),
+                "oldest": iso(entry.updated_at),
+            },
+        )
+        found["count"] += 1
+        found["oldest"] = min(found["oldest"], iso(entry.updated_at))
+    return sorted(groups.values(), key=lambda group: -int(group["count"]))

@@ -1,0 +1,116 @@
+"""The replay of dead letters: the same run as ``dead-letters replay``, one at a time, in a thread of its own."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from typing import Any
+
+from incident_process.dead_letters import group_of, pages
+from incident_process.engine.local import run_leased
+from incident_process.errors import IncidentProcessError
+from incident_process.logs import get_logger
+from incident_process.pipeline.accounts import replay
+from incident_process.pipeline.context import Parts
+from incident_process.pipeline.leased import LeasedRun
+from incident_process.records import LedgerEntry, Record, RunReport, RunStatus, iso
+from incident_process.settings import Settings
+
+log = get_logger()
+
+
+class Chosen(Record, frozen=True, kw_only=True):
+    """Which dead letters: those of these accounts, or all of one reason (``dead_letters.group_of``)."""
+
+    accounts: frozenset[str] = frozenset()
+    group: str | None = None
+
+    def holds(self, entry: LedgerEntry) -> bool:
+        """Return whether a standing dead letter was chosen."""
+        return entry.account in self.accounts or (self.group is not None and group_of(entry) == self.group)
+
+
+class Replays:
+    """At most one replay at a time, and how the last one ended.
+
+    Args:
+        settings: The configuration.
+        on_end: Called when one has ended: what was read before is old now.
+    """
+
+    def __init__(self, settings: Settings, on_end: Callable[[], None]) -> None:
+        self._settings = settings
+        self._on_end = on_end
+        self._task: asyncio.Task[None] | None = None
+        self._stop: Callable[[], object] | None = None
+        self._stopping = False
+        self.state: dict[str, Any] = {"state": "none"}
+        """For the page: ``none``, ``running`` or ``ended``, and what it came to."""
+
+    def start(self, chosen: Chosen, user: str) -> bool:
+        """Begin a replay; False when one is under way."""
+        if self._task is not None or self._stopping:
+            return False
+        self.state = {"state": "running", "user": user, "started": iso(datetime.now(UTC).replace(microsecond=0))}
+        self._task = asyncio.create_task(self._run(chosen, self.state))
+        return True
+
+    async def close(self) -> None:
+        """End a replay in good order: what is under way is recorded, the rest stays pending for the next run."""
+        self._stopping = True
+        if self._stop is not None:
+            self._stop()
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    async def _run(self, chosen: Chosen, state: dict[str, Any]) -> None:
+        try:
+            report = await asyncio.to_thread(run_leased, self._settings, lambda parts: self._made(parts, chosen))
+            state |= _told(report)
+        except IncidentProcessError as exc:
+            state |= {"outcome": "failed", "message": f"The replay failed: {exc}"}
+        except Exception as exc:
+            log.error("Unexpected fault in a replay: %s.", type(exc).__name__)
+            state |= {"outcome": "failed", "message": "The replay failed unexpectedly; nothing is lost."}
+        finally:
+            state["state"] = "ended"
+            self._task = self._stop = None
+            self._on_end()
+
+    async def _made(self, parts: Parts, chosen: Chosen) -> LeasedRun:
+        accounts = [entry.account async for page in pages(parts.store) for entry in page if chosen.holds(entry)]
+        run = replay(parts, accounts)
+        loop = asyncio.get_running_loop()
+        self._stop = lambda: loop.call_soon_threadsafe(run.request_stop, "the dashboard was stopped")
+        if self._stopping:
+            run.request_stop("the dashboard was stopped")
+        return run
+
+
+def choose(accounts: Collection[str], group: str | None) -> Chosen | None:
+    """Return what was chosen, None when nothing was or both ways at once."""
+    if bool(accounts) == (group is not None):
+        return None
+    return Chosen(accounts=frozenset(accounts), group=group)
+
+
+def _told(report: RunReport) -> dict[str, Any]:
+    """Return the end of a replay as the page tells it."""
+    counts = report.counts
+    if report.status is RunStatus.LOCKED:
+        sentence = (
+            "Another run is at work just now, and only one may be: nothing was replayed. Try again when it has ended."
+        )
+    elif report.status is RunStatus.NO_DATA:
+        sentence = "Nothing had to be sent: no chosen dead letter stands any more, or its content was delivered before."
+    else:
+        sentence = (
+            f"{counts.delivered} delivered, {counts.dead} turned away again, {counts.pending} without an outcome."
+        )
+    return {
+        "outcome": report.status.value,
+        "message": sentence,
+        "run_id": report.run_id,
+        "delivered": counts.delivered,
+        "dead": counts.dead,
+        "pending": counts.pending,
+    }

@@ -1,0 +1,113 @@
+// What was turned away, by reason; and once more.
+import { get, post } from "../api.js";
+import { confirm } from "../dialogs.js";
+import { announce, h } from "../dom.js";
+import { count, many, minute } from "../format.js";
+import { accountAddress, card, failure, heading, runAddress, table, when } from "../parts.js";
+
+const PAGE = 25;
+
+export const title = () => "Dead letters";
+export const seconds = (data) => (data.replay.state === "running" ? 1 : 10);
+
+export async function load({ query }, signal) {
+  const group = query.get("reason");
+  const [letters, replay] = await Promise.all([
+    get("/api/dead-letters", { group, skip: query.get("skip") ?? 0 }, signal),
+    get("/api/replay", {}, signal),
+  ]);
+  return { ...letters, replay, dead_letters: { count: letters.count } };
+}
+
+export function view(data, { query }, tools) {
+  const { own } = tools;
+  own.chosen ??= new Set();
+  const standing = new Set(data.letters.map((letter) => letter.account));
+  return [
+    heading("Dead letters", "Turned away for good, and nothing newer of the account has followed. A replay sends them as their rows are now."),
+    replayed(data.replay),
+    own.problem ? failure(own.problem) : null,
+    data.count
+      ? card("Why", h("span", { class: "quiet number" }, `${many(data.count, "dead letter")}${data.more ? " and more" : ""}, ${many(data.groups.length, "reason")}`),
+        h("div", {}, data.groups.map((group) => reason(group, query, data, tools))))
+      : card(null, null, h("p", { class: "empty" }, "No dead letter stands.")),
+    data.count ? letters(data, query, standing, tools) : null,
+  ];
+}
+
+function replayed(replay) {
+  if (replay.state === "running") return h("p", { class: "notice plain", role: "status" }, h("span", { class: "chip active" }, "Replaying"), " The run is at work; its end is shown here.");
+  if (replay.state !== "ended") return null;
+  const tone = { completed: replay.dead || replay.pending ? "attention" : "good", no_data: "plain", locked: "attention" }[replay.outcome] ?? "trouble";
+  return h("p", { class: `notice ${tone}`, role: "status" }, `Replay by ${replay.user} at ${replay.started.slice(11, 19)} UTC: ${replay.message} `,
+    replay.run_id ? h("a", { href: runAddress(replay.run_id) }, "The run") : null);
+}
+
+function reason(group, query, data, tools) {
+  const chosen = query.get("reason") === group.group;
+  return h("div", { class: "reason" },
+    h("span", { class: "reason-count" }, count(group.count)),
+    h("div", {},
+      h("p", { class: chosen ? "reason-text chosen" : "reason-text" }, group.reason),
+      h("p", { class: "quiet" }, minute(group.oldest) === minute(group.newest) ? "at " : `from ${minute(group.oldest)} to `, `${minute(group.newest)} UTC`)),
+    h("div", { class: "row" },
+      data.groups.length > 1
+        ? h("a", { class: "button plain", href: chosen ? "#/dead-letters" : `#/dead-letters?reason=${group.group}` }, chosen ? "Show all" : "Show these")
+        : null,
+      h("button", { class: "button", disabled: data.replay.state === "running", "aria-label": `Replay all ${group.count}: ${group.reason}`,
+        onclick: () => replay(tools, { group: group.group }, group.count) }, `Replay ${group.count === 1 ? "it" : `all ${count(group.count)}`}`)));
+}
+
+function letters(data, query, standing, tools) {
+  const { chosen } = tools.own;
+  const skip = Number(query.get("skip") ?? 0);
+  const all = [...standing].every((account) => chosen.has(account));
+  const choose = (accounts, on) => {
+    for (const account of accounts) on ? chosen.add(account) : chosen.delete(account);
+    tools.again();
+  };
+  const address = (to) => {
+    const next = new URLSearchParams(query);
+    to ? next.set("skip", to) : next.delete("skip");
+    return `#/dead-letters${next.size ? `?${next}` : ""}`;
+  };
+  return card("Which", h("div", { class: "row" },
+    h("label", { class: "check" }, h("input", { type: "checkbox", checked: all, indeterminate: !all && [...standing].some((account) => chosen.has(account)),
+      onchange: (event) => choose(standing, event.target.checked) }), "All of this page"),
+    h("button", { class: "button first", disabled: !chosen.size || data.replay.state === "running",
+      onclick: () => replay(tools, { accounts: [...chosen] }, chosen.size) }, chosen.size ? `Replay ${count(chosen.size)} chosen` : "Replay chosen")),
+  table("Dead letters", [
+    { title: "Choose", bare: true, cell: (letter) => h("input", { type: "checkbox", checked: chosen.has(letter.account), "aria-label": `Choose account ${letter.account}`,
+      onchange: (event) => choose([letter.account], event.target.checked) }) },
+    { title: "Account", tight: true, cell: (letter) => h("a", { href: accountAddress(letter.account) }, letter.account) },
+    { title: "HTTP", right: true, cell: (letter) => (letter.http_status === null ? "–" : String(letter.http_status)) },
+    { title: "Attempts", right: true, cell: (letter) => letter.attempts },
+    { title: "Turned away", tight: true, cell: (letter) => when(letter.updated) },
+    { title: "Reason", wide: true, cell: (letter) => letter.error ?? "" },
+  ], data.letters, "None of this reason stands any more."),
+  skip || skip + PAGE < data.of_group
+    ? h("nav", { class: "pager", "aria-label": "Pages of dead letters" },
+      skip ? h("a", { class: "button", href: address(Math.max(0, skip - PAGE)) }, "Newer") : h("span", {}),
+      skip + PAGE < data.of_group ? h("a", { class: "button", href: address(skip + PAGE) }, "Older") : h("span", {}))
+    : null);
+}
+
+async function replay(tools, chosen, size) {
+  tools.own.problem = null;
+  try {
+    await tools.withSession(async () => {
+      const started = await confirm(`Replay ${many(size, "dead letter")}?`, [
+        `${size === 1 ? "The account is" : "These accounts are"} sent to the receiver once more, as the rows are now. What was delivered in the meantime is not sent again.`,
+      ], "Replay", () => post("/api/replay", chosen));
+      if (started) {
+        tools.own.chosen.clear();
+        announce("The replay has begun.");
+      }
+    });
+  } catch (problem) {
+    tools.own.problem = problem;
+    tools.again();
+    return;
+  }
+  tools.reload();
+}

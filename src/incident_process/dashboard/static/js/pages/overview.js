@@ -1,0 +1,100 @@
+// Is all well, how far has it come, what happens next.
+import { get } from "../api.js";
+import { durationChart, latencyChart, runsChart } from "../charts.js";
+import { h } from "../dom.js";
+import { KINDS, OUTCOMES, OUTCOME_MEANING, count, duration, many, minute, never, relative } from "../format.js";
+import { sign } from "../icons.js";
+import { card, figure, runAddress } from "../parts.js";
+
+export const title = () => "Overview";
+export const load = (_place, signal) => get("/api/overview", {}, signal);
+export const seconds = (data) => (data.under_way ? 2 : 3);
+
+export function view(data, _place, tools) {
+  return [
+    h("h1", { class: "unseen" }, "Overview"),
+    verdict(data),
+    data.under_way && underWay(data),
+    data.status && figures(data),
+    data.runs?.length ? lastRuns(data, tools) : null,
+    data.runs?.length ? h("div", { class: "columns" }, durations(data, tools), latencies(data, tools)) : null,
+    data.status && ledger(data.status.deliveries),
+  ];
+}
+
+function verdict(data) {
+  const last = data.runs?.find((run) => run.ended);
+  return h("section", { class: `verdict ${data.health.level}`, "aria-label": "Is all well?" },
+    sign(data.health.level),
+    h("p", {}, data.health.sentence),
+    data.health.further.length ? h("ul", {}, data.health.further.map((text) => h("li", {}, text))) : null,
+    last ? h("p", { class: "quiet" }, `Last run ended ${relative(last.ended, data.now)}: ${count(last.delivered)} delivered, ${count(last.unchanged)} unchanged.`) : null);
+}
+
+function underWay({ under_way: run, now }) {
+  const share = run.total ? Math.min(1, run.done / run.total) : null;
+  const left = run.total && run.rate > 0 ? (run.total - run.done) / run.rate : null;
+  return card(`${KINDS[run.kind]} run under way`, h("a", { href: runAddress(run.run_id) }, `Started ${relative(run.started, now)}`),
+    h("div", { class: share === null ? "progress unknown" : "progress", role: "progressbar", "aria-label": "Accounts with an outcome",
+      "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": share === null ? null : Math.round(share * 100) },
+    h("div", { style: { width: share === null ? "30%" : `${(share * 100).toFixed(1)}%` } })),
+    h("div", { class: "row between quiet number", style: { "margin-top": "0.7rem" } },
+      h("span", {}, run.total ? `${count(run.done)} of ${many(run.total, "account")}, ${Math.floor(share * 100)} %` : `${many(run.done, "account")} so far`),
+      h("span", {}, `${run.rate >= 10 ? count(Math.round(run.rate)) : run.rate.toFixed(1)} a second now`),
+      h("span", {}, left !== null && run.done < run.total ? `about ${left < 10 ? `${Math.max(1, Math.round(left))} s` : duration(left)} left` : "")));
+}
+
+function figures({ status, runs, now, under_way: under, dead_letters: dead }) {
+  const lag = status.lag_seconds;
+  const last = runs?.find((run) => run.ended && run.kind === "window" && run.seconds > 0);
+  const rate = last ? (last.delivered + last.unchanged) / last.seconds : null;
+  return h("dl", { class: "figures" },
+    figure("Watermark", never(status.last_execution_dtm) ? "Not run yet" : minute(status.last_execution_dtm),
+      lag === null ? "" : `UTC, ${duration(lag)} behind the source's clock`, true),
+    under ? figure("Next run", "Under way", "This one") : nextRun(status, now),
+    figure("Accounts a second", rate === null ? "–" : rate >= 10 ? count(Math.round(rate)) : rate.toFixed(1), "in the last window run"),
+    figure("Dead letters", dead ? `${count(dead.count)}${dead.more ? "+" : ""}` : "–",
+      dead?.count ? h("a", { href: "#/dead-letters" }, "See why they were turned away") : "None stands"));
+}
+
+function nextRun(status, now) {
+  if (status.gate === "terminated" || status.gate === "inactive") return figure("Next run", "None", `The operation is ${status.gate}`);
+  if (!status.next_execution_dtm) return figure("Next run", "When called", "by cron, systemd or schedule: tracking in MongoDB has no due time", true);
+  const due = status.gate === "open";
+  return figure("Next run", due ? "Due now" : relative(status.next_execution_dtm, now), due ? `since ${minute(status.next_execution_dtm)} UTC` : `${minute(status.next_execution_dtm)} UTC`);
+}
+
+function lastRuns({ runs, now }, tools) {
+  const hidden = (tools.own.hidden ??= new Set());
+  return card(`Last ${many(runs.length, "run")}`,
+    h("div", { class: "legend", role: "group", "aria-label": "Outcomes shown" }, OUTCOMES.map((name) =>
+      h("button", {
+        type: "button", "aria-pressed": String(!hidden.has(name)), title: OUTCOME_MEANING[name],
+        onclick: () => { if (!hidden.delete(name)) hidden.add(name); tools.again(); },
+      }, h("span", { class: `swatch c-${name}` }), name))),
+    runsChart(runs, tools.width, now, hidden));
+}
+
+function percentiles(of) {
+  return h("dl", { class: "percentiles" }, ["p50", "p95", "p99"].map((name) =>
+    h("div", {}, h("dt", {}, { p50: "Half within", p95: "95 % within", p99: "99 % within" }[name]), h("dd", {}, duration(of[name])))));
+}
+
+function durations({ durations: of, runs }, tools) {
+  return card("How long runs take", h("span", { class: "quiet" }, many(of.sample, "run")), percentiles(of), durationChart(runs, tools.half),
+    h("p", { class: "quiet", style: { "margin-top": "0.7rem" } }, "From the lease to the closed record, oldest at the left. Failed runs are not counted."));
+}
+
+function latencies({ latency }, tools) {
+  if (!latency) return null;
+  return card("How long a delivery takes", h("span", { class: "quiet" }, `the newest ${count(latency.sample)}`), percentiles(latency),
+    latencyChart(latency.bands, tools.half),
+    h("p", { class: "quiet", style: { "margin-top": "0.7rem" } }, "From the first write in the ledger to the outcome: queue, attempts and pauses included."));
+}
+
+function ledger(deliveries) {
+  return card("The ledger, since the beginning", null,
+    h("dl", { class: "counts" }, ["delivered", "pending", "dead", "skipped"].map((name) =>
+      h("div", {}, h("dt", {}, h("span", { class: `swatch c-${name}` }), name), h("dd", {}, count(deliveries[name]))))));
+}
+

@@ -1,0 +1,37 @@
+// The audit trail, with filters.
+import { get } from "../api.js";
+import { h } from "../dom.js";
+import { KINDS, STATUSES } from "../format.js";
+import { card, heading, runsTable } from "../parts.js";
+
+const PAGE = 25;
+const ENDS = ["completed", "no_data", "incomplete", "failed", "running"];
+
+export const title = () => "Runs";
+export const seconds = () => 5;
+export const load = ({ query }, signal) =>
+  get("/api/runs", { kind: query.get("kind"), status: query.get("status"), skip: query.get("skip") ?? 0 }, signal);
+
+function address(query, changes) {
+  const next = new URLSearchParams(query);
+  for (const [name, value] of Object.entries(changes)) value ? next.set(name, value) : next.delete(name);
+  return `#/runs${next.size ? `?${next}` : ""}`;
+}
+
+export function view(data, { query }) {
+  const skip = Number(query.get("skip") ?? 0);
+  const select = (name, label, words) => h("label", { class: "field" }, label,
+    h("select", { name, value: query.get(name) ?? "", onchange: (event) => (location.hash = address(query, { [name]: event.target.value, skip: "" })) },
+      h("option", { value: "" }, "All"), words.map(([value, text]) => h("option", { value, selected: query.get(name) === value }, text))));
+  return [
+    heading("Runs", "The audit trail: every run, written before it began to work.",
+      h("div", { class: "filters" }, select("kind", "Kind", Object.entries(KINDS)), select("status", "Status", ENDS.map((name) => [name, STATUSES[name][0]])))),
+    card(null, null,
+      runsTable(data.runs, null, "No run that fits."),
+      skip || data.more
+        ? h("nav", { class: "pager", "aria-label": "Pages of runs" },
+          skip ? h("a", { class: "button", href: address(query, { skip: Math.max(0, skip - PAGE) || "" }) }, "Newer") : h("span", {}),
+          data.more ? h("a", { class: "button", href: address(query, { skip: skip + PAGE }) }, "Older") : h("span", {}))
+        : null),
+  ];
+}

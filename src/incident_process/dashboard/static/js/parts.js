@@ -1,0 +1,84 @@
+// What several pages are made of.
+import { h } from "./dom.js";
+import { KINDS, STATUSES, count, day, duration, instant, relative } from "./format.js";
+
+export const runAddress = (id) => `#/runs/${encodeURIComponent(id)}`;
+export const accountAddress = (account) => `#/accounts/${encodeURIComponent(account)}`;
+
+export function chip(status) {
+  const [text, tone] = STATUSES[status] ?? [status, ""];
+  return h("span", { class: `chip ${tone}` }, text);
+}
+
+/** A moment: how long ago, and exactly when on demand. */
+export function when(iso, now) {
+  if (!iso) return h("span", { class: "quiet" }, "–");
+  return h("time", { datetime: iso, title: iso }, now ? relative(iso, now) : instant(iso));
+}
+
+export function heading(title, under, beside = null, mark = null) {
+  return h("div", { class: "page-head" }, h("div", {}, h("div", { class: "row" }, h("h1", {}, title), mark), under && h("p", {}, under)), beside);
+}
+
+export function card(title, beside, ...content) {
+  const head = title && (beside ? h("div", { class: "card-head" }, h("h2", {}, title), beside) : h("h2", {}, title));
+  return h("section", { class: "card" }, head, ...content);
+}
+
+export function figure(name, value, under, small = false) {
+  return h("div", { class: small ? "figure small" : "figure" }, h("dt", {}, name), h("dd", {}, value), h("dd", {}, under ?? ""));
+}
+
+/**
+ * A table whose rows become small cards on a phone. Columns are {title, cell(row), right, wide, bare, tight}; roles are
+ * named because a table that is laid out as cards would otherwise lose them.
+ */
+export function table(label, columns, rows, empty, more = "") {
+  if (!rows.length) return h("p", { class: "empty" }, empty);
+  const classes = (column, more = "") => ["right", "wide", "bare", "tight"].filter((name) => column[name]).join(" ") + more;
+  return h(
+    "table",
+    { class: `table ${more}`.trim(), role: "table", "aria-label": label },
+    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map((column) =>
+      h("th", { role: "columnheader", scope: "col", class: column.right ? "right" : null }, column.title)))),
+    h("tbody", { role: "rowgroup" }, rows.map((row) =>
+      h("tr", { role: "row" }, columns.map((column) => {
+        const cell = column.cell(row);
+        return h("td", { role: "cell", class: classes(column, cell === 0 ? " zero" : ""), "data-label": column.title },
+          typeof cell === "number" ? count(cell) : cell);
+      })))),
+  );
+}
+
+const numbered = (name) => ({ title: name[0].toUpperCase() + name.slice(1), right: true, cell: (run) => run[name] });
+
+export function runsTable(runs, now, empty) {
+  return table("Runs", [
+    { title: "Started", wide: true, tight: true, cell: (run) => h("a", { href: runAddress(run.run_id) }, when(run.started)) },
+    { title: "Kind", cell: (run) => KINDS[run.kind] ?? run.kind },
+    { title: "Status", cell: (run) => chip(run.status) },
+    { title: "Took", right: true, tight: true, cell: (run) => (run.seconds === null ? (run.status === "running" ? "running" : "–") : duration(run.seconds)) },
+    ...["delivered", "unchanged", "skipped", "dead", "pending"].map(numbered),
+  ], runs, empty, "dense");
+}
+
+export function incidentsTable(entries, { account = true, run = true } = {}) {
+  const columns = [
+    { title: "Incident", tight: true, cell: (entry) => h("span", { class: "number" }, String(entry.incident_id)) },
+    account && { title: "Account", tight: true, cell: (entry) => h("a", { href: accountAddress(entry.account) }, entry.account) },
+    { title: "Status", cell: (entry) => chip(entry.status) },
+    entries.some((entry) => entry.attempts > 1) && { title: "Attempts", right: true, cell: (entry) => entry.attempts },
+    { title: "HTTP", right: true, cell: (entry) => (entry.http_status === null ? "–" : String(entry.http_status)) },
+    { title: "Changed", tight: true, cell: (entry) => h("time", { datetime: entry.updated, title: entry.updated }, `${day(entry.updated)}, ${entry.updated.slice(11, 19)}`) },
+    run && { title: "Run", tight: true, cell: (entry) => h("a", { href: runAddress(entry.run_id) }, `${day(entry.created)}, ${entry.created.slice(11, 16)}`) },
+    entries.some((entry) => entry.error) && { title: "Reason", wide: true, cell: (entry) => entry.error ?? "" },
+  ].filter(Boolean);
+  return table("Incidents", columns, entries, "No incident.");
+}
+
+/** The reasons that stand in the state begin in the middle of a sentence. */
+export const sentence = (text) => text[0].toUpperCase() + text.slice(1);
+
+export function failure(problem) {
+  return h("div", { class: "notice trouble", role: "alert" }, problem.message);
+}

@@ -1,0 +1,105 @@
+"""Whether all is well, as one sentence and one colour: what the dashboard shows first. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from incident_process.records import Record, RunStatus
+
+OVERDUE = timedelta(minutes=15)
+"""A run that has been due for longer than this, and than the time between two runs, is missing."""
+SILENCE = timedelta(days=1)
+"""Where nothing says when a run is due (tracking in MongoDB), a day without one is worth a word."""
+
+
+class Level(StrEnum):
+    """How well it is, from the best to the worst."""
+
+    GOOD = "good"  # nothing to do
+    ATTENTION = "attention"  # nothing is lost, but somebody should look when there is time
+    TROUBLE = "trouble"  # incidents do not reach the receiver
+
+
+class Health(Record, frozen=True, kw_only=True):
+    """The worst that there is to say, and what else there is, the worst first."""
+
+    level: Level
+    sentence: str
+    further: tuple[str, ...] = ()
+
+
+def health(status: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], dead: int, *, more_dead: bool) -> Health:
+    """Judge the operation.
+
+    Args:
+        status: As ``insights.status`` returns it.
+        runs: The newest runs, newest first, as ``insights.history`` returns them.
+        dead: How many dead letters stand.
+        more_dead: Whether there are more than were counted.
+    """
+    found = sorted(_findings(status, runs, dead, more_dead), key=lambda item: item[0] is not Level.TROUBLE)
+    if found:
+        (level, sentence), *rest = found
+        return Health(level=level, sentence=sentence, further=tuple(text for _, text in rest))
+    if runs and runs[0]["status"] == RunStatus.RUNNING:
+        return Health(level=Level.GOOD, sentence="All is well, and a run is under way.")
+    return Health(level=Level.GOOD, sentence="All is well: everything that was due has been delivered.")
+
+
+def unreachable(errors: Sequence[str]) -> Health:
+    """Return what there is to say when source or state cannot be read; each error is a sentence."""
+    return Health(level=Level.TROUBLE, sentence=errors[0], further=tuple(errors[1:]))
+
+
+def _findings(
+    status: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], dead: int, more_dead: bool
+) -> Iterator[tuple[Level, str]]:
+    now = datetime.fromisoformat(status["source_now"])
+    if status["gate"] in {RunStatus.INACTIVE, RunStatus.TERMINATED}:
+        yield Level.TROUBLE, status["reason"]
+    if not runs:
+        yield Level.ATTENTION, "No run yet: start one with 'incident-process run', or let cron or systemd do it."
+        return
+    under_way = runs[0]["status"] == RunStatus.RUNNING and status["lease"] is not None
+    if runs[0]["status"] == RunStatus.RUNNING and not under_way:
+        yield Level.ATTENTION, "The last run was cut off: it has no end, and nobody is at work. The next run resumes."
+    ended = next((run for run in runs if run["status"] != RunStatus.RUNNING), None)
+    if ended is not None and ended["status"] == RunStatus.FAILED:
+        yield Level.TROUBLE, f"The last run failed: {_sentence(ended['error'])} Nothing is lost; the next run resumes."
+    elif ended is not None and ended["status"] == RunStatus.INCOMPLETE:
+        yield Level.TROUBLE, f"The last run was incomplete: {_sentence(ended['error'])} The next run resumes."
+    elif status["deliveries"]["pending"] and not under_way:
+        waiting = status["deliveries"]["pending"]
+        yield Level.ATTENTION, f"{_many(waiting, 'incident waits', 'incidents wait')} for an outcome: start a run."
+    if not under_way:
+        yield from _missing_run(status, runs[0], now)
+    if dead:
+        count = (
+            f"More than {dead:,} dead letters stand"
+            if more_dead
+            else _many(dead, "dead letter stands", "dead letters stand")
+        )
+        yield Level.ATTENTION, f"{count}: see why they were turned away, then replay them."
+
+
+def _missing_run(status: Mapping[str, Any], last: Mapping[str, Any], now: datetime) -> Iterator[tuple[Level, str]]:
+    due = status["next_execution_dtm"]
+    if due is not None:
+        patience = max(OVERDUE, timedelta(minutes=status["execution_minutes"] or 0))
+        if status["gate"] == "open" and now - datetime.fromisoformat(due) > patience:
+            yield (
+                Level.ATTENTION,
+                f"A run has been due since {due[:16].replace('T', ' ')} UTC: is the scheduler at work?",
+            )
+    elif now - datetime.fromisoformat(last["started"]) > SILENCE:
+        yield Level.ATTENTION, "No run for more than a day: is the scheduler at work?"
+
+
+def _sentence(error: str | None) -> str:
+    text = (error or "no reason was noted").strip().rstrip(".")
+    return f"{text}."
+
+
+def _many(count: int, one: str, several: str) -> str:
+    return f"{count:,} {one if count == 1 else several}"

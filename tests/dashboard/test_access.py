@@ -1,0 +1,118 @@
+"""Sessions and the brake on guessing, on a clock of their own; and the names that a page is known by."""
+
+import pytest
+from pydantic import SecretStr
+
+from incident_process.dashboard.access import (
+    IDLE_SECONDS,
+    LONGEST_SECONDS,
+    TRIES,
+    TRIES_OF_ALL,
+    TRY_SECONDS,
+    Access,
+    AccessDeniedError,
+    ThrottledError,
+)
+from incident_process.dashboard.guard import host_names
+from incident_process.dashboard.server import is_loopback
+from incident_process.settings.web import Dashboard
+from tests.dashboard.site import TOKEN, UNMASK_TOKEN
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def access(clock: Clock) -> Access:
+    return Access(Dashboard(token=SecretStr(TOKEN), unmask_token=SecretStr(UNMASK_TOKEN)), clock)
+
+
+def test_each_token_gives_its_own_rights(access: Access) -> None:
+    assert access.sign_in(TOKEN, "", "a")[1].may_unmask is False
+    assert access.sign_in(UNMASK_TOKEN, "Ada", "a")[1].may_unmask is True
+
+
+def test_without_tokens_nobody_signs_in_not_even_with_an_empty_one() -> None:
+    access = Access(Dashboard())
+    for token in ("", "None", TOKEN):
+        with pytest.raises(AccessDeniedError):
+            access.sign_in(token, "Ada", "a")
+
+
+def test_a_session_is_over_when_nobody_uses_it_and_after_a_shift(access: Access, clock: Clock) -> None:
+    cookie, _ = access.sign_in(TOKEN, "Ada", "a")
+    clock.now = IDLE_SECONDS - 1
+    assert access.session(cookie) is not None
+    clock.now += IDLE_SECONDS - 1
+    assert access.session(cookie) is not None, "using it has kept it alive"
+    clock.now += IDLE_SECONDS + 1
+    assert access.session(cookie) is None
+    cookie, _ = access.sign_in(TOKEN, "Ada", "a")
+    began = clock.now
+    while clock.now - began < LONGEST_SECONDS:
+        assert access.session(cookie) is not None
+        clock.now += IDLE_SECONDS / 2
+    clock.now += 1
+    assert access.session(cookie) is None
+
+
+def test_only_the_cookie_itself_stands_for_a_session(access: Access) -> None:
+    cookie, session = access.sign_in(TOKEN, "Ada", "a")
+    assert access.session(cookie) is session
+    assert [access.session(other) for other in (None, "", cookie[:-1], cookie + "x", TOKEN)] == [None] * 5
+    access.sign_out(cookie)
+    assert access.session(cookie) is None
+
+
+def test_secrets_are_in_no_repr(access: Access) -> None:
+    cookie, session = access.sign_in(UNMASK_TOKEN, "Ada", "a")
+    for secret in (cookie, session.forgery_token, TOKEN, UNMASK_TOKEN):
+        assert secret not in repr(session) + repr(vars(access))
+
+
+def test_guessing_is_slowed_down_by_address_and_over_all(access: Access, clock: Clock) -> None:
+    for _ in range(TRIES):
+        with pytest.raises(AccessDeniedError):
+            access.sign_in("wrong", "Ada", "a")
+    with pytest.raises(ThrottledError):
+        access.sign_in(TOKEN, "Ada", "a")
+    access.sign_in(TOKEN, "Ada", "b")
+    clock.now += TRY_SECONDS
+    access.sign_in(TOKEN, "Ada", "a")
+    for number in range(TRIES_OF_ALL):
+        with pytest.raises(AccessDeniedError):
+            access.sign_in("wrong", "Ada", f"address {number}")
+    with pytest.raises(ThrottledError, match="try again in 60 s"):
+        access.sign_in(TOKEN, "Ada", "another")
+
+
+def test_a_page_on_this_machine_is_known_by_its_own_names_only() -> None:
+    hosts = host_names("127.0.0.1", frozenset({"proxy.example"}))
+    assert all(
+        hosts.know(host) for host in ("127.0.0.1", "127.0.0.1:8090", "LOCALHOST:1", "[::1]:8090", "proxy.example")
+    )
+    assert not any(
+        hosts.know(host) for host in ("", "evil.example", "192.0.2.1", "127.0.0.1@evil.example:x", "a.localhost")
+    )
+
+
+def test_a_page_for_others_is_also_known_by_addresses() -> None:
+    hosts = host_names("0.0.0.0", frozenset())
+    assert hosts.know("192.0.2.1:8090")
+    assert hosts.know("[2001:db8::1]")
+    assert not hosts.know("evil.example")
+    assert host_names("reports.example", frozenset()).know("reports.example:8090")
+
+
+def test_which_addresses_are_this_machine_s_own() -> None:
+    assert all(map(is_loopback, ("127.0.0.1", "127.8.8.8", "::1", "localhost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.0.2.1", "example.net", "")))

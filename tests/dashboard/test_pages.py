@@ -1,0 +1,340 @@
+"""The page as people use it: headless Chromium walks through it on synthetic data, in both colours and on a phone.
+
+The tests that make the state another one stand at the end: those before them look at the site as it was made.
+"""
+
+import re
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it has no types
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.dashboard.browser import FOREIGN_NAME, go, launched, sign_in
+from tests.dashboard.site import TOKEN, UNMASK_TOKEN, Served, Site
+
+PAGES = {
+    "overview": "",
+    "runs": "runs",
+    "run": "run",
+    "accounts": "accounts",
+    "account": "account",
+    "dead letters": "dead-letters",
+    "doctor": "doctor",
+}
+PATIENCE_MS = 10_000
+expect.set_options(timeout=PATIENCE_MS)
+COLOURS = ("light", "dark")
+
+
+@pytest.fixture(scope="module")
+def browser(served: Served) -> Iterator[Browser]:
+    with launched() as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=COLOURS)
+def page(request: pytest.FixtureRequest, browser: Browser, served: Served) -> Iterator[Page]:
+    """A page that has signed in, in each of the colours; the browser may have nothing to complain of at its end."""
+    context = opened(browser, request.param)
+    found = context.new_page()
+    complaints = complaints_of(found)
+    sign_in(found, served, TOKEN)
+    yield found
+    context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def desk(browser: Browser, served: Served) -> Iterator[Page]:
+    """A page that has signed in, where the colours do not matter."""
+    context = opened(browser)
+    found = context.new_page()
+    complaints = complaints_of(found)
+    sign_in(found, served, TOKEN)
+    yield found
+    context.close()
+    assert complaints == []
+
+
+def opened(browser: Browser, colours: Any = "light", **options: Any) -> BrowserContext:
+    context = browser.new_context(color_scheme=colours, reduced_motion="reduce", **options)
+    context.set_default_timeout(PATIENCE_MS)
+    return context
+
+
+def complaints_of(page: Page) -> list[str]:
+    """Collect what the browser finds wrong: scripts that fail, policies that are broken, files that are missing."""
+    found: list[str] = []
+    page.on("pageerror", lambda error: found.append(str(error)))
+    page.on(
+        "console",
+        lambda message: found.append(message.text) if message.type in {"error", "warning"} else None,
+    )
+    return found
+
+
+def address_of(name: str, page: Page, served: Served, site: Site) -> str:
+    if name == "run":
+        go(page, served, "runs")
+        return (page.get_by_role("table").get_by_role("link").nth(2).get_attribute("href") or "").removeprefix("#/")
+    return f"accounts/{site.changed}" if name == "account" else PAGES[name]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_each_page_shows_its_subject_and_is_accessible(page: Page, served: Served, site: Site, name: str) -> None:
+    go(page, served, address_of(name, page, served, site))
+    expect(page.get_by_role("heading", level=1)).to_have_count(1)
+    if name == "account":
+        page.get_by_role("button", name="Look it up").click()
+        expect(page.get_by_label("The document's values")).to_contain_text("Arrears")
+    expected = {
+        "overview": "11 dead letters stand",
+        "runs": "Incomplete",
+        "run": "Further accounts of the lookback",
+        "accounts": "Written last",
+        "account": "Its content has changed since the last delivery",
+        "dead letters": "HTTP 422 Unprocessable Entity",
+        "doctor": "CREATE INDEX debt_payment_account",
+    }
+    expect(page.locator("main")).to_contain_text(expected[name])
+    violations = Axe().run(page).response["violations"]
+    assert [
+        (item["id"], item["nodes"][0]["html"]) for item in violations if item["impact"] in {"serious", "critical"}
+    ] == []
+
+
+def test_the_colours_are_the_system_s_until_they_are_switched(page: Page, served: Served) -> None:
+    go(page, served, "")
+    root = page.locator("html")
+    before = root.get_attribute("data-theme")
+    other = {"light": "dark", "dark": "light"}[before or ""]
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.get_by_role("button", name=f"{other.title()} colours").click()
+    expect(root).to_have_attribute("data-theme", other)
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != ground
+    page.reload()
+    expect(root).to_have_attribute("data-theme", other)
+    page.get_by_role("button", name=f"{before} colours").click()
+
+
+def test_runs_are_filtered_and_the_address_keeps_the_filter(desk: Page, served: Served) -> None:
+    go(desk, served, "runs")
+    desk.get_by_label("Status").select_option("incomplete")
+    rows = desk.get_by_role("table").get_by_role("row")
+    expect(rows).to_have_count(2)
+    assert desk.url.endswith("#/runs?status=incomplete")
+    desk.reload()
+    expect(rows).to_have_count(2)
+    desk.get_by_role("table").get_by_role("link").click()
+    expect(desk.locator("main")).to_contain_text("The receiver fails across accounts (circuit breaker)")
+    expect(desk.get_by_role("img", name=re.compile("Run of"))).to_be_visible()
+
+
+def test_older_runs_are_on_a_further_page(desk: Page, served: Served) -> None:
+    go(desk, served, "runs")
+    first = desk.get_by_role("table").get_by_role("link").first
+    newest = first.inner_text()
+    desk.get_by_role("link", name="Older").click()
+    expect(first).not_to_have_text(newest)
+    desk.get_by_role("link", name="Newer").click()
+    expect(first).to_have_text(newest)
+
+
+def test_an_account_is_searched_by_how_it_begins(desk: Page, served: Served, site: Site) -> None:
+    go(desk, served, "accounts")
+    desk.get_by_role("searchbox").fill(site.changed[:5])
+    desk.keyboard.press("Enter")
+    desk.get_by_role("link", name=site.changed).click()
+    expect(desk.get_by_role("heading", level=1)).to_have_text(site.changed)
+    expect(desk.get_by_role("table", name="Incidents").get_by_role("row")).to_have_count(3)
+
+
+def test_the_chart_is_walked_with_the_keyboard(desk: Page, served: Served) -> None:
+    go(desk, served, "")
+    last = desk.locator("a.bar").last
+    last.focus()
+    desk.keyboard.press("ArrowLeft")
+    label = desk.evaluate("document.activeElement.getAttribute('aria-label')")
+    assert label == desk.locator("a.bar").nth(-2).get_attribute("aria-label")
+    expect(desk.locator(".tip")).to_be_visible()
+    desk.keyboard.press("Enter")
+    expect(desk.get_by_role("heading", level=1)).to_contain_text("run of")
+
+
+def test_an_outcome_can_be_left_out_of_the_chart(desk: Page, served: Served) -> None:
+    go(desk, served, "")
+    parts = desk.locator(".chart .part.c-delivered")
+    assert parts.count() > 10
+    button = desk.get_by_role("button", name="delivered")
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "false")
+    expect(parts).to_have_count(0)
+    button.click()
+    expect(parts).not_to_have_count(0)
+
+
+def test_the_page_can_be_reached_by_keyboard_alone(desk: Page, served: Served) -> None:
+    go(desk, served, "doctor")
+    desk.reload()
+    expect(desk.get_by_role("heading", level=1)).to_have_text("Doctor")
+    seen = []
+    for _ in range(9):
+        desk.keyboard.press("Tab")
+        seen.append(desk.evaluate("document.activeElement.textContent.trim()"))
+    assert seen[0] == "Skip to the content"
+    assert [text for text in seen if text in {"Overview", "Runs", "Accounts", "Doctor"}] == [
+        "Overview",
+        "Runs",
+        "Accounts",
+        "Doctor",
+    ]
+
+
+def test_nothing_is_wider_than_a_phone(browser: Browser, served: Served, site: Site) -> None:
+    context = opened(browser, viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
+    page = context.new_page()
+    sign_in(page, served, TOKEN)
+    for name in PAGES:
+        go(page, served, address_of(name, page, served, site))
+        if name == "account":
+            page.get_by_role("button", name="Look it up").click()
+            page.get_by_label("The document's values").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
+    expect(page.get_by_role("link", name="Doctor")).to_be_in_viewport()
+    context.close()
+
+
+def test_without_the_token_there_is_only_the_way_in(browser: Browser, served: Served) -> None:
+    context = opened(browser)
+    page = context.new_page()
+    page.goto(f"{served.url}#/dead-letters")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.get_by_label("Token").fill("not the right token")
+    page.get_by_role("main").get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("This token is wrong")
+    expect(page.locator("main")).not_to_contain_text("HTTP 422")
+    context.close()
+
+
+def test_a_foreign_name_that_leads_here_is_refused(browser: Browser, served: Served) -> None:
+    context = opened(browser)
+    page = context.new_page()
+    port = served.url.rstrip("/").rpartition(":")[2]
+    answer = page.goto(f"http://{FOREIGN_NAME}:{port}/")
+    assert answer is not None
+    assert answer.status == 400
+    expect(page.locator("body")).to_contain_text("This page is not known by that name")
+    context.close()
+
+
+def test_another_site_cannot_use_the_session(browser: Browser, served: Served, site: Site) -> None:
+    """A form on another site, sent by a browser that has signed in: same machine, another origin."""
+    context = opened(browser)
+    page = context.new_page()
+    sign_in(page, served, TOKEN)
+    requests = len(site.receiver.requests())
+    evil = context.new_page()
+    evil.goto(site.receiver.base + "/healthz")
+    status = evil.evaluate(
+        """async (address) => {
+          const form = document.createElement("form");
+          form.method = "post"; form.action = address; form.enctype = "text/plain"; form.target = "sent";
+          const field = document.createElement("input");
+          field.name = '{"accounts":["0"],"x":"'; field.value = '"}';
+          form.append(field);
+          const frame = document.createElement("iframe"); frame.name = "sent";
+          document.body.append(frame, form);
+          form.submit();
+          return fetch(address, {method: "POST", credentials: "include", body: "{}",
+            headers: {"Content-Type": "application/json"}}).then((answer) => answer.status, () => "forbidden");
+        }""",
+        f"{served.url}api/replay",
+    )
+    assert status == "forbidden", "the browser itself stops what another origin may not send"
+    evil.wait_for_timeout(300)
+    expect(page.locator("main")).not_to_contain_text("Replay by")
+    assert page.evaluate("fetch('/api/replay').then((answer) => answer.json())") == {"state": "none"}
+    assert len(site.receiver.requests()) == requests
+    context.close()
+
+
+def test_personal_fields_are_shown_to_whoever_may_see_them_only(browser: Browser, served: Served, site: Site) -> None:
+    with site.source() as source:
+        (nic,) = source.execute("SELECT NIC FROM debt_cust_detail WHERE ACCOUNT_NUM = ?", (site.changed,)).fetchone()
+    context = opened(browser)
+    page = context.new_page()
+    sign_in(page, served, UNMASK_TOKEN, "Grace")
+    go(page, served, f"accounts/{site.changed}")
+    page.get_by_role("button", name="Look it up").click()
+    page.get_by_label("Only what differs").uncheck()
+    values = page.get_by_label("The document's values")
+    expect(values).to_contain_text("Nic")
+    expect(values).not_to_contain_text(nic)
+    page.get_by_role("button", name="Show personal fields").click()
+    expect(values).to_contain_text(nic)
+    page.get_by_role("button", name="Mask again").click()
+    expect(values).not_to_contain_text(nic)
+    context.close()
+    assert "Grace at 127.0.0.1 unmasks" in served.log
+
+
+def test_dead_letters_are_replayed_after_a_confirmation(browser: Browser, served: Served, site: Site) -> None:
+    context = opened(browser)
+    page = context.new_page()
+    complaints = complaints_of(page)
+    sign_in(page, served, TOKEN)
+    go(page, served, "dead-letters")
+    site.accept()
+    accepted = len(site.receiver.accepted())
+
+    one = site.refused[413][0]
+    page.get_by_label(f"Choose account {one}").check()
+    page.get_by_role("button", name="Replay 1 chosen").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Replay 1 dead letter?")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_have_count(0)
+    assert len(site.receiver.accepted()) == accepted, "nothing was confirmed"
+
+    page.get_by_role("button", name="Replay 1 chosen").click()
+    dialog.get_by_role("button", name="Replay", exact=True).click()
+    expect(page.get_by_role("status").filter(has_text="Replay by Ada")).to_contain_text("1 delivered")
+    assert [entry["account_num"] for entry in site.receiver.accepted()[accepted:]] == [one]
+
+    page.get_by_role("button", name=re.compile("Replay all 7: HTTP 422")).click()
+    dialog.get_by_role("button", name="Replay", exact=True).click()
+    expect(page.get_by_role("status").filter(has_text="Replay by Ada")).to_contain_text("7 delivered")
+    assert {entry["account_num"] for entry in site.receiver.accepted()[accepted + 1 :]} == set(site.refused[422])
+    expect(page.locator("main")).to_contain_text("3 dead letters, 1 reason")
+    page.get_by_role("link", name="The run").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Replay run")
+    context.close()
+    assert complaints == []
+    assert "Ada at 127.0.0.1 replays 1 account(s)" in served.log
+
+
+def test_a_run_under_way_is_watched_and_no_replay_comes_between(browser: Browser, served: Served, site: Site) -> None:
+    context = opened(browser)
+    page = context.new_page()
+    sign_in(page, served, TOKEN)
+    site.load_payments(*range(180, 232))
+    worker = threading.Thread(target=site.run, kwargs={"requests_per_second": "10"})
+    worker.start()
+    bar = page.get_by_role("progressbar")
+    try:
+        expect(page.locator("main")).to_contain_text(re.compile(r"\d+ of \d+ accounts, \d+ %"))
+        expect(bar).to_have_attribute("aria-valuenow", re.compile(r"\d+"))
+        expect(page.locator("main")).to_contain_text("a second now")
+        go(page, served, "dead-letters")
+        page.get_by_role("button", name=re.compile("Replay all 3: HTTP 400")).click()
+        page.get_by_role("dialog").get_by_role("button", name="Replay", exact=True).click()
+        said = page.get_by_role("status").filter(has_text="Replay by Ada")
+        expect(said).to_contain_text("Another run is at work just now")
+        go(page, served, "")
+    finally:
+        worker.join()
+    expect(bar).to_have_count(0)
+    context.close()

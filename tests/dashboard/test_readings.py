@@ -1,0 +1,116 @@
+"""What the page reads where the browser does not look: percentiles, rate, groups, and databases that are away."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from incident_process.dashboard.readings import Rate, Readings
+from incident_process.dead_letters import group_of, reason_of
+from incident_process.insights import percentiles
+from incident_process.records import DeliveryStatus, LedgerEntry
+from incident_process.settings import Settings
+
+
+def entry(error: str | None, http_status: int | None = 422) -> LedgerEntry:
+    now = datetime.now(UTC)
+    return LedgerEntry(
+        incident_id=1,
+        operation="x",
+        account="1",
+        digest="d",
+        key="k",
+        status=DeliveryStatus.DEAD,
+        attempts=1,
+        runs=1,
+        http_status=http_status,
+        error=error,
+        run_id="r",
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def test_percentiles_are_values_that_were_measured() -> None:
+    assert percentiles([float(value) for value in range(1, 101)]) == {"p50": 50.0, "p95": 95.0, "p99": 99.0}
+    assert percentiles([7.0]) == {"p50": 7.0, "p95": 7.0, "p99": 7.0}
+    assert percentiles([]) == {"p50": None, "p95": None, "p99": None}
+
+
+def test_reasons_that_differ_in_a_record_s_number_are_one() -> None:
+    one, other = entry("HTTP 422: asset 12345678 is closed"), entry("HTTP 422: asset 99999999 is closed")
+    assert reason_of(one) == "HTTP 422: asset … is closed"
+    assert group_of(one) == group_of(other)
+    assert group_of(one) != group_of(entry("HTTP 422: asset 12345678 is closed", 400))
+    assert group_of(entry(None)) != group_of(one)
+
+
+def test_the_rate_is_that_of_the_last_seconds() -> None:
+    now = [0.0]
+    rate = Rate(lambda: now[0])
+
+    def seen(at: float, done: int, run_id: str = "r1") -> None:
+        now[0] = at
+        rate.observe({"run_id": run_id, "delivered": done, "unchanged": 0, "skipped": 0, "dead": 0, "pending": 0})
+
+    seen(0, 0)
+    assert rate.now("r1") is None, "one look is no rate"
+    seen(2, 100)
+    assert rate.now("r1") == 50
+    for at in range(4, 30, 2):
+        seen(at, 100 + 10 * at)
+    assert rate.now("r1") == 10
+    seen(30, 5, "r2")
+    assert rate.now("r1") is rate.now("r2") is None
+    rate.observe(None)
+
+
+def test_what_cannot_be_read_is_said_and_the_rest_is_shown(tmp_path: Path) -> None:
+    settings = Settings.model_validate(
+        {
+            "api": {"api_url": "http://127.0.0.1:9/x"},
+            "database": {"url": f"sqlite:///{tmp_path / 'none.db'}"},
+            "state": {"url": f"sqlite:///{tmp_path / 'state.db'}"},
+            "process": {"tracking": "sql"},
+        }
+    )
+
+    async def scene() -> None:
+        readings = Readings(settings)
+        try:
+            found = await readings.overview()
+        finally:
+            await readings.close()
+        assert found["health"].level == "trouble"
+        assert "there is no file" in found["health"].sentence
+        assert found["status"] is None
+        assert (found["runs"], found["dead_letters"]) == ([], {"count": 0, "more": False})
+        assert found["latency"]["sample"] == 0
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("kept", ["off", "30"])
+def test_the_document_of_an_account_that_nobody_knows(tmp_path: Path, kept: str) -> None:
+    from incident_process.demo.tables import create_sqlite
+
+    create_sqlite(tmp_path / "source.db")
+    settings = Settings.model_validate(
+        {
+            "api": {"api_url": "http://127.0.0.1:9/x"},
+            "database": {"url": f"sqlite:///{tmp_path / 'source.db'}"},
+            "state": {"url": f"sqlite:///{tmp_path / 'state.db'}"},
+            "process": {"tracking": "sql", "keep_bodies": kept},
+        }
+    )
+
+    async def scene() -> None:
+        readings = Readings(settings)
+        try:
+            found = await readings.document("0000000001", masked=True)
+        finally:
+            await readings.close()
+        assert (found["outcome"], found["comparison"], found["lines"]) == ("absent", "never_delivered", [])
+
+    asyncio.run(scene())

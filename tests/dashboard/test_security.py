@@ -1,0 +1,319 @@
+"""Who is let in, who is not, and what is never shown or logged: over HTTP, against the command as it is."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import incident_process
+from tests.dashboard.client import Client
+from tests.dashboard.site import TOKEN, UNMASK_TOKEN, Served, Site, serving
+
+READING = [
+    "/api/overview",
+    "/api/runs",
+    "/api/accounts",
+    "/api/account?account=1",
+    "/api/document?account=1",
+    "/api/dead-letters",
+    "/api/replay",
+    "/api/doctor",
+]
+
+
+@pytest.fixture
+def client(served: Served) -> Client:
+    return Client(served)
+
+
+@pytest.fixture
+def ada(client: Client) -> Client:
+    assert client.sign_in(TOKEN).status == 204
+    return client
+
+
+@pytest.mark.parametrize("path", READING)
+def test_nothing_is_shown_before_signing_in(client: Client, path: str) -> None:
+    answer = client.get(path)
+    assert (answer.status, answer.content) == (401, {"error": "Sign in with the token first."})
+
+
+def test_before_signing_in_not_even_the_operation_is_named(client: Client) -> None:
+    session = client.get("/api/session").content
+    assert session["operation"] is None
+    assert session["may_read"] is False
+
+
+def test_whoever_has_the_token_may_read(ada: Client) -> None:
+    assert {ada.get(path).status for path in READING} == {200}
+
+
+def test_signing_out_ends_it(ada: Client) -> None:
+    assert ada.post("/api/sign-out", {}).status == 204
+    assert ada.get("/api/overview").status == 401
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example", "", "[::1", "192.0.2.7"],
+)
+def test_another_host_is_refused(ada: Client, host: str) -> None:
+    for path in ("/", "/api/overview", "/static/js/app.js"):
+        answer = ada.get(path, Host=host)
+        assert answer.status == 400, path
+        assert "not known by that name" in answer.content["error"]
+
+
+def test_two_hosts_are_refused(ada: Client) -> None:
+    # http.client sends its own Host beside one under another spelling only when told so explicitly.
+    import socket
+
+    with socket.create_connection((ada.host, ada.port), timeout=10) as raw:
+        raw.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+        assert raw.recv(64).split()[1] == b"400"
+
+
+def test_a_change_needs_a_session(client: Client, site: Site) -> None:
+    for path, content in (
+        ("/api/replay", {"accounts": ["1"]}),
+        ("/api/unmask", {"account": site.changed}),
+        ("/api/sign-out", {}),
+    ):
+        answer = client.post(path, content)
+        assert answer.status == 401, path
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": None}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Sec_Fetch_Site": "cross-site"}, 403),
+        ({"Sec_Fetch_Site": "same-site"}, 403),
+        ({"X_CSRF_Token": None}, 403),
+        ({"X_CSRF_Token": "guessed"}, 403),
+        ({"Content_Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content_Type": "text/plain"}, 415),
+    ],
+)
+def test_a_forged_form_changes_nothing(ada: Client, site: Site, headers: dict[str, str | None], status: int) -> None:
+    requests = len(site.receiver.requests())
+    answer = ada.post("/api/replay", {"accounts": site.refused[422]}, **headers)
+    assert answer.status == status
+    assert ada.get("/api/replay").content == {"state": "none"}
+    assert len(site.receiver.requests()) == requests
+
+
+def test_another_session_s_forgery_token_is_no_help(ada: Client, served: Served) -> None:
+    eve = Client(served)
+    eve.sign_in(TOKEN, "Eve")
+    ada.forgery_token = eve.forgery_token
+    assert ada.post("/api/replay", {"accounts": ["1"]}).status == 403
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"accounts": []}, {"accounts": ["1"], "group": "x"}, {"accounts": [1]}, {"x": 1}, []]
+)
+def test_a_replay_has_to_say_what(ada: Client, content: object) -> None:
+    assert ada.post("/api/replay", content).status == 400
+
+
+def test_a_request_may_not_be_endless(ada: Client) -> None:
+    assert ada.post("/api/replay", {"accounts": ["0" * 300_000]}).status == 400
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_other_methods_are_refused(ada: Client, method: str) -> None:
+    assert ada.ask(method, "/api/replay", None, {}).status == 405
+
+
+def test_a_change_cannot_be_asked_for_by_get(ada: Client) -> None:
+    assert ada.get("/api/unmask?account=1").status == 405
+    assert ada.get("/api/sign-out").status == 405
+
+
+def test_every_answer_has_the_strict_headers(ada: Client, client: Client) -> None:
+    answers = [
+        ada.get("/"),
+        ada.get("/static/js/app.js"),
+        ada.get("/api/overview"),
+        ada.get("/nowhere"),
+        client.get("/", Host="evil.example"),
+        client.post("/api/replay", {}, Origin=None),
+    ]
+    for answer in answers:
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["Server"] is None
+    assert [answer.headers["Cache-Control"] for answer in answers] == ["no-store", "no-cache", *["no-store"] * 4]
+
+
+def test_the_cookie_is_strict_and_out_of_reach_of_scripts(client: Client) -> None:
+    cookie = client.sign_in(TOKEN).headers["Set-Cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert "secure" not in cookie, "over plain HTTP a secure cookie would never come back"
+
+
+def test_files_are_the_page_s_own_and_nothing_else(ada: Client) -> None:
+    for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/static/", "/static/index.html", "/app.py", "/.."):
+        assert ada.get(path).status == 404, path
+
+
+def test_a_file_that_the_browser_has_is_not_sent_again(ada: Client) -> None:
+    tag = ada.get("/static/css/base.css").headers["ETag"]
+    answer = ada.ask("GET", "/static/css/base.css", None, {"If-None-Match": tag})
+    assert (answer.status, answer.body) == (304, b"")
+
+
+def test_wrong_parameters_are_answered_with_a_sentence(ada: Client) -> None:
+    for path in (
+        "/api/runs?skip=-1",
+        "/api/runs?skip=x",
+        "/api/runs?kind=x",
+        "/api/accounts?q=1",
+        "/api/account",
+        "/api/account?account=1&before=9e9",
+    ):
+        answer = ada.get(path)
+        assert answer.status == 400, path
+        assert answer.content["error"].endswith((".", "reconcile.")), path
+    assert ada.get("/api/runs/none").status == 404
+
+
+# -- personal data ----------------------------------------------------------------------------------------------------
+
+
+def names_of(site: Site) -> list[str]:
+    with site.source() as source:
+        row = source.execute(
+            "SELECT CONTACT_PERSON, ASSET_ADDRESS, NIC FROM debt_cust_detail WHERE ACCOUNT_NUM = ?", (site.changed,)
+        ).fetchone()
+    return [str(value) for value in row]
+
+
+def test_personal_fields_are_masked(ada: Client, site: Site) -> None:
+    answer = ada.get(f"/api/document?account={site.changed}")
+    assert answer.content["masked"] is True
+    assert not [value for value in names_of(site) if value.encode() in answer.body]
+    changed = {line["path"][-1] for line in answer.content["lines"] if line["change"] == "changed"}
+    assert "Arrears" in changed
+
+
+def test_the_token_alone_does_not_unmask(ada: Client, site: Site) -> None:
+    answer = ada.post("/api/unmask", {"account": site.changed})
+    assert answer.status == 403
+    assert "unmask_token" in answer.content["error"]
+
+
+def test_unmasking_shows_them_and_is_logged_without_values(client: Client, served: Served, site: Site) -> None:
+    client.sign_in(UNMASK_TOKEN, "Grace Hopper")
+    answer = client.post("/api/unmask", {"account": site.changed})
+    assert answer.status == 200
+    values = names_of(site)
+    assert all(value.encode() in answer.body for value in values)
+    (line,) = [line for line in served.log.splitlines() if "unmasks" in line]
+    assert "Grace Hopper at 127.0.0.1 unmasks the account that ends in " + site.changed[-4:] in line
+    assert str(client.get(f"/api/account?account={site.changed}").content["incidents"][0]["incident_id"]) in line
+    assert site.changed not in served.log
+    assert not [value for value in values if value in served.log]
+
+
+def test_unmasking_needs_a_name(client: Client) -> None:
+    answer = client.sign_in(UNMASK_TOKEN, "  ")
+    assert answer.status == 403
+    assert "name" in answer.content["error"]
+
+
+def test_a_name_cannot_forge_a_line_of_the_log(client: Client, served: Served) -> None:
+    client.sign_in(TOKEN, "Mallory\nINFO:incident_logger:All is well")
+    assert not [line for line in served.log.splitlines() if line.startswith("INFO:incident_logger:All is well")]
+    assert "Mallory INFO" in served.log
+
+
+# -- other settings ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def without_token(site: Site) -> Iterator[Served]:
+    """A dashboard on this machine's own address, with no token set."""
+    site.configure(port="0")
+    with serving(site) as running:
+        yield running
+
+
+def test_without_a_token_it_can_be_read_and_not_changed(without_token: Served, site: Site) -> None:
+    client = Client(without_token)
+    session = client.get("/api/session").content
+    assert (session["may_read"], session["can_sign_in"]) == (True, False)
+    assert client.get("/api/overview").status == 200
+    for path, content in (
+        ("/api/replay", {"accounts": site.refused[422]}),
+        ("/api/unmask", {"account": site.changed}),
+        ("/api/sign-in", {"token": ""}),
+    ):
+        answer = client.post(path, content)
+        assert answer.status == 403, path
+        assert "give [DASHBOARD] token 16 or more characters" in answer.content["error"]
+    assert "changes nothing" in without_token.log
+
+
+def command(site: Site, *arguments: str, **dashboard: str) -> "subprocess.CompletedProcess[str]":
+    """Run a dashboard that is expected to end at once."""
+    config = site.folder / "other.ini"
+    text = site.config.read_text()
+    config.write_text(
+        text.partition("[DASHBOARD]")[0] + "\n[DASHBOARD]\n" + "".join(f"{k} = {v}\n" for k, v in dashboard.items())
+    )
+    return subprocess.run(
+        [sys.executable, "-m", "incident_process", "dashboard", "--config", str(config), "--port", "0", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(incident_process.__file__).parent.parent)},
+        check=False,
+    )
+
+
+def test_another_address_needs_a_token(site: Site) -> None:
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.net"):
+        ended = command(site, "--host", host)
+        assert ended.returncode == 2, host
+        assert "[DASHBOARD] token is missing" in ended.stderr
+
+
+def test_a_token_that_is_easy_to_guess_is_refused_and_not_repeated(site: Site) -> None:
+    ended = command(site, token="hunter2")
+    assert ended.returncode == 2
+    assert "hunter2" not in ended.stderr
+
+
+def test_the_two_tokens_have_to_differ(site: Site) -> None:
+    ended = command(site, token=TOKEN, unmask_token=TOKEN)
+    assert ended.returncode == 2
+    assert "unmask_token is the same as token" in ended.stderr
+    assert TOKEN not in ended.stderr
+
+
+def test_wrong_tokens_are_slowed_down_and_never_logged(site: Site) -> None:
+    site.configure(token=TOKEN)
+    with serving(site) as served:
+        client = Client(served)
+        statuses = [client.sign_in(f"guess-number-{number:04d}").status for number in range(6)]
+        assert statuses == [403] * 5 + [429]
+        began = time.monotonic()
+        answer = client.sign_in(TOKEN)
+        assert answer.status == 429, "the right one has to wait, too: else the answer would tell"
+        assert 1 <= int(answer.headers["Retry-After"]) <= 60
+        assert time.monotonic() - began < 5
+        assert "guess-number" not in served.log
+        assert TOKEN not in served.log
