@@ -4,28 +4,33 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup setup-tests demo test lint format bench storm storm-tests clean
+.PHONY: help setup setup-tests setup-bench demo test lint format docs bench bench-docs storm storm-tests clean
 
 help:
 	@echo "make demo         the whole story on embedded parts, in under a minute"
 	@echo "make setup        the command, in .venv/bin/incident-process"
 	@echo "make test         all tests, against a real MariaDB and a Mongo-wire server of their own"
 	@echo "make lint         ruff, mypy --strict, import-linter"
-	@echo "make bench        incidents a second beside the limits of the machine"
+	@echo "make docs         the documentation site, in build/site; without a network"
+	@echo "make bench        incidents a second beside the limits of the machine: ACCOUNTS=100000 SCALE=1 ONLY=limits,ours"
 	@echo "make storm-tests  a storm of 60 s for each state, as tests"
 	@echo "make storm        the promise under kills, cuts and faults: SECONDS=600 SEED=1 STATE=sqlite|mariadb|mongo|all"
 
 setup: .venv/.ready
 
 setup-tests: .venv/.ready-tests
-	@scripts/ensure-mariadb
+	@scripts/ensure-programs mariadbd:mariadb-server chromium:chromium faketime:faketime
 
 .venv/.ready: pyproject.toml constraints.txt scripts/make-venv
 	@scripts/make-venv "$(PYTHON)"
 	@touch $@
 
-.venv/.ready-tests: .venv/.ready requirements-dev.txt
+.venv/.ready-tests: .venv/.ready requirements-dev.txt .venv/.ready-docs
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
+	@touch $@
+
+.venv/.ready-docs: .venv/.ready requirements-docs.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-docs.txt
 	@touch $@
 
 demo: setup
@@ -44,8 +49,22 @@ format: .venv/.ready-tests
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup-tests
-	@$(BIN)/python -m bench
+docs: .venv/.ready-docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Open build/site/index.html, or serve it: python3 -m http.server --directory build/site"
+
+bench: setup-bench
+	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
+
+bench-docs: setup-bench
+	@$(BIN)/python -m bench --write-docs
+
+setup-bench: .venv/.ready-bench setup-tests
+	@scripts/ensure-programs nginx:nginx-light wrk:wrk
+
+.venv/.ready-bench: .venv/.ready requirements-bench.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-bench.txt
+	@touch $@
 
 SECONDS ?= 60
 SEED ?= 1
@@ -58,4 +77,4 @@ storm-tests: setup-tests
 	@STORM=1 scripts/run-tests tests/storm
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

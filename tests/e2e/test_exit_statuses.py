@@ -63,6 +63,7 @@ def test_messages_of_a_run(make_site: MakeSite) -> None:
     assert report["last_execution_dtm"] == newest
     assert finished.messages("INFO") == [
         f"Processing time window: 1900-01-01T00:00:00Z to {report['window']['end']}",
+        "The state knows no earlier run of this operation: every account in the source is new.",
         "Fetched 1 record from debt_cust_detail.",
         "Fetched 2 records from debt_payment.",
         f"Sending data to API: {site.receiver.url}",

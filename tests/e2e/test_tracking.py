@@ -353,7 +353,7 @@ def test_a_run_under_way_says_how_far_it_has_come(make_site: MakeSite, tracking:
 
     def is_under_way() -> bool:
         seen.update((site.history() or [{"status": None, "delivered": 0}])[0])
-        return seen["status"] == "running" and seen["delivered"] > 0
+        return bool(seen["status"] == "running" and seen["delivered"] > 0)
 
     with site.command.started("run", "--json") as running:
         wait_until(is_under_way)
