@@ -10,6 +10,7 @@ import pymysql
 import pytest
 
 from tests.support.command import Command
+from tests.support.listener import listening
 from tests.support.mariadb import MariaDBServer
 from tests.support.receivers import start_receiver
 from tests.support.source_data import create_tables, insert_customers
@@ -63,7 +64,7 @@ def as_user(server: MariaDBServer, user: str, database: str) -> Any:
 
 def test_users_with_exactly_these_rights_can_run(users: MariaDBServer, tmp_path: Path) -> None:
     command = Command(tmp_path)
-    with start_receiver(tmp_path) as receiver:
+    with start_receiver(tmp_path) as receiver, listening() as chat:
         command.configure(
             database={
                 "MYSQL_HOST": users.host,
@@ -75,6 +76,7 @@ def test_users_with_exactly_these_rights_can_run(users: MariaDBServer, tmp_path:
             state={"url": f"mysql://{STATE}:{PASSWORDS[STATE]}@{users.host}:{users.port}/incident_state"},
             api={"api_url": receiver.url},
             process={"tracking": "sql"},
+            notify={"urls": f"json://{chat.address}/"},
         )
         init = command("init")
         assert init.status == 0, init.stderr
@@ -93,6 +95,11 @@ def test_users_with_exactly_these_rights_can_run(users: MariaDBServer, tmp_path:
             finished = command(*words)
             assert finished.status == 0, finished.stderr
         assert command("history").status == command("dead-letters", "list").status == 0
+        assert chat.heard == []
+        run_as_admin(users, ["DROP TABLE incident_db.debt_payment"])
+        run_as_admin(users, ["UPDATE incident_state.Process_Operation SET Next_execution_dtm = '2020-01-01'"])
+        assert command.run().status != 0
+        assert len(chat.heard) == 1
 
 
 def test_they_can_do_no_more(users: MariaDBServer) -> None:

@@ -109,11 +109,14 @@ def _failed(message: str) -> RunReport:
 
 
 async def _init_state(settings: "Settings") -> list[str]:
-    from incident_process.engine.compose import make_store
+    from incident_process.engine.compose import make_conditions, make_store
 
     async with make_store(settings) as store:
         await store.prepare()
         created = await store.create_operation(settings.process.execution_duration)
+    if settings.notify.urls:
+        async with make_conditions(settings):
+            pass  # opening it creates what alerts are kept in: a run's user may have no right to
     name = settings.process.operation_name
     logs.get_logger().debug("State prepared.")
     lines = ["The state's tables or collections and their indexes are in place."]
