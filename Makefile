@@ -13,7 +13,7 @@ help:
 	@echo "make lint         ruff, mypy --strict, import-linter"
 	@echo "make docs         the documentation site, in build/site; without a network"
 	@echo "make bench        incidents a second beside the limits of the machine: ACCOUNTS=100000 SCALE=1 ONLY=limits,ours"
-	@echo "make storm-tests  a storm of 60 s for each state, as tests"
+	@echo "make storm-tests  of all tests those of the storm: 60 s for each state"
 	@echo "make storm        the promise under kills, cuts and faults: SECONDS=600 SEED=1 STATE=sqlite|mariadb|mongo|all"
 
 setup: .venv/.ready
@@ -74,7 +74,7 @@ storm: setup-tests
 	@$(BIN)/python -m tests.storm --seconds $(SECONDS) --seed $(SEED) --state $(STATE)
 
 storm-tests: setup-tests
-	@STORM=1 scripts/run-tests tests/storm
+	@scripts/run-tests tests/storm
 
 clean:
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

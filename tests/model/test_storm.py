@@ -9,7 +9,7 @@ import pytest
 from tests.model.machine import FACTOR, Restored, RestoredWithKeys, Storm, StormWithKeys, search
 from tests.model.scenes import SCENES, Scene, play
 
-HISTORIES = 80
+HISTORIES = 60
 
 
 @pytest.mark.parametrize("storm", [Storm, StormWithKeys, Restored, RestoredWithKeys])
