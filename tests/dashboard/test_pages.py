@@ -321,7 +321,7 @@ def test_a_run_under_way_is_watched_and_no_replay_comes_between(browser: Browser
     page = context.new_page()
     sign_in(page, served, TOKEN)
     site.load_payments(*range(180, 232))
-    worker = threading.Thread(target=site.run, kwargs={"requests_per_second": "10"})
+    worker = threading.Thread(target=site.run, kwargs={"requests_per_second": "4"})
     worker.start()
     bar = page.get_by_role("progressbar")
     try:

@@ -84,7 +84,7 @@ def test_a_backfill_beside_a_run_waits_its_turn(make_site: MakeSite) -> None:
     site.command.configure(api={"max_connections": 5})
     site.prepare()
     final = given_accounts(site, day(3))
-    site.receiver.control(latency_ms=700)
+    site.receiver.control(latency_ms=4000)
     with site.command.started("run", "--json") as running:
         wait_until(site.requests)
         refused = site.command("backfill", "--from", day(9), "--to", day(0), "--json")

@@ -209,7 +209,12 @@ def _content(document: dict[str, Any]) -> str:
     content = {name: value for name, value in document.items() if name not in _ENVELOPE}
     crosses = content["Account_Cross_Details"]
     content["Account_Cross_Details"] = [cross | {"Incident_Id": 0} for cross in crosses]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=_number).encode()).hexdigest()
+
+
+def _number(amount: Decimal) -> str:
+    """Return the same text for the same amount: 10.50 and 10.5 are one content."""
+    return f"{amount.normalize():f}"
 
 
 def _open(path: Path) -> sqlite3.Connection:
