@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
-from sqlalchemy.dialects import mysql
 
 from incident_process.errors import (
     ConfigurationError,
@@ -942,9 +941,7 @@ async def test_last_known_goes_by_the_index(mariadb_stores: MariaDBStores) -> No
             of_day = [incident(day * 100 + number, f"{number:05d}") for number in range(1, 101)]
             await store.enqueue(lease, chunk(*of_day, name=f"c{day}"))
     mariadb_stores.sql("ANALYZE TABLE Incident_Delivery")
-    query = newest_entries(OPERATION, ["00001", "00002", "00003"])
-    options = {"literal_binds": True, "render_postcompile": True}
-    plan = mariadb_stores.sql(f"EXPLAIN {query.compile(dialect=mysql.dialect(), compile_kwargs=options)}")
+    plan = mariadb_stores.sql(f"EXPLAIN {newest_entries(3)}", OPERATION, "00001", "00002", "00003")
     steps = {row[1]: row for row in plan if row[2] != "<derived2>"}
     assert steps["DERIVED"][5] == "Delivery_By_Account"
     assert "Using index for group-by" in steps["DERIVED"][9]
@@ -975,8 +972,8 @@ async def test_a_connection_that_is_cut_in_the_middle_of_a_write_costs_nothing(m
 
 
 @story
-async def test_waiting_transactions_that_are_cancelled_leave_the_store_in_order(mariadb_stores: MariaDBStores) -> None:
-    async with mariadb_stores() as store:
+async def test_waiting_transactions_that_are_cancelled_leave_the_store_in_order(stores: StoreFactory) -> None:
+    async with stores() as store:
         lease = await begin(store)
         for delay in (0.0, 0.001, 0.003, 0.006, 0.01):
             tasks = [

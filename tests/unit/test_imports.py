@@ -6,7 +6,6 @@ import sys
 import pytest
 
 HEAVY = {
-    "aiosqlite",
     "asyncmy",
     "bson",
     "cryptography",
@@ -14,7 +13,6 @@ HEAVY = {
     "pymongo",
     "pymysql",
     "rich",
-    "sqlalchemy",
 }
 PARTS = HEAVY | {"asyncio", "pydantic", "pyreqwest", "stamina", "uvicorn"}
 
@@ -40,8 +38,9 @@ def test_an_import_loads_no_more_than_it_needs(statement: str, unwanted: set[str
 
 
 def test_the_measure_sees_what_is_loaded() -> None:
-    assert "sqlalchemy" in loaded_by("import incident_process.state.sql")
+    assert "asyncmy" in loaded_by("import incident_process.state.sql.mysql")
 
 
-def test_a_source_in_sqlite_loads_no_driver_of_mysql() -> None:
-    assert loaded_by("import incident_process.source.sqlite") & {"asyncmy", "pymysql", "sqlalchemy", "pymongo"} == set()
+@pytest.mark.parametrize("module", ["source.sqlite", "state.sql", "state.sql.sqlite", "state.sql.conditions"])
+def test_what_is_in_sqlite_loads_no_driver_of_another_database(module: str) -> None:
+    assert loaded_by(f"import incident_process.{module}") & {"asyncmy", "pymysql", "pymongo"} == set()

@@ -15,7 +15,7 @@ from incident_process.records import NEVER, Counts, DeliveryStatus, RunReport, R
 from incident_process.settings.reference import table
 from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.source.indexes import INDEX_ADVICE
-from incident_process.state.sql.schema import own, process_operation
+from incident_process.state.sql.schema import OWN, PROCESS_OPERATION
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -108,8 +108,8 @@ def test_the_log_messages_are_those_of_the_code() -> None:
 
 def test_the_fields_of_tracking_and_state_are_named() -> None:
     text = section("## Tracking and state")
-    assert {column.name for column in process_operation.columns} <= first_cells(text)
-    assert set(own.tables) <= first_cells(text)
+    assert {column.split()[0] for column in PROCESS_OPERATION.columns.split(",")} <= first_cells(text)
+    assert {table.name for table in OWN} <= first_cells(text)
     assert all(status.value in text for status in DeliveryStatus)
 
 

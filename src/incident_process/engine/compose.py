@@ -3,7 +3,6 @@
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
 
 from incident_process.delivery.transport import HttpTransport
 from incident_process.faults import FaultPoints
@@ -11,13 +10,10 @@ from incident_process.pipeline.context import Parts
 from incident_process.pipeline.progress import NoProgress, Progress
 from incident_process.records import Tracking
 from incident_process.settings import Settings
-from incident_process.settings.targets import MySQLTarget, SqliteTarget
+from incident_process.settings.targets import SqliteTarget
 from incident_process.source.contract import Source
 from incident_process.state.conditions import ConditionStore
 from incident_process.state.contract import StateStore
-
-if TYPE_CHECKING:
-    from sqlalchemy import URL
 
 
 @asynccontextmanager
@@ -78,13 +74,8 @@ def make_store(settings: Settings) -> StateStore:
         )
     from incident_process.state.sql import SqlStateStore
 
-    target = settings.state_target
     return SqlStateStore(
-        sql_url(target),
-        process.operation_name,
-        process.zone,
-        keep_bodies_days=process.keep_bodies,
-        tls=target.ssl_context() if isinstance(target, MySQLTarget) else None,
+        settings.state_target, process.operation_name, process.zone, keep_bodies_days=process.keep_bodies
     )
 
 
@@ -98,9 +89,7 @@ def make_conditions(settings: Settings) -> ConditionStore:
         return MongoConditions(mongo.url.get_secret_value(), mongo.database, process.operation_name)
     from incident_process.state.sql.conditions import SqlConditions
 
-    target = settings.state_target
-    tls = target.ssl_context() if isinstance(target, MySQLTarget) else None
-    return SqlConditions(sql_url(target), process.operation_name, tls=tls)
+    return SqlConditions(settings.state_target, process.operation_name)
 
 
 def make_transport(settings: Settings, url: str | None = None) -> HttpTransport:
@@ -115,19 +104,3 @@ def make_transport(settings: Settings, url: str | None = None) -> HttpTransport:
         if api.bearer_token is not None:
             headers["Authorization"] = f"Bearer {api.bearer_token.get_secret_value()}"
     return HttpTransport(url or api.api_url, headers, api.max_connections, api.timeout_seconds, api.ca_file)
-
-
-def sql_url(target: MySQLTarget | SqliteTarget) -> "URL":
-    """Return an SQL target as SQLAlchemy's URL, with the asynchronous driver."""
-    from sqlalchemy import URL
-
-    if isinstance(target, SqliteTarget):
-        return URL.create("sqlite+aiosqlite", database=str(target.path))
-    return URL.create(
-        "mysql+asyncmy",
-        username=target.user,
-        password=target.password.get_secret_value(),
-        host=target.host,
-        port=target.port,
-        database=target.database,
-    )

@@ -1,7 +1,8 @@
-"""The state in SQL: one code path for MySQL 8, MariaDB 10.6+ and SQLite.
+"""The state in SQL: one code path for MySQL 8, MariaDB 10.6+ and SQLite, in plain SQL over their drivers.
 
-``dialect`` holds what differs between them, ``faults`` translates their errors, ``database`` runs transactions,
-``schema`` is the tables; ``lease``, ``tracking``, ``runs``, ``ledger`` and ``outbox`` are one subject each, and
+``dialect`` holds the expressions in which they differ, ``connection`` what the rest asks of a connection, ``mysql`` and
+``sqlite`` keep that, ``faults`` says what their errors mean, ``database`` runs transactions, ``schema`` is the tables;
+``lease``, ``tracking``, ``runs``, ``ledger`` and ``outbox`` are one subject each, their statements at their top, and
 ``store`` puts them together as the ``StateStore`` of ``state.contract``.
 """
 

@@ -1,46 +1,41 @@
 """``Process_Operation_Condition`` in SQL: one row for each condition that stands (``state.conditions``)."""
 
-import ssl
-from typing import Any
-
-from sqlalchemy import URL, Column, MetaData, PrimaryKeyConstraint, Table, Text, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
-
+from incident_process.settings.targets import Target
 from incident_process.state.conditions import Condition, Stage
+from incident_process.state.sql import schema
+from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import Database
-from incident_process.state.sql.dialect import ExactText, UtcDateTime
-from incident_process.state.sql.schema import shortened
+from incident_process.state.sql.dialect import instant_of, stamp
+from incident_process.state.sql.faults import DuplicateError
 
-metadata = MetaData()
+_ALL = """
+    SELECT Condition_Name, Stage, Since_Dtm, Claimed_Dtm, Told FROM Process_Operation_Condition
+    WHERE Operation_name = ?"""
 
-table = Table(
-    "Process_Operation_Condition",
-    metadata,
-    Column("Operation_name", ExactText(255), nullable=False),
-    Column("Condition_Name", ExactText(64), nullable=False),
-    Column("Stage", ExactText(16), nullable=False),
-    Column("Since_Dtm", UtcDateTime, nullable=False),
-    Column("Claimed_Dtm", UtcDateTime, nullable=False),
-    Column("Told", Text, nullable=False),
-    PrimaryKeyConstraint("Operation_name", "Condition_Name"),
-    mysql_engine="InnoDB",
-    mysql_charset="utf8mb4",
-)
+_INSERT = """
+    INSERT INTO Process_Operation_Condition (Stage, Since_Dtm, Claimed_Dtm, Told, Operation_name, Condition_Name)
+    VALUES (?, ?, ?, ?, ?, ?)"""
+
+_SAME = "Operation_name = ? AND Condition_Name = ? AND Stage = ? AND Claimed_Dtm = ?"
+
+_UPDATE = f"""
+    UPDATE Process_Operation_Condition SET Stage = ?, Since_Dtm = ?, Claimed_Dtm = ?, Told = ? WHERE {_SAME}"""
+
+_DELETE = f"DELETE FROM Process_Operation_Condition WHERE {_SAME}"
 
 
 class SqlConditions:
     """``ConditionStore`` on MySQL 8, MariaDB 10.6+ or SQLite; arguments as in ``SqlStateStore``."""
 
-    def __init__(self, url: str | URL, operation: str, *, tls: ssl.SSLContext | None = None) -> None:
-        self._database = Database(url, tls)
+    def __init__(self, target: Target | str, operation: str) -> None:
+        self._database = Database(target)
         self._operation = operation
 
     async def __aenter__(self) -> "SqlConditions":
         """Connect, and create the table where it is missing."""
         try:
             await self._database.open()
-            await self._database.write(lambda connection: connection.run_sync(metadata.create_all))
+            await schema.prepare(self._database, [schema.CONDITION])
         except BaseException:
             await self._database.close()
             raise
@@ -52,54 +47,35 @@ class SqlConditions:
 
     async def all(self) -> dict[str, Condition]:
         """Return the conditions by name."""
-
-        async def read(connection: AsyncConnection) -> dict[str, Condition]:
-            rows = await connection.execute(select(table).where(table.c.Operation_name == self._operation))
-            return {
-                row["Condition_Name"]: Condition(
-                    name=row["Condition_Name"],
-                    stage=Stage(row["Stage"]),
-                    since=row["Since_Dtm"],
-                    claimed_at=row["Claimed_Dtm"],
-                    told=row["Told"],
-                )
-                for row in rows.mappings()
-            }
-
-        return await self._database.read(read)
+        rows = await self._database.read(lambda connection: connection.rows(_ALL, (self._operation,)))
+        return {
+            name: Condition(
+                name=name, stage=Stage(stage), since=instant_of(since), claimed_at=instant_of(claimed), told=told
+            )
+            for name, stage, since, claimed, told in rows
+        }
 
     async def change(self, before: Condition | None, after: Condition | None) -> bool:
         """Compare and set; see ``state.conditions``."""
 
-        async def write(connection: AsyncConnection) -> bool:
+        async def write(connection: Connection) -> bool:
             if before is None:
                 return after is None or await self._insert(connection, after)
-            same = (
-                (table.c.Operation_name == self._operation)
-                & (table.c.Condition_Name == before.name)
-                & (table.c.Stage == before.stage.value)
-                & (table.c.Claimed_Dtm == before.claimed_at)
-            )
+            same = (self._operation, before.name, before.stage.value, stamp(before.claimed_at))
             if after is None:
-                return bool((await connection.execute(delete(table).where(same))).rowcount)
-            return bool((await connection.execute(update(table).where(same).values(_values(after)))).rowcount)
+                return bool(await connection.execute(_DELETE, same))
+            return bool(await connection.execute(_UPDATE, (*_values(after), *same)))
 
         return await self._database.write(write)
 
-    async def _insert(self, connection: AsyncConnection, new: Condition) -> bool:
-        key = {"Operation_name": self._operation, "Condition_Name": new.name}
+    async def _insert(self, connection: Connection, new: Condition) -> bool:
         try:
-            async with connection.begin_nested():
-                await connection.execute(insert(table).values(key | _values(new)))
-        except IntegrityError:
+            await connection.execute(_INSERT, (*_values(new), self._operation, new.name))
+        except DuplicateError:
             return False  # somebody else was faster
         return True
 
 
-def _values(condition: Condition) -> dict[str, Any]:
-    return {
-        "Stage": condition.stage.value,
-        "Since_Dtm": condition.since,
-        "Claimed_Dtm": condition.claimed_at,
-        "Told": shortened(condition.told),
-    }
+def _values(condition: Condition) -> tuple[str, ...]:
+    told = schema.shortened(condition.told) or ""
+    return (condition.stage.value, stamp(condition.since), stamp(condition.claimed_at), told)

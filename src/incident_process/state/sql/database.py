@@ -1,24 +1,25 @@
-"""Transactions: begun, committed, retried where that is safe, and their errors translated."""
+"""Transactions: begun, committed, retried where that is safe, over a small number of connections."""
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import stamina
-from sqlalchemy import URL, Column, Table, insert, text
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from incident_process.state.sql import dialect
-from incident_process.state.sql.faults import TransientError, translated
+from incident_process.errors import ConfigurationError
+from incident_process.settings.targets import SqliteTarget, Target, parse_target
+from incident_process.state.sql.connection import Connection
+from incident_process.state.sql.faults import TransientError
 
 T = TypeVar("T")
-Work = Callable[[AsyncConnection], Awaitable[T]]
+Work = Callable[[Connection], Awaitable[T]]
 """The statements of one transaction. It may be run again from its start, so it changes nothing outside of it."""
 
 BATCH = 1000
 """How many values one IN list holds: SQLite takes 32,766 parameters, and MySQL plans long lists slowly."""
+
+READERS = 4
+"""How many reads may be under way at once, beside one write: each has a connection of its own."""
 
 _RETRY_ATTEMPTS = 5
 _RETRY_SECONDS = 60.0
@@ -29,13 +30,18 @@ class Database:
 
     All statements that the store runs are safe to repeat, so a transaction that died of a deadlock, a lock wait or a
     lost connection is run again a few times; then the caller gets DatabaseConnectionError.
+
+    Args:
+        target: the database, or its URL.
+
+    Raises:
+        ConfigurationError: the URL cannot be one of a state, or the files for TLS are not right.
     """
 
-    def __init__(self, url: str | URL, tls: ssl.SSLContext | None = None) -> None:
-        self._url = dialect.engine_url(url)
-        self.place = dialect.place(self._url)
-        self._engine: AsyncEngine = dialect.create_engine(self._url, tls)
-        self._writer = self._engine.execution_options(**{dialect.WRITES: True})
+    def __init__(self, target: Target | str) -> None:
+        self._connection, self.place = _connector(target)
+        self._idle: list[Connection] = []
+        self._readers = asyncio.Semaphore(READERS)
         # All writes of a store lock the same lease row: waiting here is fairer, and holds no connection.
         self._turn = asyncio.Lock()
 
@@ -45,20 +51,17 @@ class Database:
         Raises:
             DatabaseConnectionError: the database cannot be reached.
         """
-        dialect.require_folder(self._url)
-
-        async def probe(connection: AsyncConnection) -> None:
-            await connection.execute(text("SELECT 1"))
-
-        await self._once(self._engine, probe)
+        self._idle.append(await self._take())
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._engine.dispose()
+        while self._idle:
+            await self._idle.pop().close()
 
     async def read(self, work: Work[T]) -> T:
         """Run reads in one transaction and return what ``work`` returns."""
-        return await self._again(self._engine, work)
+        async with self._readers:
+            return await self._again(work, writes=False)
 
     async def write(self, work: Work[T]) -> T:
         """Run writes in one transaction, one after the other, and return what ``work`` returns.
@@ -66,9 +69,9 @@ class Database:
         When ``work`` raises, nothing of it is in the database.
         """
         async with self._turn:
-            return await self._again(self._writer, work)
+            return await self._again(work, writes=True)
 
-    async def _again(self, engine: AsyncEngine, work: Work[T]) -> T:
+    async def _again(self, work: Work[T], *, writes: bool) -> T:
         async for attempt in stamina.retry_context(
             on=TransientError,
             attempts=_RETRY_ATTEMPTS,
@@ -78,38 +81,68 @@ class Database:
             wait_jitter=0.2,
         ):
             with attempt:
-                return await self._once(engine, work)
+                return await self._once(work, writes=writes)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _once(self, engine: AsyncEngine, work: Work[T]) -> T:
+    async def _once(self, work: Work[T], *, writes: bool) -> T:
+        connection = await self._take()
+        usable = False
         try:
-            async with engine.begin() as connection:
-                return await work(connection)
-        except (SQLAlchemyError, OSError) as exc:
-            raise translated(exc, self.place) from exc
-        except RuntimeError as exc:
-            if "socket instance" not in str(exc):
-                raise
-            # asyncmy's word for a connection that was reset between being made and being set up.
-            raise translated(ConnectionResetError(str(exc)), self.place) from exc
+            connection.begin(writes=writes)
+            result = await work(connection)
+            await connection.commit()
+            usable = True
+        except Exception:
+            usable = await connection.rollback()
+            if not usable:
+                # A server that was restarted has lost the others too.
+                while self._idle:
+                    self._idle.pop().drop()
+            raise
+        finally:
+            # Not usable is also one whose task was cancelled: nobody waits for its answer, so nobody can undo in order.
+            if usable:
+                self._idle.append(connection)
+            else:
+                connection.drop()
+        return result
+
+    async def _take(self) -> Connection:
+        """Return an idle connection that is alive, or a new one."""
+        while True:
+            fresh = not self._idle
+            connection = self._connection() if fresh else self._idle.pop()
+            usable = False
+            try:
+                if fresh:
+                    await connection.connect()
+                usable = fresh or await connection.alive()
+            finally:
+                if not usable:
+                    connection.drop()
+            if usable:
+                return connection
+
+
+def _connector(target: Target | str) -> tuple[Callable[[], Connection], str]:
+    """Return what makes a connection, and how messages name the database: never with user or password."""
+    if isinstance(target, str):
+        try:
+            target = parse_target(target)
+        except ValueError as exc:
+            raise ConfigurationError(f"[STATE] url {exc}") from exc
+    if isinstance(target, SqliteTarget):
+        from incident_process.state.sql.sqlite import SqliteConnection
+
+        file, at = target.path, f"SQLite file {target.path}"
+        return lambda: SqliteConnection(file, at), at
+    from incident_process.state.sql.mysql import MySQLConnection
+
+    server, tls, at = target, target.ssl_context(), f"database {target.database} on {target.host}:{target.port}"
+    return lambda: MySQLConnection(server, tls, at), at
 
 
 def batches(values: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
     """Yield the values in slices of at most ``size``."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
-
-
-def native(connection: AsyncConnection, column: Column[Any], value: object) -> object:
-    """Return a value of the column as the driver takes it, for ``insert_rows``."""
-    process = column.type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
-    return value if process is None else process(value)
-
-
-async def insert_rows(connection: AsyncConnection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows, each with a native value for every column in the table's order.
-
-    Past SQLAlchemy's handling of each single value, which cost a quarter of the processor time of writing the ledger;
-    the statement is SQLAlchemy's own, and its values are bound by the driver, which makes few statements of many rows.
-    """
-    await connection.exec_driver_sql(str(insert(table).compile(dialect=connection.dialect)), list(rows))

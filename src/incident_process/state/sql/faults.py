@@ -1,4 +1,4 @@
-"""The one boundary at which errors of SQLAlchemy and its drivers become errors of this package.
+"""What the drivers' errors mean, in errors of this package: the one boundary at which they are translated.
 
 A driver's message may quote a value (MySQL: "Duplicate entry '…'"), and values here are personal data. So a message is
 made from the error's number and a sentence of our own; what the driver said stays in the chained exception only.
@@ -6,13 +6,19 @@ made from the error's number and a sentence of our own; what the driver said sta
 
 import sqlite3
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NoSuchTableError, SQLAlchemyError
-
 from incident_process.errors import DatabaseConnectionError, DataProcessingError, IncidentProcessError
 
 
 class TransientError(DatabaseConnectionError):
     """The same transaction may well succeed at once: it was rolled back for a deadlock, or its connection was lost."""
+
+
+class MissingTableError(DatabaseConnectionError):
+    """A statement names a table that is not there."""
+
+
+class DuplicateError(IncidentProcessError):
+    """A row of that key is there already, or a column may not be NULL: nothing of the statement was written."""
 
 
 _MYSQL = {
@@ -35,8 +41,11 @@ _MYSQL = {
     3159: "it wants an encrypted connection; add ssl_ca to the address",
 }
 _MYSQL_MISSING = {1146}
-_MYSQL_TRANSIENT = {1020, 1050, 1053, 1205, 1213, 1927, 2003, 2006, 2013, 2014, 2055}
-# 1020: changed since last read; 1050: two processes created a table at once; 1053, 1927: shut down, killed
+_MYSQL_DUPLICATE = {1048, 1062, 1215, 1216, 1217, 1451, 1452}
+_MYSQL_UNFIT = {1171, 1230, 1263, 1264, 1265, 1292, 1366, 1367, 1406, 1441}
+_MYSQL_TRANSIENT = {0, 1020, 1050, 1053, 1205, 1213, 1927, 2003, 2006, 2013, 2014, 2055, 4031}
+# 0: the driver's own, the connection is of no use; 1020: changed since last read; 1050: two processes created a table
+# at once; 1053, 1927, 4031: shut down, killed, closed for being idle
 
 _SQLITE = {
     sqlite3.SQLITE_BUSY: "another program keeps it locked",
@@ -52,50 +61,53 @@ _SQLITE = {
 _SQLITE_TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
-def missing_table(exc: Exception) -> bool:
-    """Return whether a statement failed because a table is not there."""
-    if isinstance(exc, NoSuchTableError):
-        return True
-    if not isinstance(exc, DBAPIError):
-        return False
-    if isinstance(exc.orig, sqlite3.Error):
-        # SQLite has no number for it; its message names the table only.
-        return "no such table" in str(exc.orig)
-    return _number(exc) in _MYSQL_MISSING
-
-
-def translated(exc: Exception, place: str) -> IncidentProcessError:
-    """Return what to raise ``from`` a driver's error.
+def mysql_fault(exc: Exception, place: str) -> IncidentProcessError:
+    """Return what to raise ``from`` an error of asyncmy.
 
     Args:
-        exc: from SQLAlchemy, the driver or the operating system.
+        exc: the driver's error.
         place: how messages name the database.
     """
-    if missing_table(exc):
-        return DatabaseConnectionError(f"{place} lacks the state's tables: run `incident-process init`")
-    number = _number(exc)
-    if isinstance(exc, IntegrityError):
-        return IncidentProcessError(f"{place}: an Incident_Id or key is there already (error {number})")
-    if isinstance(exc, DataError):
-        return DataProcessingError(f"{place}: a value does not fit its column (error {number})")
-    if isinstance(exc, DBAPIError) and isinstance(exc.orig, sqlite3.Error):
-        said, transient = _SQLITE.get(number, "the statement failed"), number in _SQLITE_TRANSIENT
-    else:
-        # Without a number it comes from the operating system or the pool: no connection.
-        lost = isinstance(exc, DBAPIError) and exc.connection_invalidated
-        unreachable = _MYSQL[2003] if not isinstance(exc, SQLAlchemyError) else "the connection failed"
-        said = _MYSQL.get(number, "the statement failed" if number else unreachable)
-        transient = lost or number in _MYSQL_TRANSIENT or isinstance(exc, OSError)
-    kind = TransientError if transient else DatabaseConnectionError
-    name = type(getattr(exc, "orig", None) or exc).__name__
-    return kind(f"{place}: {said} ({name}{f' {number}' if number else ''})")
+    number = exc.args[0] if exc.args and isinstance(exc.args[0], int) else 0
+    if number in _MYSQL_MISSING:
+        return _missing(place)
+    if number in _MYSQL_DUPLICATE:
+        return _duplicate(place, number)
+    if number in _MYSQL_UNFIT:
+        return _unfit(place, number)
+    kind = TransientError if number in _MYSQL_TRANSIENT else DatabaseConnectionError
+    said = _MYSQL.get(number, "the statement failed" if number else "the connection failed")
+    return kind(f"{place}: {said} ({type(exc).__name__}{f' {number}' if number else ''})")
 
 
-def _number(exc: Exception) -> int:
-    """Return the driver's error number, 0 when it has none."""
-    original = getattr(exc, "orig", None)
-    if isinstance(original, sqlite3.Error):
-        # The low byte is the primary code, the rest says more than is asked here.
-        return getattr(original, "sqlite_errorcode", 0) & 0xFF
-    args = getattr(original, "args", ())
-    return args[0] if args and isinstance(args[0], int) else 0
+def mysql_unreachable(exc: OSError, place: str) -> TransientError:
+    """Return what to raise ``from`` an error of the operating system, or a limit of time that has passed."""
+    return TransientError(f"{place}: {_MYSQL[2003]} ({type(exc).__name__})")
+
+
+def sqlite_fault(exc: sqlite3.Error, place: str) -> IncidentProcessError:
+    """Return what to raise ``from`` an error of ``sqlite3``; arguments as in ``mysql_fault``."""
+    # SQLite has no number for it; its message names the table only.
+    if "no such table" in str(exc):
+        return _missing(place)
+    # The low byte is the primary code, the rest says more than is asked here.
+    number = (getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF
+    if isinstance(exc, sqlite3.IntegrityError):
+        return _duplicate(place, number)
+    if isinstance(exc, sqlite3.DataError):
+        return _unfit(place, number)
+    kind = TransientError if number in _SQLITE_TRANSIENT else DatabaseConnectionError
+    said = _SQLITE.get(number, "the statement failed")
+    return kind(f"{place}: {said} ({type(exc).__name__}{f' {number}' if number else ''})")
+
+
+def _missing(place: str) -> MissingTableError:
+    return MissingTableError(f"{place} lacks the state's tables: run `incident-process init`")
+
+
+def _duplicate(place: str, number: int) -> DuplicateError:
+    return DuplicateError(f"{place}: an Incident_Id or key is there already (error {number})")
+
+
+def _unfit(place: str, number: int) -> DataProcessingError:
+    return DataProcessingError(f"{place}: a value does not fit its column (error {number})")

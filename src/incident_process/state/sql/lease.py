@@ -3,16 +3,42 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from incident_process.errors import LeaseHeldError, LeaseLostError
 from incident_process.records import NEVER, Lease
-from incident_process.state.sql.dialect import UtcNow
-from incident_process.state.sql.schema import counter
-from incident_process.state.sql.schema import lease as table
+from incident_process.state.sql.connection import Connection
+from incident_process.state.sql.dialect import instant_of, instant_or_none, stamp
 
 _COUNTER = "Incident_Id"
+
+_READ = "SELECT Holder, Token, Expires_Dtm, {now} FROM Process_Operation_Lease WHERE Operation_name = ?"
+"""Who holds the lease, and the store's clock."""
+
+_LOCK = f"{_READ} {{locked}}"
+"""The same, and nobody else may change it until the transaction ends."""
+
+_TOKEN = "SELECT Token FROM Process_Operation_Lease WHERE Operation_name = ?"  # noqa: S105 - no password
+
+_CREATE = """
+    INSERT {or_ignore} INTO Process_Operation_Lease (Operation_name, Holder, Token, Expires_Dtm)
+    VALUES (?, NULL, 0, ?)"""
+
+_TAKE = "UPDATE Process_Operation_Lease SET Holder = ?, Token = ?, Expires_Dtm = ? WHERE Operation_name = ?"
+
+_EXTEND = "UPDATE Process_Operation_Lease SET Expires_Dtm = ? WHERE Operation_name = ?"
+
+_FREE = """
+    UPDATE Process_Operation_Lease SET Holder = NULL, Expires_Dtm = {now}
+    WHERE Operation_name = ? AND Token = ? AND Holder = ?"""
+
+_READ_AS_OF = "SELECT As_Of_Dtm FROM Process_Operation_Lease WHERE Operation_name = ?"
+
+_WRITE_AS_OF = "UPDATE Process_Operation_Lease SET As_Of_Dtm = ? WHERE Operation_name = ?"
+
+_LAST_ID = "SELECT Last_Incident_Id FROM Incident_Counter WHERE Counter_Name = ? {locked}"
+
+_CREATE_COUNTER = "INSERT {or_ignore} INTO Incident_Counter (Counter_Name, Last_Incident_Id) VALUES (?, 0)"
+
+_WRITE_LAST_ID = "UPDATE Incident_Counter SET Last_Incident_Id = ? WHERE Counter_Name = ?"
 
 
 @dataclass(slots=True)
@@ -25,32 +51,21 @@ class SqlLeaseState:
     active: bool
 
 
-async def ensure_row(connection: AsyncConnection, operation: str) -> None:
+async def ensure_row(connection: Connection, operation: str) -> None:
     """Create the operation's row, free, unless it is there; of two that try at once, both succeed."""
     # Asked first, because MySQL's driver logs each row that IGNORE has passed over.
-    if await connection.scalar(select(table.c.Token).where(table.c.Operation_name == operation)) is not None:
-        return
-    await connection.execute(
-        insert(table)
-        .prefix_with("IGNORE", dialect="mysql")
-        .prefix_with("OR IGNORE", dialect="sqlite")
-        .values(Operation_name=operation, Holder=None, Token=0, Expires_Dtm=NEVER)
-    )
+    if await connection.value(_TOKEN, (operation,)) is None:
+        await connection.execute(_CREATE, (operation, stamp(NEVER)))
 
 
-async def _locked(connection: AsyncConnection, operation: str) -> tuple[str | None, int, datetime, datetime] | None:
+async def _locked(connection: Connection, operation: str) -> tuple[str | None, int, datetime, datetime] | None:
     """Lock the row; return holder, token, expiry and the store's clock."""
-    found = await connection.execute(
-        select(table.c.Holder, table.c.Token, table.c.Expires_Dtm, UtcNow())
-        .where(table.c.Operation_name == operation)
-        .with_for_update()
-    )
-    row = found.one_or_none()
-    return None if row is None else (row[0], row[1], row[2], row[3])
+    row = await connection.row(_LOCK, (operation,))
+    return None if row is None else (row[0], row[1], instant_of(row[2]), instant_of(row[3]))
 
 
 async def acquire(
-    connection: AsyncConnection,
+    connection: Connection,
     operation: str,
     holder: str,
     seconds: float,
@@ -84,15 +99,11 @@ async def acquire(
     token = max(token + 1, int(now.timestamp() * 1000))
     mine.clear()
     mine.add((holder, token))
-    await connection.execute(
-        update(table)
-        .where(table.c.Operation_name == operation)
-        .values(Holder=holder, Token=token, Expires_Dtm=now + timedelta(seconds=seconds))
-    )
+    await connection.execute(_TAKE, (holder, token, stamp(now + timedelta(seconds=seconds)), operation))
     return Lease(operation=operation, holder=holder, token=token, seconds=seconds)
 
 
-async def fence(connection: AsyncConnection, lease: Lease) -> datetime:
+async def fence(connection: Connection, lease: Lease) -> datetime:
     """Lock the lease, check that it is still this holder's, extend it, and return the store's clock.
 
     The first step of every write: until the transaction ends nobody can take the lease over.
@@ -108,62 +119,43 @@ async def fence(connection: AsyncConnection, lease: Lease) -> datetime:
             + (f": {successor} has taken over" if successor and row and row[1] != lease.token else "")
         )
     now = row[3]
-    await connection.execute(
-        update(table)
-        .where(table.c.Operation_name == lease.operation)
-        .values(Expires_Dtm=now + timedelta(seconds=lease.seconds))
-    )
+    await connection.execute(_EXTEND, (stamp(now + timedelta(seconds=lease.seconds)), lease.operation))
     return now
 
 
-async def raise_as_of(connection: AsyncConnection, operation: str, instant: datetime) -> datetime:
+async def raise_as_of(connection: Connection, operation: str, instant: datetime) -> datetime:
     """Remember the instant if it is the latest, and return the latest; after the fence, which has locked the row."""
-    known = await connection.scalar(select(table.c.As_Of_Dtm).where(table.c.Operation_name == operation))
-    latest: datetime = instant if known is None else max(known, instant)
-    await connection.execute(update(table).where(table.c.Operation_name == operation).values(As_Of_Dtm=latest))
+    known = instant_or_none(await connection.value(_READ_AS_OF, (operation,)))
+    latest = instant if known is None else max(known, instant)
+    await connection.execute(_WRITE_AS_OF, (stamp(latest), operation))
     return latest
 
 
-async def release(connection: AsyncConnection, lease: Lease) -> None:
+async def release(connection: Connection, lease: Lease) -> None:
     """Free the lease if it is still this holder's. Its token stays: the next one must be higher."""
-    await connection.execute(
-        update(table)
-        .where(table.c.Operation_name == lease.operation, table.c.Token == lease.token, table.c.Holder == lease.holder)
-        .values(Holder=None, Expires_Dtm=UtcNow())
-    )
+    await connection.execute(_FREE, (lease.operation, lease.token, lease.holder))
 
 
-async def read_state(connection: AsyncConnection, operation: str) -> SqlLeaseState | None:
+async def read_state(connection: Connection, operation: str) -> SqlLeaseState | None:
     """Return the state of the lease; a lease that was never taken is None."""
-    found = await connection.execute(
-        select(table.c.Holder, table.c.Token, table.c.Expires_Dtm, UtcNow()).where(table.c.Operation_name == operation)
-    )
-    row = found.one_or_none()
+    row = await connection.row(_READ, (operation,))
     if row is None or not row[1]:
         return None
-    holder, token, expires, now = row
+    holder, token, expires, now = row[0], row[1], instant_of(row[2]), instant_of(row[3])
     return SqlLeaseState(
         holder=holder or "", token=token, expires_at=expires, active=holder is not None and expires > now
     )
 
 
-async def reserve_ids(connection: AsyncConnection, count: int, floor: int) -> int:
+async def reserve_ids(connection: Connection, count: int, floor: int) -> int:
     """Reserve ``count`` ids above all that were handed out and not below ``floor``; return the first.
 
     One counter serves all operations of the store: an Incident_Id is unique at the receiver, not per operation.
     """
-    query = select(counter.c.Last_Incident_Id).where(counter.c.Counter_Name == _COUNTER).with_for_update()
-    last = await connection.scalar(query)
+    last = await connection.value(_LAST_ID, (_COUNTER,))
     if last is None:
-        await connection.execute(
-            insert(counter)
-            .prefix_with("IGNORE", dialect="mysql")
-            .prefix_with("OR IGNORE", dialect="sqlite")
-            .values(Counter_Name=_COUNTER, Last_Incident_Id=0)
-        )
-        last = await connection.scalar(query)
+        await connection.execute(_CREATE_COUNTER, (_COUNTER,))
+        last = await connection.value(_LAST_ID, (_COUNTER,))
     first = max((last or 0) + 1, floor)
-    await connection.execute(
-        update(counter).where(counter.c.Counter_Name == _COUNTER).values(Last_Incident_Id=first + count - 1)
-    )
+    await connection.execute(_WRITE_LAST_ID, (first + count - 1, _COUNTER))
     return first

@@ -5,31 +5,75 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, delete, func, select, update
-from sqlalchemy.engine import RowMapping
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from incident_process.errors import IncidentProcessError
 from incident_process.records import Chunk, DeliveryStatus, Incident, Known, LedgerEntry, Outcome, Parked
 from incident_process.state.codec import LAST_CHARACTER
-from incident_process.state.sql.database import batches, insert_rows, native
-from incident_process.state.sql.schema import delivery as table
+from incident_process.state.sql.connection import Connection, Row
+from incident_process.state.sql.database import batches
+from incident_process.state.sql.dialect import MYSQL, instant_of, marks, stamp
 from incident_process.state.sql.schema import shortened
 
 PAGE = 2000
 """Accounts that are read at a time when all of them are gone through."""
 
+_DELIVERED = DeliveryStatus.DELIVERED.value
+_PENDING = DeliveryStatus.PENDING.value
 
-_FRESH = f"""
-    INSERT INTO {table.name} (
+_COLUMNS = """Incident_Id, Operation_name, Account_Num, Digest, Idempotency_Key, Status, Attempts, Runs,
+        Last_Http_Status, Last_Error, Run_Id, Created_Dtm, Updated_Dtm"""
+
+_INSERT = f"INSERT INTO Incident_Delivery ({_COLUMNS}) VALUES ({marks(13)})"
+
+_SHARE = "SET @operation = ?, @run = ?, @now = ?"
+
+_FRESH = """
+    INSERT INTO Incident_Delivery (
         Incident_Id, Account_Num, Digest, Idempotency_Key, Operation_name, Run_Id, Created_Dtm, Updated_Dtm, Status,
         Attempts, Runs
-    ) VALUES"""
-_FRESH_ROW = f"(%s, %s, %s, %s, @operation, @run, @now, @now, '{DeliveryStatus.PENDING.value}', 0, 0)"
+    ) VALUES """
+_FRESH_ROW = f"(?, ?, ?, ?, @operation, @run, @now, @now, '{_PENDING}', 0, 0)"
 """Entries of incidents that were never tried, on MySQL; what they share stands in variables."""
 
+_WHOSE = "SELECT Operation_name, Account_Num, Digest, Run_Id FROM Incident_Delivery WHERE Incident_Id = ?"
 
-async def is_written(connection: AsyncConnection, operation: str, chunk: Chunk) -> bool:
+_OUTCOME = """
+    UPDATE Incident_Delivery
+    SET Status = ?, Attempts = ?, Runs = ?, Last_Http_Status = ?, Last_Error = ?, Updated_Dtm = ?
+    WHERE Incident_Id IN """
+"""Of incidents that all fared alike."""
+
+_REPLACE = f"""
+    UPDATE Incident_Delivery
+    SET Incident_Id = ?, Digest = ?, Idempotency_Key = ?, Attempts = ?, Runs = ?, Updated_Dtm = ?
+    WHERE Incident_Id = ? AND Operation_name = ? AND Status = '{_PENDING}'"""
+"""Give a pending entry a new id."""
+
+_DELIVERED_BEFORE = f"""
+    SELECT DISTINCT Account_Num, Digest FROM Incident_Delivery
+    WHERE Operation_name = ? AND Status = '{_DELIVERED}' AND Account_Num IN ({{}}) AND Digest IN ({{}})"""
+
+_ALL_PENDING = f"SELECT Incident_Id FROM Incident_Delivery WHERE Operation_name = ? AND Status = '{_PENDING}'"
+
+_WITHDRAW = f"""
+    DELETE FROM Incident_Delivery WHERE Operation_name = ? AND Status = '{_PENDING}' AND Incident_Id IN """
+
+_DELIVERED_ACCOUNTS = f"""
+    SELECT DISTINCT Account_Num FROM Incident_Delivery
+    WHERE Operation_name = ? AND Account_Num > ? AND Status = '{_DELIVERED}' ORDER BY Account_Num LIMIT {PAGE}"""
+
+_ACCOUNTS = """
+    SELECT DISTINCT Account_Num FROM Incident_Delivery
+    WHERE Operation_name = ? AND Account_Num >= ? AND Account_Num <= ? ORDER BY Account_Num LIMIT ?"""
+
+_DELIVERING_RUN = f"""
+    SELECT Run_Id FROM Incident_Delivery WHERE Incident_Id = ? AND Operation_name = ? AND Status = '{_DELIVERED}'"""
+
+_ENTRIES = f"SELECT {_COLUMNS} FROM Incident_Delivery WHERE {{}} ORDER BY Incident_Id DESC LIMIT ?"
+
+_COUNTS = "SELECT Status, COUNT(*) FROM Incident_Delivery WHERE Operation_name = ? GROUP BY Status"
+
+
+async def is_written(connection: Connection, operation: str, chunk: Chunk) -> bool:
     """Return whether this very chunk is in the ledger: a commit whose answer was lost has gone through.
 
     A chunk is written in one transaction, so its first entry stands for all.
@@ -38,12 +82,7 @@ async def is_written(connection: AsyncConnection, operation: str, chunk: Chunk) 
         IncidentProcessError: the id belongs to another incident.
     """
     first: Incident | Parked = chunk.incidents[0] if chunk.incidents else chunk.parked[0]
-    found = await connection.execute(
-        select(table.c.Operation_name, table.c.Account_Num, table.c.Digest, table.c.Run_Id).where(
-            table.c.Incident_Id == first.incident_id
-        )
-    )
-    row = found.one_or_none()
+    row = await connection.row(_WHOSE, (first.incident_id,))
     if row is None:
         return False
     if tuple(row) == (operation, first.account, first.digest, chunk.run_id):
@@ -53,21 +92,20 @@ async def is_written(connection: AsyncConnection, operation: str, chunk: Chunk) 
     )
 
 
-async def add(connection: AsyncConnection, operation: str, chunk: Chunk, now: datetime) -> None:
+async def add(connection: Connection, operation: str, chunk: Chunk, now: datetime) -> None:
     """Write the entries of a chunk: pending for its incidents, and as decided for what is parked."""
-    stamp = native(connection, table.c.Created_Dtm, now)
-    shared = (operation, chunk.run_id, stamp)
+    written = stamp(now)
     fresh: list[Incident] = []
     tried: list[Incident] = []
     for incident in chunk.incidents:
         (tried if incident.attempts or incident.runs else fresh).append(incident)
-    if fresh and connection.dialect.name == "mysql":
+    if fresh and connection.dialect is MYSQL:
         # What all rows have in common stands in variables of the session: the driver writes each value of a row into
         # the statement, and a third of the values took a third of the time.
-        await connection.exec_driver_sql("SET @operation = %s, @run = %s, @now = %s", shared)
+        await connection.execute(_SHARE, (operation, chunk.run_id, written))
         for some in batches(fresh):
             values = tuple(value for one in some for value in (one.incident_id, one.account, one.digest, one.key))
-            await connection.exec_driver_sql(f"{_FRESH} {', '.join([_FRESH_ROW] * len(some))}", values)
+            await connection.execute(_FRESH + ", ".join([_FRESH_ROW] * len(some)), values)
     else:
         tried = list(chunk.incidents)
     rows: list[tuple[Any, ...]] = [
@@ -83,8 +121,8 @@ async def add(connection: AsyncConnection, operation: str, chunk: Chunk, now: da
             None,
             None,
             chunk.run_id,
-            stamp,
-            stamp,
+            written,
+            written,
         )
         for incident in tried
     ]
@@ -101,16 +139,16 @@ async def add(connection: AsyncConnection, operation: str, chunk: Chunk, now: da
             None,
             shortened(parked.error),
             chunk.run_id,
-            stamp,
-            stamp,
+            written,
+            written,
         )
         for parked in chunk.parked
     ]
     if rows:
-        await insert_rows(connection, table, rows)
+        await connection.insert(_INSERT, rows)
 
 
-async def write_outcomes(connection: AsyncConnection, outcomes: Sequence[Outcome]) -> None:
+async def write_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     """Write what became of incidents.
 
     A chunk whose incidents all fared alike, which is the rule, takes one statement. ``Updated_Dtm`` of such a group
@@ -121,73 +159,53 @@ async def write_outcomes(connection: AsyncConnection, outcomes: Sequence[Outcome
         alike = (outcome.status, outcome.attempts, outcome.runs, outcome.http_status, outcome.error)
         groups[alike].append(outcome)
     for (status, attempts, runs, http_status, error), group in groups.items():
-        values = {
-            "Status": status.value,
-            "Attempts": attempts,
-            "Runs": runs,
-            "Last_Http_Status": http_status,
-            "Last_Error": shortened(error),
-            "Updated_Dtm": max(outcome.at for outcome in group),
-        }
+        told = (status.value, attempts, runs, http_status, shortened(error), stamp(max(one.at for one in group)))
         for some in batches([outcome.incident_id for outcome in group]):
-            await connection.execute(update(table).where(table.c.Incident_Id.in_(some)).values(values))
+            await connection.execute(f"{_OUTCOME} ({marks(len(some))})", (*told, *some))
 
 
-async def replace(connection: AsyncConnection, operation: str, old_id: int, new: Incident, now: datetime) -> None:
+async def replace(connection: Connection, operation: str, old_id: int, new: Incident, now: datetime) -> None:
     """Give a pending entry a new id, in place.
 
     Raises:
         IncidentProcessError: there is no such pending entry.
     """
-    changed = await connection.execute(
-        update(table)
-        .where(
-            table.c.Incident_Id == old_id,
-            table.c.Operation_name == operation,
-            table.c.Status == DeliveryStatus.PENDING.value,
-        )
-        .values(
-            Incident_Id=new.incident_id,
-            Digest=new.digest,
-            Idempotency_Key=new.key,
-            Attempts=new.attempts,
-            Runs=new.runs,
-            Updated_Dtm=now,
-        )
-    )
-    if changed.rowcount:
+    values = (new.incident_id, new.digest, new.key, new.attempts, new.runs, stamp(now))
+    if await connection.execute(_REPLACE, (*values, old_id, operation)):
         return
-    account = await connection.scalar(select(table.c.Account_Num).where(table.c.Incident_Id == new.incident_id))
+    whose = await connection.row(_WHOSE, (new.incident_id,))
+    account = None if whose is None else whose[1]
     if account != new.account:
         raise IncidentProcessError(f"Incident_Id {old_id} is not pending in the ledger of operation '{operation}'")
 
 
-def newest_entries(operation: str, accounts: Sequence[str]) -> Select[str, str, int, str]:
+def newest_entries(accounts: int) -> str:
     """Return the query for account, status, id and digest of each account's newest entry in each status.
 
-    One statement, so that an entry that gets a new id meanwhile is seen either before or after.
+    One statement, so that an entry that gets a new id meanwhile is seen either before or after. Bound are the
+    operation and so many accounts.
     """
-    newest = (
-        select(func.max(table.c.Incident_Id).label("Newest_Id"))
-        .where(table.c.Operation_name == operation, table.c.Account_Num.in_(accounts))
-        # The operation is in the group for MariaDB: so it steps through the index instead of walking it.
-        .group_by(table.c.Operation_name, table.c.Account_Num, table.c.Status)
-        .subquery()
-    )
-    return select(table.c.Account_Num, table.c.Status, table.c.Incident_Id, table.c.Digest).join(
-        newest, newest.c.Newest_Id == table.c.Incident_Id
-    )
+    # The operation is in the group for MariaDB: so it steps through the index instead of walking it.
+    return f"""
+        SELECT entry.Account_Num, entry.Status, entry.Incident_Id, entry.Digest
+        FROM Incident_Delivery AS entry JOIN (
+            SELECT MAX(Incident_Id) AS Newest_Id FROM Incident_Delivery
+            WHERE Operation_name = ? AND Account_Num IN ({marks(accounts)})
+            GROUP BY Operation_name, Account_Num, Status
+        ) AS newest ON newest.Newest_Id = entry.Incident_Id"""
 
 
-async def last_known(connection: AsyncConnection, operation: str, accounts: Sequence[str]) -> dict[str, Known]:
+async def last_known(connection: Connection, operation: str, accounts: Sequence[str]) -> dict[str, Known]:
     """Return what the ledger last says of these accounts."""
     newest: dict[str, tuple[int, DeliveryStatus, str]] = {}
     delivered: dict[str, tuple[str, int]] = {}
     for some in batches(accounts):
-        for account, status, incident_id, digest in await connection.execute(newest_entries(operation, some)):
+        for account, status, incident_id, digest in await connection.rows(
+            newest_entries(len(some)), (operation, *some)
+        ):
             if account not in newest or newest[account][0] < incident_id:
                 newest[account] = (incident_id, DeliveryStatus(status), digest)
-            if status == DeliveryStatus.DELIVERED.value:
+            if status == _DELIVERED:
                 delivered[account] = digest, incident_id
     return {
         account: Known(
@@ -201,118 +219,84 @@ async def last_known(connection: AsyncConnection, operation: str, accounts: Sequ
 
 
 async def delivered_before(
-    connection: AsyncConnection, operation: str, contents: Collection[tuple[str, str]]
+    connection: Connection, operation: str, contents: Collection[tuple[str, str]]
 ) -> set[tuple[str, str]]:
     """Return those (account, digest) pairs that were delivered at any time."""
     wanted = set(contents)
     found: set[tuple[str, str]] = set()
     for some in batches(sorted(wanted)):
-        rows = await connection.execute(
-            select(table.c.Account_Num, table.c.Digest)
-            .where(
-                table.c.Operation_name == operation,
-                table.c.Account_Num.in_({account for account, _ in some}),
-                table.c.Status == DeliveryStatus.DELIVERED.value,
-                table.c.Digest.in_({digest for _, digest in some}),
-            )
-            .distinct()
-        )
+        accounts_of, digests = ({one[part] for one in some} for part in (0, 1))
+        query = _DELIVERED_BEFORE.format(marks(len(accounts_of)), marks(len(digests)))
+        rows = await connection.rows(query, (operation, *accounts_of, *digests))
         found.update((row[0], row[1]) for row in rows)
     return found & wanted
 
 
-async def withdraw_orphans(connection: AsyncConnection, operation: str, waiting: Collection[int]) -> int:
+async def withdraw_orphans(connection: Connection, operation: str, waiting: Collection[int]) -> int:
     """Delete pending entries whose bodies the outbox no longer has; return how many.
 
     Nothing could ever send or settle them, and while they stood their accounts would wait behind them for ever. It
     takes an outbox that somebody emptied by hand, or restored without the ledger.
     """
-    pending = (table.c.Operation_name == operation, table.c.Status == DeliveryStatus.PENDING.value)
-    orphans = sorted(set(await connection.scalars(select(table.c.Incident_Id).where(*pending))) - set(waiting))
+    orphans = sorted({row[0] for row in await connection.rows(_ALL_PENDING, (operation,))} - set(waiting))
     for some in batches(orphans):
-        await connection.execute(delete(table).where(table.c.Incident_Id.in_(some), *pending))
+        await connection.execute(f"{_WITHDRAW} ({marks(len(some))})", (operation, *some))
     return len(orphans)
 
 
-async def delivered_accounts(connection: AsyncConnection, operation: str, after: str) -> list[str]:
+async def delivered_accounts(connection: Connection, operation: str, after: str) -> list[str]:
     """Return the next accounts with a delivered incident, in ascending order of code points, a page of them."""
-    found = await connection.scalars(
-        select(table.c.Account_Num)
-        .where(
-            table.c.Operation_name == operation,
-            table.c.Account_Num > after,
-            table.c.Status == DeliveryStatus.DELIVERED.value,
-        )
-        .distinct()
-        .order_by(table.c.Account_Num)
-        .limit(PAGE)
-    )
-    return list(found)
+    return [row[0] for row in await connection.rows(_DELIVERED_ACCOUNTS, (operation, after))]
 
 
-async def accounts(connection: AsyncConnection, operation: str, starting: str, limit: int) -> list[str]:
+async def accounts(connection: Connection, operation: str, starting: str, limit: int) -> list[str]:
     """Return accounts that begin with the text, in ascending order of code points."""
-    found = await connection.scalars(
-        select(table.c.Account_Num)
-        .where(
-            table.c.Operation_name == operation,
-            table.c.Account_Num >= starting,
-            table.c.Account_Num <= starting + LAST_CHARACTER,
-        )
-        .distinct()
-        .order_by(table.c.Account_Num)
-        .limit(limit)
-    )
-    return list(found)
+    values = (operation, starting, starting + LAST_CHARACTER, limit)
+    return [row[0] for row in await connection.rows(_ACCOUNTS, values)]
 
 
-async def delivering_run(connection: AsyncConnection, operation: str, incident_id: int) -> str | None:
+async def delivering_run(connection: Connection, operation: str, incident_id: int) -> str | None:
     """Return the run that wrote an incident which was delivered; None when it was not."""
-    return await connection.scalar(
-        select(table.c.Run_Id).where(
-            table.c.Incident_Id == incident_id,
-            table.c.Operation_name == operation,
-            table.c.Status == DeliveryStatus.DELIVERED.value,
-        )
-    )
+    run_id: str | None = await connection.value(_DELIVERING_RUN, (incident_id, operation))
+    return run_id
 
 
 async def entries(
-    connection: AsyncConnection, operation: str, wanted: Mapping[str, str | None], *, before: int | None, limit: int
+    connection: Connection, operation: str, wanted: Mapping[str, str | None], *, before: int | None, limit: int
 ) -> list[LedgerEntry]:
     """Return ledger entries whose columns are as wanted (None: any), newest Incident_Id first."""
-    query = select(table).where(table.c.Operation_name == operation)
+    conditions, values = ["Operation_name = ?"], [operation]
     for column, value in wanted.items():
         if value is not None:
-            query = query.where(table.c[column] == str(value))
+            conditions.append(f"{column} = ?")
+            values.append(str(value))
+    bounds = [limit]
     if before is not None:
-        query = query.where(table.c.Incident_Id < before)
-    found = await connection.execute(query.order_by(table.c.Incident_Id.desc()).limit(limit))
-    return [_entry(row) for row in found.mappings()]
+        conditions.append("Incident_Id < ?")
+        bounds = [before, limit]
+    rows = await connection.rows(_ENTRIES.format(" AND ".join(conditions)), (*values, *bounds))
+    return [_entry(row) for row in rows]
 
 
-async def counts(connection: AsyncConnection, operation: str) -> dict[DeliveryStatus, int]:
+async def counts(connection: Connection, operation: str) -> dict[DeliveryStatus, int]:
     """Return how many entries stand in each status; a status without entries is 0."""
-    found = await connection.execute(
-        select(table.c.Status, func.count()).where(table.c.Operation_name == operation).group_by(table.c.Status)
-    )
-    by_status = {DeliveryStatus(status): int(number) for status, number in found}
+    by_status = {DeliveryStatus(row[0]): int(row[1]) for row in await connection.rows(_COUNTS, (operation,))}
     return {status: by_status.get(status, 0) for status in DeliveryStatus}
 
 
-def _entry(row: RowMapping) -> LedgerEntry:
+def _entry(row: Row) -> LedgerEntry:
     return LedgerEntry(
-        incident_id=row["Incident_Id"],
-        operation=row["Operation_name"],
-        account=row["Account_Num"],
-        digest=row["Digest"],
-        key=row["Idempotency_Key"],
-        status=DeliveryStatus(row["Status"]),
-        attempts=row["Attempts"],
-        runs=row["Runs"],
-        http_status=row["Last_Http_Status"],
-        error=row["Last_Error"],
-        run_id=row["Run_Id"],
-        created_at=row["Created_Dtm"],
-        updated_at=row["Updated_Dtm"],
+        incident_id=row[0],
+        operation=row[1],
+        account=row[2],
+        digest=row[3],
+        key=row[4],
+        status=DeliveryStatus(row[5]),
+        attempts=row[6],
+        runs=row[7],
+        http_status=row[8],
+        error=row[9],
+        run_id=row[10],
+        created_at=instant_of(row[11]),
+        updated_at=instant_of(row[12]),
     )

@@ -4,17 +4,51 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from incident_process.errors import LeaseLostError
 from incident_process.records import Chunk, Incident, Lease, Outcome, Record
 from incident_process.records import DeliveryStatus as Status
 from incident_process.state import codec
-from incident_process.state.sql.schema import outbox as table
+from incident_process.state.sql.connection import Connection
+from incident_process.state.sql.dialect import instant_of, stamp
 
 SEARCHED_CHUNKS = 20
 """In so many chunks a kept body is looked for, at most; it is nearly always in the first."""
+
+_PUT = """
+    INSERT INTO Incident_Outbox (Operation_name, Chunk_Id, Part_Number, First_Incident_Id, Incidents, Token, Run_Id,
+        Created_Dtm, Done_Dtm, Body)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, {body})"""
+
+_OPEN = "Operation_name = ? AND Chunk_Id = ? AND Done_Dtm IS NULL"
+"""The rows of an entry that still has something pending."""
+
+_LOAD = f"""
+    SELECT Run_Id, First_Incident_Id, Created_Dtm, Body FROM Incident_Outbox WHERE {_OPEN} ORDER BY Part_Number"""
+
+_CHUNKS_AT = f"""
+    SELECT DISTINCT Chunk_Id FROM Incident_Outbox
+    WHERE Operation_name = ? AND Chunk_Id > ? AND Chunk_Id < ? AND First_Incident_Id <= ?
+    ORDER BY Chunk_Id DESC LIMIT {SEARCHED_CHUNKS}"""
+"""The chunks of a run that begin at or below an incident, newest first."""
+
+_BODIES = "SELECT Body FROM Incident_Outbox WHERE Operation_name = ? AND Chunk_Id = ? ORDER BY Part_Number"
+
+_WAITING = """
+    SELECT Chunk_Id, MAX(Token) FROM Incident_Outbox WHERE Operation_name = ? AND Done_Dtm IS NULL
+    GROUP BY Chunk_Id ORDER BY MIN(First_Incident_Id), Chunk_Id"""
+"""The entries that are not done, oldest first."""
+
+_CLAIM = "UPDATE Incident_Outbox SET Token = ? WHERE Operation_name = ? AND Done_Dtm IS NULL"
+
+_DELETE = f"DELETE FROM Incident_Outbox WHERE {_OPEN}"
+
+_FINISH = f"{_DELETE} AND Incidents <= ?"
+
+_FINISH_KEPT = f"UPDATE Incident_Outbox SET Done_Dtm = ?, Incidents = 0 WHERE {_OPEN} AND Incidents <= ?"
+
+_COUNT_OLD = "SELECT COUNT(DISTINCT Chunk_Id) FROM Incident_Outbox WHERE Operation_name = ? AND Done_Dtm < ?"
+
+_PURGE = "DELETE FROM Incident_Outbox WHERE Operation_name = ? AND Done_Dtm < ?"
 
 
 class Stored(Record, frozen=True, kw_only=True):
@@ -26,94 +60,54 @@ class Stored(Record, frozen=True, kw_only=True):
     entry: codec.Entry
 
 
-def _is(operation: str, chunk_id: str) -> ColumnElement[bool]:
-    """The rows of an entry that still has something pending."""
-    return and_(table.c.Operation_name == operation, table.c.Chunk_Id == chunk_id, table.c.Done_Dtm.is_(None))
-
-
-async def put(connection: AsyncConnection, lease: Lease, chunk_id: str, stored: Stored, parts: Sequence[bytes]) -> None:
+async def put(connection: Connection, lease: Lease, chunk_id: str, stored: Stored, parts: Sequence[bytes]) -> None:
     """Write an entry, given also as encoded parts, under the lease's token."""
-    shared = {
-        "Operation_name": lease.operation,
-        "Chunk_Id": chunk_id,
-        "First_Incident_Id": stored.first_id,
-        "Incidents": len(stored.entry.pending),
-        "Token": lease.token,
-        "Run_Id": stored.run_id,
-        "Created_Dtm": stored.created_at,
-        "Done_Dtm": None,
-    }
+    shared = (stored.first_id, len(stored.entry.pending), lease.token, stored.run_id, stamp(stored.created_at))
     # A statement for each part: together they might be more than the server's max_allowed_packet.
     for number, part in enumerate(parts):
-        await connection.execute(insert(table).values(Part_Number=number, Body=part, **shared))
+        values = (lease.operation, chunk_id, number, *shared, connection.dialect.packed(part))
+        await connection.execute(_PUT, values)
 
 
-async def load(connection: AsyncConnection, operation: str, chunk_id: str) -> Stored | None:
+async def load(connection: Connection, operation: str, chunk_id: str) -> Stored | None:
     """Return an entry that is not done, or None."""
-    found = await connection.execute(
-        select(table.c.Run_Id, table.c.First_Incident_Id, table.c.Created_Dtm, table.c.Body)
-        .where(_is(operation, chunk_id))
-        .order_by(table.c.Part_Number)
-    )
-    rows = found.all()
+    rows = await connection.rows(_LOAD, (operation, chunk_id))
     if not rows:
         return None
     entry = await asyncio.to_thread(codec.decode, [row[3] for row in rows])
-    return Stored(run_id=rows[0][0], first_id=rows[0][1], created_at=rows[0][2], entry=entry)
+    return Stored(run_id=rows[0][0], first_id=rows[0][1], created_at=instant_of(rows[0][2]), entry=entry)
 
 
-async def kept_body(connection: AsyncConnection, operation: str, run_id: str, incident_id: int) -> bytes | None:
+async def kept_body(connection: Connection, operation: str, run_id: str, incident_id: int) -> bytes | None:
     """Return a body that is kept for auditors, None where it is not (any more).
 
     A chunk's id begins with its run's, and its incidents follow on its first id: so the newest chunk that begins at
     or below the incident holds it, unless a receiver's 409 gave it a later id; then it is in one of those before.
     """
-    found = await connection.scalars(
-        select(table.c.Chunk_Id)
-        .where(
-            table.c.Operation_name == operation,
-            table.c.Chunk_Id > f"{run_id}-",
-            table.c.Chunk_Id < f"{run_id}.",  # the character after the hyphen
-            table.c.First_Incident_Id <= incident_id,
-        )
-        .distinct()
-        .order_by(table.c.Chunk_Id.desc())
-        .limit(SEARCHED_CHUNKS)
-    )
-    for chunk_id in list(found):
-        parts = await connection.scalars(
-            select(table.c.Body)
-            .where(table.c.Operation_name == operation, table.c.Chunk_Id == chunk_id)
-            .order_by(table.c.Part_Number)
-        )
-        entry = await asyncio.to_thread(codec.decode, list(parts))
+    of_run = (f"{run_id}-", f"{run_id}.")  # the character after the hyphen
+    for (chunk_id,) in await connection.rows(_CHUNKS_AT, (operation, *of_run, incident_id)):
+        parts = await connection.rows(_BODIES, (operation, chunk_id))
+        entry = await asyncio.to_thread(codec.decode, [row[0] for row in parts])
         body = codec.body_of(entry.incidents, incident_id)
         if body is not None:
             return body
     return None
 
 
-async def claim(connection: AsyncConnection, lease: Lease) -> list[str]:
+async def claim(connection: Connection, lease: Lease) -> list[str]:
     """Put the lease's token on all entries that are not done; return their chunk ids, oldest first.
 
     Raises:
         LeaseLostError: an entry bears a higher token, so somebody has written past this lease.
     """
-    waiting = and_(table.c.Operation_name == lease.operation, table.c.Done_Dtm.is_(None))
-    found = await connection.execute(
-        select(table.c.Chunk_Id, func.max(table.c.Token))
-        .where(waiting)
-        .group_by(table.c.Chunk_Id)
-        .order_by(func.min(table.c.First_Incident_Id), table.c.Chunk_Id)
-    )
-    rows = found.all()
+    rows = await connection.rows(_WAITING, (lease.operation,))
     if any(token > lease.token for _, token in rows):
         raise LeaseLostError(f"The outbox of operation '{lease.operation}' bears a newer token than {lease.token}")
-    await connection.execute(update(table).where(waiting).values(Token=lease.token))
+    await connection.execute(_CLAIM, (lease.token, lease.operation))
     return [row[0] for row in rows]
 
 
-async def pending_ids(connection: AsyncConnection, operation: str, chunk_ids: Sequence[str]) -> set[int]:
+async def pending_ids(connection: Connection, operation: str, chunk_ids: Sequence[str]) -> set[int]:
     """Return the ids of all incidents that wait in these entries, read one entry at a time."""
     found: set[int] = set()
     for chunk_id in chunk_ids:
@@ -124,7 +118,7 @@ async def pending_ids(connection: AsyncConnection, operation: str, chunk_ids: Se
 
 
 async def settle(
-    connection: AsyncConnection, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome], keep_since: datetime | None
+    connection: Connection, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome], keep_since: datetime | None
 ) -> None:
     """Take out of the entry what has its outcome; keep the rest with its attempts and runs.
 
@@ -150,7 +144,7 @@ async def settle(
         await _finish(connection, lease.operation, chunk.chunk_id, keep_since, len(stored.entry.incidents))
 
 
-async def replace(connection: AsyncConnection, lease: Lease, chunk_id: str, old_id: int, new: Incident) -> None:
+async def replace(connection: Connection, lease: Lease, chunk_id: str, old_id: int, new: Incident) -> None:
     """Put an incident in the place of another; an entry that is gone or has it already is left as it is."""
     stored = await load(connection, lease.operation, chunk_id)
     if stored is not None:
@@ -158,31 +152,27 @@ async def replace(connection: AsyncConnection, lease: Lease, chunk_id: str, old_
         await _rewrite(connection, lease, chunk_id, stored, entry)
 
 
-async def purge(connection: AsyncConnection, operation: str, older_than: datetime) -> int:
+async def purge(connection: Connection, operation: str, older_than: datetime) -> int:
     """Delete kept entries that were done before ``older_than``; return how many."""
-    old = and_(table.c.Operation_name == operation, table.c.Done_Dtm < older_than)
-    number = await connection.scalar(select(func.count(table.c.Chunk_Id.distinct())).where(old))
-    await connection.execute(delete(table).where(old))
-    return number or 0
+    old = (operation, stamp(older_than))
+    number: int = await connection.value(_COUNT_OLD, old)
+    await connection.execute(_PURGE, old)
+    return number
 
 
 async def _finish(
-    connection: AsyncConnection, operation: str, chunk_id: str, keep_since: datetime | None, at_most: int
+    connection: Connection, operation: str, chunk_id: str, keep_since: datetime | None, at_most: int
 ) -> bool:
     """Delete the entry, or mark it as done, if no more than ``at_most`` incidents are pending in it."""
-    rows = and_(_is(operation, chunk_id), table.c.Incidents <= at_most)
+    these = (operation, chunk_id, at_most)
     if keep_since is None:
-        gone = await connection.execute(delete(table).where(rows))
-    else:
-        gone = await connection.execute(update(table).where(rows).values(Done_Dtm=keep_since, Incidents=0))
-    return bool(gone.rowcount)
+        return bool(await connection.execute(_FINISH, these))
+    return bool(await connection.execute(_FINISH_KEPT, (stamp(keep_since), *these)))
 
 
-async def _rewrite(
-    connection: AsyncConnection, lease: Lease, chunk_id: str, stored: Stored, entry: codec.Entry
-) -> None:
+async def _rewrite(connection: Connection, lease: Lease, chunk_id: str, stored: Stored, entry: codec.Entry) -> None:
     """Replace what an entry holds; its place in the order stays."""
     parts = await asyncio.to_thread(codec.encode, entry)
-    await connection.execute(delete(table).where(_is(lease.operation, chunk_id)))
+    await connection.execute(_DELETE, (lease.operation, chunk_id))
     kept = Stored(run_id=stored.run_id, first_id=stored.first_id, created_at=stored.created_at, entry=entry)
     await put(connection, lease, chunk_id, kept, parts)

@@ -5,87 +5,92 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import insert, select, update
-from sqlalchemy.engine import RowMapping
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from incident_process.records import Counts, RunKind, RunRecord, RunStatus, Window
-from incident_process.state.sql.schema import run as table
+from incident_process.state.sql.connection import Connection, Row
+from incident_process.state.sql.dialect import instant_of, instant_or_none, marks, stamp, stamp_or_none
 from incident_process.state.sql.schema import shortened
 
+_COLUMNS = (
+    "Operation_name", "Kind", "Status", "Window_Start_Dtm", "Window_End_Dtm", "Accounts", "Delivered", "Unchanged",
+    "Skipped", "Dead", "Pending", "Counts", "Last_Error", "Host", "Started_Dtm", "Ended_Dtm", "Run_Id",
+)  # fmt: skip
+"""As ``_values`` gives them; the key is the last one."""
 
-async def open_run(connection: AsyncConnection, run: RunRecord, now: datetime) -> None:
+_CLOSE_OTHERS = """
+    UPDATE Process_Operation_Run SET Status = ?, Ended_Dtm = ?, Last_Error = ?
+    WHERE Operation_name = ? AND Status = ? AND Run_Id <> ?"""
+"""Close what a crash has left running."""
+
+_UPDATE = f"UPDATE Process_Operation_Run SET {', '.join(f'{name} = ?' for name in _COLUMNS[:-1])} WHERE Run_Id = ?"
+
+_INSERT = f"INSERT INTO Process_Operation_Run ({', '.join(_COLUMNS)}) VALUES ({marks(len(_COLUMNS))})"
+
+_NEWEST = f"""
+    SELECT {", ".join(_COLUMNS)} FROM Process_Operation_Run WHERE {{}}
+    ORDER BY Started_Dtm DESC, Run_Id DESC LIMIT ? OFFSET ?"""
+"""The operation's runs, of some kind or status."""
+
+
+async def open_run(connection: Connection, run: RunRecord, now: datetime) -> None:
     """Write the run, and close what a crash has left running."""
-    await connection.execute(
-        update(table)
-        .where(
-            table.c.Operation_name == run.operation,
-            table.c.Status == RunStatus.RUNNING.value,
-            table.c.Run_Id != run.run_id,
-        )
-        .values(
-            Status=RunStatus.FAILED.value,
-            Ended_Dtm=now,
-            Last_Error=f"ended without a word (killed or cut off); found by run {run.run_id}",
-        )
-    )
+    said = f"ended without a word (killed or cut off); found by run {run.run_id}"
+    closed = (RunStatus.FAILED.value, stamp(now), said)
+    await connection.execute(_CLOSE_OTHERS, (*closed, run.operation, RunStatus.RUNNING.value, run.run_id))
     await write(connection, run)
 
 
-async def write(connection: AsyncConnection, run: RunRecord) -> None:
+async def write(connection: Connection, run: RunRecord) -> None:
     """Write the run as it is now, over what is there of it."""
     values = _values(run)
-    changed = await connection.execute(update(table).where(table.c.Run_Id == run.run_id).values(values))
-    if not changed.rowcount:
-        await connection.execute(insert(table).values(Run_Id=run.run_id, **values))
+    if not await connection.execute(_UPDATE, values):
+        await connection.execute(_INSERT, values)
 
 
 async def newest(
-    connection: AsyncConnection, operation: str, wanted: Mapping[str, str | None], *, skip: int, limit: int
+    connection: Connection, operation: str, wanted: Mapping[str, str | None], *, skip: int, limit: int
 ) -> list[RunRecord]:
     """Return the operation's runs whose columns are as wanted (None: any), newest first."""
-    query = select(table).where(table.c.Operation_name == operation)
-    for column, value in wanted.items():
-        if value is not None:
-            query = query.where(table.c[column] == str(value))
-    query = query.order_by(table.c.Started_Dtm.desc(), table.c.Run_Id.desc())
-    found = await connection.execute(query.offset(skip).limit(limit))
-    return [_record(row) for row in found.mappings()]
+    columns = {"Operation_name": operation} | {name: str(value) for name, value in wanted.items() if value is not None}
+    query = _NEWEST.format(" AND ".join(f"{name} = ?" for name in columns))
+    return [_record(row) for row in await connection.rows(query, (*columns.values(), limit, skip))]
 
 
-def _values(run: RunRecord) -> dict[str, Any]:
+def _values(run: RunRecord) -> tuple[Any, ...]:
     counts = run.counts
-    return {
-        "Operation_name": run.operation,
-        "Kind": run.kind.value,
-        "Status": run.status.value,
-        "Window_Start_Dtm": run.window.start if run.window else None,
-        "Window_End_Dtm": run.window.end if run.window else None,
-        "Accounts": counts.accounts,
-        "Delivered": counts.delivered,
-        "Unchanged": counts.unchanged,
-        "Skipped": counts.skipped,
-        "Dead": counts.dead,
-        "Pending": counts.pending,
-        "Counts": msgspec.json.encode(counts).decode(),
-        "Last_Error": shortened(run.error),
-        "Host": run.host,
-        "Started_Dtm": run.started_at,
-        "Ended_Dtm": run.ended_at,
-    }
+    return (
+        run.operation,
+        run.kind.value,
+        run.status.value,
+        stamp(run.window.start) if run.window else None,
+        stamp(run.window.end) if run.window else None,
+        counts.accounts,
+        counts.delivered,
+        counts.unchanged,
+        counts.skipped,
+        counts.dead,
+        counts.pending,
+        msgspec.json.encode(counts).decode(),
+        shortened(run.error),
+        run.host,
+        stamp(run.started_at),
+        stamp_or_none(run.ended_at),
+        run.run_id,
+    )
 
 
-def _record(row: RowMapping) -> RunRecord:
-    start, end = row["Window_Start_Dtm"], row["Window_End_Dtm"]
+def _record(row: Row) -> RunRecord:
+    of = dict(zip(_COLUMNS, row, strict=True))
+    start, end = instant_or_none(of["Window_Start_Dtm"]), instant_or_none(of["Window_End_Dtm"])
     return RunRecord(
-        run_id=row["Run_Id"],
-        operation=row["Operation_name"],
-        kind=RunKind(row["Kind"]),
-        status=RunStatus(row["Status"]),
-        host=row["Host"],
-        started_at=row["Started_Dtm"],
+        run_id=of["Run_Id"],
+        operation=of["Operation_name"],
+        kind=RunKind(of["Kind"]),
+        status=RunStatus(of["Status"]),
+        host=of["Host"],
+        started_at=instant_of(of["Started_Dtm"]),
         window=Window(start=start, end=end) if start is not None and end is not None else None,
-        ended_at=row["Ended_Dtm"],
-        counts=msgspec.json.decode(row["Counts"], type=Counts),
-        error=row["Last_Error"],
+        ended_at=instant_or_none(of["Ended_Dtm"]),
+        counts=msgspec.json.decode(of["Counts"], type=Counts),
+        error=of["Last_Error"],
     )

@@ -4,129 +4,189 @@
 program's own. Their instants are UTC to the microsecond, their texts compare exactly.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Index,
-    Integer,
-    MetaData,
-    PrimaryKeyConstraint,
-    String,
-    Table,
-    Text,
-    text,
+from incident_process.state.sql.connection import Connection
+from incident_process.state.sql.database import Database
+from incident_process.state.sql.dialect import MYSQL, exact_text
+from incident_process.state.sql.faults import MissingTableError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A table as it is created. In braces: types of the dialect, and what makes a text compare ``exact``ly."""
+
+    name: str
+    columns: str
+    indexes: tuple[tuple[str, str], ...] = ()
+    """Name and columns of each."""
+    options: str = "ENGINE=InnoDB CHARSET=utf8mb4"
+    """What MySQL is told beside the columns."""
+
+
+PROCESS_OPERATION = Table(
+    name="Process_Operation",
+    columns="""
+    Process_Operation_Sequence INTEGER NOT NULL,
+    created_dtm DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    Operation_name VARCHAR(255) NOT NULL,
+    execution_duration INTEGER NOT NULL,
+    Next_execution_dtm DATETIME NOT NULL,
+    Last_execution_dtm DATETIME NOT NULL,
+    end_dtm DATETIME""",
+    options="ENGINE=InnoDB",
 )
-
-from incident_process.state.sql.dialect import Blob, ExactText, LocalDateTime, UtcDateTime
-
-_INNODB: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
-
-team = MetaData()
 """What belongs to the team; created only when it is missing and the state is the tracking."""
 
-process_operation = Table(
-    "Process_Operation",
-    team,
-    Column("Process_Operation_Sequence", Integer, nullable=False),
-    Column("created_dtm", LocalDateTime, nullable=False, server_default=text("CURRENT_TIMESTAMP")),
-    Column("Operation_name", String(255), nullable=False),
-    Column("execution_duration", Integer, nullable=False),
-    Column("Next_execution_dtm", LocalDateTime, nullable=False),
-    Column("Last_execution_dtm", LocalDateTime, nullable=False),
-    Column("end_dtm", LocalDateTime, nullable=True),
-    mysql_engine="InnoDB",
+LEASE = Table(
+    name="Process_Operation_Lease",
+    # Holder NULL: free. As_Of: the latest instant as of which documents were built. Watermark: Last_execution_dtm as
+    # exact as it was, see tracking.py.
+    columns="""
+    Operation_name VARCHAR(255) {exact} NOT NULL,
+    Holder VARCHAR(255) {exact},
+    Token BIGINT NOT NULL,
+    Expires_Dtm {instant} NOT NULL,
+    As_Of_Dtm {instant},
+    Watermark_Dtm {instant},
+    PRIMARY KEY (Operation_name)""",
 )
 
-own = MetaData()
+COUNTER = Table(
+    name="Incident_Counter",
+    columns="""
+    Counter_Name VARCHAR(64) {exact} NOT NULL,
+    Last_Incident_Id BIGINT NOT NULL,
+    PRIMARY KEY (Counter_Name)""",
+)
+
+RUN = Table(
+    name="Process_Operation_Run",
+    # Counts: all figures, as JSON.
+    columns="""
+    Run_Id VARCHAR(64) {exact} NOT NULL,
+    Operation_name VARCHAR(255) {exact} NOT NULL,
+    Kind VARCHAR(16) {exact} NOT NULL,
+    Status VARCHAR(16) {exact} NOT NULL,
+    Window_Start_Dtm {instant},
+    Window_End_Dtm {instant},
+    Accounts INTEGER NOT NULL,
+    Delivered INTEGER NOT NULL,
+    Unchanged INTEGER NOT NULL,
+    Skipped INTEGER NOT NULL,
+    Dead INTEGER NOT NULL,
+    Pending INTEGER NOT NULL,
+    Counts TEXT NOT NULL,
+    Last_Error TEXT,
+    Host VARCHAR(255) {exact} NOT NULL,
+    Started_Dtm {instant} NOT NULL,
+    Ended_Dtm {instant},
+    PRIMARY KEY (Run_Id)""",
+    indexes=(("Run_By_Start", "Operation_name, Started_Dtm"), ("Run_By_Status", "Operation_name, Status")),
+)
+
+DELIVERY = Table(
+    name="Incident_Delivery",
+    columns="""
+    Incident_Id BIGINT NOT NULL,
+    Operation_name VARCHAR(255) {exact} NOT NULL,
+    Account_Num VARCHAR(255) {exact} NOT NULL,
+    Digest VARCHAR(128) {exact} NOT NULL,
+    Idempotency_Key VARCHAR(255) {exact} NOT NULL,
+    Status VARCHAR(16) {exact} NOT NULL,
+    Attempts INTEGER NOT NULL,
+    Runs INTEGER NOT NULL,
+    Last_Http_Status INTEGER,
+    Last_Error TEXT,
+    Run_Id VARCHAR(64) {exact} NOT NULL,
+    Created_Dtm {instant} NOT NULL,
+    Updated_Dtm {instant} NOT NULL,
+    PRIMARY KEY (Incident_Id)""",
+    indexes=(
+        # The newest entry of an account in each status is one step in this index, however long its history is.
+        ("Delivery_By_Account", "Operation_name, Account_Num, Status, Incident_Id"),
+        ("Delivery_By_Status", "Operation_name, Status, Incident_Id"),
+        ("Delivery_By_Run", "Run_Id, Incident_Id"),
+    ),
+)
+
+OUTBOX = Table(
+    name="Incident_Outbox",
+    # First_Incident_Id: as first written, the order of the entries. Incidents: how many are pending. Done: set instead
+    # of deleting, where bodies are kept for auditors.
+    columns="""
+    Operation_name VARCHAR(255) {exact} NOT NULL,
+    Chunk_Id VARCHAR(128) {exact} NOT NULL,
+    Part_Number INTEGER NOT NULL,
+    First_Incident_Id BIGINT NOT NULL,
+    Incidents INTEGER NOT NULL,
+    Token BIGINT NOT NULL,
+    Run_Id VARCHAR(64) {exact} NOT NULL,
+    Created_Dtm {instant} NOT NULL,
+    Done_Dtm {instant},
+    Body {blob} NOT NULL,
+    PRIMARY KEY (Operation_name, Chunk_Id, Part_Number)""",
+    indexes=(("Outbox_By_Age", "Operation_name, Done_Dtm, First_Incident_Id"),),
+)
+
+OWN = (LEASE, COUNTER, RUN, DELIVERY, OUTBOX)
 """What belongs to this program."""
 
-lease = Table(
-    "Process_Operation_Lease",
-    own,
-    Column("Operation_name", ExactText(255), primary_key=True),
-    Column("Holder", ExactText(255)),  # NULL: free
-    Column("Token", BigInteger, nullable=False),
-    Column("Expires_Dtm", UtcDateTime, nullable=False),
-    Column("As_Of_Dtm", UtcDateTime),  # the latest instant as of which documents were built
-    Column("Watermark_Dtm", UtcDateTime),  # Last_execution_dtm as exact as it was, see tracking.py
-    **_INNODB,
+CONDITION = Table(
+    name="Process_Operation_Condition",
+    columns="""
+    Operation_name VARCHAR(255) {exact} NOT NULL,
+    Condition_Name VARCHAR(64) {exact} NOT NULL,
+    Stage VARCHAR(16) {exact} NOT NULL,
+    Since_Dtm {instant} NOT NULL,
+    Claimed_Dtm {instant} NOT NULL,
+    Told TEXT NOT NULL,
+    PRIMARY KEY (Operation_name, Condition_Name)""",
 )
+"""The program's own too, where alerts are configured (``conditions.py``)."""
 
-counter = Table(
-    "Incident_Counter",
-    own,
-    Column("Counter_Name", ExactText(64), primary_key=True),
-    Column("Last_Incident_Id", BigInteger, nullable=False),
-    **_INNODB,
-)
 
-run = Table(
-    "Process_Operation_Run",
-    own,
-    Column("Run_Id", ExactText(64), primary_key=True),
-    Column("Operation_name", ExactText(255), nullable=False),
-    Column("Kind", ExactText(16), nullable=False),
-    Column("Status", ExactText(16), nullable=False),
-    Column("Window_Start_Dtm", UtcDateTime),
-    Column("Window_End_Dtm", UtcDateTime),
-    Column("Accounts", Integer, nullable=False),
-    Column("Delivered", Integer, nullable=False),
-    Column("Unchanged", Integer, nullable=False),
-    Column("Skipped", Integer, nullable=False),
-    Column("Dead", Integer, nullable=False),
-    Column("Pending", Integer, nullable=False),
-    Column("Counts", Text, nullable=False),  # all figures, as JSON
-    Column("Last_Error", Text),
-    Column("Host", ExactText(255), nullable=False),
-    Column("Started_Dtm", UtcDateTime, nullable=False),
-    Column("Ended_Dtm", UtcDateTime),
-    Index("Run_By_Start", "Operation_name", "Started_Dtm"),
-    Index("Run_By_Status", "Operation_name", "Status"),
-    **_INNODB,
-)
+async def prepare(database: Database, tables: Sequence[Table]) -> None:
+    """Create those of the tables that are missing; where none is, nothing is written and no right to create is used."""
 
-delivery = Table(
-    "Incident_Delivery",
-    own,
-    Column("Incident_Id", BigInteger, primary_key=True, autoincrement=False),
-    Column("Operation_name", ExactText(255), nullable=False),
-    Column("Account_Num", ExactText(255), nullable=False),
-    Column("Digest", ExactText(128), nullable=False),
-    Column("Idempotency_Key", ExactText(255), nullable=False),
-    Column("Status", ExactText(16), nullable=False),
-    Column("Attempts", Integer, nullable=False),
-    Column("Runs", Integer, nullable=False),
-    Column("Last_Http_Status", Integer),
-    Column("Last_Error", Text),
-    Column("Run_Id", ExactText(64), nullable=False),
-    Column("Created_Dtm", UtcDateTime, nullable=False),
-    Column("Updated_Dtm", UtcDateTime, nullable=False),
-    # The newest entry of an account in each status is one step in this index, however long its history is.
-    Index("Delivery_By_Account", "Operation_name", "Account_Num", "Status", "Incident_Id"),
-    Index("Delivery_By_Status", "Operation_name", "Status", "Incident_Id"),
-    Index("Delivery_By_Run", "Run_Id", "Incident_Id"),
-    **_INNODB,
-)
+    async def missing(connection: Connection) -> bool:
+        return not all([await _exists(connection, table) for table in tables])
 
-outbox = Table(
-    "Incident_Outbox",
-    own,
-    Column("Operation_name", ExactText(255), nullable=False),
-    Column("Chunk_Id", ExactText(128), nullable=False),
-    Column("Part_Number", Integer, nullable=False),
-    Column("First_Incident_Id", BigInteger, nullable=False),  # as first written: the order of the entries
-    Column("Incidents", Integer, nullable=False),  # how many are pending
-    Column("Token", BigInteger, nullable=False),
-    Column("Run_Id", ExactText(64), nullable=False),
-    Column("Created_Dtm", UtcDateTime, nullable=False),
-    Column("Done_Dtm", UtcDateTime),  # set instead of deleting, where bodies are kept for auditors
-    Column("Body", Blob, nullable=False),
-    PrimaryKeyConstraint("Operation_name", "Chunk_Id", "Part_Number"),
-    Index("Outbox_By_Age", "Operation_name", "Done_Dtm", "First_Incident_Id"),
-    **_INNODB,
-)
+    async def create_all(connection: Connection) -> None:
+        for table in tables:
+            await create(connection, table)
+
+    if await database.read(missing):
+        await database.write(create_all)
+
+
+async def create(connection: Connection, table: Table) -> None:
+    """Create the table with its indexes if it is missing; of two that try at once, both succeed."""
+    if await _exists(connection, table):
+        return
+    if connection.dialect is not MYSQL:
+        await connection.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({_columns(table, connection, '')})")
+        for name, columns in table.indexes:
+            await connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {table.name} ({columns})")
+        return
+    columns = _columns(table, connection, exact_text(str(await connection.value("SELECT VERSION()"))))
+    # In one statement, because each would be a transaction of its own.
+    indexes = "".join(f", INDEX {name} ({of})" for name, of in table.indexes)
+    await connection.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({columns}{indexes}) {table.options}")
+
+
+def _columns(table: Table, connection: Connection, exact: str) -> str:
+    return table.columns.format_map({**asdict(connection.dialect), "exact": exact})
+
+
+async def _exists(connection: Connection, table: Table) -> bool:
+    try:
+        await connection.rows(f"SELECT 1 FROM {table.name} WHERE 1 = 0")
+    except MissingTableError:
+        return False
+    return True
+
 
 ERROR_CHARACTERS = 4000
 """How much of an error is kept; MySQL's TEXT would refuse more than 64 KB."""

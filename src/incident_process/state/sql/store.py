@@ -1,15 +1,12 @@
 """The state store in SQL: puts lease, tracking, runs, ledger and outbox together, one transaction a call."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
-from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from incident_process.records import (
     Advance,
@@ -25,9 +22,11 @@ from incident_process.records import (
     RunRecord,
     RunStatus,
 )
+from incident_process.settings.targets import Target
 from incident_process.state import codec
 from incident_process.state.sql import lease as leases
 from incident_process.state.sql import ledger, outbox, runs, schema, tracking
+from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import Database
 from incident_process.state.sql.lease import SqlLeaseState
 
@@ -38,11 +37,10 @@ class SqlStateStore:
     """``StateStore`` (see ``state.contract``) on MySQL 8, MariaDB 10.6+ or SQLite.
 
     Args:
-        url: ``mysql://user:password@host:port/database`` or ``sqlite:///file``, as text or as SQLAlchemy's URL.
+        target: the database, or ``mysql://user:password@host:port/database`` or ``sqlite:///file``.
         operation: the name of the operation, compared exactly.
         zone: in which the times of ``Process_Operation`` are (``source_timezone``).
         keep_bodies_days: above 0, bodies stay after their outcome until ``purge_bodies``.
-        tls: for an encrypted connection to MySQL.
 
     Raises:
         ConfigurationError: the address cannot be one of a state.
@@ -50,14 +48,13 @@ class SqlStateStore:
 
     def __init__(
         self,
-        url: str | URL,
+        target: Target | str,
         operation: str,
         zone: ZoneInfo,
         *,
         keep_bodies_days: int = 0,
-        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._database = Database(url, tls)
+        self._database = Database(target)
         self._operation = operation
         self._zone = zone
         self._keeps_bodies = keep_bodies_days > 0
@@ -81,10 +78,10 @@ class SqlStateStore:
         """Close the connections."""
         await self._database.close()
 
-    async def _fenced(self, lease: Lease, work: Callable[[AsyncConnection, datetime], Awaitable[T]]) -> T:
+    async def _fenced(self, lease: Lease, work: Callable[[Connection, datetime], Awaitable[T]]) -> T:
         """Run writes in one transaction with the check of the lease; ``work`` also gets the store's clock."""
 
-        async def transaction(connection: AsyncConnection) -> T:
+        async def transaction(connection: Connection) -> T:
             now = await leases.fence(connection, lease)
             return await work(connection, now)
 
@@ -94,7 +91,7 @@ class SqlStateStore:
 
     async def prepare(self) -> None:
         """Create the program's own tables where they are missing; keep what is there."""
-        await self._database.write(lambda connection: connection.run_sync(schema.own.create_all))
+        await schema.prepare(self._database, schema.OWN)
 
     async def create_operation(self, execution_minutes: int) -> bool:
         """Create ``Process_Operation`` and the operation's row; True when the row was created."""
@@ -120,7 +117,7 @@ class SqlStateStore:
     async def renew_lease(self, lease: Lease) -> None:
         """Extend the lease by its ``seconds`` from now."""
 
-        async def nothing_more(_connection: AsyncConnection, _now: datetime) -> None:
+        async def nothing_more(_connection: Connection, _now: datetime) -> None:
             return
 
         await self._fenced(lease, nothing_more)
@@ -197,7 +194,7 @@ class SqlStateStore:
         entry = codec.Entry(incidents=chunk.incidents)
         parts = await asyncio.to_thread(codec.encode, entry) if chunk.incidents else []
 
-        async def write(connection: AsyncConnection, now: datetime) -> None:
+        async def write(connection: Connection, now: datetime) -> None:
             if await ledger.is_written(connection, self._operation, chunk):
                 return
             await ledger.add(connection, self._operation, chunk, now)
@@ -211,7 +208,7 @@ class SqlStateStore:
     async def claim_outbox(self, lease: Lease) -> list[str]:
         """Put this lease's token on everything the outbox holds; return the chunk ids, oldest first."""
 
-        async def claim(connection: AsyncConnection, _now: datetime) -> list[str]:
+        async def claim(connection: Connection, _now: datetime) -> list[str]:
             chunk_ids = await outbox.claim(connection, lease)
             waiting = await outbox.pending_ids(connection, self._operation, chunk_ids)
             await ledger.withdraw_orphans(connection, self._operation, waiting)
@@ -229,7 +226,7 @@ class SqlStateStore:
     async def record_outcomes(self, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
         """Write outcomes to the ledger; keep in the outbox what is still pending."""
 
-        async def write(connection: AsyncConnection, now: datetime) -> None:
+        async def write(connection: Connection, now: datetime) -> None:
             await ledger.write_outcomes(connection, outcomes)
             await outbox.settle(connection, lease, chunk, outcomes, now if self._keeps_bodies else None)
 
@@ -239,7 +236,7 @@ class SqlStateStore:
     async def replace_incident(self, lease: Lease, chunk: Chunk, old_id: int, new: Incident) -> Chunk:
         """Give a pending incident a new Incident_Id, in ledger and outbox; return the chunk as it is then."""
 
-        async def write(connection: AsyncConnection, now: datetime) -> None:
+        async def write(connection: Connection, now: datetime) -> None:
             await ledger.replace(connection, self._operation, old_id, new, now)
             await outbox.replace(connection, lease, chunk.chunk_id, old_id, new)
 

@@ -7,21 +7,47 @@ beside the lease, and counts as long as the table still says the same; a value t
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, func, insert, select, update
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from incident_process.errors import LeaseLostError
 from incident_process.records import NEVER, Advance, Lease, Operation
-from incident_process.state.sql import faults
-from incident_process.state.sql.dialect import Exactly, UtcNow
+from incident_process.state.sql import schema
+from incident_process.state.sql.connection import Connection
+from incident_process.state.sql.dialect import instant_of, instant_or_none, local_of, local_stamp, stamp
+from incident_process.state.sql.faults import MissingTableError
 from incident_process.state.sql.lease import ensure_row
-from incident_process.state.sql.schema import lease as lease_table
-from incident_process.state.sql.schema import process_operation as table
-from incident_process.state.sql.schema import team
 
 _NEVER_LOCAL = NEVER.replace(tzinfo=None)
 _DEFAULT_MINUTES = 60
+
+_LOCK_LEASE = "SELECT {now} FROM Process_Operation_Lease WHERE Operation_name = ? {locked}"
+
+_COUNT = "SELECT COUNT(*) FROM Process_Operation WHERE {named}"
+
+_CREATE = """
+    INSERT INTO Process_Operation (Process_Operation_Sequence, created_dtm, Operation_name, execution_duration,
+        Next_execution_dtm, Last_execution_dtm, end_dtm)
+    VALUES (0, ?, ?, ?, ?, ?, NULL)"""
+
+_READ = """
+    SELECT COALESCE(Process_Operation_Sequence, 0), execution_duration, Next_execution_dtm, Last_execution_dtm, end_dtm
+    FROM Process_Operation WHERE {named}
+    ORDER BY Process_Operation_Sequence DESC, Last_execution_dtm LIMIT 1"""
+"""The operation's row. Nothing keeps a site from having two of one name: the one that was used last is meant."""
+
+_LOCK = f"{_READ} {{locked}}"
+
+_EXACT = "SELECT Watermark_Dtm FROM Process_Operation_Lease WHERE Operation_name = ?"
+
+_WRITE_EXACT = "UPDATE Process_Operation_Lease SET Watermark_Dtm = ? WHERE Operation_name = ?"
+
+_NOT_BEFORE = """
+    UPDATE Process_Operation SET Next_execution_dtm = ?
+    WHERE {named} AND COALESCE(Process_Operation_Sequence, 0) = ?"""
+"""A run without new data."""
+
+_MOVE = """
+    UPDATE Process_Operation SET Next_execution_dtm = ?, Last_execution_dtm = ?, Process_Operation_Sequence = ?
+    WHERE {named} AND COALESCE(Process_Operation_Sequence, 0) = ?"""
+"""A run with new data."""
 
 
 def to_local(instant: datetime, zone: ZoneInfo) -> datetime:
@@ -47,37 +73,25 @@ def from_local(local: datetime, zone: ZoneInfo) -> datetime:
         return datetime.max.replace(tzinfo=UTC)
 
 
-def _named(operation: str) -> ColumnElement[bool]:
-    # The plain comparison can use an index that a site may have added; the exact one decides.
-    return (table.c.Operation_name == operation) & (Exactly(table.c.Operation_name) == operation)
+def _name(connection: Connection, operation: str) -> tuple[str, ...]:
+    """Return what is bound to ``{named}``."""
+    return (operation,) * connection.dialect.names
 
 
-async def create(connection: AsyncConnection, operation: str, zone: ZoneInfo, execution_minutes: int) -> bool:
+async def create(connection: Connection, operation: str, zone: ZoneInfo, execution_minutes: int) -> bool:
     """Create the table and the operation's row where they are missing; return whether the row was created."""
-    await connection.run_sync(team.create_all)
+    await schema.create(connection, schema.PROCESS_OPERATION)
     # The table has no key, so the lease's row is what keeps two from creating the same operation.
     await ensure_row(connection, operation)
-    now = await connection.scalar(select(UtcNow()).where(lease_table.c.Operation_name == operation).with_for_update())
-    assert now is not None  # noqa: S101 - just ensured
-    if await connection.scalar(select(func.count()).select_from(table).where(_named(operation))):
+    now = instant_of(await connection.value(_LOCK_LEASE, (operation,)))
+    if await connection.value(_COUNT, _name(connection, operation)):
         return False
-    await connection.execute(
-        insert(table).values(
-            Process_Operation_Sequence=0,
-            created_dtm=to_local(now, zone),
-            Operation_name=operation,
-            execution_duration=execution_minutes,
-            Next_execution_dtm=_NEVER_LOCAL,
-            Last_execution_dtm=_NEVER_LOCAL,
-            end_dtm=None,
-        )
-    )
+    created, never = local_stamp(to_local(now, zone)), local_stamp(_NEVER_LOCAL)
+    await connection.execute(_CREATE, (created, operation, execution_minutes, never, never))
     return True
 
 
-async def read(
-    connection: AsyncConnection, operation: str, zone: ZoneInfo, *, locked: bool = False
-) -> Operation | None:
+async def read(connection: Connection, operation: str, zone: ZoneInfo, *, locked: bool = False) -> Operation | None:
     """Return the operation's row, None when there is no table or no row.
 
     Args:
@@ -86,31 +100,15 @@ async def read(
         zone: in which the table's times are.
         locked: whether to keep others from changing the row until the transaction ends.
     """
-    query = (
-        select(
-            func.coalesce(table.c.Process_Operation_Sequence, 0),
-            table.c.execution_duration,
-            table.c.Next_execution_dtm,
-            table.c.Last_execution_dtm,
-            table.c.end_dtm,
-        )
-        .where(_named(operation))
-        # Nothing keeps a site from having two rows of one name: the one that was used last is meant.
-        .order_by(table.c.Process_Operation_Sequence.desc(), table.c.Last_execution_dtm)
-        .limit(1)
-    )
     try:
-        row = (await connection.execute(query.with_for_update() if locked else query)).one_or_none()
-    except DBAPIError as exc:
-        if faults.missing_table(exc):
-            return None
-        raise
+        row = await connection.row(_LOCK if locked else _READ, _name(connection, operation))
+    except MissingTableError:
+        return None
     if row is None:
         return None
-    sequence, minutes, next_local, last_local, end_local = row
-    exact = await connection.scalar(
-        select(lease_table.c.Watermark_Dtm).where(lease_table.c.Operation_name == operation)
-    )
+    sequence, minutes = row[:2]
+    next_local, last_local, end_local = map(local_of, row[2:])
+    exact = instant_or_none(await connection.value(_EXACT, (operation,)))
     last = NEVER if last_local is None else from_local(last_local, zone)
     if exact is not None and last_local is not None and to_local(exact, zone) == last_local.replace(microsecond=0):
         last = exact
@@ -124,7 +122,7 @@ async def read(
     )
 
 
-async def advance(connection: AsyncConnection, lease: Lease, step: Advance, zone: ZoneInfo) -> Operation:
+async def advance(connection: Connection, lease: Lease, step: Advance, zone: ZoneInfo) -> Operation:
     """Apply the step if the row is still as ``step.before`` says, and return the operation as it is then.
 
     ``created_dtm`` and ``end_dtm`` are never touched. Called after the fence, in its transaction.
@@ -144,20 +142,16 @@ async def advance(connection: AsyncConnection, lease: Lease, step: Advance, zone
             f"now it is {current.sequence}, or its Last_execution_dtm differs"
         )
     minutes = _DEFAULT_MINUTES if current.execution_minutes is None else current.execution_minutes
-    values: dict[str, object] = {"Next_execution_dtm": to_local(step.system_date + timedelta(minutes=minutes), zone)}
+    due = local_stamp(to_local(step.system_date + timedelta(minutes=minutes), zone))
+    this = (*_name(connection, name), current.sequence)
     if step.new_data:
         watermark = max(step.watermark, current.last_execution)
-        values["Last_execution_dtm"] = to_local(watermark, zone)
-        values["Process_Operation_Sequence"] = current.sequence + 1
-        await connection.execute(
-            update(lease_table).where(lease_table.c.Operation_name == name).values(Watermark_Dtm=watermark)
-        )
-    changed = await connection.execute(
-        update(table)
-        .where(_named(name), func.coalesce(table.c.Process_Operation_Sequence, 0) == current.sequence)
-        .values(values)
-    )
-    if not changed.rowcount:
+        await connection.execute(_WRITE_EXACT, (stamp(watermark), name))
+        moved_to = (due, local_stamp(to_local(watermark, zone)), current.sequence + 1)
+        changed = await connection.execute(_MOVE, (*moved_to, *this))
+    else:
+        changed = await connection.execute(_NOT_BEFORE, (due, *this))
+    if not changed:
         raise LeaseLostError(f"Process_Operation of '{name}' was changed by another program")
     moved = await read(connection, name, zone)
     assert moved is not None  # noqa: S101 - just written
