@@ -32,7 +32,7 @@ ASKED = [f"{number:08d}" for number in range(1, ACCOUNTS, ACCOUNTS // 400)]
 SMALL = {"Process_Operation", "Process_Operation_Lease", "Incident_Counter"}
 """Tables of one row an operation; the team's has no key."""
 
-NEWEST = "WHERE Operation_name = %s ORDER BY Incident_Id DESC LIMIT"
+NEWEST_ENTRIES = "WHERE Operation_name = %s ORDER BY Incident_Id DESC LIMIT"
 """The newest entries of all: read from the end of the key, up to the limit."""
 
 Plan = list[tuple[str, str, str]]
@@ -227,5 +227,7 @@ def test_no_query_of_the_state_scans_a_table(
     with closing(mariadb.connect(mariadb_database)) as connection:
         plans = {statement: explain(connection, statement, values) for statement, values in asked.items()}
     assert any("Incident_Delivery" in statement for statement in plans)
-    found = {statement: set(scans(plan)) - SMALL for statement, plan in plans.items() if NEWEST not in statement}
+    found = {
+        statement: set(scans(plan)) - SMALL for statement, plan in plans.items() if NEWEST_ENTRIES not in statement
+    }
     assert {statement: tables for statement, tables in found.items() if tables} == {}

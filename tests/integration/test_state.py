@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import os
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
@@ -972,8 +973,8 @@ async def test_a_connection_that_is_cut_in_the_middle_of_a_write_costs_nothing(m
 
 
 @story
-async def test_waiting_transactions_that_are_cancelled_leave_the_store_in_order(stores: StoreFactory) -> None:
-    async with stores() as store:
+async def test_waiting_transactions_that_are_cancelled_leave_the_store_in_order(sql_stores: SqlStores) -> None:
+    async with sql_stores() as store:
         lease = await begin(store)
         for delay in (0.0, 0.001, 0.003, 0.006, 0.01):
             tasks = [
@@ -988,6 +989,37 @@ async def test_waiting_transactions_that_are_cancelled_leave_the_store_in_order(
             await store.enqueue(lease, chunk(incident(number), name=f"c{number}"))
         assert await store.claim_outbox(lease) == [f"c{number}" for number in range(1, 6)]
         assert len(await store.deliveries()) == 5
+
+
+@story
+async def test_a_write_that_is_cancelled_while_it_waits_for_the_lock_of_the_file(sqlite_stores: SqliteStores) -> None:
+    other = sqlite3.connect(sqlite_stores.file, isolation_level=None)
+    async with sqlite_stores() as store:
+        lease = await begin(store)
+        other.execute("BEGIN IMMEDIATE")
+        writing = asyncio.create_task(store.enqueue(lease, chunk(incident(1))))
+        await asyncio.sleep(0.2)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(writing, 5)
+        assert (await store.lease_state()) is not None  # reading goes on meanwhile
+        other.execute("ROLLBACK")
+        await store.enqueue(lease, chunk(incident(2), name="c2"))
+        assert await store.claim_outbox(lease) == ["c2"]
+        other.execute("BEGIN IMMEDIATE")  # nobody has kept the lock
+        other.close()
+
+
+@story
+async def test_many_read_and_write_at_once(sql_stores: SqlStores) -> None:
+    async with sql_stores() as store:
+        lease = await begin(store)
+        chunks = [chunk(incident(number), name=f"c{number}") for number in range(1, 21)]
+        for _ in range(2):
+            await asyncio.gather(
+                *(store.enqueue(lease, one) for one in chunks), *(store.deliveries() for _ in range(40))
+            )
+        assert await asyncio.gather(*(store.load_chunk(one.chunk_id) for one in chunks)) == chunks
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

@@ -106,8 +106,8 @@ DELIVERY = Table(
     indexes=(
         # The newest entry of an account in each status is one step in this index, however long its history is.
         ("Delivery_By_Account", "Operation_name, Account_Num, Status, Incident_Id"),
-        ("Delivery_By_Status", "Operation_name, Status, Incident_Id"),
         ("Delivery_By_Run", "Run_Id, Incident_Id"),
+        ("Delivery_By_Status", "Operation_name, Status, Incident_Id"),
     ),
 )
 
