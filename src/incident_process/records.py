@@ -44,6 +44,10 @@ class RunStatus(StrEnum):
     FAILED = "failed"  # a fault; nothing is lost, the next run resumes
 
 
+UNFINISHED = frozenset({RunStatus.FAILED, RunStatus.INCOMPLETE})
+"""How a run ends whose work the next one has to resume."""
+
+
 class DeliveryStatus(StrEnum):
     """The outcome of one incident in the ledger (SPEC 6)."""
 
@@ -261,6 +265,20 @@ class RunReport(Record, frozen=True, kw_only=True):
             "seconds": round(self.seconds, 3),
             "message": self.message,
         }
+
+
+def failed_report(message: str) -> RunReport:
+    """Return the report of a run that a fault ended before it could report itself."""
+    return RunReport(
+        status=RunStatus.FAILED,
+        run_id=None,
+        sequence=0,
+        window=None,
+        counts=Counts(),
+        last_execution=NEVER,
+        seconds=0.0,
+        message=message,
+    )
 
 
 def iso(instant: datetime) -> str:

@@ -272,8 +272,8 @@ class Store(Port):
         await self._write(lease, write)
         return msgspec.structs.replace(chunk, incidents=codec.substitute(chunk.incidents, old_id, new))
 
-    async def deliveries(self, *, limit: int) -> list[Entry]:
-        return await self.call(lambda: list(self._data.ledger.values())[:limit])
+    async def deliveries(self, *, status: DeliveryStatus, limit: int) -> list[Entry]:
+        return await self.call(lambda: [one for one in self._data.ledger.values() if one.status is status][:limit])
 
     async def purge_bodies(self, lease: Lease, older_than: datetime) -> int:
         return await self._write(lease, lambda: 0)

@@ -10,6 +10,7 @@ from incident_process.pipeline.found import findings
 from incident_process.records import Counts, Operation, RunKind, RunRecord, RunStatus
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+UNKNOWN = Operation(name="op")
 BEGUN = Operation(name="op", sequence=7, last_execution=NOON - timedelta(hours=1))
 
 
@@ -33,12 +34,11 @@ def test_after_an_ordinary_run_nothing_is_said() -> None:
 @pytest.mark.parametrize(
     ("operation", "last", "has_deliveries", "level", "words"),
     [
-        (None, None, False, logging.INFO, "no earlier run"),
-        (Operation(name="op"), None, False, logging.INFO, "no earlier run"),
+        (UNKNOWN, None, False, logging.INFO, "no earlier run"),
         (BEGUN, None, False, logging.WARNING, "7 run\\(s\\) were before .* the state was lost"),
         (BEGUN, None, True, logging.WARNING, "audit trail of runs is empty"),
         (BEGUN, run(counts=Counts(delivered=3)), False, logging.WARNING, "ledger is empty, though run R1 delivered 3"),
-        (None, run(), True, logging.WARNING, "Process_Operation knows of none"),
+        (UNKNOWN, run(), True, logging.WARNING, "Process_Operation knows of none"),
         (BEGUN, run(RunStatus.RUNNING), True, logging.WARNING, "R1 on here, begun at 2026-03-01T11:00:00Z, has no end"),
         (BEGUN, run(RunStatus.FAILED, error="gone"), True, logging.INFO, "R1, ended as failed: gone"),
         (BEGUN, run(RunStatus.INCOMPLETE, error="3 pending"), True, logging.INFO, "R1, ended as incomplete: 3 pending"),
@@ -46,7 +46,7 @@ def test_after_an_ordinary_run_nothing_is_said() -> None:
     ],
 )
 def test_what_does_not_fit_is_said(
-    operation: Operation | None, last: RunRecord | None, has_deliveries: bool, level: int, words: str
+    operation: Operation, last: RunRecord | None, has_deliveries: bool, level: int, words: str
 ) -> None:
     ((found, message),) = findings(operation, last, has_deliveries=has_deliveries, now=NOON)
     assert found == level
@@ -54,5 +54,5 @@ def test_what_does_not_fit_is_said(
 
 
 def test_a_first_run_that_was_killed_is_no_lost_operation() -> None:
-    ((_, message),) = findings(None, run(RunStatus.RUNNING), has_deliveries=True, now=NOON)
+    ((_, message),) = findings(UNKNOWN, run(RunStatus.RUNNING), has_deliveries=True, now=NOON)
     assert "has no end" in message

@@ -13,7 +13,7 @@ from incident_process.cli.output import emit, emit_json, emit_pairs
 from incident_process.cli.progress import progress_for
 from incident_process.errors import ConfigurationError, IncidentProcessError
 from incident_process.pipeline.progress import Progress
-from incident_process.records import NEVER, Counts, RunReport, RunStatus
+from incident_process.records import RunReport, RunStatus, failed_report
 
 if TYPE_CHECKING:
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
@@ -75,11 +75,11 @@ def report_run(config: Path | None, work: "Callable[[Settings, Progress], RunRep
             report = work(settings, progress)
     except IncidentProcessError as exc:
         if as_json:
-            emit_json((exc.report or _failed(str(exc))).to_dict())
+            emit_json((exc.report or failed_report(str(exc))).to_dict())
         raise
     except Exception as exc:
         if as_json and not isinstance(exc, typer.TyperException):
-            emit_json(_failed(f"unexpected fault: {type(exc).__name__}").to_dict())
+            emit_json(failed_report(f"unexpected fault: {type(exc).__name__}").to_dict())
         raise
     if as_json:
         emit_json(report.to_dict())
@@ -92,20 +92,6 @@ def _summary(report: RunReport) -> dict[str, Any]:
     fields = report.to_dict()
     fields["rows"] = fields["rows"] or None
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _failed(message: str) -> RunReport:
-    """Report a run that failed before it could begin."""
-    return RunReport(
-        status=RunStatus.FAILED,
-        run_id=None,
-        sequence=0,
-        window=None,
-        counts=Counts(),
-        last_execution=NEVER,
-        seconds=0.0,
-        message=message,
-    )
 
 
 async def _init_state(settings: "Settings") -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from incident_process.errors import ConfigurationError, IncidentProcessError
 from incident_process.logs import get_logger
 from incident_process.pipeline.context import Parts
-from incident_process.records import NEVER, Counts, RunKind, RunReport, RunStatus
+from incident_process.records import RunKind, RunReport, RunStatus, failed_report
 from incident_process.settings import Settings
 
 if TYPE_CHECKING:
@@ -140,13 +140,6 @@ class _Notified:
 
 def _failed(error: BaseException) -> RunReport:
     """Report a run that a fault ended before it could report itself; only messages of our own are repeated."""
-    return RunReport(
-        status=RunStatus.FAILED,
-        run_id=None,
-        sequence=0,
-        window=None,
-        counts=Counts(),
-        last_execution=NEVER,
-        seconds=0.0,
-        message=str(error) if isinstance(error, IncidentProcessError) else f"unexpected fault: {type(error).__name__}",
+    return failed_report(
+        str(error) if isinstance(error, IncidentProcessError) else f"unexpected fault: {type(error).__name__}"
     )

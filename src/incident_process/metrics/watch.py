@@ -21,6 +21,7 @@ from incident_process.metrics.textfile import TextFile
 from incident_process.pipeline.clock import uptime
 from incident_process.pipeline.context import Parts
 from incident_process.records import (
+    UNFINISHED,
     Advance,
     Chunk,
     Counts,
@@ -42,7 +43,6 @@ _WRITES = frozenset(
 """What the contract fences by a lease: exactly the writes of a run."""
 
 _GOOD = frozenset({RunStatus.COMPLETED, RunStatus.NO_DATA})
-_BAD = frozenset({RunStatus.FAILED, RunStatus.INCOMPLETE})
 
 
 class Meter:
@@ -96,10 +96,10 @@ class Meter:
         if report.run_id is not None:
             self._count(report.run_id, report.counts)
         shown.runs.labels(kind.value, report.status.value).inc()
-        if report.status in _GOOD | _BAD:
+        if report.status in _GOOD | UNFINISHED:
             shown.last_duration.set(report.seconds)
             shown.last_end.set(datetime.now(UTC).timestamp())
-        if kind is RunKind.WINDOW and report.status in _GOOD | _BAD:
+        if kind is RunKind.WINDOW and report.status in _GOOD | UNFINISHED:
             shown.last_success.set(report.status in _GOOD)
         if kind is RunKind.WINDOW and report.status in _GOOD and report.window is not None:
             shown.processed_until.set(report.window.end.timestamp())

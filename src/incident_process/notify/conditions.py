@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from incident_process.records import Record, RunKind, RunRecord, RunReport, RunStatus
+from incident_process.records import UNFINISHED, Record, RunKind, RunRecord, RunReport, RunStatus
 from incident_process.state.conditions import Condition, Stage
 
 TELLING_SECONDS = 300
@@ -37,7 +37,6 @@ TITLES = {
     Name.SIGHT: "source or state out of reach",
 }
 _GOOD = frozenset({RunStatus.COMPLETED, RunStatus.NO_DATA})
-_BAD = frozenset({RunStatus.FAILED, RunStatus.INCOMPLETE})
 _REFUSED = frozenset({RunStatus.INACTIVE, RunStatus.TERMINATED})
 _INTERRUPTED = "interrupted by "
 """How the message of a run begins that somebody has stopped: that is no fault."""
@@ -50,7 +49,7 @@ def found_by(kind: RunKind, report: RunReport) -> Found:
     run = f"run {report.run_id}" if report.run_id else "the run"
     if kind is RunKind.WINDOW and status in _GOOD:
         found[Name.RUN] = None
-    elif kind is RunKind.WINDOW and status in _BAD and not message.startswith(_INTERRUPTED):
+    elif kind is RunKind.WINDOW and status in UNFINISHED and not message.startswith(_INTERRUPTED):
         found[Name.RUN] = f"{run} is {status.value}: {message}"
     if report.counts.dead:
         found[Name.DEAD_LETTERS] = (

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from incident_process.logs import get_logger
-from incident_process.records import NEVER, Operation, RunKind, RunRecord, RunStatus, iso
+from incident_process.records import NEVER, UNFINISHED, DeliveryStatus, Operation, RunKind, RunRecord, RunStatus, iso
 from incident_process.state.contract import StateStore
 
 log = get_logger()
@@ -32,30 +32,35 @@ class Finding(NamedTuple):
     message: str
 
 
-async def tell_what_was_found(store: StateStore, now: datetime) -> None:
+async def tell_what_was_found(store: StateStore, operation: Operation, now: datetime) -> None:
     """Log how the last run ended and what does not fit; to be called before this run's record is written.
 
     Raises DatabaseConnectionError when the state cannot be read.
     """
-    operation = await store.read_operation()
     runs = await store.runs(limit=1)
-    entries = await store.deliveries(limit=1)
-    for found in findings(operation, runs[0] if runs else None, has_deliveries=bool(entries), now=now):
+    has_deliveries = await _has_deliveries(store)
+    for found in findings(operation, runs[0] if runs else None, has_deliveries=has_deliveries, now=now):
         log.log(found.level, found.message)
 
 
-def findings(
-    operation: Operation | None, last: RunRecord | None, *, has_deliveries: bool, now: datetime
-) -> Iterator[Finding]:
+async def _has_deliveries(store: StateStore) -> bool:
+    """Return whether the ledger holds anything; asked by status, which is one step in an index each."""
+    for status in DeliveryStatus:
+        if await store.deliveries(status=status, limit=1):
+            return True
+    return False
+
+
+def findings(operation: Operation, last: RunRecord | None, *, has_deliveries: bool, now: datetime) -> Iterator[Finding]:
     """Yield what is worth a line.
 
     Args:
-        operation: What ``Process_Operation`` says, None where it says nothing.
+        operation: What ``Process_Operation`` says; one that was never run where it says nothing.
         last: The newest run that the audit trail knows.
         has_deliveries: Whether the ledger holds anything.
         now: The source's clock.
     """
-    begun = operation if operation and (operation.sequence or operation.last_execution > NEVER) else None
+    begun = operation if operation.sequence or operation.last_execution > NEVER else None
     if last is not None:
         yield from _about(last, has_deliveries, now)
         if last.kind is RunKind.WINDOW and last.status is RunStatus.COMPLETED and begun is None:
@@ -95,7 +100,7 @@ def _about(last: RunRecord, has_deliveries: bool, now: datetime) -> Iterator[Fin
             "state is a copy that was made while it was at work. What it may have sent without an answer is sent again "
             "as it was, under the same ids and keys."
         )
-    elif last.status in {RunStatus.FAILED, RunStatus.INCOMPLETE}:
+    elif last.status in UNFINISHED:
         yield _info(f"The run before this one, {last.run_id}, ended as {last.status.value}: {last.error}")
 
 

@@ -82,7 +82,7 @@ class LeasedRun(ABC):
         """Do ``_work`` between the two writes of the run's record."""
         process = self._settings.process
         clock = SourceClock(now)
-        await tell_what_was_found(self._parts.store, now)
+        await tell_what_was_found(self._parts.store, self._operation, now)
         journal = Journal(self._parts.store, process.operation_name, clock)
         run = await journal.open(keeper.lease, self.kind, self._window, now)
         self._run_id = run.run_id

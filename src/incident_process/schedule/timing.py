@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from incident_process.records import Operation, Record, RunKind, RunRecord, RunStatus, Tracking
+from incident_process.records import UNFINISHED, Operation, Record, RunKind, RunRecord, RunStatus, Tracking
 from incident_process.window import Refusal, refusal, system_date
 
 INTERRUPTED = "interrupted by "
 """How the error of a run begins that somebody has stopped: no failure, so nothing to wait for."""
 
-_BAD = frozenset({RunStatus.FAILED, RunStatus.INCOMPLETE})
 _REFUSED = frozenset({RunStatus.INACTIVE, RunStatus.TERMINATED})
 
 
@@ -121,12 +120,12 @@ def due(rules: Rules, view: View) -> Due:
 
 def failed(run: RunRecord) -> bool:
     """Return True for a run that ended badly of itself; not for one that somebody stopped."""
-    return run.status in _BAD and not (run.error or "").startswith(INTERRUPTED)
+    return run.status in UNFINISHED and not (run.error or "").startswith(INTERRUPTED)
 
 
 def cut_off(run: RunRecord) -> bool:
     """Return True for a run that was killed or stopped: it is gone on with at once."""
-    return run.status is RunStatus.RUNNING or run.status in _BAD
+    return run.status is RunStatus.RUNNING or run.status in UNFINISHED
 
 
 def _again(rules: Rules, view: View, newest: RunRecord) -> datetime:
