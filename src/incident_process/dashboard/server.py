@@ -1,11 +1,8 @@
 """The dashboard as a process: its socket, its signals, and uvicorn around the application."""
 
 import ipaddress
-import os
-import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import uvicorn
 
@@ -13,6 +10,7 @@ from incident_process.dashboard.app import make_app
 from incident_process.dashboard.guard import host_names
 from incident_process.errors import ConfigurationError
 from incident_process.logs import get_logger
+from incident_process.serving import Server, listen, shown
 from incident_process.settings import Settings
 
 _CONNECTIONS_AT_ONCE = 500  # more readers than a team has; beyond, 503 instead of a machine without memory
@@ -27,7 +25,7 @@ def run_server(settings: Settings, host: str | None, port: int | None, on_ready:
     address = host if host is not None else settings.dashboard.host
     _check(settings, address)
     with _listen(address, settings.dashboard.port if port is None else port) as listener:
-        url = f"http://{_shown(address)}:{listener.getsockname()[1]}/"
+        url = f"http://{shown(address)}:{listener.getsockname()[1]}/"
         app = make_app(settings, host_names(address, settings.dashboard.names))
         config = uvicorn.Config(
             app,
@@ -44,7 +42,7 @@ def run_server(settings: Settings, host: str | None, port: int | None, on_ready:
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
         )
-        _Server(config, lambda: on_ready(url)).run(sockets=[listener])
+        Server(config, lambda: on_ready(url)).run(sockets=[listener])
 
 
 def is_loopback(host: str) -> bool:
@@ -74,44 +72,11 @@ def _check(settings: Settings, host: str) -> None:
         )
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it is ready and ends as asked, with exit status 0."""
-
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to answer, then say so."""
-        await super().startup(sockets)
-        self._on_ready()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Stop on SIGTERM and SIGINT; the inherited method raises them again afterwards, which kills the process."""
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; ConfigurationError, in one sentence, when the address cannot be had."""
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family)
-    except OSError as exc:
-        reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror
-        raise ConfigurationError(
-            f"The dashboard cannot listen on {_shown(host)}:{port} ({reason}): name another address with --host and "
+    def refusal(reason: str) -> str:
+        return (
+            f"The dashboard cannot listen on {shown(host)}:{port} ({reason}): name another address with --host and "
             "--port, or under [DASHBOARD]."
-        ) from exc
+        )
 
-
-def _shown(host: str) -> str:
-    """Return the host as it stands in a URL that this machine can call."""
-    if host in {"", "0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
-        return "[::1]" if host == "::" else "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
+    return listen(host, port, refusal)

@@ -1,10 +1,7 @@
 """The receiver as a process: its socket, its signals, and uvicorn around the application."""
 
-import os
-import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
@@ -15,6 +12,7 @@ from incident_process.receiver import INCIDENT_PATH
 from incident_process.receiver.app import CUT, ReceiverApp
 from incident_process.receiver.faults import Dice, Faults
 from incident_process.receiver.log import Log
+from incident_process.serving import Server, listen, shown
 
 _BACKLOG = 2048
 _LAST_PORT = 65_535
@@ -28,8 +26,8 @@ def run_server(host: str, port: int, database: Path, faults: Faults, on_ready: C
     log = Log(database)
     try:
         with _listen(host, port) as listener:
-            url = f"http://{_shown(host)}:{listener.getsockname()[1]}{INCIDENT_PATH}"
-            _Server(_config(ReceiverApp(log, dice)), lambda: on_ready(url)).run(sockets=[listener])
+            url = f"http://{shown(host)}:{listener.getsockname()[1]}{INCIDENT_PATH}"
+            Server(_config(ReceiverApp(log, dice)), lambda: on_ready(url)).run(sockets=[listener])
     finally:
         log.close()
 
@@ -65,45 +63,12 @@ class _CuttableProtocol(HttpToolsProtocol):
         self.transport.abort()
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it is ready and ends as asked, with exit status 0."""
-
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to answer, then say so."""
-        await super().startup(sockets)
-        self._on_ready()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Stop on SIGTERM and SIGINT; the inherited method raises them again afterwards, which kills the process."""
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; ConfigurationError, in one sentence, when the address cannot be had."""
-    where = f"{_shown(host)}:{port}"
+    where = f"{shown(host)}:{port}"
     if not 0 <= port <= _LAST_PORT:  # the system's own functions would take it modulo 65536
         raise ConfigurationError(f"receiver: {port} is no TCP port; name one from 0 (any free one) to {_LAST_PORT}")
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-    except OSError as exc:
-        # the error's own text repeats the address; a name that cannot be resolved has no error number, but a text
-        reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror
-        raise ConfigurationError(f"receiver: cannot listen on {where} ({reason}); name another address") from exc
 
+    def refusal(reason: str) -> str:
+        return f"receiver: cannot listen on {where} ({reason}); name another address"
 
-def _shown(host: str) -> str:
-    """Return the host as it stands in a URL that this machine can call."""
-    if host in {"", "0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to: every address includes this one
-        return "127.0.0.1" if host != "::" else "[::1]"
-    return f"[{host}]" if ":" in host else host
+    return listen(host, port, refusal, backlog=_BACKLOG)

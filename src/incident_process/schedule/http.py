@@ -5,7 +5,6 @@ secret, nothing can be changed, and nothing asks a database.
 """
 
 import asyncio
-import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
@@ -14,8 +13,8 @@ from typing import Any
 import msgspec
 import uvicorn
 
-from incident_process.errors import ConfigurationError
 from incident_process.schedule.readiness import Readiness
+from incident_process.serving import listen
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Metrics = Callable[[], bytes] | None
@@ -111,11 +110,7 @@ class _Server(uvicorn.Server):
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=128)
-    except OSError as exc:
-        reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror
-        raise ConfigurationError(
-            f"[SCHEDULE] http_port {port} on {host} cannot be listened on ({reason}): name another, or 0 for none."
-        ) from exc
+    def refusal(reason: str) -> str:
+        return f"[SCHEDULE] http_port {port} on {host} cannot be listened on ({reason}): name another, or 0 for none."
+
+    return listen(host, port, refusal)
