@@ -44,8 +44,12 @@ class RunStatus(StrEnum):
     FAILED = "failed"  # a fault; nothing is lost, the next run resumes
 
 
+DONE = frozenset({RunStatus.COMPLETED, RunStatus.NO_DATA})
+"""How a run ends that has gone through all that it looked at."""
 UNFINISHED = frozenset({RunStatus.FAILED, RunStatus.INCOMPLETE})
 """How a run ends whose work the next one has to resume."""
+INTERRUPTED = "interrupted by "
+"""How the message of a run begins that somebody has stopped by a signal, whose name follows: that is no fault."""
 
 
 class DeliveryStatus(StrEnum):

@@ -13,7 +13,7 @@ from incident_process.pipeline.context import Parts
 from incident_process.pipeline.leased import LeasedRun
 from incident_process.pipeline.progress import Progress
 from incident_process.pipeline.run import WindowRun
-from incident_process.records import RunKind, RunReport
+from incident_process.records import INTERRUPTED, RunKind, RunReport
 from incident_process.settings import Settings
 
 Result = TypeVar("Result")
@@ -141,7 +141,7 @@ class stopping:  # noqa: N801  # used as a verb: with stopping(...):
 
     def _caught(self, number: signal.Signals) -> None:
         self._give_back()
-        self._stop(f"interrupted by {signal.Signals(number).name}")
+        self._stop(f"{INTERRUPTED}{signal.Signals(number).name}")
 
     def _give_back(self) -> None:
         if self._loop is not None:

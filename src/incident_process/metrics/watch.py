@@ -21,6 +21,7 @@ from incident_process.metrics.textfile import TextFile
 from incident_process.pipeline.clock import uptime
 from incident_process.pipeline.context import Parts
 from incident_process.records import (
+    DONE,
     UNFINISHED,
     Advance,
     Chunk,
@@ -31,7 +32,6 @@ from incident_process.records import (
     RunKind,
     RunRecord,
     RunReport,
-    RunStatus,
 )
 from incident_process.state.contract import StateStore
 
@@ -41,8 +41,6 @@ _WRITES = frozenset(
     if inspect.isfunction(member) and "lease" in inspect.signature(member).parameters
 )
 """What the contract fences by a lease: exactly the writes of a run."""
-
-_GOOD = frozenset({RunStatus.COMPLETED, RunStatus.NO_DATA})
 
 
 class Meter:
@@ -96,12 +94,12 @@ class Meter:
         if report.run_id is not None:
             self._count(report.run_id, report.counts)
         shown.runs.labels(kind.value, report.status.value).inc()
-        if report.status in _GOOD | UNFINISHED:
+        if report.status in DONE | UNFINISHED:
             shown.last_duration.set(report.seconds)
             shown.last_end.set(datetime.now(UTC).timestamp())
-        if kind is RunKind.WINDOW and report.status in _GOOD | UNFINISHED:
-            shown.last_success.set(report.status in _GOOD)
-        if kind is RunKind.WINDOW and report.status in _GOOD and report.window is not None:
+        if kind is RunKind.WINDOW and report.status in DONE | UNFINISHED:
+            shown.last_success.set(report.status in DONE)
+        if kind is RunKind.WINDOW and report.status in DONE and report.window is not None:
             shown.processed_until.set(report.window.end.timestamp())
         shown.lease.set(0)
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from incident_process.records import UNFINISHED, Record, RunKind, RunRecord, RunReport, RunStatus
+from incident_process.records import DONE, INTERRUPTED, UNFINISHED, Record, RunKind, RunRecord, RunReport, RunStatus
 from incident_process.state.conditions import Condition, Stage
 
 TELLING_SECONDS = 300
@@ -36,10 +36,7 @@ TITLES = {
     Name.OPERATION: "operation inactive or terminated",
     Name.SIGHT: "source or state out of reach",
 }
-_GOOD = frozenset({RunStatus.COMPLETED, RunStatus.NO_DATA})
 _REFUSED = frozenset({RunStatus.INACTIVE, RunStatus.TERMINATED})
-_INTERRUPTED = "interrupted by "
-"""How the message of a run begins that somebody has stopped: that is no fault."""
 
 
 def found_by(kind: RunKind, report: RunReport) -> Found:
@@ -47,19 +44,19 @@ def found_by(kind: RunKind, report: RunReport) -> Found:
     found: Found = {}
     status, message = report.status, report.message or "no reason was given"
     run = f"run {report.run_id}" if report.run_id else "the run"
-    if kind is RunKind.WINDOW and status in _GOOD:
+    if kind is RunKind.WINDOW and status in DONE:
         found[Name.RUN] = None
-    elif kind is RunKind.WINDOW and status in UNFINISHED and not message.startswith(_INTERRUPTED):
+    elif kind is RunKind.WINDOW and status in UNFINISHED and not message.startswith(INTERRUPTED):
         found[Name.RUN] = f"{run} is {status.value}: {message}"
     if report.counts.dead:
         found[Name.DEAD_LETTERS] = (
             f"{report.counts.dead} incident(s) became dead letters in {run}: see 'incident-process dead-letters list'"
         )
-    elif status in _GOOD:
+    elif status in DONE:
         found[Name.DEAD_LETTERS] = None
     if kind is RunKind.WINDOW and status in _REFUSED:
         found[Name.OPERATION] = message
-    elif kind is RunKind.WINDOW and status in _GOOD | {RunStatus.NOT_DUE, RunStatus.INCOMPLETE}:
+    elif kind is RunKind.WINDOW and status in DONE | {RunStatus.NOT_DUE, RunStatus.INCOMPLETE}:
         found[Name.OPERATION] = None
     return found
 
@@ -74,7 +71,7 @@ def lag_found(runs: Sequence[RunRecord], now: datetime, limit_seconds: float) ->
         now: The source's clock.
         limit_seconds: What is too long; 0 for no limit.
     """
-    ends = [run.window.end for run in runs if run.kind is RunKind.WINDOW and run.status in _GOOD and run.window]
+    ends = [run.window.end for run in runs if run.kind is RunKind.WINDOW and run.status in DONE and run.window]
     if not limit_seconds or not ends:
         return {}
     lag = (now - max(ends)).total_seconds()

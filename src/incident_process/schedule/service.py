@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from incident_process.engine.watching import make_meter, make_notifier, require, watch_for
 from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.logs import connection_error_message, get_logger
-from incident_process.records import RunStatus, Tracking, iso
+from incident_process.records import DONE, Tracking, iso
 from incident_process.schedule.http import HttpServer, app
 from incident_process.schedule.lookout import Lookout
 from incident_process.schedule.readiness import LOOKS, Readiness
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 log = get_logger()
 
-GOOD = frozenset({RunStatus.COMPLETED, RunStatus.NO_DATA})
 AT_ONCE = 0.2
 """Seconds until the next look after a run that succeeded: to learn when the next one is due."""
 LEAST_WAIT = 0.05  # clocks differ in their last digits: not over and over in the last millisecond
@@ -130,7 +129,7 @@ class Scheduler:
             self._failures += 1
             return self._pause()
         self._failures = 0
-        good = ended.report is not None and ended.report.status in GOOD
+        good = ended.report is not None and ended.report.status in DONE
         return min(self._settings.schedule.poll_seconds, AT_ONCE) if good else self._settings.schedule.poll_seconds
 
     async def _note(self, view: View, next_due: Due) -> None:

@@ -5,11 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from incident_process.records import UNFINISHED, Operation, Record, RunKind, RunRecord, RunStatus, Tracking
+from incident_process.records import INTERRUPTED, UNFINISHED, Operation, Record, RunKind, RunRecord, RunStatus, Tracking
 from incident_process.window import Refusal, refusal, system_date
-
-INTERRUPTED = "interrupted by "
-"""How the error of a run begins that somebody has stopped: no failure, so nothing to wait for."""
 
 _REFUSED = frozenset({RunStatus.INACTIVE, RunStatus.TERMINATED})
 

@@ -5,6 +5,8 @@ import signal
 from types import FrameType
 from typing import Any
 
+from incident_process.records import INTERRUPTED
+
 ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -35,7 +37,7 @@ class Wishes:
     def __enter__(self) -> "Wishes":
         loop = asyncio.get_running_loop()
         for number in ENDING:
-            loop.add_signal_handler(number, self._end, f"interrupted by {number.name}")
+            loop.add_signal_handler(number, self._end, f"{INTERRUPTED}{number.name}")
         loop.add_signal_handler(signal.SIGHUP, self._reread)
         return self
 
