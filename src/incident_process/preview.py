@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from incident_process.document.build import seal
-from incident_process.pipeline.prepare import Content, Need, content_of, need
+from incident_process.pipeline.content import Content, Need, content_of, need
 from incident_process.records import DeliveryStatus, Operation, Record, Tracking
 from incident_process.settings import Settings
 from incident_process.source.contract import Source, Span

@@ -19,8 +19,8 @@ import msgspec
 from incident_process.document.build import content_digest
 from incident_process.errors import ConfigurationError, DataProcessingError
 from incident_process.pipeline.accounts import AccountsRun
+from incident_process.pipeline.content import Content, Resend, content_of
 from incident_process.pipeline.context import Parts
-from incident_process.pipeline.prepare import Content, Resend, content_of
 from incident_process.records import DeliveryStatus, Known, Operation, Record, RunKind
 from incident_process.source.contract import Span, Touched
 from incident_process.source.temporal import EARLIEST

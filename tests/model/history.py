@@ -3,10 +3,12 @@
 from datetime import timedelta
 from functools import lru_cache
 from typing import cast
+from zoneinfo import ZoneInfo
 
 from incident_process.errors import IncidentProcessError
 from incident_process.faults import FaultPoints
 from incident_process.pipeline.accounts import backfill, replay
+from incident_process.pipeline.build import LocalBuilder
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.progress import NoProgress
 from incident_process.pipeline.run import WindowRun
@@ -252,9 +254,11 @@ class History:
 
     def _parts(self, process: Process) -> Parts:
         # The doubles have what runs call; anything else would be an AttributeError, not a wrong answer.
+        source = cast("Source", Rows(process, self.world, self.witness))
         return Parts(
             settings=settings(self.world.setup.tracking, guard=not self.world.flaws.guard),
-            source=cast("Source", Rows(process, self.world, self.witness)),
+            source=source,
+            builder=LocalBuilder(source, ZoneInfo("UTC")),
             store=cast("StateStore", Store(process, self.world, self.database, self.witness)),
             transport=Requests(process, self.world, self.receiver, self.witness),
             faults=FaultPoints(),

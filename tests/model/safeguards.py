@@ -9,11 +9,11 @@ import pytest
 from incident_process.delivery import policy
 from incident_process.delivery.identity import idempotency_key
 from incident_process.document.build import seal
-from incident_process.pipeline import prepare
+from incident_process.pipeline import build, content, prepare
+from incident_process.pipeline.content import Content, Need, Resend, content_of
 from incident_process.pipeline.context import RunContext
 from incident_process.pipeline.crew import Crew
 from incident_process.pipeline.keeper import LeaseKeeper
-from incident_process.pipeline.prepare import Content, Need, Resend, content_of
 from incident_process.pipeline.run import WindowRun
 from incident_process.records import Incident, Known, RunStatus, Window
 from incident_process.source.contract import Survey
@@ -87,12 +87,12 @@ def _incident(content: Content, old: Incident, context: RunContext) -> Incident:
 
 def _instead_of(wanted: Need, given: Need) -> Callable[[Patch], None]:
     def remove(patch: Patch) -> None:
-        def need(content: Content, known: Known | None, resend: Resend = Resend.CHANGED) -> Need:
-            found = prepare_need(content, known, resend)
+        def need(made: Content, known: Known | None, resend: Resend = Resend.CHANGED) -> Need:
+            found = real_need(made, known, resend)
             return given if found is wanted else found
 
-        prepare_need = prepare.need
-        patch.setattr(prepare, "need", need)
+        real_need = content.need
+        patch.setattr(build, "need", need)
 
     return remove
 
@@ -100,11 +100,11 @@ def _instead_of(wanted: Need, given: Need) -> Callable[[Patch], None]:
 def _resend_all(patch: Patch) -> None:
     """Send what differs from the newest delivery or not, unless something is on its way."""
 
-    def need(content: Content, known: Known | None, _resend: Resend = Resend.CHANGED) -> Need:
-        return prepare_need(content, known, Resend.ALL)
+    def need(made: Content, known: Known | None, _resend: Resend = Resend.CHANGED) -> Need:
+        return real_need(made, known, Resend.ALL)
 
-    prepare_need = prepare.need
-    patch.setattr(prepare, "need", need)
+    real_need = content.need
+    patch.setattr(build, "need", need)
 
 
 def _no_nonce(patch: Patch) -> None:

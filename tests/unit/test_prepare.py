@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from incident_process.pipeline.prepare import NO_CUSTOMER_DIGEST, Content, Need, content_of, need
+from incident_process.pipeline.content import NO_CUSTOMER_DIGEST, Content, Need, content_of, need
 from incident_process.records import DeliveryStatus, Known
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 from incident_process.source.contract import AccountRows

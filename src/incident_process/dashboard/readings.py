@@ -17,7 +17,7 @@ from incident_process.engine.compose import make_source
 from incident_process.errors import DatabaseConnectionError, IncidentProcessError
 from incident_process.health import Health, health, unreachable
 from incident_process.insights import delivery_row
-from incident_process.pipeline.prepare import NO_CUSTOMER_DIGEST
+from incident_process.pipeline.content import NO_CUSTOMER_DIGEST
 from incident_process.preview import preview_account
 from incident_process.records import DeliveryStatus, LedgerEntry, RunKind, RunStatus, iso
 from incident_process.settings import Settings

@@ -78,7 +78,7 @@ class Draft(Record, frozen=True, kw_only=True):
     """Type, contact and since when."""
     values: Sequence[bytes]
     """The JSON of what stands in ``_IMAGE``, in its order, and of the account's status."""
-    unfit: DataProcessingError | None = None
+    unfit: str | None = None
     """Why no body can be made of it."""
 
     def __repr__(self) -> str:
@@ -134,7 +134,7 @@ def _draft(account: str, rows: Sequence[Row], payment: Row | None, zone: ZoneInf
         require((customer, details, action, *products), (arrears, action.Payment_Money, action.Billed_Amount))
         unfit = None
     except DataProcessingError as exc:
-        unfit = exc
+        unfit = str(exc)
     values = (account, ref, arrears, stamp(newest[_LOADED]), contacts, products, customer, details, action, status)
     return Draft(account=account, contacts=contacts, values=_lines(values), unfit=unfit)
 
@@ -154,7 +154,7 @@ def seal(content: Draft, incident_id: int, now: datetime, created_by: str) -> by
     Raises DataProcessingError when the body does not fit the model; such a body is never sent.
     """
     if content.unfit is not None:
-        raise content.unfit
+        raise DataProcessingError(content.unfit)
     return _sealed(content, incident_id, _envelope(stamp(now), created_by))
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from incident_process.delivery.transport import HttpTransport
+from incident_process.engine.builders import open_builder
 from incident_process.faults import FaultPoints
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.progress import NoProgress, Progress
@@ -28,12 +29,14 @@ async def open_parts(
     faults = FaultPoints.from_environment(environ)
     async with AsyncExitStack() as stack:
         source = await stack.enter_async_context(make_source(settings))
+        builder = await stack.enter_async_context(open_builder(settings, source))
         store = await stack.enter_async_context(make_store(settings))
         await store.prepare()
         transport = await stack.enter_async_context(make_transport(settings))
         yield Parts(
             settings=settings,
             source=source,
+            builder=builder,
             store=store,
             transport=transport,
             faults=faults,

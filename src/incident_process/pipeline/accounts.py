@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 
 from incident_process.logs import get_logger
+from incident_process.pipeline.content import Resend
 from incident_process.pipeline.context import Parts, RunContext
 from incident_process.pipeline.keeper import LeaseKeeper
 from incident_process.pipeline.leased import LeasedRun
-from incident_process.pipeline.prepare import Resend
 from incident_process.records import Operation, RunKind, RunReport, RunStatus, Window, iso
 from incident_process.source.contract import Span, Touched
 from incident_process.window import plan, system_date

@@ -6,6 +6,7 @@ from datetime import datetime
 from incident_process.delivery.sender import Sender
 from incident_process.delivery.transport import Transport
 from incident_process.faults import FaultPoints
+from incident_process.pipeline.build import Builder
 from incident_process.pipeline.clock import SourceClock
 from incident_process.pipeline.progress import Progress
 from incident_process.records import Lease, Record
@@ -21,11 +22,13 @@ def _nobody(_: Sender) -> None:
 class Parts(Record, frozen=True, kw_only=True):
     """What a run works with, opened and closed by the composition root.
 
-    ``watch`` is shown the sender of the run, for whoever wants to know how its circuit breaker stands.
+    ``builder`` reads accounts and builds their contents, in this process or in others. ``watch`` is shown the sender of
+    the run, for whoever wants to know how its circuit breaker stands.
     """
 
     settings: Settings
     source: Source
+    builder: Builder
     store: StateStore
     transport: Transport
     faults: FaultPoints

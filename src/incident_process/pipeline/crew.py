@@ -6,7 +6,8 @@ lists of accounts, one being read and built while others are on their way.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from datetime import datetime
 
 from incident_process import logs
@@ -15,12 +16,15 @@ from incident_process.delivery.sender import Limits, Sender
 from incident_process.delivery.transport import Answer
 from incident_process.errors import LeaseLostError
 from incident_process.faults import Step
+from incident_process.pipeline.ahead import ahead
+from incident_process.pipeline.build import Built, Task
+from incident_process.pipeline.content import Resend
 from incident_process.pipeline.context import RunContext
 from incident_process.pipeline.dispatch import Dispatcher
 from incident_process.pipeline.keeper import LeaseKeeper
 from incident_process.pipeline.memory import rare_collections
 from incident_process.pipeline.nothing import takes_requests
-from incident_process.pipeline.prepare import Preparer, Resend
+from incident_process.pipeline.prepare import Preparer
 from incident_process.pipeline.tally import Tally
 from incident_process.pipeline.together import together
 from incident_process.records import Chunk, DeliveryStatus, Incident
@@ -87,23 +91,15 @@ class Crew:
                 await self._dispatcher.dispatch(chunk, resumed=True)
 
     async def go_over(
-        self, lists: AsyncIterator[list[Touched]], as_of: datetime, resend: "Resend | None" = None
+        self, lists: AsyncIterator[list[Touched]], as_of: datetime, resend: Resend = Resend.CHANGED
     ) -> None:
         """Prepare list after list of accounts and send what they need, until the lists or the sender end."""
-        preparer = Preparer(self._context, resend or Resend.CHANGED)
         ready: asyncio.Queue[tuple[Chunk | None, int] | None] = asyncio.Queue(maxsize=CHUNKS_AHEAD)
 
         async def prepare_all() -> None:
-            async for touched in lists:
-                if self.sender.stopped is not None or self._is_enough():
-                    break
-                prepared = await preparer.prepare(touched, as_of)
-                self._tally.unchanged += prepared.unchanged
-                self._tally.held += prepared.held
-                self._tally.vanished += prepared.vanished
-                if prepared.chunk is not None:
-                    self._announce()
-                await ready.put((prepared.chunk, len(touched)))
+            async with aclosing(self._prepared(lists, as_of, Preparer(self._context, resend))) as chunks:
+                async for chunk, accounts in chunks:
+                    await ready.put((chunk, accounts))
             await ready.put(None)
 
         async def send_all() -> None:
@@ -115,6 +111,30 @@ class Crew:
             await ready.put(None)  # for the next of the senders
 
         await together(prepare_all, *[send_all] * CHUNKS_UNDER_WAY)
+
+    async def _prepared(
+        self, lists: AsyncIterator[list[Touched]], as_of: datetime, preparer: Preparer
+    ) -> AsyncGenerator[tuple[Chunk | None, int], None]:
+        """Yield what was enqueued of each list, with its number of accounts; None where it needed nothing."""
+
+        async def wanted() -> AsyncIterator[list[Touched]]:
+            async for touched in lists:
+                if self.sender.stopped is not None or self._is_enough():
+                    break
+                yield touched
+
+        async def build(touched: list[Touched]) -> tuple[Task, Built]:
+            return await preparer.build(touched, as_of)
+
+        async with aclosing(ahead(wanted(), build, lambda: self._parts.builder.ahead)) as works:
+            async for touched, (task, built) in works:
+                if self.sender.stopped is not None:
+                    break
+                chunk = await preparer.enqueue(task, built)
+                self._tally.built(built)
+                if chunk is not None:
+                    self._announce()
+                yield chunk, len(touched)
 
     async def settle(self) -> None:
         """Decide on the incidents that used up their attempts.

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
+from incident_process.pipeline.build import Built
 from incident_process.records import Counts, DeliveryStatus
 from incident_process.source.contract import Survey
 
@@ -27,6 +28,12 @@ class Tally:
         self._accounts = survey.accounts
         self._reread = survey.reread
         self._unprocessable = sum(unprocessable.values())
+
+    def built(self, built: Built) -> None:
+        """Note the accounts of a list that need nothing now."""
+        self.unchanged += built.unchanged
+        self.held += built.held
+        self.vanished += built.vanished
 
     @property
     def has_new_data(self) -> bool:

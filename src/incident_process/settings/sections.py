@@ -216,6 +216,12 @@ class Process(Section):
         default="UTC", description="zone of dates in the source that carry none"
     )
     chunk_accounts: Whole = Field(default=1000, ge=1, le=100_000, description="accounts that are worked on at a time")
+    build_processes: Annotated[str, LOWER, Expected("auto or a whole number from 0 to 16")] = Field(
+        default="auto",
+        pattern=r"^(auto|[0-9]|1[0-6])$",
+        description="processes that read and build documents beside the one that sends; auto: one less than there are "
+        "processors, at most 3, and only in runs over more than 2,000 accounts; 0: none",
+    )
     max_runs: Whole = Field(
         default=3, ge=1, le=1000, description="runs in which an account may fail before it becomes a dead letter"
     )
@@ -240,6 +246,11 @@ class Process(Section):
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], UPPER] = Field(
         default="INFO", description="least severity that is logged"
     )
+
+    @property
+    def builders(self) -> int | None:
+        """``build_processes`` as a number, None where it is left to the program."""
+        return None if self.build_processes == "auto" else int(self.build_processes)
 
     @field_validator("source_timezone")
     @classmethod

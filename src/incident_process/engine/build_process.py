@@ -1,0 +1,67 @@
+"""A process that reads and builds for a run, and can do nothing else: it knows neither state nor receiver.
+
+``python -m incident_process.engine.build_process N`` is started by ``engine.builders`` with one end of a socket as its
+file descriptor N. First the settings come in, pickled: they hold passwords, which must stand neither in arguments nor
+in the environment. Then a task at a time, each answered by what it came to, or by nothing where it failed: the other
+side then does it itself, and meets the error, if it is one, with all that belongs to it.
+"""
+
+import asyncio
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+
+import msgspec
+import uvloop
+
+from incident_process.engine.compose import make_source
+from incident_process.engine.frames import BUFFER_BYTES, read_frame, write_frame
+from incident_process.errors import IncidentProcessError
+from incident_process.pipeline.build import LocalBuilder, Task
+from incident_process.pipeline.memory import rare_collections
+
+READY = b"ready"
+FAILED = b""
+
+
+async def serve(descriptor: int) -> None:
+    """Answer until the other side closes, or ends in whatever way."""
+    stream = socket.socket(fileno=descriptor)
+    reader, writer = await asyncio.open_connection(sock=stream, limit=BUFFER_BYTES)
+    sent = await read_frame(reader)
+    if sent is None:
+        return
+    settings = pickle.loads(sent)  # noqa: S301  # from the process that started this one, over a socket of their own
+    decode = msgspec.msgpack.Decoder(Task).decode
+    async with make_source(settings) as source:
+        builder = LocalBuilder(source, settings.process.zone)
+        write_frame(writer, READY)
+        with rare_collections():
+            while (sent := await read_frame(reader)) is not None:
+                write_frame(writer, await _answer(builder, decode(sent)))
+                await writer.drain()
+
+
+async def _answer(builder: LocalBuilder, task: Task) -> bytes:
+    try:
+        return msgspec.msgpack.encode(await builder.build(task))
+    except IncidentProcessError:
+        return FAILED
+
+
+def main() -> None:
+    """Serve, deaf to signals that are meant for the run: this process ends when the run's process closes or ends."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    logging.getLogger().addHandler(logging.NullHandler())
+    try:
+        uvloop.run(serve(int(sys.argv[1])))
+    except (IncidentProcessError, OSError):
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""Processes beside this one that read and build, so that sending is not kept waiting for them (docs/performance.md)."""
+
+import asyncio
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+
+from incident_process.engine.frames import BUFFER_BYTES, read_frame, write_frame
+from incident_process.logs import get_logger
+from incident_process.pipeline.build import Builder, Built, LocalBuilder, Task
+from incident_process.settings import Settings
+from incident_process.source.contract import Source
+
+log = get_logger()
+
+PATIENCE_ACCOUNTS = 2000
+"""So many accounts are built here first: a run of no more is over before another process has started."""
+MOST_PROCESSES = 3
+"""How many are started where the setting does not say: one process cannot send more than so many can build."""
+END_SECONDS = 5.0
+"""How long a process has to end once it is told to, before it is killed."""
+
+
+@asynccontextmanager
+async def open_builder(settings: Settings, source: Source) -> AsyncIterator[Builder]:
+    """Have a builder as ``[PROCESS] build_processes`` says; its processes end with the block."""
+    local = LocalBuilder(source, settings.process.zone)
+    wanted = settings.process.builders
+    count = min(len(os.sched_getaffinity(0)) - 1, MOST_PROCESSES) if wanted is None else wanted
+    if count == 0:
+        yield local
+        return
+    builders = Builders(settings, local, count, at_once=wanted is not None)
+    try:
+        yield builders
+    finally:
+        await builders.close()
+
+
+class Builders:
+    """A ``Builder`` that hands its tasks to processes, and does itself what none of them does."""
+
+    def __init__(self, settings: Settings, local: LocalBuilder, count: int, *, at_once: bool) -> None:
+        self._settings = settings
+        self._local = local
+        self._count = count
+        self._patience = 0 if at_once else PATIENCE_ACCOUNTS
+        self._at_once = at_once
+        self._starting: list[asyncio.Task[None]] = []
+        self._processes: list[BuildProcess] = []
+
+    @property
+    def ahead(self) -> int:
+        """One task for each process, and one so that none of them waits for the next."""
+        return len(self._processes) + 1 if self._processes else 0
+
+    async def build(self, task: Task) -> Built:
+        """Do one task, wherever there is the least to do."""
+        if self._patience <= 0 and not self._starting:
+            self._starting = [asyncio.create_task(self._start()) for _ in range(self._count)]
+            if self._at_once:
+                await asyncio.wait(self._starting)
+        self._patience -= len(task.accounts)
+        if self._processes:
+            process = min(self._processes, key=lambda each: each.waiting)
+            built = await process.build(task)
+            if built is not None:
+                return built
+            self._drop(process)
+        return await self._local.build(task)
+
+    async def close(self) -> None:
+        """End the processes."""
+        for starting in self._starting:
+            starting.cancel()
+        await asyncio.gather(*self._starting, return_exceptions=True)
+        await asyncio.gather(*(process.close() for process in self._processes))
+
+    async def _start(self) -> None:
+        process = BuildProcess(self._settings)
+        try:
+            ready = await process.start()
+        except BaseException:
+            await process.close()
+            raise
+        if ready:
+            self._processes.append(process)
+        else:
+            log.warning("A process for building could not be started: its work is done by the run's own process.")
+            await process.close()
+
+    def _drop(self, process: "BuildProcess") -> None:
+        if process.gone and process in self._processes:
+            self._processes.remove(process)
+            log.warning("A process for building has ended: its work is done by the run's own process.")
+            self._starting.append(asyncio.create_task(process.close()))
+
+
+class BuildProcess:
+    """One such process, seen from this one. It answers tasks in the order in which it was given them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._answers: deque[asyncio.Future[bytes | None]] = deque()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(Built).decode
+        self.gone = False
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks it has not answered yet."""
+        return len(self._answers)
+
+    async def start(self) -> bool:
+        """Start it, and return whether it is there and has connected to the source."""
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = _spawn(theirs)
+        except OSError:
+            ours.close()
+            return False
+        finally:
+            theirs.close()
+        reader, self._writer = await asyncio.open_connection(sock=ours, limit=BUFFER_BYTES)
+        write_frame(self._writer, pickle.dumps(self._settings))
+        if await read_frame(reader) is None:
+            return False
+        self._reading = asyncio.create_task(self._read(reader))
+        return True
+
+    async def build(self, task: Task) -> Built | None:
+        """Return what the task came to, None where the process failed in it or is gone."""
+        if self.gone or self._writer is None:
+            return None
+        answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self._answers.append(answer)
+        write_frame(self._writer, self._encode(task))
+        got = await answer
+        return self._decode(got) if got else None
+
+    async def close(self) -> None:
+        """End it: gently, then not."""
+        self.gone = True
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        if self._writer is not None:
+            self._writer.close()
+            with suppress(OSError):
+                await self._writer.wait_closed()
+        process = self._process
+        if process is not None:
+            try:
+                await asyncio.to_thread(process.wait, END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                await asyncio.to_thread(process.wait)
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        while (answer := await read_frame(reader)) is not None:
+            waiting = self._answers.popleft()
+            if not waiting.done():  # its task was cancelled
+                waiting.set_result(answer)
+        self.gone = True
+        while self._answers:
+            waiting = self._answers.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+
+
+def _spawn(theirs: socket.socket) -> "subprocess.Popen[bytes]":
+    number, null = theirs.fileno(), subprocess.DEVNULL
+    command = [sys.executable, "-m", "incident_process.engine.build_process", str(number)]
+    # This interpreter, this package, and nothing of the caller's but one end of the socket.
+    return subprocess.Popen(command, pass_fds=(number,), stdin=null, stdout=null, stderr=null)  # noqa: S603

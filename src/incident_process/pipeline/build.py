@@ -1,0 +1,88 @@
+"""From a list of accounts to the contents that call for an incident: reading and building, without any writing.
+
+It has no part in the promise: what it returns depends on source, ledger and nothing else, so it may be done ahead, by
+another process, or again.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from incident_process.pipeline.content import Content, Need, Resend, content_of, need
+from incident_process.records import Known
+from incident_process.source.contract import AccountRows, Source
+
+TURN_ACCOUNTS = 64
+"""Accounts that are worked on in one turn of the event loop: a chunk takes tens of milliseconds, others send then."""
+
+
+class Task(msgspec.Struct, kw_only=True, frozen=True):
+    """Accounts whose contents are wanted as of an instant, with what the ledger last says of them."""
+
+    accounts: Sequence[str]
+    as_of: datetime
+    known: Mapping[str, Known]
+    resend: Resend = Resend.CHANGED
+
+
+class Built(msgspec.Struct, kw_only=True):
+    """What a task came to: the contents that call for an entry, and how the other accounts stand.
+
+    ``unchanged`` accounts need nothing. ``held`` ones have new content, but wait behind an incident that has no
+    outcome yet: the watermark must not pass them. ``vanished`` ones had rows when they were surveyed and have none now.
+    """
+
+    due: list[Content] = []
+    unchanged: int = 0
+    held: int = 0
+    vanished: int = 0
+
+    def add(self, rows: AccountRows, task: Task, zone: ZoneInfo) -> None:
+        """Build one account's content and note what it calls for."""
+        content = content_of(rows, zone)
+        if content is None:
+            self.vanished += 1
+            return
+        wanted = need(content, task.known.get(content.account), task.resend)
+        if wanted is Need.ENTRY:
+            self.due.append(content)
+        elif wanted is Need.WAIT:
+            self.held += 1
+        else:
+            self.unchanged += 1
+
+
+class Builder(Protocol):
+    """Who reads and builds."""
+
+    @property
+    def ahead(self) -> int:
+        """How many tasks it is worth having at work besides the one that is waited for."""
+        ...
+
+    async def build(self, task: Task) -> Built:
+        """Do one task. Raises what reading the source raises."""
+        ...
+
+
+class LocalBuilder:
+    """Reads and builds in this process, in turns with everything else in its event loop."""
+
+    ahead = 0
+
+    def __init__(self, source: Source, zone: ZoneInfo) -> None:
+        self._source = source
+        self._zone = zone
+
+    async def build(self, task: Task) -> Built:
+        """Do one task."""
+        built = Built()
+        for number, rows in enumerate(await self._source.read(task.accounts, task.as_of)):
+            if number % TURN_ACCOUNTS == 0:
+                await asyncio.sleep(0)
+            built.add(rows, task, self._zone)
+        return built

@@ -1,0 +1,85 @@
+"""What the rows of an account come to, and whether that calls for an incident: pure functions (SPEC 3, 4)."""
+
+import hashlib
+from enum import Enum
+from zoneinfo import ZoneInfo
+
+from incident_process.document.build import Draft, digest, draft
+from incident_process.errors import DataProcessingError
+from incident_process.records import DeliveryStatus, Known, Record
+from incident_process.source.contract import AccountRows
+
+NO_CUSTOMER_ROW = "the account has payments but no customer row yet"
+NO_CUSTOMER_DIGEST = "no-customer-row"
+
+
+class Content(Record, frozen=True, kw_only=True):
+    """What the rows of one account come to: a draft, or the reason why there is none."""
+
+    account: str
+    digest: str
+    draft: Draft | None = None
+    status: DeliveryStatus = DeliveryStatus.PENDING
+    error: str = ""
+
+
+def content_of(rows: AccountRows, zone: ZoneInfo) -> Content | None:
+    """Return what the rows come to; None for an account without any row as of the window's end."""
+    if not rows.customers:
+        if not rows.payments:
+            return None
+        return Content(
+            account=rows.account, digest=NO_CUSTOMER_DIGEST, status=DeliveryStatus.SKIPPED, error=NO_CUSTOMER_ROW
+        )
+    try:
+        content = draft(rows.account, rows.customers, rows.payments, zone)
+        return Content(account=rows.account, digest=digest(content), draft=content)
+    except DataProcessingError as exc:
+        return _unfit(rows, str(exc))
+
+
+class Resend(Enum):
+    """What may be sent although the ledger knows it."""
+
+    CHANGED = "changed"  # nothing: only what differs from what the ledger last says
+    DEAD = "dead"  # dead letters too: a replay
+    ALL = "all"  # everything, under keys of its own: a forced backfill
+
+
+class Need(Enum):
+    """What one account's content calls for."""
+
+    NOTHING = "nothing"  # delivered last, or parked last: a dead letter is not tried again by itself
+    ENTRY = "entry"  # it differs from what the ledger last says of the account
+    WAIT = "wait"  # so it does, but the account's earlier incident is still pending
+
+
+def need(content: Content, known: Known | None, resend: Resend = Resend.CHANGED) -> Need:
+    """Compare the content with what the ledger last says of the account (SPEC 3).
+
+    An account whose earlier incident is pending waits behind it: of two contents on their way at once, the older one
+    could arrive last.
+    """
+    if known is None:
+        return Need.ENTRY
+    same_as_newest = known.newest_digest == content.digest
+    if known.newest_status is DeliveryStatus.PENDING:
+        return Need.NOTHING if same_as_newest else Need.WAIT
+    if resend is Resend.ALL and content.draft is not None:
+        return Need.ENTRY
+    if resend is Resend.DEAD and known.newest_status is DeliveryStatus.DEAD and content.draft is not None:
+        return Need.NOTHING if known.delivered_digest == content.digest else Need.ENTRY
+    if same_as_newest or (known.delivered_digest == content.digest and content.draft is not None):
+        return Need.NOTHING
+    return Need.ENTRY
+
+
+def _unfit(rows: AccountRows, error: str) -> Content:
+    """Return a dead letter for rows that make no document; its digest is that of the rows, so it changes with them."""
+    image = repr(sorted(repr(tuple(row)) for row in (*rows.customers, *rows.payments))).encode()
+    return Content(
+        account=rows.account,
+        digest=hashlib.blake2b(image, digest_size=32).hexdigest(),
+        status=DeliveryStatus.DEAD,
+        error=error,
+    )

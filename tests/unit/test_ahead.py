@@ -1,0 +1,80 @@
+"""Work on the next items while an earlier one is being used."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from incident_process.pipeline.ahead import ahead
+
+
+class Works:
+    """Works on numbers for as long as it is told, and notes which it began and which were ended."""
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        self.begun: list[int] = []
+        self.ended: list[int] = []
+        self._fails_at = fails_at
+
+    async def items(self, count: int) -> AsyncIterator[int]:
+        for number in range(count):
+            yield number
+
+    async def work(self, number: int) -> int:
+        self.begun.append(number)
+        try:
+            await asyncio.sleep(0.001 * (5 - number % 5))  # the later ones are done earlier
+        except asyncio.CancelledError:
+            self.ended.append(number)
+            raise
+        if number == self._fails_at:
+            raise ValueError(number)
+        return number * number
+
+
+@pytest.mark.parametrize("most", [0, 1, 4, 100])
+def test_results_come_in_the_order_of_the_items(most: int) -> None:
+    async def collect() -> list[tuple[int, int]]:
+        works = Works()
+        return [pair async for pair in ahead(works.items(12), works.work, lambda: most)]
+
+    assert asyncio.run(collect()) == [(number, number * number) for number in range(12)]
+
+
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_no_more_is_begun_than_was_allowed(most: int) -> None:
+    async def watch() -> None:
+        works = Works()
+        async for number, _ in ahead(works.items(12), works.work, lambda: most):
+            await asyncio.sleep(0.01)
+            assert len(works.begun) <= number + 1 + most
+        assert works.begun == list(range(12))
+
+    asyncio.run(watch())
+
+
+def test_what_is_under_way_ends_where_it_is_left_early() -> None:
+    async def leave() -> Works:
+        works = Works()
+        async with aclosing(ahead(works.items(12), works.work, lambda: 3)) as pairs:
+            async for _ in pairs:
+                break
+        return works
+
+    works = asyncio.run(leave())
+    assert works.begun == [0, 1, 2, 3]
+    assert set(works.ended) <= {1, 2, 3}
+
+
+def test_an_error_comes_at_its_items_turn_and_ends_the_others() -> None:
+    works, seen = Works(fails_at=2), []
+
+    async def fail() -> None:
+        async for number, _ in ahead(works.items(12), works.work, lambda: 2):
+            seen.append(number)
+
+    with pytest.raises(ValueError, match="2"):
+        asyncio.run(fail())
+    assert seen == [0, 1]
+    assert works.begun in ([0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4])
