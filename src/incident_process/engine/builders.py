@@ -20,8 +20,8 @@ from incident_process.source.contract import Source
 
 log = get_logger()
 
-PATIENCE_ACCOUNTS = 2000
-"""So many accounts are built here first: a run of no more is over before another process has started."""
+FEW_ACCOUNTS = 2000
+"""A run over so few is over before another process has started."""
 MOST_PROCESSES = 3
 """How many are started where the setting does not say: one process cannot send more than so many can build."""
 END_SECONDS = 5.0
@@ -51,7 +51,6 @@ class Builders:
         self._settings = settings
         self._local = local
         self._count = count
-        self._patience = 0 if at_once else PATIENCE_ACCOUNTS
         self._at_once = at_once
         self._starting: list[asyncio.Task[None]] = []
         self._processes: list[BuildProcess] = []
@@ -61,13 +60,16 @@ class Builders:
         """One task for each process, and one so that none of them waits for the next."""
         return len(self._processes) + 1 if self._processes else 0
 
+    def expect(self, accounts: int) -> None:
+        """Start the processes if it is worth while; until they are there, tasks are done here."""
+        if accounts > FEW_ACCOUNTS:
+            self._start_all()
+
     async def build(self, task: Task) -> Built:
         """Do one task, wherever there is the least to do."""
-        if self._patience <= 0 and not self._starting:
-            self._starting = [asyncio.create_task(self._start()) for _ in range(self._count)]
-            if self._at_once:
-                await asyncio.wait(self._starting)
-        self._patience -= len(task.accounts)
+        if self._at_once:
+            self._start_all()
+            await asyncio.wait(self._starting)
         if self._processes:
             process = min(self._processes, key=lambda each: each.waiting)
             built = await process.build(task)
@@ -82,6 +84,10 @@ class Builders:
             starting.cancel()
         await asyncio.gather(*self._starting, return_exceptions=True)
         await asyncio.gather(*(process.close() for process in self._processes))
+
+    def _start_all(self) -> None:
+        if not self._starting:
+            self._starting = [asyncio.create_task(self._start()) for _ in range(self._count)]
 
     async def _start(self) -> None:
         process = BuildProcess(self._settings)

@@ -85,6 +85,7 @@ def backfill(parts: Parts, first: datetime, last: datetime, *, force: bool) -> A
             return
         survey = await parts.source.survey(Span(watermark=below, lookback_seconds=0, until=until))
         parts.progress.start(survey.accounts)
+        parts.builder.expect(survey.accounts)
         async for touched in parts.source.touched(process.chunk_accounts):
             inside = [item for item in touched if item.in_window]
             if inside:

@@ -64,6 +64,10 @@ class Builder(Protocol):
         """How many tasks it is worth having at work besides the one that is waited for."""
         ...
 
+    def expect(self, accounts: int) -> None:
+        """Be told how many accounts there are going to be, before the first task."""
+        ...
+
     async def build(self, task: Task) -> Built:
         """Do one task. Raises what reading the source raises."""
         ...
@@ -77,6 +81,9 @@ class LocalBuilder:
     def __init__(self, source: Source, zone: ZoneInfo) -> None:
         self._source = source
         self._zone = zone
+
+    def expect(self, accounts: int) -> None:
+        """Nothing has to be got ready."""
 
     async def build(self, task: Task) -> Built:
         """Do one task."""

@@ -46,6 +46,7 @@ class WindowRun(LeasedRun):
                 survey = await self._survey(window)
                 accounts = survey.accounts + survey.reread
                 self._parts.progress.start(accounts)
+                self._parts.builder.expect(accounts)
                 if accounts:
                     touched = self._parts.source.touched(self._settings.process.chunk_accounts)
                     # A window may end earlier than documents were built before (a guard that holds it, a run that
