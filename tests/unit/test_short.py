@@ -1,12 +1,13 @@
 """Rows that are read all and picked here: the same rows that the database would pick."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import pytest
 
-from incident_process.source.columns import CUSTOMER_COLUMNS
-from incident_process.source.short import AGAIN, FEW, Choice, current
+from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
+from incident_process.source.short import AGAIN, FEW, Choice, current, newest_payments
+from incident_process.source.temporal import Kind
 
 
 def row(asset: str | None, loaded: date | str, name: str = "") -> tuple[Any, ...]:
@@ -31,6 +32,25 @@ def test_of_equal_rows_one_stays_and_of_different_ones_of_a_date_all() -> None:
 @pytest.mark.parametrize(("odd", "newer"), [("2026-01-00", False), ("2026-02-30", True)])
 def test_a_date_that_python_has_not_came_as_text_and_is_ordered_among_the_others(odd: str, newer: bool) -> None:
     assert current([row("A", OLD), row("A", odd)]) == [row("A", odd if newer else OLD)]
+
+
+def payment(paid: datetime | str | None, seq: int = 1) -> tuple[Any, ...]:
+    values = {"AP_ACCOUNT_NUMBER": "1", "ACCOUNT_PAYMENT_DAT": paid, "ACCOUNT_PAYMENT_SEQ": seq, "LOAD_DATE": NEW}
+    return tuple(values.get(column) for column in PAYMENT_COLUMNS)
+
+
+EARLIER, LATER = datetime(2026, 1, 1, 8), datetime(2026, 1, 1, 8, 0, 0, 500_000)  # noqa: DTZ001  # as columns hold them
+
+
+def test_of_payments_those_of_the_newest_date_stay() -> None:
+    rows = [payment(EARLIER, 3), payment(LATER, 1), payment(None, 9), payment(LATER, 2), payment(LATER, 1)]
+    assert newest_payments(rows, Kind.DATETIME) == [payment(LATER, 1), payment(LATER, 2)]
+
+
+@pytest.mark.parametrize("none", [None, "0000-00-00 00:00:00", datetime(1899, 12, 31)])  # noqa: DTZ001  # as above
+def test_what_is_no_date_of_payment_counts_only_where_there_is_no_other(none: datetime | str | None) -> None:
+    assert newest_payments([payment(none, 5), payment(EARLIER)], Kind.DATETIME) == [payment(EARLIER)]
+    assert newest_payments([payment(none, 5), payment(None, 6)], Kind.DATETIME) == [payment(none, 5), payment(None, 6)]
 
 
 def test_too_much_read_in_vain_leaves_the_picking_to_the_server_for_a_while() -> None:

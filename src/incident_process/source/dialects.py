@@ -16,7 +16,7 @@ from incident_process.source.temporal import FIRST, Kind, LoadDateType, as_text,
 LOCAL_TEXT = "incident_local_text"
 """The name under which a SQLite connection knows ``temporal.local_text`` for its source's zone."""
 
-_OLDEST = {Kind.DATE: "1900-01-02", Kind.DATETIME: "1900-01-02 00:00:00", Kind.TIMESTAMP: "1970-01-01 00:00:01"}
+OLDEST = {Kind.DATE: "1900-01-02", Kind.DATETIME: "1900-01-02 00:00:00", Kind.TIMESTAMP: "1970-01-01 00:00:01"}
 """The oldest value that counts as a date. No window reaches below 1900, so what is older stands for no date at all, as
 zero dates do: it is counted as unprocessable and never taken for a current row."""
 
@@ -129,7 +129,7 @@ class MySQLLoadDates(LoadDates):
 
     def valid(self, column: str, kind: Kind) -> str:
         """At least the oldest value of the type; NULL gives NULL, which is not true either."""
-        return f"{column} >= '{_OLDEST[kind]}'"
+        return f"{column} >= '{OLDEST[kind]}'"
 
     def bound(self, instant: datetime) -> str:
         """A literal of the column's own type."""
@@ -146,7 +146,7 @@ class MySQLLoadDates(LoadDates):
         return f"{self.valid(column, self.column.kind)} AND {column} <= {self._mark}", [self.bound(instant)]
 
     def _literal(self, native: datetime) -> str:
-        return max(as_text(native, self.column), _OLDEST[self.column.kind])
+        return max(as_text(native, self.column), OLDEST[self.column.kind])
 
 
 class SqliteLoadDates(LoadDates):

@@ -1,6 +1,6 @@
 """Current rows read with all that the accounts have, and picked out here: cheaper where histories are short.
 
-To let the server pick (``queries.current_customers``) costs it four times as much a row as to send the row: it looks
+To let the server pick (``source.current``) costs it four times as much a row as to send the row: it looks
 each newest row up again, makes text comparable exactly, and tells equal rows apart. That pays where an account has a
 history. Where nearly every row is a current one anyway, as after a first load or where loads replace each other, all
 rows are asked for, with a bound on their number. The server's answer decides: too many rows, or too few of them
@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from incident_process.source.columns import CUSTOMER_COLUMNS
-from incident_process.source.contract import CUSTOMER_TABLE
-from incident_process.source.dialects import marks
+from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
+from incident_process.source.dialects import OLDEST, marks
 from incident_process.source.driver import Row
-from incident_process.source.queries import Statement, TableQueries
+from incident_process.source.queries import ACCOUNT_COLUMN, NEEDED_COLUMNS, Statement, TableQueries
+from incident_process.source.temporal import Kind
 
 FEW = 100
 """Below so many accounts the server always picks: there is nothing to save."""
@@ -27,15 +27,16 @@ AGAIN = 64
 """After so many statements the other way is tried again."""
 
 _ASSET = CUSTOMER_COLUMNS.index("ASSET_ID")
+_PAID = PAYMENT_COLUMNS.index("ACCOUNT_PAYMENT_DAT")
 
 
-def all_customers(of: TableQueries, accounts: Sequence[str], as_of: datetime) -> Statement:
+def all_rows(of: TableQueries, accounts: Sequence[str], as_of: datetime) -> Statement:
     """The rows of these accounts with a LOAD_DATE at or before ``as_of``, one more than ``most`` at the most."""
     until, until_values = of.dates.until(as_of)
     return Statement(
         sql=f"""
-            SELECT {", ".join(CUSTOMER_COLUMNS)} FROM {CUSTOMER_TABLE}
-            WHERE ACCOUNT_NUM IN {marks(of.dialect, accounts)} AND {until}
+            SELECT {", ".join(NEEDED_COLUMNS[of.table])} FROM {of.table}
+            WHERE {ACCOUNT_COLUMN[of.table]} IN {marks(of.dialect, accounts)} AND {until}
             LIMIT {most(accounts) + 1}
             """,  # noqa: S608 - names and a number only, values are bound
         parameters=(*accounts, *until_values),
@@ -60,6 +61,19 @@ def current(rows: Sequence[Row]) -> list[Row]:
     if len(by_asset) == len(rows):
         return list(rows)
     return [row for of_asset in by_asset.values() for row in _newest(of_asset)]
+
+
+def newest_payments(rows: Sequence[Row], kind: Kind) -> list[Row]:
+    """Return, of one account's payments, those with the newest ACCOUNT_PAYMENT_DAT, equal rows once.
+
+    NULL and zero dates are the oldest, and equal. ``kind`` is that of the column.
+    """
+    if len(rows) == 1:
+        return list(rows)
+    dates = ["" if row[_PAID] is None else _native(row[_PAID]) for row in rows]
+    valid = [date if date >= OLDEST[kind] else "" for date in dates]
+    newest = max(valid)
+    return list(dict.fromkeys(row for row, date in zip(rows, valid, strict=True) if date == newest))
 
 
 def _newest(rows: Sequence[Row]) -> Iterable[Row]:

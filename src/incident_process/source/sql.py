@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from zoneinfo import ZoneInfo
@@ -49,7 +50,7 @@ class SqlSource:
         self._lock = asyncio.Lock()
         self._tables: dict[str, TableQueries] = {}
         self._clock = ""
-        self._choice = short.Choice()
+        self._choices = {table: short.Choice() for table in NEEDED_COLUMNS}
         self._spool: SurveySpool | None = None
 
     async def __aenter__(self) -> Self:
@@ -159,9 +160,8 @@ class SqlSource:
             async with self._driver.snapshot():
                 for start in range(0, len(distinct), STATEMENT_ACCOUNTS):
                     part = distinct[start : start + STATEMENT_ACCOUNTS]
-                    await self._read_customers(customers, part, as_of)
-                    of = self._tables[PAYMENT_TABLE]
-                    self._sort_in(payments, of, await payment_rows(self._driver.fetch, of, part, as_of))
+                    await self._read(CUSTOMER_TABLE, customers, part, as_of)
+                    await self._read(PAYMENT_TABLE, payments, part, as_of)
             return [
                 AccountRows(account=account, customers=customers[account], payments=payments[account])
                 for account in accounts
@@ -252,18 +252,20 @@ class SqlSource:
                 newest=None if instant is None else min(instant, until),
             )
 
-    async def _read_customers(self, found: dict[str, list[Row]], accounts: Sequence[str], as_of: datetime) -> None:
-        """Put the current customer rows to their accounts, picked by the server or here (``short`` says when)."""
-        of = self._tables[CUSTOMER_TABLE]
-        if of.dialect is not SQLITE_DIALECT and self._choice.all_rows(accounts):
-            rows = await self._driver.fetch(short.all_customers(of, accounts, as_of))
+    async def _read(self, table: str, found: dict[str, list[Row]], accounts: Sequence[str], as_of: datetime) -> None:
+        """Put a table's current rows to their accounts, picked by the server or here (``short`` says when)."""
+        of, choice = self._tables[table], self._choices[table]
+        is_customers = table == CUSTOMER_TABLE
+        if of.dialect is not SQLITE_DIALECT and choice.all_rows(accounts):
+            rows = await self._driver.fetch(short.all_rows(of, accounts, as_of))
             if len(rows) <= short.most(accounts):
-                kept = self._sort_in(found, of, rows, short.current)
-                self._choice.read(len(rows), kept)
+                pick = short.current if is_customers else partial(short.newest_payments, kind=of.payment_kind)
+                choice.read(len(rows), self._sort_in(found, of, rows, pick))
                 return
-            self._choice.read(len(rows), 0)
-        self._choice.picked()
-        self._sort_in(found, of, await customer_rows(self._driver.fetch, of, accounts, as_of))
+            choice.read(len(rows), 0)
+        choice.picked()
+        fetch = customer_rows if is_customers else payment_rows
+        self._sort_in(found, of, await fetch(self._driver.fetch, of, accounts, as_of))
 
     def _sort_in(
         self,
