@@ -1,9 +1,24 @@
-"""The fixtures that all tests share; each lives in a module of its own under ``support``."""
+"""The fixtures that all tests share, each in a module of its own under ``support``; and which tests begin."""
 
 from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
 
 pytest_plugins = [
     name
-    for name in ("tests.support.mariadb", "tests.support.stores", "tests.support.receivers")
+    for name in (
+        "tests.support.mariadb",
+        "tests.support.measuring",
+        "tests.support.stores",
+        "tests.support.receivers",
+    )
     if find_spec(name) is not None
 ]
+
+FIRST = Path(__file__).parent / "storm" / "test_storm.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the storms: they are the longest and mostly wait, so one worker has them while the others work."""
+    items.sort(key=lambda item: item.path != FIRST)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.model import machine
+from tests.support.measuring import unmeasured
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +23,7 @@ def _virtual(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logger = logging.getLogger("incident_logger")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
-    yield
+    with unmeasured():
+        yield
     logger.setLevel(level)
     machine.Stage.world = None
