@@ -320,8 +320,9 @@ def test_a_run_under_way_is_watched_and_no_replay_comes_between(browser: Browser
     context = opened(browser)
     page = context.new_page()
     sign_in(page, served, TOKEN)
-    site.load_payments(*range(180, 232))
-    worker = threading.Thread(target=site.run, kwargs={"requests_per_second": "4"})
+    site.load_payments(*range(130, 290))
+    site.receiver.control(latency_ms=2500)  # half a minute of work, if nobody ends it before
+    worker = threading.Thread(target=site.run)
     worker.start()
     bar = page.get_by_role("progressbar")
     try:
@@ -335,6 +336,7 @@ def test_a_run_under_way_is_watched_and_no_replay_comes_between(browser: Browser
         expect(said).to_contain_text("Another run is at work just now")
         go(page, served, "")
     finally:
+        site.receiver.control(latency_ms=0)
         worker.join()
     expect(bar).to_have_count(0)
     context.close()

@@ -2,16 +2,20 @@
 
 import asyncio
 import itertools
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import pytest
 from pymongo import MongoClient
 
+from incident_process import insights
 from incident_process.engine.compose import make_store
 from incident_process.settings import Settings
 from tests.support.command import Command, Finished
@@ -151,10 +155,14 @@ class Site:
         return found
 
     def history(self) -> list[dict[str, Any]]:
-        """The runs, newest first, as ``history --json`` shows them."""
-        finished = self.command("history", "--json")
-        assert finished.status == 0, finished.stderr
-        found: list[dict[str, Any]] = finished.json
+        """The runs, newest first, as ``history --json`` shows them; without a process of its own."""
+
+        async def read() -> list[dict[str, Any]]:
+            async with make_store(Settings.load(self.command.config, self.command.environment)) as store:
+                await store.prepare()
+                return await insights.history(store, limit=20)
+
+        found: list[dict[str, Any]] = json.loads(msgspec.json.encode(asyncio.run(read())), parse_float=Decimal)
         return found
 
     def operation(self) -> dict[str, Any]:
