@@ -10,7 +10,7 @@ help:
 	@echo "make demo         the whole story on embedded parts, in under a minute"
 	@echo "make setup        the command, in .venv/bin/incident-process"
 	@echo "make test         all tests, against a real MariaDB and a Mongo-wire server of their own"
-	@echo "make coverage     the same tests, with the branch coverage of every command they start; takes half as long again"
+	@echo "make coverage     the same tests, with the branch coverage of every command they start; takes longer"
 	@echo "make lint         ruff, mypy --strict, import-linter"
 	@echo "make docs         the documentation site, in build/site; without a network"
 	@echo "make bench        incidents a second beside the limits of the machine: ACCOUNTS=100000 SCALE=1 ONLY=limits,ours"
