@@ -29,8 +29,8 @@ LOADS = 10
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 NEWEST = "'2026-02-28'"
 ASKED = [f"{number:08d}" for number in range(1, ACCOUNTS, ACCOUNTS // 400)]
-SMALL = {"Process_Operation", "Process_Operation_Lease", "Incident_Counter"}
-"""Tables of one row an operation; the team's has no key."""
+SMALL = {"Process_Operation", "Process_Operation_Lease", "Process_Operation_Scope", "Incident_Counter"}
+"""Tables of one row an operation, or a chunk; the team's has no key."""
 
 NEWEST_ENTRIES = "WHERE Operation_name = %s ORDER BY Incident_Id DESC LIMIT"
 """The newest entries of all: read from the end of the key, up to the limit."""
@@ -137,7 +137,7 @@ def fill_state(connection: Any) -> None:
     """A ledger with a history: eight delivered incidents an account, few dead and pending, runs, kept bodies."""
     entry = (
         f"'{OPERATION}', LPAD(seq % {ACCOUNTS}, 8, '0'), MD5(seq), MD5(seq), IF(seq % 1000 = 0, 'dead', 'delivered'),"
-        " 1, 1, 200, NULL, CONCAT('run-', seq DIV 400), UTC_TIMESTAMP(6), UTC_TIMESTAMP(6)"
+        " 1, 1, 200, NULL, CONCAT('run-', seq DIV 400), UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), -1"
     )
     stamp = "TIMESTAMP'2026-01-01 00:00:00' + INTERVAL seq MINUTE"
     with connection.cursor() as cursor:
@@ -186,7 +186,24 @@ async def one_run(store: SqlStateStore) -> None:
     await store.record_outcomes(lease, chunk, outcomes[:10])
     await store.record_outcomes(lease, chunk, outcomes[10:])
     await store.purge_bodies(lease, datetime(2026, 1, 1, 3, tzinfo=UTC))
+    await one_chunk(store, lease.token, await store.open_scopes(lease, 3))
+    await store.open_scopes(lease, 3)
     await store.release_lease(lease)
+
+
+async def one_chunk(store: SqlStateStore, epoch: int, leftovers: list[int]) -> None:
+    """What a chunk beside others asks of it, the first time and when it is gone over again."""
+    assert leftovers == []
+    worker = store.scoped(1, epoch)
+    for turn in range(2):
+        lease = await worker.acquire_lease("plans", 60)
+        assert len(await worker.claim_outbox(lease)) == turn
+        first = await worker.reserve_ids(lease, len(ASKED), 10**9)
+        chunk = Chunk(chunk_id=f"run-scope-{lease.token}", run_id="run-scope", incidents=incidents(first, ASKED))
+        await worker.enqueue(lease, chunk)
+        await worker.load_chunk(chunk.chunk_id)
+    await worker.purge_bodies(lease, datetime(2026, 1, 1, 4, tzinfo=UTC))
+    await worker.release_lease(lease)
 
 
 async def commands(store: SqlStateStore) -> None:

@@ -44,18 +44,35 @@ class Entry(Record, frozen=True, kw_only=True):
     status: DeliveryStatus
 
 
+class Waiting(Record, frozen=True, kw_only=True):
+    """One entry of the outbox, with what is pending of it; ``scope`` None: the operation's own."""
+
+    scope: int | None
+    token: int
+    chunk: Chunk
+
+
+@dataclass(slots=True)
+class Seat:
+    """A lease: the operation's, or a scope's, which may be taken under one epoch."""
+
+    holder: str | None = None
+    token: int = 0
+    expires: float = 0.0
+    epoch: int = 0
+
+
 @dataclass(slots=True)
 class Data:
     """What lies in the store; a copy of it is a backup."""
 
     operation: Operation | None
-    holder: str | None = None
-    token: int = 0
-    expires: float = 0.0
+    lease: Seat = field(default_factory=Seat)
+    scopes: dict[int, Seat] = field(default_factory=dict)
     counter: int = 0
     as_of: datetime = NEVER
     ledger: dict[int, Entry] = field(default_factory=dict)
-    outbox: dict[str, tuple[int, Chunk]] = field(default_factory=dict)  # by chunk id: token and what is pending
+    outbox: dict[str, Waiting] = field(default_factory=dict)  # by chunk id
     runs: dict[str, RunRecord] = field(default_factory=dict)
 
     def newest(self, account: str) -> tuple[int, Entry] | None:
@@ -85,27 +102,45 @@ class Database:
 class Store(Port):
     """One process's ``StateStore``; methods that no run calls are left out."""
 
-    def __init__(self, process: Process, world: World, database: Database, witness: Witness) -> None:
+    def __init__(
+        self,
+        process: Process,
+        world: World,
+        database: Database,
+        witness: Witness,
+        scope: int | None = None,
+        epoch: int = 0,
+    ) -> None:
         super().__init__(process, world.state_faults)
         self._world = world
         self._database = database
         self._witness = witness
+        self._scope = scope
+        self._epoch = epoch
 
     @property
     def _data(self) -> Data:
         return self._database.data
 
+    @property
+    def _seat(self) -> Seat:
+        return self._data.lease if self._scope is None else self._data.scopes.get(self._scope, Seat())
+
+    def _waiting(self) -> dict[str, Waiting]:
+        """The entries of the outbox in this scope."""
+        return {name: found for name, found in self._data.outbox.items() if found.scope == self._scope}
+
     async def _write(self, lease: Lease, effect: Callable[[], T]) -> T:
         """Write if the lease is held, and extend it in the same step."""
 
         def fenced() -> T:
-            data = self._data
-            if (data.holder, data.token) != (self.process.name, lease.token):
+            seat = self._seat
+            if (seat.holder, seat.token) != (self.process.name, lease.token):
                 if not self._world.flaws.fencing:
-                    raise LeaseLostError(f"token {lease.token} is not {data.token}, or was given back")
-                self._world.violate("fenced", f"{self.process.name} wrote with token {lease.token}, not {data.token}")
+                    raise LeaseLostError(f"token {lease.token} is not {seat.token}, or was given back")
+                self._world.violate("fenced", f"{self.process.name} wrote with token {lease.token}, not {seat.token}")
             else:
-                data.expires = self._world.state_now() + lease.seconds
+                seat.expires = self._world.state_now() + lease.seconds
             return effect()
 
         return await self.call(fenced)
@@ -114,13 +149,16 @@ class Store(Port):
 
     async def acquire_lease(self, _holder: str, seconds: float, *, evict: int | None = None) -> Lease:
         def acquire() -> Lease:
-            data = self._data
-            if data.holder is not None and data.expires > self._world.state_now() and data.token != evict:
-                is_gone = self.process.local and data.holder in self._world.gone_here
-                raise LeaseHeldError(_gone_name() if is_gone else data.holder, data.token, START)
-            data.holder, data.token = self.process.name, data.token + 1
-            data.expires = self._world.state_now() + seconds
-            return Lease(operation=OPERATION, holder=self.process.name, token=data.token, seconds=seconds)
+            seat = self._seat
+            if self._scope is not None:
+                if seat.epoch != self._epoch:
+                    raise LeaseLostError(f"chunk {self._scope} is open under {seat.epoch}, not {self._epoch}")
+            elif seat.holder is not None and seat.expires > self._world.state_now() and seat.token != evict:
+                is_gone = self.process.local and seat.holder in self._world.gone_here
+                raise LeaseHeldError(_gone_name() if is_gone else seat.holder, seat.token, START)
+            seat.holder, seat.token = self.process.name, seat.token + 1
+            seat.expires = self._world.state_now() + seconds
+            return Lease(operation=OPERATION, holder=self.process.name, token=seat.token, seconds=seconds)
 
         return await self.call(acquire)
 
@@ -129,10 +167,26 @@ class Store(Port):
 
     async def release_lease(self, lease: Lease) -> None:
         def release() -> None:
-            if (self._data.holder, self._data.token) == (self.process.name, lease.token):
-                self._data.holder = None
+            seat = self._seat
+            if (seat.holder, seat.token) == (self.process.name, lease.token):
+                seat.holder = None
 
         await self.call(release)
+
+    # -- scopes ---------------------------------------------------------------------------------------------------
+
+    async def open_scopes(self, lease: Lease, count: int) -> list[int]:
+        def reopen() -> list[int]:
+            waiting = {found.scope for found in self._data.outbox.values() if found.scope is not None}
+            for scope in {*range(count), *waiting, *self._data.scopes}:
+                before = self._data.scopes.get(scope, Seat())
+                self._data.scopes[scope] = Seat(token=before.token + 1, epoch=lease.token)
+            return sorted(waiting)
+
+        return await self._write(lease, reopen)
+
+    def scoped(self, scope: int, epoch: int) -> "Store":
+        return Store(self.process, self._world, self._database, self._witness, scope, epoch)
 
     # -- tracking and runs ----------------------------------------------------------------------------------------
 
@@ -222,24 +276,30 @@ class Store(Port):
                 status = item.status if isinstance(item, Parked) else DeliveryStatus.PENDING
                 self._data.ledger[item.incident_id] = Entry(account=item.account, digest=item.digest, status=status)
             if chunk.incidents:
-                self._data.outbox[chunk.chunk_id] = (lease.token, msgspec.structs.replace(chunk, parked=()))
+                whole = msgspec.structs.replace(chunk, parked=())
+                self._data.outbox[chunk.chunk_id] = Waiting(scope=self._scope, token=lease.token, chunk=whole)
                 self._witness.owns(self.process, chunk.incidents, born=True)
 
         await self._write(lease, write)
 
     async def claim_outbox(self, lease: Lease) -> list[str]:
         def claim() -> list[str]:
-            for chunk_id, (_, chunk) in self._data.outbox.items():
-                self._data.outbox[chunk_id] = (lease.token, chunk)
-                self._witness.owns(self.process, chunk.incidents)
-            return sorted(self._data.outbox, key=lambda name: self._data.outbox[name][1].incidents[0].incident_id)
+            found = self._waiting()
+            for chunk_id, waiting in found.items():
+                self._data.outbox[chunk_id] = msgspec.structs.replace(waiting, token=lease.token)
+                self._witness.owns(self.process, waiting.chunk.incidents)
+            return sorted(found, key=lambda name: found[name].chunk.incidents[0].incident_id)
 
         if self._world.flaws.claim:
             return await self.call(claim)
         return await self._write(lease, claim)
 
     async def load_chunk(self, chunk_id: str) -> Chunk | None:
-        return await self.call(lambda: self._data.outbox.get(chunk_id, (0, None))[1])
+        def read() -> Chunk | None:
+            found = self._waiting().get(chunk_id)
+            return None if found is None else found.chunk
+
+        return await self.call(read)
 
     async def record_outcomes(self, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
         def write() -> None:
@@ -247,11 +307,11 @@ class Store(Port):
                 entry = self._data.ledger.get(outcome.incident_id)
                 if entry is not None:
                     self._data.ledger[outcome.incident_id] = msgspec.structs.replace(entry, status=outcome.status)
-            if chunk.chunk_id in self._data.outbox:
-                token, stored = self._data.outbox[chunk.chunk_id]
-                left = codec.settle(codec.Entry(incidents=stored.incidents), outcomes, keep=False).pending
+            found = self._waiting().get(chunk.chunk_id)
+            if found is not None:
+                left = codec.settle(codec.Entry(incidents=found.chunk.incidents), outcomes, keep=False).pending
                 if left:
-                    self._data.outbox[chunk.chunk_id] = (token, msgspec.structs.replace(stored, incidents=left))
+                    self._rewrite(found, left)
                 else:
                     del self._data.outbox[chunk.chunk_id]
 
@@ -261,16 +321,19 @@ class Store(Port):
     async def replace_incident(self, lease: Lease, chunk: Chunk, old_id: int, new: Incident) -> Chunk:
         def write() -> None:
             entry = self._data.ledger.pop(old_id, None)
-            if entry is None or entry.status is not DeliveryStatus.PENDING or chunk.chunk_id not in self._data.outbox:
+            found = self._waiting().get(chunk.chunk_id)
+            if entry is None or entry.status is not DeliveryStatus.PENDING or found is None:
                 raise IncidentProcessError(f"Incident_Id {old_id} is not pending")
             self._data.ledger[new.incident_id] = msgspec.structs.replace(entry, digest=new.digest)
-            token, stored = self._data.outbox[chunk.chunk_id]
-            incidents = codec.substitute(stored.incidents, old_id, new)
-            self._data.outbox[chunk.chunk_id] = (token, msgspec.structs.replace(stored, incidents=incidents))
+            self._rewrite(found, codec.substitute(found.chunk.incidents, old_id, new))
             self._witness.owns(self.process, [new], born=True)
 
         await self._write(lease, write)
         return msgspec.structs.replace(chunk, incidents=codec.substitute(chunk.incidents, old_id, new))
+
+    def _rewrite(self, found: Waiting, incidents: tuple[Incident, ...]) -> None:
+        chunk = msgspec.structs.replace(found.chunk, incidents=incidents)
+        self._data.outbox[chunk.chunk_id] = msgspec.structs.replace(found, chunk=chunk)
 
     async def deliveries(self, *, status: DeliveryStatus, limit: int) -> list[Entry]:
         return await self.call(lambda: [one for one in self._data.ledger.values() if one.status is status][:limit])

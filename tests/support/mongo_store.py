@@ -34,6 +34,11 @@ class MongoStores(StoreFactory):
                 {"Operation_name": operation}, {"$set": {"Last_execution_dtm": instant}}
             )
 
+    def forget_scopes(self) -> None:
+        client: MongoClient[dict[str, Any]]
+        with MongoClient(self.url) as client:
+            client[self.database]["Process_Operation_Scope"].delete_many({})
+
     def restart(self) -> None:
         if self.server is None:
             pytest.skip("a server that somebody else runs is not killed")

@@ -42,6 +42,10 @@ class StoreFactory(ABC):
     def set_last_execution(self, operation: str, instant: datetime) -> None:
         """Change Last_execution_dtm by hand, as an operator would, to an instant of whole seconds."""
 
+    @abstractmethod
+    def forget_scopes(self) -> None:
+        """Delete the leases of all chunks by hand."""
+
     def restart(self) -> None:
         """Kill the server without a word and start it again over its data."""
         pytest.skip("an embedded store has no server")
@@ -63,6 +67,9 @@ class SqlStores(StoreFactory):
     def set_last_execution(self, operation: str, instant: datetime) -> None:
         text = instant.strftime("%Y-%m-%d %H:%M:%S")
         self.sql("UPDATE Process_Operation SET Last_execution_dtm = ? WHERE Operation_name = ?", text, operation)
+
+    def forget_scopes(self) -> None:
+        self.sql("DELETE FROM Process_Operation_Scope")
 
 
 class SqliteStores(SqlStores):

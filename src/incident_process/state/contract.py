@@ -10,6 +10,17 @@ the same atomic step as its write, and raises ``LeaseLostError`` when a successo
 that write is in the store, or (Mongo, where a step spans documents) what is there is recognised and discarded by the
 successor before it could be sent. Every such write also extends the lease.
 
+Chunks that run side by side, anywhere in a cluster, are *scopes* of the operation: each has a lease row, a fencing
+token and an outbox of its own, while ledger, counter of ids, tracking and runs stay the operation's. The coordinator,
+who holds the operation's lease, opens them; a worker sees one through ``scoped``::
+
+    coordinator: acquire_lease → open_run → claim_outbox → … → open_scopes (→ [drain what it names]) → … → advance
+    worker:      scoped(k, epoch).acquire_lease → claim_outbox → (load_chunk → [send] → record_outcomes)*
+                 → (last_known → reserve_ids → enqueue → [send] → record_outcomes)* → release_lease
+
+The *epoch* is the token of the coordinator's lease. Whoever still works under an earlier one can neither write nor
+claim from ``open_scopes`` on.
+
 Errors: ``DatabaseConnectionError`` when the store cannot be reached or gives up; ``LeaseLostError`` as above. Reads
 never raise ``LeaseLostError``. All methods may be called again after a failure: none applies its effect twice.
 """
@@ -107,6 +118,37 @@ class StateStore(Protocol):
         """Return who holds the lease, or None when it was never taken."""
         ...
 
+    # -- scopes ---------------------------------------------------------------------------------------------------
+
+    async def open_scopes(self, lease: Lease, count: int) -> list[int]:
+        """Let the chunks 0 to ``count`` - 1 be claimed under this lease, and fence all who work on chunks until now.
+
+        Every scope that there is gets ``lease.token`` as its epoch, a higher token and no holder; missing ones are
+        created. To be called (with 0, as long as the count is not known) before anything is read from the ledger, by
+        every run: what an earlier one has left in scopes holds its accounts up. May be called again under one lease;
+        who holds a scope then has to acquire it anew.
+
+        Returns the scopes, of whatever number, whose outbox still holds something, in ascending order: to be claimed
+        and sent before new incidents of any account are (a claim may find that nothing of it may be sent). What a
+        fenced worker writes later is discarded.
+        """
+        ...
+
+    def scoped(self, scope: int, epoch: int) -> "StateStore":
+        """Return this operation's state as the worker of one chunk sees it, over this store's connections.
+
+        It is neither opened nor closed, and is of use as long as this store is open. On it
+
+        - ``acquire_lease`` always takes over, whoever holds the scope: the later claim wins. Only if ``epoch`` is not
+          (or no longer) the scope's, it raises LeaseLostError: a later run has begun. ``evict`` says nothing here.
+        - all that takes a lease takes the scope's, and touches no outbox but the scope's. ``chunk_id``s are unique
+          over the operation, so they hold the scope, and its token where a chunk may be gone over twice; those of a
+          run begin with its id and a hyphen, and rise with their number within the scope.
+        - what only reads the ledger or the operation reads the operation's.
+        - what belongs to the coordinator (advance, raise_as_of, open_run, write_run, open_scopes) raises RuntimeError.
+        """
+        ...
+
     # -- tracking -------------------------------------------------------------------------------------------------
 
     async def read_operation(self) -> Operation | None:
@@ -179,6 +221,7 @@ class StateStore(Protocol):
         """Put this lease's token on everything the operation's outbox holds; return the chunk ids, oldest first.
 
         After this no earlier holder can change an entry; what an earlier holder wrote after its time is discarded.
+        The outboxes of scopes are not part of the operation's: see ``open_scopes``.
         """
         ...
 
@@ -230,5 +273,8 @@ class StateStore(Protocol):
         ...
 
     async def purge_bodies(self, lease: Lease, older_than: datetime) -> int:
-        """Delete kept bodies whose chunk was done before ``older_than``; return how many entries went."""
+        """Delete kept bodies whose chunk was done before ``older_than``; return how many entries went.
+
+        Those of scopes too, unless this is a scoped store: then only those of its scope.
+        """
         ...

@@ -11,6 +11,8 @@ may still write, and this is why that does no harm:
   fenced write fails; if it dies before that, the next claim deletes it, and until then reads ignore it.
 * A claim puts its token on what it takes over, and every change is conditional on the token: a late ``record``
   changes either entries that nobody has claimed yet (its outcomes are true, the claim finds them), or nothing.
+* In a scope, whose lease a later claim takes at any time, all of this holds by the scope's own document, tokens and
+  ``claimed_through``; opening the scopes of an operation is a claim of all of them (``scopes``).
 * The outbox is written before the ledger and emptied after it. A claim therefore adds ledger entries that are
   missing, and takes out of the outbox what has its outcome.
 """
@@ -34,9 +36,22 @@ _RACES = 5
 
 
 class Delivery:
-    """Ledger and outbox of one operation, behind its lease."""
+    """Ledger and outbox of one operation, or of one scope of it, behind their lease.
 
-    def __init__(self, lease: LeaseDocument, ledger: Ledger, outbox: Outbox, checkpoint: Checkpoint) -> None:
+    ``sweeps_rarely``: a claim that finds nothing in the outbox looks for no orphans in the ledger, where entries of
+    many other chunks may be pending; that was done when the scopes were opened.
+    """
+
+    def __init__(
+        self,
+        lease: LeaseDocument,
+        ledger: Ledger,
+        outbox: Outbox,
+        checkpoint: Checkpoint,
+        *,
+        sweeps_rarely: bool = False,
+    ) -> None:
+        self._sweeps_rarely = sweeps_rarely
         self._lease = lease
         self._ledger = ledger
         self._outbox = outbox
@@ -62,6 +77,10 @@ class Delivery:
     async def claim(self, lease: Lease) -> list[str]:
         """Take over what the outbox holds; see ``contract.StateStore.claim_outbox``."""
         now = await self._lease.fence(lease)
+        if self._sweeps_rarely and await self._outbox.is_empty():
+            await self._checkpoint("claim: nothing found")
+            await self._lease.fence(lease, claimed_through=lease.token)
+            return []
         before = await self._lease.claimed_through()
         await self._ledger.sweep(before)
         await self._outbox.sweep(before)

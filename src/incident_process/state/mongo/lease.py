@@ -21,7 +21,7 @@ from incident_process.state.mongo.dates import from_micros, to_micros
 _RACES = 5
 """How often a lease may be snatched away between the look and the grab before it counts as held."""
 
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,11 +35,16 @@ class LeaseStatus:
 
 
 class LeaseDocument:
-    """The lease of one operation."""
+    """The lease of one operation.
 
-    def __init__(self, collection: Collection, operation: str) -> None:
+    ``key`` and ``name`` (for messages) are of use where the lease is that of a part of it, see ``scopes``.
+    """
+
+    def __init__(self, collection: Collection, operation: str, key: str | None = None, name: str | None = None) -> None:
         self._collection = collection
         self._operation = operation
+        self._key = key or operation
+        self._name = name or f"operation {operation!r}"
         self._unanswered: str | None = None
 
     async def acquire(self, holder: str, seconds: float, evict: int | None) -> Lease:
@@ -70,8 +75,8 @@ class LeaseDocument:
             token = max(seen["token"] + 1, to_micros(seen["now"]) // 1000)
             self._unanswered = uuid4().hex
             taken = await self._collection.update_one(
-                {"_id": self._operation, "token": seen["token"], "expires_at": seen["expires_at"]},
-                _set(seconds, holder=holder, token=token, released=False, attempt=self._unanswered),
+                {"_id": self._key, "token": seen["token"], "expires_at": seen["expires_at"]},
+                set_for(seconds, holder=holder, token=token, released=False, attempt=self._unanswered),
             )
             if taken.matched_count:
                 return Lease(operation=self._operation, holder=holder, token=token, seconds=seconds)
@@ -90,13 +95,13 @@ class LeaseDocument:
             LeaseLostError: Another runner has taken over, or the lease was released.
         """
         found = await self._collection.find_one_and_update(
-            {"_id": self._operation, "token": lease.token, "released": False},
-            _set(lease.seconds, **changes),
+            {"_id": self._key, "token": lease.token, "released": False},
+            set_for(lease.seconds, **changes),
             projection={"expires_at": True},
             return_document=ReturnDocument.AFTER,
         )
         if found is None:
-            raise LeaseLostError(f"Another runner has taken over operation {self._operation!r}.")
+            raise LeaseLostError(f"Another runner has taken over {self._name}.")
         expires_at: datetime = found["expires_at"]
         return expires_at - timedelta(milliseconds=_milliseconds(lease.seconds))
 
@@ -113,7 +118,7 @@ class LeaseDocument:
     async def release(self, lease: Lease) -> None:
         """Let the lease expire now. ``released`` keeps a heartbeat that is still on its way from reviving it."""
         await self._collection.update_one(
-            {"_id": self._operation, "token": lease.token, "released": False}, _set(0, released=True, holder="")
+            {"_id": self._key, "token": lease.token, "released": False}, set_for(0, released=True, holder="")
         )
 
     async def status(self) -> LeaseStatus | None:
@@ -123,11 +128,11 @@ class LeaseDocument:
 
     async def read(self) -> Document:
         """Return the whole document, empty when there is none."""
-        return await self._collection.find_one({"_id": self._operation}) or {}
+        return await self._collection.find_one({"_id": self._key}) or {}
 
     async def claimed_through(self) -> int:
         """Return the token of the last finished claim, 0 before the first."""
-        found = await self._collection.find_one({"_id": self._operation}, {"claimed_through": True})
+        found = await self._collection.find_one({"_id": self._key}, {"claimed_through": True})
         return int((found or {}).get("claimed_through", 0))
 
     async def drop_intent(self, intent_id: str, watermark: Document | None) -> None:
@@ -135,13 +140,13 @@ class LeaseDocument:
         update: Document = {"$unset": {"pending": ""}}
         if watermark is not None:
             update["$set"] = {"watermark": watermark}
-        await self._collection.update_one({"_id": self._operation, "pending.id": intent_id}, update)
+        await self._collection.update_one({"_id": self._key, "pending.id": intent_id}, update)
 
     async def _look(self) -> Document | None:
         """Read the document together with the server's time."""
         cursor = await self._collection.aggregate(
             [
-                {"$match": {"_id": self._operation}},
+                {"$match": {"_id": self._key}},
                 {"$project": {"holder": 1, "token": 1, "expires_at": 1, "attempt": 1, "now": "$$NOW"}},
             ]
         )
@@ -152,7 +157,7 @@ class LeaseDocument:
         """Write the document of a lease that is free; of two racers one inserts, and both then compare and set."""
         try:
             await self._collection.insert_one(
-                {"_id": self._operation, "holder": "", "token": 0, "expires_at": _LONG_AGO, "released": True}
+                {"_id": self._key, "holder": "", "token": 0, "expires_at": LONG_AGO, "released": True}
             )
         except DuplicateKeyError:
             return
@@ -167,7 +172,7 @@ def _status(seen: Document) -> LeaseStatus:
     )
 
 
-def _set(seconds: float, **changes: Any) -> list[Document]:
+def set_for(seconds: float, **changes: Any) -> list[Document]:
     """Return the update that lets the lease end ``seconds`` from now and sets the changes as they are."""
     literal = {name: {"$literal": value} for name, value in changes.items()}
     return [{"$set": {"expires_at": {"$add": ["$$NOW", _milliseconds(seconds)]}, **literal}}]

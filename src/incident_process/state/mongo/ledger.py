@@ -1,11 +1,12 @@
 """``Incident_Delivery``: one document an incident, ``_id`` = Incident_Id.
 
-``Token`` is the fencing token of whoever may still change a pending entry. A pending entry whose token is older than
-the last finished claim was written by a holder that had lost its lease: it was never posted, and it does not count.
+``Token`` is the fencing token of whoever may still change a pending entry, and ``Scope`` says in which sequence of
+tokens: that of a chunk, or (null, or no such field) the operation's own. A pending entry whose token is older than the
+last finished claim of its scope was written by a holder that had lost its lease: it was never posted, and it does not
+count (``history``).
 """
 
 from collections import defaultdict
-from collections.abc import Collection as Some
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 from pymongo import DeleteMany, UpdateMany
 from pymongo.errors import BulkWriteError
 
-from incident_process.records import Chunk, DeliveryStatus, Known, LedgerEntry, Outcome
+from incident_process.records import Chunk, DeliveryStatus, LedgerEntry, Outcome
 from incident_process.state.codec import LAST_CHARACTER
 from incident_process.state.mongo.connection import DUPLICATE_KEY, Collection, Document
 from incident_process.state.mongo.dates import to_bson
@@ -34,15 +35,16 @@ _BATCH = 1000
 
 
 class Ledger:
-    """The ledger of one operation."""
+    """The ledger of one operation, written to in one scope: that of a chunk, or None."""
 
-    def __init__(self, collection: Collection, operation: str) -> None:
+    def __init__(self, collection: Collection, operation: str, scope: int | None = None) -> None:
         self._collection = collection
         self._operation = operation
+        self._scope = scope
 
     async def prepare(self) -> None:
         """Create the indexes: what is known of an account, what stands in a status, what a run did."""
-        # With _id and Token the first one answers last_known without reading a document.
+        # The first one answers what ``History.last_known`` asks first without reading a document.
         await self._collection.create_index(
             [("Operation_name", 1), ("Account_Num", 1), ("Status", 1), ("_id", 1), ("Token", 1)]
         )
@@ -62,6 +64,7 @@ class Ledger:
             "Last_Http_Status": None,
             "Run_Id": chunk.run_id,
             "Chunk_Id": chunk.chunk_id,
+            "Scope": self._scope,
             "Token": token,
             "Created_Dtm": now,
             "Updated_Dtm": now,
@@ -97,7 +100,7 @@ class Ledger:
         if not await insert_missing(self._collection, documents):
             return []
         taken: list[int] = []
-        for some in _lists([document["_id"] for document in documents]):
+        for some in lists([document["_id"] for document in documents]):
             others = {"_id": {"$in": some}, "Chunk_Id": {"$ne": chunk.chunk_id}}
             taken += [found["_id"] async for found in self._collection.find(others, {"_id": True})]
         return taken
@@ -106,7 +109,7 @@ class Ledger:
         """Take back what ``insert`` wrote under this token."""
         ids = [one.incident_id for one in chunk.incidents] + [one.incident_id for one in chunk.parked]
         mine = {"Chunk_Id": chunk.chunk_id, "Token": token}
-        await self._write([DeleteMany({"_id": {"$in": some}, **mine}) for some in _lists(ids)])
+        await self._write([DeleteMany({"_id": {"$in": some}, **mine}) for some in lists(ids)])
 
     async def discard(self, incident_id: int, token: int) -> None:
         """Delete an entry if it is pending and this token, or an older one, may change it."""
@@ -119,10 +122,20 @@ class Ledger:
         )
 
     async def sweep(self, claimed_through: int) -> None:
-        """Delete the pending entries that a late holder wrote after a successor's claim."""
+        """Delete the scope's pending entries that a late holder wrote after a successor's claim."""
         await self._collection.delete_many(
-            {"Operation_name": self._operation, "Status": PENDING, "Token": {"$lt": claimed_through}}
+            {
+                "Operation_name": self._operation,
+                "Status": PENDING,
+                "Scope": self._scope,
+                "Token": {"$lt": claimed_through},
+            }
         )
+
+    async def pending_scopes(self) -> list[int]:
+        """Return the chunks that run side by side of which some entry is pending."""
+        of_scopes = {"Operation_name": self._operation, "Status": PENDING, "Scope": {"$gte": 0}}
+        return sorted(await self._collection.distinct("Scope", of_scopes))
 
     async def take(self, ids: Sequence[int], token: int) -> dict[int, DeliveryStatus]:
         """Put the token on the pending ones of these entries, and return the status of all that are ours or final.
@@ -132,10 +145,10 @@ class Ledger:
         """
         older = {"Status": PENDING, "Token": {"$lt": token}}
         await self._write(
-            [UpdateMany({"_id": {"$in": some}, **older}, {"$set": {"Token": token}}) for some in _lists(ids)]
+            [UpdateMany({"_id": {"$in": some}, **older}, {"$set": {"Token": token}}) for some in lists(ids)]
         )
         found: dict[int, DeliveryStatus] = {}
-        for some in _lists(ids):
+        for some in lists(ids):
             async for entry in self._collection.find({"_id": {"$in": some}}, {"Status": True, "Token": True}):
                 if entry["Status"] != PENDING or entry["Token"] == token:
                     found[entry["_id"]] = DeliveryStatus(entry["Status"])
@@ -169,47 +182,10 @@ class Ledger:
         )
 
     async def _write(self, statements: Sequence[UpdateMany | DeleteMany], at_once: int = _BATCH // _LIST) -> None:
-        for some in _lists(statements, at_once):
+        for some in lists(statements, at_once):
             await self._collection.bulk_write(some, ordered=False)
 
     # -- reads -----------------------------------------------------------------------------------------------------
-
-    async def last_known(self, accounts: Sequence[str], claimed_through: int) -> dict[str, Known]:
-        """Return what the ledger last says of these accounts: newest id per account and status, then their digests."""
-        newest: dict[str, dict[str, int]] = defaultdict(dict)
-        for some in _lists(accounts):
-            cursor = await self._collection.aggregate(
-                [
-                    self._of_accounts(some),
-                    {"$match": {"$nor": [{"Status": PENDING, "Token": {"$lt": claimed_through}}]}},
-                    {"$group": {"_id": {"a": "$Account_Num", "s": "$Status"}, "id": {"$max": "$_id"}}},
-                ]
-            )
-            async for group in cursor:
-                newest[group["_id"]["a"]][group["_id"]["s"]] = group["id"]
-        digests: dict[int, str] = {}
-        for ids in _lists([one for by_status in newest.values() for one in by_status.values()]):
-            async for found in self._collection.find({"_id": {"$in": ids}}, {"Digest": True}):
-                digests[found["_id"]] = found["Digest"]
-        known = ((account, _known(by_status, digests)) for account, by_status in newest.items())
-        return {account: last for account, last in known if last is not None}
-
-    async def delivered_before(self, contents: Some[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Return those (account, digest) pairs that were delivered at any time."""
-        wanted = set(contents)
-        found: set[tuple[str, str]] = set()
-        for some in _lists(sorted(wanted)):
-            digests = sorted({digest for _, digest in some})
-            cursor = await self._collection.aggregate(
-                [
-                    self._of_accounts(sorted({account for account, _ in some})),
-                    {"$match": {"Status": DeliveryStatus.DELIVERED.value, "Digest": {"$in": digests}}},
-                    {"$project": {"_id": 0, "Account_Num": 1, "Digest": 1}},
-                ]
-            )
-            async for entry in cursor:
-                found.add((entry["Account_Num"], entry["Digest"]))
-        return found & wanted
 
     async def delivered_accounts(self, after: str) -> Sequence[str]:
         """Return the next accounts with a delivered incident, ascending, a page of them; none when there are no more.
@@ -252,14 +228,6 @@ class Ledger:
         found = await self._collection.find_one(wanted, {"Chunk_Id": True})
         return None if found is None else str(found["Chunk_Id"])
 
-    def _of_accounts(self, accounts: Sequence[str]) -> Document:
-        """Return the stage that selects entries by account.
-
-        Further conditions stand in a stage of their own: MongoDB joins the two, and servers that choose an index by
-        the shape of the first one still choose the right one.
-        """
-        return {"$match": {"Operation_name": self._operation, "Account_Num": {"$in": accounts}}}
-
     async def list(self, wanted: Document, limit: int) -> list[LedgerEntry]:
         """Return the entries whose fields are as wanted, newest Incident_Id first."""
         cursor = self._collection.find({"Operation_name": self._operation, **wanted}, sort=[("_id", -1)], limit=limit)
@@ -279,7 +247,7 @@ class Ledger:
 async def insert_missing(collection: Collection, documents: Sequence[Document]) -> bool:
     """Insert documents in one batch and leave those alone whose keys are there; return True when there were some."""
     duplicates = False
-    for some in _lists(documents, _BATCH):
+    for some in lists(documents, _BATCH):
         try:
             await collection.insert_many(some, ordered=False)
         except BulkWriteError as exc:
@@ -308,23 +276,8 @@ def _selected(ids: Sequence[int]) -> Iterable[Document]:
             single += row
         else:
             yield {"$gte": row[0], "$lte": row[-1]}
-    for some in _lists(single):
+    for some in lists(single):
         yield {"$in": list(some)}
-
-
-def _known(by_status: dict[str, int], digests: dict[int, str]) -> Known | None:
-    # A pending entry may have been withdrawn between the two queries.
-    by_status = {status: key for status, key in by_status.items() if key in digests}
-    if not by_status:
-        return None
-    newest = max(by_status, key=lambda status: by_status[status])
-    delivered = by_status.get(DeliveryStatus.DELIVERED.value)
-    return Known(
-        delivered_digest=None if delivered is None else digests[delivered],
-        delivered_id=int(delivered or 0),
-        newest_digest=digests[by_status[newest]],
-        newest_status=DeliveryStatus(newest),
-    )
 
 
 def _entry(found: Document) -> LedgerEntry:
@@ -345,6 +298,7 @@ def _entry(found: Document) -> LedgerEntry:
     )
 
 
-def _lists(values: Sequence[_T], size: int = _LIST) -> Iterable[Sequence[_T]]:
+def lists(values: Sequence[_T], size: int = _LIST) -> Iterable[Sequence[_T]]:
+    """Yield the values in slices of a length that servers take well."""
     for start in range(0, len(values), size):
         yield values[start : start + size]

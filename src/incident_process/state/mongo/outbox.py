@@ -33,16 +33,18 @@ class Held(Record, frozen=True, kw_only=True):
 
 
 class Outbox:
-    """The outbox of one operation."""
+    """The outbox of one operation, in one scope: that of a chunk that runs beside others, or None."""
 
-    def __init__(self, collection: Collection, operation: str, *, keep_bodies: bool) -> None:
+    def __init__(self, collection: Collection, operation: str, scope: int | None = None, *, keep_bodies: bool) -> None:
         self._collection = collection
         self._operation = operation
+        self._scope = scope
+        self._mine = {"Operation_name": operation, "Scope": scope}
         self._keep_bodies = keep_bodies
 
     async def prepare(self) -> None:
         """Create the indexes: what is waiting, and the parts of a chunk."""
-        await self._collection.create_index([("Operation_name", 1), ("Done_Dtm", 1), ("Token", 1)])
+        await self._collection.create_index([("Operation_name", 1), ("Done_Dtm", 1), ("Scope", 1), ("Token", 1)])
         await self._collection.create_index([("Chunk_Id", 1), ("Part", 1)])
 
     async def insert(self, chunk: Chunk, token: int, now: datetime) -> None:
@@ -53,7 +55,7 @@ class Outbox:
             [
                 {
                     "_id": f"{chunk.chunk_id}:{number}",
-                    "Operation_name": self._operation,
+                    **self._mine,
                     "Chunk_Id": chunk.chunk_id,
                     "Run_Id": chunk.run_id,
                     "Part": number,
@@ -74,9 +76,16 @@ class Outbox:
 
     async def sweep(self, claimed_through: int) -> None:
         """Delete what a late holder wrote after a successor's claim: it was never posted."""
-        await self._collection.delete_many(
-            {"Operation_name": self._operation, "Done_Dtm": None, "Token": {"$lt": claimed_through}}
-        )
+        await self._collection.delete_many({**self._mine, "Done_Dtm": None, "Token": {"$lt": claimed_through}})
+
+    async def is_empty(self) -> bool:
+        """Return whether nothing is waiting, under whatever token."""
+        return await self._collection.find_one({**self._mine, "Done_Dtm": None}, {"_id": True}) is None
+
+    async def waiting_scopes(self) -> list[int]:
+        """Return the chunks that run side by side, of the whole operation, of which something is waiting."""
+        of_scopes = {"Operation_name": self._operation, "Done_Dtm": None, "Scope": {"$gte": 0}}
+        return sorted(await self._collection.distinct("Scope", of_scopes))
 
     async def claim(self, claimed_through: int, token: int) -> list[Held]:
         """Put the token on what is waiting and return it, oldest first.
@@ -85,16 +94,12 @@ class Outbox:
         this very claim, with contents that are older than what was sent since.
         """
         await self._collection.update_many(
-            {
-                "Operation_name": self._operation,
-                "Done_Dtm": None,
-                "Token": {"$gte": claimed_through, "$lt": token},
-            },
+            {**self._mine, "Done_Dtm": None, "Token": {"$gte": claimed_through, "$lt": token}},
             {"$set": {"Token": token}},
         )
         parts: dict[str, list[Document]] = defaultdict(list)
         async for part in self._collection.find(
-            {"Operation_name": self._operation, "Done_Dtm": None, "Token": token},
+            {**self._mine, "Done_Dtm": None, "Token": token},
             {"Chunk_Id": True, "Run_Id": True, "Parts": True, "Incident_Ids": True},
             sort=[("First_Id", ASCENDING), ("_id", ASCENDING)],
         ):
@@ -112,7 +117,7 @@ class Outbox:
     async def load(self, chunk_id: str) -> Chunk | None:
         """Return what is waiting of a chunk, or None when nothing is, or a part is missing."""
         cursor = self._collection.find(
-            {"Operation_name": self._operation, "Chunk_Id": chunk_id, "Done_Dtm": None}, sort=[("Part", ASCENDING)]
+            {**self._mine, "Chunk_Id": chunk_id, "Done_Dtm": None}, sort=[("Part", ASCENDING)]
         )
         parts = await cursor.to_list()
         if not parts or len(parts) != parts[0]["Parts"]:
@@ -162,14 +167,18 @@ class Outbox:
             await self._rewrite(part, token, msgspec.structs.replace(entry, incidents=incidents))
 
     async def purge(self, older_than: datetime) -> int:
-        """Delete kept bodies that were done before; return how many chunks they belonged to."""
-        old = {"Operation_name": self._operation, "Done_Dtm": {"$lt": older_than}}
+        """Delete kept bodies that were done before; return how many chunks they belonged to.
+
+        For the operation itself those of all scopes: nobody works on what is done.
+        """
+        mine = {"Operation_name": self._operation} if self._scope is None else self._mine
+        old = {**mine, "Done_Dtm": {"$lt": older_than}}
         chunks = {part["Chunk_Id"] async for part in self._collection.find(old, {"Chunk_Id": True})}
         await self._collection.delete_many(old)
         return len(chunks)
 
     def _waiting(self, chunk_id: str, token: int) -> Document:
-        return {"Operation_name": self._operation, "Chunk_Id": chunk_id, "Done_Dtm": None, "Token": token}
+        return {**self._mine, "Chunk_Id": chunk_id, "Done_Dtm": None, "Token": token}
 
     async def _rewrite(self, part: Document, token: int, entry: codec.Entry) -> None:
         await self._collection.update_one({"_id": part["_id"], "Token": token}, {"$set": _packed(entry)})

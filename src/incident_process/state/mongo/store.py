@@ -4,6 +4,7 @@ No transactions: a production MongoDB may be a standalone server. Every step is 
 a batch that is safe to repeat, ordered so that a crash anywhere is recognised (``tracking``, ``delivery``).
 """
 
+import copy
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 
@@ -24,10 +25,12 @@ from incident_process.records import (
 from incident_process.state.mongo import counter
 from incident_process.state.mongo.connection import Checkpoint, Connection, translated
 from incident_process.state.mongo.delivery import Delivery
+from incident_process.state.mongo.history import History
 from incident_process.state.mongo.lease import LeaseDocument, LeaseStatus
 from incident_process.state.mongo.ledger import Ledger
 from incident_process.state.mongo.outbox import Outbox
 from incident_process.state.mongo.runs import Runs
+from incident_process.state.mongo.scopes import ScopeLease, Scopes
 from incident_process.state.mongo.tracking import Tracking
 
 
@@ -61,6 +64,7 @@ class MongoStateStore:
         self._operation = operation
         self._keep_bodies = keep_bodies_days > 0
         self._checkpoint = checkpoint
+        self._scope: int | None = None
 
     def __repr__(self) -> str:
         """Name server and operation; the URL holds a password."""
@@ -69,19 +73,29 @@ class MongoStateStore:
     @translated
     async def __aenter__(self) -> "MongoStateStore":
         """Connect; raise DatabaseConnectionError when the server cannot be reached."""
-        database = await self._connection.open()
+        self._only_the_operation()
+        self._database = database = await self._connection.open()
         self._counter = database["Incident_Counter"]
-        self._lease = LeaseDocument(database["Process_Operation_Lease"], self._operation)
+        self._whole = self._lease = LeaseDocument(database["Process_Operation_Lease"], self._operation)
         self._tracking = Tracking(database["Process_Operation"], self._lease, self._operation, self._checkpoint)
         self._runs = Runs(database["Process_Operation_Run"], self._operation)
+        self._history = History(database["Incident_Delivery"], self._operation, self._claimed_through)
         self._ledger = Ledger(database["Incident_Delivery"], self._operation)
         self._outbox = Outbox(database["Incident_Outbox"], self._operation, keep_bodies=self._keep_bodies)
         self._delivery = Delivery(self._lease, self._ledger, self._outbox, self._checkpoint)
+        self._scopes = Scopes(
+            database["Process_Operation_Scope"], database["Incident_Delivery"], self._outbox, self._operation
+        )
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Close the connections."""
         await self._connection.close()
+
+    def _only_the_operation(self) -> None:
+        """Refuse to a chunk's worker what belongs to the coordinator."""
+        if self._scope is not None:
+            raise RuntimeError(f"The store of chunk {self._scope} does not do that: ask the operation's own.")
 
     # -- set-up ---------------------------------------------------------------------------------------------------
 
@@ -92,6 +106,7 @@ class MongoStateStore:
         await self._runs.prepare()
         await self._ledger.prepare()
         await self._outbox.prepare()
+        await self._scopes.prepare()
 
     async def create_operation(self, execution_minutes: int) -> bool:
         """Return False: in Mongo tracking the first advance with new data creates the document."""
@@ -103,7 +118,8 @@ class MongoStateStore:
     async def acquire_lease(self, holder: str, seconds: float, *, evict: int | None = None) -> Lease:
         """Take the lease and finish what a crashed holder had decided; see ``contract.StateStore``."""
         lease = await self._lease.acquire(holder, seconds, evict)
-        await self._tracking.read()
+        if self._scope is None:
+            await self._tracking.read()
         self._lease.answered()
         return lease
 
@@ -122,6 +138,30 @@ class MongoStateStore:
         """Return who holds the lease, or None when it was never taken."""
         return await self._lease.status()
 
+    # -- scopes ---------------------------------------------------------------------------------------------------
+
+    @translated
+    async def open_scopes(self, lease: Lease, count: int) -> list[int]:
+        """Let chunks be claimed under this lease and no other; return the scopes whose outbox holds something."""
+        self._only_the_operation()
+        return await self._scopes.reopen(self._whole, lease, count, self._checkpoint)
+
+    def scoped(self, scope: int, epoch: int) -> "MongoStateStore":
+        """Return the state as the worker of a chunk sees it, over the same connections."""
+        seen = copy.copy(self)
+        seen._scope = scope
+        seen._lease = ScopeLease(self._database["Process_Operation_Scope"], self._operation, scope, epoch)
+        seen._ledger = Ledger(self._database["Incident_Delivery"], self._operation, scope)
+        seen._outbox = Outbox(self._database["Incident_Outbox"], self._operation, scope, keep_bodies=self._keep_bodies)
+        seen._delivery = Delivery(seen._lease, seen._ledger, seen._outbox, self._checkpoint, sweeps_rarely=True)
+        return seen
+
+    async def _claimed_through(self, scopes: Collection[int | None]) -> dict[int | None, int]:
+        claimed = await self._scopes.claimed_through([scope for scope in scopes if scope is not None])
+        if None in scopes:
+            claimed[None] = await self._whole.claimed_through()
+        return claimed
+
     # -- tracking -------------------------------------------------------------------------------------------------
 
     @translated
@@ -132,11 +172,13 @@ class MongoStateStore:
     @translated
     async def advance(self, lease: Lease, step: Advance) -> Operation:
         """Apply the step by compare-and-set and return the operation as it is then."""
+        self._only_the_operation()
         return await self._tracking.advance(lease, step)
 
     @translated
     async def raise_as_of(self, lease: Lease, instant: datetime) -> datetime:
         """Remember that documents are built as of ``instant``; return the latest that was ever remembered."""
+        self._only_the_operation()
         return await self._lease.raise_as_of(lease, instant)
 
     # -- runs -----------------------------------------------------------------------------------------------------
@@ -144,6 +186,7 @@ class MongoStateStore:
     @translated
     async def open_run(self, lease: Lease, run: RunRecord) -> None:
         """Write the run as running, and close as failed any earlier run of the operation that was left running."""
+        self._only_the_operation()
         now = await self._lease.fence(lease)
         await self._runs.close_dangling(lease, run.run_id, now)
         await self._runs.write(lease, run)
@@ -151,6 +194,7 @@ class MongoStateStore:
     @translated
     async def write_run(self, lease: Lease, run: RunRecord) -> None:
         """Write the run as it stands now, over what is there of it: while it is at work, and at its end."""
+        self._only_the_operation()
         await self._lease.fence(lease)
         await self._runs.write(lease, run)
 
@@ -173,12 +217,12 @@ class MongoStateStore:
     @translated
     async def last_known(self, accounts: Sequence[str]) -> dict[str, Known]:
         """Return what the ledger last says of these accounts; an account it does not know is absent."""
-        return await self._ledger.last_known(accounts, await self._lease.claimed_through())
+        return await self._history.last_known(accounts)
 
     @translated
     async def delivered_before(self, contents: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         """Return those (account, digest) pairs that the ledger holds as delivered at any time."""
-        return await self._ledger.delivered_before(contents)
+        return await self._history.delivered_before(contents)
 
     @translated
     async def reserve_ids(self, lease: Lease, count: int, floor: int) -> int:

@@ -2,8 +2,8 @@
 
 ``dialect`` holds the expressions in which they differ, ``connection`` what the rest asks of a connection, ``mysql`` and
 ``sqlite`` keep that, ``faults`` says what their errors mean, ``database`` runs transactions, ``schema`` is the tables;
-``lease``, ``tracking``, ``runs``, ``ledger`` and ``outbox`` are one subject each, their statements at their top, and
-``store`` puts them together as the ``StateStore`` of ``state.contract``.
+``lease``, ``scopes``, ``tracking``, ``runs``, ``ledger`` and ``outbox`` are one subject each, their statements at their
+top, and ``store`` puts them together as the ``StateStore`` of ``state.contract``.
 """
 
 from incident_process.state.sql.store import SqlStateStore

@@ -17,6 +17,10 @@ class MissingTableError(DatabaseConnectionError):
     """A statement names a table that is not there."""
 
 
+class MissingColumnError(DatabaseConnectionError):
+    """A table was made by another version of this program, or by another program."""
+
+
 class DuplicateError(IncidentProcessError):
     """A row of that key is there already, or a column may not be NULL: nothing of the statement was written."""
 
@@ -26,7 +30,6 @@ _MYSQL = {
     1044: "the user may not use this database; grant it the rights, or correct the name",
     1045: "access denied; check user and password",
     1049: "there is no such database; create it, or correct the name",
-    1054: "a table lacks a column; it was made by another version or another program",
     1114: "a table is full; free disk space",
     1021: "the disk is full; free disk space",
     1142: "the user lacks a right on a table; grant SELECT, INSERT, UPDATE and DELETE",
@@ -41,11 +44,12 @@ _MYSQL = {
     3159: "it wants an encrypted connection; add ssl_ca to the address",
 }
 _MYSQL_MISSING = {1146}
+_MYSQL_COLUMN = {1054}
 _MYSQL_DUPLICATE = {1048, 1062, 1215, 1216, 1217, 1451, 1452}
 _MYSQL_UNFIT = {1171, 1230, 1263, 1264, 1265, 1292, 1366, 1367, 1406, 1441}
-_MYSQL_TRANSIENT = {0, 1020, 1050, 1053, 1205, 1213, 1927, 2003, 2006, 2013, 2014, 2055, 4031}
-# 0: the driver's own, the connection is of no use; 1020: changed since last read; 1050: two processes created a table
-# at once; 1053, 1927, 4031: shut down, killed, closed for being idle
+_MYSQL_TRANSIENT = {0, 1020, 1050, 1053, 1060, 1061, 1205, 1213, 1927, 2003, 2006, 2013, 2014, 2055, 4031}
+# 0: the driver's own, the connection is of no use; 1020: changed since last read; 1050, 1060, 1061: two processes
+# created a table, column or index at once; 1053, 1927, 4031: shut down, killed, closed for being idle
 
 _SQLITE = {
     sqlite3.SQLITE_BUSY: "another program keeps it locked",
@@ -71,6 +75,8 @@ def mysql_fault(exc: Exception, place: str) -> IncidentProcessError:
     number = exc.args[0] if exc.args and isinstance(exc.args[0], int) else 0
     if number in _MYSQL_MISSING:
         return _missing(place)
+    if number in _MYSQL_COLUMN:
+        return _lacking(place)
     if number in _MYSQL_DUPLICATE:
         return _duplicate(place, number)
     if number in _MYSQL_UNFIT:
@@ -87,9 +93,11 @@ def mysql_unreachable(exc: OSError, place: str) -> TransientError:
 
 def sqlite_fault(exc: sqlite3.Error, place: str) -> IncidentProcessError:
     """Return what to raise ``from`` an error of ``sqlite3``; arguments as in ``mysql_fault``."""
-    # SQLite has no number for it; its message names the table only.
+    # SQLite has no number for these; its message names the table or the column only.
     if "no such table" in str(exc):
         return _missing(place)
+    if "no such column" in str(exc) or "has no column" in str(exc):
+        return _lacking(place)
     # The low byte is the primary code, the rest says more than is asked here.
     number = (getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF
     if isinstance(exc, sqlite3.IntegrityError):
@@ -103,6 +111,10 @@ def sqlite_fault(exc: sqlite3.Error, place: str) -> IncidentProcessError:
 
 def _missing(place: str) -> MissingTableError:
     return MissingTableError(f"{place} lacks the state's tables: run `incident-process init`")
+
+
+def _lacking(place: str) -> MissingColumnError:
+    return MissingColumnError(f"{place}: a table lacks a column; it was made by another version or another program")
 
 
 def _duplicate(place: str, number: int) -> DuplicateError:

@@ -7,28 +7,32 @@ from incident_process.errors import LeaseHeldError, LeaseLostError
 from incident_process.records import NEVER, Lease
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.dialect import instant_of, instant_or_none, stamp
+from incident_process.state.sql.schema import NO_SCOPE
 
 _COUNTER = "Incident_Id"
 
-_READ = "SELECT Holder, Token, Expires_Dtm, {now} FROM Process_Operation_Lease WHERE Operation_name = ?"
-"""Who holds the lease, and the store's clock."""
 
-_LOCK = f"{_READ} {{locked}}"
-"""The same, and nobody else may change it until the transaction ends."""
+class _Statements:
+    """What is done with the row of a lease, in the table where it lies."""
+
+    def __init__(self, table: str, row: str) -> None:
+        self.read = f"SELECT Holder, Token, Expires_Dtm, {{now}} FROM {table} WHERE {row}"
+        """Who holds the lease, and the store's clock."""
+        self.lock = f"{self.read} {{locked}}"
+        """The same, and nobody else may change it until the transaction ends."""
+        self.take = f"UPDATE {table} SET Holder = ?, Token = ?, Expires_Dtm = ? WHERE {row}"
+        self.extend = f"UPDATE {table} SET Expires_Dtm = ? WHERE {row}"
+        self.free = f"UPDATE {table} SET Holder = NULL, Expires_Dtm = {{now}} WHERE {row} AND Token = ? AND Holder = ?"
+
+
+_OF_OPERATION = _Statements("Process_Operation_Lease", "Operation_name = ?")
+_OF_SCOPE = _Statements("Process_Operation_Scope", "Operation_name = ? AND Scope = ?")
 
 _TOKEN = "SELECT Token FROM Process_Operation_Lease WHERE Operation_name = ?"  # noqa: S105 - no password
 
 _CREATE = """
     INSERT {or_ignore} INTO Process_Operation_Lease (Operation_name, Holder, Token, Expires_Dtm)
     VALUES (?, NULL, 0, ?)"""
-
-_TAKE = "UPDATE Process_Operation_Lease SET Holder = ?, Token = ?, Expires_Dtm = ? WHERE Operation_name = ?"
-
-_EXTEND = "UPDATE Process_Operation_Lease SET Expires_Dtm = ? WHERE Operation_name = ?"
-
-_FREE = """
-    UPDATE Process_Operation_Lease SET Holder = NULL, Expires_Dtm = {now}
-    WHERE Operation_name = ? AND Token = ? AND Holder = ?"""
 
 _READ_AS_OF = "SELECT As_Of_Dtm FROM Process_Operation_Lease WHERE Operation_name = ?"
 
@@ -43,12 +47,35 @@ _WRITE_LAST_ID = "UPDATE Incident_Counter SET Last_Incident_Id = ? WHERE Counter
 
 @dataclass(slots=True)
 class SqlLeaseState:
-    """Who holds the operation's lease now, by the store's clock. ``holder`` is empty when it is free."""
+    """Who holds a lease now, by the store's clock. ``holder`` is empty when it is free."""
 
     holder: str
     token: int
     expires_at: datetime
     active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose lease and outbox: the operation's own, or those of one of its chunks."""
+
+    operation: str
+    number: int = NO_SCOPE
+
+    def __str__(self) -> str:
+        """Name it as messages do."""
+        of = "" if self.number == NO_SCOPE else f"chunk {self.number} of "
+        return f"{of}operation '{self.operation}'"
+
+    @property
+    def statements(self) -> _Statements:
+        """What is done with the row of its lease."""
+        return _OF_OPERATION if self.number == NO_SCOPE else _OF_SCOPE
+
+    @property
+    def row(self) -> tuple[str | int, ...]:
+        """The key of that row."""
+        return (self.operation,) if self.number == NO_SCOPE else (self.operation, self.number)
 
 
 async def ensure_row(connection: Connection, operation: str) -> None:
@@ -58,9 +85,9 @@ async def ensure_row(connection: Connection, operation: str) -> None:
         await connection.execute(_CREATE, (operation, stamp(NEVER)))
 
 
-async def _locked(connection: Connection, operation: str) -> tuple[str | None, int, datetime, datetime] | None:
+async def _locked(connection: Connection, scope: Scope) -> tuple[str | None, int, datetime, datetime] | None:
     """Lock the row; return holder, token, expiry and the store's clock."""
-    row = await connection.row(_LOCK, (operation,))
+    row = await connection.row(scope.statements.lock, scope.row)
     return None if row is None else (row[0], row[1], instant_of(row[2]), instant_of(row[3]))
 
 
@@ -87,10 +114,11 @@ async def acquire(
     Raises:
         LeaseHeldError: somebody else holds it.
     """
-    row = await _locked(connection, operation)
+    whole = Scope(operation)
+    row = await _locked(connection, whole)
     if row is None:
         await ensure_row(connection, operation)
-        row = await _locked(connection, operation)
+        row = await _locked(connection, whole)
         assert row is not None  # noqa: S101 - just written, and nothing deletes leases
     held_by, token, expires, now = row
     if held_by is not None and expires > now and token != evict and (held_by, token) not in mine:
@@ -99,11 +127,11 @@ async def acquire(
     token = max(token + 1, int(now.timestamp() * 1000))
     mine.clear()
     mine.add((holder, token))
-    await connection.execute(_TAKE, (holder, token, stamp(now + timedelta(seconds=seconds)), operation))
+    await connection.execute(whole.statements.take, (holder, token, stamp(now + timedelta(seconds=seconds)), operation))
     return Lease(operation=operation, holder=holder, token=token, seconds=seconds)
 
 
-async def fence(connection: Connection, lease: Lease) -> datetime:
+async def fence(connection: Connection, lease: Lease, scope: Scope) -> datetime:
     """Lock the lease, check that it is still this holder's, extend it, and return the store's clock.
 
     The first step of every write: until the transaction ends nobody can take the lease over.
@@ -111,15 +139,15 @@ async def fence(connection: Connection, lease: Lease) -> datetime:
     Raises:
         LeaseLostError: a successor has taken over, or the lease was given back.
     """
-    row = await _locked(connection, lease.operation)
+    row = await _locked(connection, scope)
     if row is None or (row[0], row[1]) != (lease.holder, lease.token):
         successor = row[0] if row is not None else None
         raise LeaseLostError(
-            f"The lease {lease.token} on operation '{lease.operation}' is no longer held"
+            f"The lease {lease.token} on {scope} is no longer held"
             + (f": {successor} has taken over" if successor and row and row[1] != lease.token else "")
         )
     now = row[3]
-    await connection.execute(_EXTEND, (stamp(now + timedelta(seconds=lease.seconds)), lease.operation))
+    await connection.execute(scope.statements.extend, (stamp(now + timedelta(seconds=lease.seconds)), *scope.row))
     return now
 
 
@@ -131,14 +159,14 @@ async def raise_as_of(connection: Connection, operation: str, instant: datetime)
     return latest
 
 
-async def release(connection: Connection, lease: Lease) -> None:
+async def release(connection: Connection, lease: Lease, scope: Scope) -> None:
     """Free the lease if it is still this holder's. Its token stays: the next one must be higher."""
-    await connection.execute(_FREE, (lease.operation, lease.token, lease.holder))
+    await connection.execute(scope.statements.free, (*scope.row, lease.token, lease.holder))
 
 
-async def read_state(connection: Connection, operation: str) -> SqlLeaseState | None:
+async def read_state(connection: Connection, scope: Scope) -> SqlLeaseState | None:
     """Return the state of the lease; a lease that was never taken is None."""
-    row = await connection.row(_READ, (operation,))
+    row = await connection.row(scope.statements.read, scope.row)
     if row is None or not row[1]:
         return None
     holder, token, expires, now = row[0], row[1], instant_of(row[2]), instant_of(row[3])

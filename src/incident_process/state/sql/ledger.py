@@ -1,7 +1,7 @@
 """``Incident_Delivery``: what was meant to be sent, and what became of it (SPEC 6)."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,8 @@ from incident_process.state.codec import LAST_CHARACTER
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.database import batches
 from incident_process.state.sql.dialect import MYSQL, instant_of, marks, stamp
-from incident_process.state.sql.schema import shortened
+from incident_process.state.sql.lease import Scope
+from incident_process.state.sql.schema import NO_SCOPE, shortened
 
 PAGE = 2000
 """Accounts that are read at a time when all of them are gone through."""
@@ -22,16 +23,16 @@ _PENDING = DeliveryStatus.PENDING.value
 _COLUMNS = """Incident_Id, Operation_name, Account_Num, Digest, Idempotency_Key, Status, Attempts, Runs,
         Last_Http_Status, Last_Error, Run_Id, Created_Dtm, Updated_Dtm"""
 
-_INSERT = f"INSERT INTO Incident_Delivery ({_COLUMNS}) VALUES ({marks(13)})"
+_INSERT = f"INSERT INTO Incident_Delivery ({_COLUMNS}, Scope) VALUES ({marks(14)})"
 
-_SHARE = "SET @operation = ?, @run = ?, @now = ?"
+_SHARE = "SET @operation = ?, @run = ?, @now = ?, @scope = ?"
 
 _FRESH = """
     INSERT INTO Incident_Delivery (
         Incident_Id, Account_Num, Digest, Idempotency_Key, Operation_name, Run_Id, Created_Dtm, Updated_Dtm, Status,
-        Attempts, Runs
+        Attempts, Runs, Scope
     ) VALUES """
-_FRESH_ROW = f"(?, ?, ?, ?, @operation, @run, @now, @now, '{_PENDING}', 0, 0)"
+_FRESH_ROW = f"(?, ?, ?, ?, @operation, @run, @now, @now, '{_PENDING}', 0, 0, @scope)"
 """Entries of incidents that were never tried, on MySQL; what they share stands in variables."""
 
 _WHOSE = "SELECT Operation_name, Account_Num, Digest, Run_Id FROM Incident_Delivery WHERE Incident_Id = ?"
@@ -52,7 +53,7 @@ _DELIVERED_BEFORE = f"""
     SELECT DISTINCT Account_Num, Digest FROM Incident_Delivery
     WHERE Operation_name = ? AND Status = '{_DELIVERED}' AND Account_Num IN ({{}}) AND Digest IN ({{}})"""
 
-_ALL_PENDING = f"SELECT Incident_Id FROM Incident_Delivery WHERE Operation_name = ? AND Status = '{_PENDING}'"
+_ALL_PENDING = f"SELECT Incident_Id, Scope FROM Incident_Delivery WHERE Operation_name = ? AND Status = '{_PENDING}'"
 
 _WITHDRAW = f"""
     DELETE FROM Incident_Delivery WHERE Operation_name = ? AND Status = '{_PENDING}' AND Incident_Id IN """
@@ -66,7 +67,8 @@ _ACCOUNTS = """
     WHERE Operation_name = ? AND Account_Num >= ? AND Account_Num <= ? ORDER BY Account_Num LIMIT ?"""
 
 _DELIVERING_RUN = f"""
-    SELECT Run_Id FROM Incident_Delivery WHERE Incident_Id = ? AND Operation_name = ? AND Status = '{_DELIVERED}'"""
+    SELECT Run_Id, Scope FROM Incident_Delivery
+    WHERE Incident_Id = ? AND Operation_name = ? AND Status = '{_DELIVERED}'"""
 
 _ENTRIES = f"SELECT {_COLUMNS} FROM Incident_Delivery WHERE {{}} ORDER BY Incident_Id DESC LIMIT ?"
 
@@ -92,7 +94,7 @@ async def is_written(connection: Connection, operation: str, chunk: Chunk) -> bo
     )
 
 
-async def add(connection: Connection, operation: str, chunk: Chunk, now: datetime) -> None:
+async def add(connection: Connection, scope: Scope, chunk: Chunk, now: datetime) -> None:
     """Write the entries of a chunk: pending for its incidents, and as decided for what is parked."""
     written = stamp(now)
     fresh: list[Incident] = []
@@ -102,7 +104,7 @@ async def add(connection: Connection, operation: str, chunk: Chunk, now: datetim
     if fresh and connection.dialect is MYSQL:
         # What all rows have in common stands in variables of the session: the driver writes each value of a row into
         # the statement, and a third of the values took a third of the time.
-        await connection.execute(_SHARE, (operation, chunk.run_id, written))
+        await connection.execute(_SHARE, (scope.operation, chunk.run_id, written, scope.number))
         for some in batches(fresh):
             values = tuple(value for one in some for value in (one.incident_id, one.account, one.digest, one.key))
             await connection.execute(_FRESH + ", ".join([_FRESH_ROW] * len(some)), values)
@@ -111,7 +113,7 @@ async def add(connection: Connection, operation: str, chunk: Chunk, now: datetim
     rows: list[tuple[Any, ...]] = [
         (
             incident.incident_id,
-            operation,
+            scope.operation,
             incident.account,
             incident.digest,
             incident.key,
@@ -123,13 +125,14 @@ async def add(connection: Connection, operation: str, chunk: Chunk, now: datetim
             chunk.run_id,
             written,
             written,
+            scope.number,
         )
         for incident in tried
     ]
     rows += [
         (
             parked.incident_id,
-            operation,
+            scope.operation,
             parked.account,
             parked.digest,
             "",  # no idempotency key: nothing is sent for it
@@ -141,6 +144,7 @@ async def add(connection: Connection, operation: str, chunk: Chunk, now: datetim
             chunk.run_id,
             written,
             written,
+            scope.number,
         )
         for parked in chunk.parked
     ]
@@ -232,16 +236,24 @@ async def delivered_before(
     return found & wanted
 
 
-async def withdraw_orphans(connection: Connection, operation: str, waiting: Collection[int]) -> int:
-    """Delete pending entries whose bodies the outbox no longer has; return how many.
+async def withdraw_orphans(connection: Connection, scope: Scope, waiting: Collection[int]) -> None:
+    """Delete the scope's pending entries whose bodies its outbox no longer has; ``waiting`` are those that it has.
 
     Nothing could ever send or settle them, and while they stood their accounts would wait behind them for ever. It
     takes an outbox that somebody emptied by hand, or restored without the ledger.
     """
-    orphans = sorted({row[0] for row in await connection.rows(_ALL_PENDING, (operation,))} - set(waiting))
-    for some in batches(orphans):
+    await _withdraw(connection, scope.operation, lambda number, of: of == scope.number and number not in waiting)
+
+
+async def withdraw_orphans_of_idle(connection: Connection, operation: str, busy: Collection[int]) -> None:
+    """Delete pending entries of all chunks that run side by side but those of the ``busy``, whose outbox holds some."""
+    await _withdraw(connection, operation, lambda _number, of: of != NO_SCOPE and of not in busy)
+
+
+async def _withdraw(connection: Connection, operation: str, orphaned: Callable[[int, int], bool]) -> None:
+    pending = await connection.rows(_ALL_PENDING, (operation,))
+    for some in batches(sorted(number for number, of in pending if orphaned(number, of))):
         await connection.execute(f"{_WITHDRAW} ({marks(len(some))})", (operation, *some))
-    return len(orphans)
 
 
 async def delivered_accounts(connection: Connection, operation: str, after: str) -> list[str]:
@@ -255,10 +267,10 @@ async def accounts(connection: Connection, operation: str, starting: str, limit:
     return [row[0] for row in await connection.rows(_ACCOUNTS, values)]
 
 
-async def delivering_run(connection: Connection, operation: str, incident_id: int) -> str | None:
-    """Return the run that wrote an incident which was delivered; None when it was not."""
-    run_id: str | None = await connection.value(_DELIVERING_RUN, (incident_id, operation))
-    return run_id
+async def delivering_run(connection: Connection, operation: str, incident_id: int) -> tuple[str, Scope] | None:
+    """Return the run and the scope that wrote an incident which was delivered; None when it was not."""
+    row = await connection.row(_DELIVERING_RUN, (incident_id, operation))
+    return None if row is None else (row[0], Scope(operation, row[1]))
 
 
 async def entries(

@@ -10,16 +10,18 @@ from incident_process.records import DeliveryStatus as Status
 from incident_process.state import codec
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.dialect import instant_of, stamp
+from incident_process.state.sql.lease import Scope
+from incident_process.state.sql.schema import NO_SCOPE
 
 SEARCHED_CHUNKS = 20
 """In so many chunks a kept body is looked for, at most; it is nearly always in the first."""
 
 _PUT = """
     INSERT INTO Incident_Outbox (Operation_name, Chunk_Id, Part_Number, First_Incident_Id, Incidents, Token, Run_Id,
-        Created_Dtm, Done_Dtm, Body)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, {body})"""
+        Created_Dtm, Done_Dtm, Scope, Body)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, {body})"""
 
-_OPEN = "Operation_name = ? AND Chunk_Id = ? AND Done_Dtm IS NULL"
+_OPEN = "Operation_name = ? AND Scope = ? AND Chunk_Id = ? AND Done_Dtm IS NULL"
 """The rows of an entry that still has something pending."""
 
 _LOAD = f"""
@@ -27,18 +29,23 @@ _LOAD = f"""
 
 _CHUNKS_AT = f"""
     SELECT DISTINCT Chunk_Id FROM Incident_Outbox
-    WHERE Operation_name = ? AND Chunk_Id > ? AND Chunk_Id < ? AND First_Incident_Id <= ?
+    WHERE Operation_name = ? AND Chunk_Id > ? AND Chunk_Id < ? AND First_Incident_Id <= ? AND Scope = ?
     ORDER BY Chunk_Id DESC LIMIT {SEARCHED_CHUNKS}"""
-"""The chunks of a run that begin at or below an incident, newest first."""
+"""The chunks of a run in one scope that begin at or below an incident, newest first."""
 
 _BODIES = "SELECT Body FROM Incident_Outbox WHERE Operation_name = ? AND Chunk_Id = ? ORDER BY Part_Number"
 
 _WAITING = """
-    SELECT Chunk_Id, MAX(Token) FROM Incident_Outbox WHERE Operation_name = ? AND Done_Dtm IS NULL
+    SELECT Chunk_Id, MAX(Token) FROM Incident_Outbox WHERE Operation_name = ? AND Scope = ? AND Done_Dtm IS NULL
     GROUP BY Chunk_Id ORDER BY MIN(First_Incident_Id), Chunk_Id"""
 """The entries that are not done, oldest first."""
 
-_CLAIM = "UPDATE Incident_Outbox SET Token = ? WHERE Operation_name = ? AND Done_Dtm IS NULL"
+_CLAIM = f"UPDATE Incident_Outbox SET Token = ? WHERE {_OPEN}"
+
+_SCOPES = f"""
+    SELECT DISTINCT Scope FROM Incident_Outbox WHERE Operation_name = ? AND Done_Dtm IS NULL AND Scope > {NO_SCOPE}
+    ORDER BY Scope"""
+"""The scopes in which something is not done."""
 
 _DELETE = f"DELETE FROM Incident_Outbox WHERE {_OPEN}"
 
@@ -46,9 +53,12 @@ _FINISH = f"{_DELETE} AND Incidents <= ?"
 
 _FINISH_KEPT = f"UPDATE Incident_Outbox SET Done_Dtm = ?, Incidents = 0 WHERE {_OPEN} AND Incidents <= ?"
 
-_COUNT_OLD = "SELECT COUNT(DISTINCT Chunk_Id) FROM Incident_Outbox WHERE Operation_name = ? AND Done_Dtm < ?"
+_OLD = f"Operation_name = ? AND Done_Dtm < ? AND (Scope = ? OR ? = {NO_SCOPE})"
+"""Kept for auditors long enough; to the operation itself, in whatever scope: nobody works on what is done."""
 
-_PURGE = "DELETE FROM Incident_Outbox WHERE Operation_name = ? AND Done_Dtm < ?"
+_COUNT_OLD = f"SELECT COUNT(DISTINCT Chunk_Id) FROM Incident_Outbox WHERE {_OLD}"
+
+_PURGE = f"DELETE FROM Incident_Outbox WHERE {_OLD}"
 
 
 class Stored(Record, frozen=True, kw_only=True):
@@ -60,33 +70,36 @@ class Stored(Record, frozen=True, kw_only=True):
     entry: codec.Entry
 
 
-async def put(connection: Connection, lease: Lease, chunk_id: str, stored: Stored, parts: Sequence[bytes]) -> None:
+async def put(
+    connection: Connection, lease: Lease, scope: Scope, chunk_id: str, stored: Stored, parts: Sequence[bytes]
+) -> None:
     """Write an entry, given also as encoded parts, under the lease's token."""
     shared = (stored.first_id, len(stored.entry.pending), lease.token, stored.run_id, stamp(stored.created_at))
     # A statement for each part: together they might be more than the server's max_allowed_packet.
     for number, part in enumerate(parts):
-        values = (lease.operation, chunk_id, number, *shared, connection.dialect.packed(part))
+        values = (scope.operation, chunk_id, number, *shared, scope.number, connection.dialect.packed(part))
         await connection.execute(_PUT, values)
 
 
-async def load(connection: Connection, operation: str, chunk_id: str) -> Stored | None:
+async def load(connection: Connection, scope: Scope, chunk_id: str) -> Stored | None:
     """Return an entry that is not done, or None."""
-    rows = await connection.rows(_LOAD, (operation, chunk_id))
+    rows = await connection.rows(_LOAD, (scope.operation, scope.number, chunk_id))
     if not rows:
         return None
     entry = await asyncio.to_thread(codec.decode, [row[3] for row in rows])
     return Stored(run_id=rows[0][0], first_id=rows[0][1], created_at=instant_of(rows[0][2]), entry=entry)
 
 
-async def kept_body(connection: Connection, operation: str, run_id: str, incident_id: int) -> bytes | None:
+async def kept_body(connection: Connection, scope: Scope, run_id: str, incident_id: int) -> bytes | None:
     """Return a body that is kept for auditors, None where it is not (any more).
 
-    A chunk's id begins with its run's, and its incidents follow on its first id: so the newest chunk that begins at
-    or below the incident holds it, unless a receiver's 409 gave it a later id; then it is in one of those before.
+    A chunk's id begins with its run's, and its incidents follow on its first id: so the scope's newest chunk that
+    begins at or below the incident holds it, unless a receiver's 409 gave it a later id; then it is in one of those
+    before.
     """
     of_run = (f"{run_id}-", f"{run_id}.")  # the character after the hyphen
-    for (chunk_id,) in await connection.rows(_CHUNKS_AT, (operation, *of_run, incident_id)):
-        parts = await connection.rows(_BODIES, (operation, chunk_id))
+    for (chunk_id,) in await connection.rows(_CHUNKS_AT, (scope.operation, *of_run, incident_id, scope.number)):
+        parts = await connection.rows(_BODIES, (scope.operation, chunk_id))
         entry = await asyncio.to_thread(codec.decode, [row[0] for row in parts])
         body = codec.body_of(entry.incidents, incident_id)
         if body is not None:
@@ -94,37 +107,50 @@ async def kept_body(connection: Connection, operation: str, run_id: str, inciden
     return None
 
 
-async def claim(connection: Connection, lease: Lease) -> list[str]:
-    """Put the lease's token on all entries that are not done; return their chunk ids, oldest first.
+async def claim(connection: Connection, lease: Lease, scope: Scope) -> list[str]:
+    """Put the lease's token on all of the scope's entries that are not done; return their chunk ids, oldest first.
 
     Raises:
         LeaseLostError: an entry bears a higher token, so somebody has written past this lease.
     """
-    rows = await connection.rows(_WAITING, (lease.operation,))
+    rows = await connection.rows(_WAITING, (scope.operation, scope.number))
     if any(token > lease.token for _, token in rows):
-        raise LeaseLostError(f"The outbox of operation '{lease.operation}' bears a newer token than {lease.token}")
-    await connection.execute(_CLAIM, (lease.token, lease.operation))
+        raise LeaseLostError(f"The outbox of {scope} bears a newer token than {lease.token}")
+    # Chunk by chunk goes by the key, whatever the server thinks best: no row of a scope at work is waited for.
+    for chunk_id, _ in rows:
+        await connection.execute(_CLAIM, (lease.token, scope.operation, scope.number, chunk_id))
     return [row[0] for row in rows]
 
 
-async def pending_ids(connection: Connection, operation: str, chunk_ids: Sequence[str]) -> set[int]:
+async def waiting_scopes(connection: Connection, operation: str) -> list[int]:
+    """Return the chunks that run side by side whose outbox still holds something, in ascending order."""
+    return [row[0] for row in await connection.rows(_SCOPES, (operation,))]
+
+
+async def pending_ids(connection: Connection, scope: Scope, chunk_ids: Sequence[str]) -> set[int]:
     """Return the ids of all incidents that wait in these entries, read one entry at a time."""
     found: set[int] = set()
     for chunk_id in chunk_ids:
-        stored = await load(connection, operation, chunk_id)
+        stored = await load(connection, scope, chunk_id)
         if stored is not None:
             found.update(incident.incident_id for incident in stored.entry.pending)
     return found
 
 
 async def settle(
-    connection: Connection, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome], keep_since: datetime | None
+    connection: Connection,
+    lease: Lease,
+    scope: Scope,
+    chunk: Chunk,
+    outcomes: Sequence[Outcome],
+    keep_since: datetime | None,
 ) -> None:
     """Take out of the entry what has its outcome; keep the rest with its attempts and runs.
 
     Args:
         connection: in a writing transaction, after the fence.
         lease: whose token a rewritten entry bears.
+        scope: whose outbox.
         chunk: to which the outcomes belong.
         outcomes: of some or all of its incidents.
         keep_since: the store's clock, where bodies are kept for auditors; None where they go.
@@ -132,47 +158,51 @@ async def settle(
     final = {outcome.incident_id for outcome in outcomes if outcome.status is not Status.PENDING}
     every = {incident.incident_id for incident in chunk.incidents}
     # The common case is decided without reading the bodies back.
-    if every <= final and await _finish(connection, lease.operation, chunk.chunk_id, keep_since, len(every)):
+    if every <= final and await _finish(connection, scope, chunk.chunk_id, keep_since, len(every)):
         return
-    stored = await load(connection, lease.operation, chunk.chunk_id)
+    stored = await load(connection, scope, chunk.chunk_id)
     if stored is None:
         return  # an earlier call, whose answer was lost, has done it
     entry = codec.settle(stored.entry, outcomes, keep=keep_since is not None)
     if entry.pending:
-        await _rewrite(connection, lease, chunk.chunk_id, stored, entry)
+        await _rewrite(connection, lease, scope, chunk.chunk_id, stored, entry)
     else:
-        await _finish(connection, lease.operation, chunk.chunk_id, keep_since, len(stored.entry.incidents))
+        await _finish(connection, scope, chunk.chunk_id, keep_since, len(stored.entry.incidents))
 
 
-async def replace(connection: Connection, lease: Lease, chunk_id: str, old_id: int, new: Incident) -> None:
+async def replace(
+    connection: Connection, lease: Lease, scope: Scope, chunk_id: str, old_id: int, new: Incident
+) -> None:
     """Put an incident in the place of another; an entry that is gone or has it already is left as it is."""
-    stored = await load(connection, lease.operation, chunk_id)
+    stored = await load(connection, scope, chunk_id)
     if stored is not None:
         entry = codec.Entry(incidents=codec.substitute(stored.entry.incidents, old_id, new), done=stored.entry.done)
-        await _rewrite(connection, lease, chunk_id, stored, entry)
+        await _rewrite(connection, lease, scope, chunk_id, stored, entry)
 
 
-async def purge(connection: Connection, operation: str, older_than: datetime) -> int:
+async def purge(connection: Connection, scope: Scope, older_than: datetime) -> int:
     """Delete kept entries that were done before ``older_than``; return how many."""
-    old = (operation, stamp(older_than))
+    old = (scope.operation, stamp(older_than), scope.number, scope.number)
     number: int = await connection.value(_COUNT_OLD, old)
     await connection.execute(_PURGE, old)
     return number
 
 
 async def _finish(
-    connection: Connection, operation: str, chunk_id: str, keep_since: datetime | None, at_most: int
+    connection: Connection, scope: Scope, chunk_id: str, keep_since: datetime | None, at_most: int
 ) -> bool:
     """Delete the entry, or mark it as done, if no more than ``at_most`` incidents are pending in it."""
-    these = (operation, chunk_id, at_most)
+    these = (scope.operation, scope.number, chunk_id, at_most)
     if keep_since is None:
         return bool(await connection.execute(_FINISH, these))
     return bool(await connection.execute(_FINISH_KEPT, (stamp(keep_since), *these)))
 
 
-async def _rewrite(connection: Connection, lease: Lease, chunk_id: str, stored: Stored, entry: codec.Entry) -> None:
+async def _rewrite(
+    connection: Connection, lease: Lease, scope: Scope, chunk_id: str, stored: Stored, entry: codec.Entry
+) -> None:
     """Replace what an entry holds; its place in the order stays."""
     parts = await asyncio.to_thread(codec.encode, entry)
-    await connection.execute(_DELETE, (lease.operation, chunk_id))
+    await connection.execute(_DELETE, (scope.operation, scope.number, chunk_id))
     kept = Stored(run_id=stored.run_id, first_id=stored.first_id, created_at=stored.created_at, entry=entry)
-    await put(connection, lease, chunk_id, kept, parts)
+    await put(connection, lease, scope, chunk_id, kept, parts)

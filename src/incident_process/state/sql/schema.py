@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import Database
 from incident_process.state.sql.dialect import MYSQL, exact_text
-from incident_process.state.sql.faults import MissingTableError
+from incident_process.state.sql.faults import MissingColumnError, MissingTableError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +23,14 @@ class Table:
     """Name and columns of each."""
     options: str = "ENGINE=InnoDB CHARSET=utf8mb4"
     """What MySQL is told beside the columns."""
+    scoped: bool = False
+    """Whether its rows belong to a scope: a table that was made before there were any gets the column."""
 
+
+NO_SCOPE = -1
+"""Stands in the column Scope for what is the operation's own; chunks that run side by side count from 0."""
+
+_SCOPE = f"Scope INTEGER NOT NULL DEFAULT {NO_SCOPE}"
 
 PROCESS_OPERATION = Table(
     name="Process_Operation",
@@ -51,6 +58,19 @@ LEASE = Table(
     As_Of_Dtm {instant},
     Watermark_Dtm {instant},
     PRIMARY KEY (Operation_name)""",
+)
+
+SCOPE = Table(
+    name="Process_Operation_Scope",
+    # The lease of a chunk. Epoch: the token of the operation's lease under which it may be claimed.
+    columns="""
+    Operation_name VARCHAR(255) {exact} NOT NULL,
+    Scope INTEGER NOT NULL,
+    Epoch BIGINT NOT NULL,
+    Holder VARCHAR(255) {exact},
+    Token BIGINT NOT NULL,
+    Expires_Dtm {instant} NOT NULL,
+    PRIMARY KEY (Operation_name, Scope)""",
 )
 
 COUNTER = Table(
@@ -102,7 +122,9 @@ DELIVERY = Table(
     Run_Id VARCHAR(64) {exact} NOT NULL,
     Created_Dtm {instant} NOT NULL,
     Updated_Dtm {instant} NOT NULL,
+    {scope},
     PRIMARY KEY (Incident_Id)""",
+    scoped=True,
     indexes=(
         # The newest entry of an account in each status is one step in this index, however long its history is.
         ("Delivery_By_Account", "Operation_name, Account_Num, Status, Incident_Id"),
@@ -126,11 +148,14 @@ OUTBOX = Table(
     Created_Dtm {instant} NOT NULL,
     Done_Dtm {instant},
     Body {blob} NOT NULL,
+    {scope},
     PRIMARY KEY (Operation_name, Chunk_Id, Part_Number)""",
-    indexes=(("Outbox_By_Age", "Operation_name, Done_Dtm, First_Incident_Id"),),
+    # What waits of a scope is one range, so that those who claim two scopes never wait for each other's rows.
+    indexes=(("Outbox_By_Scope", "Operation_name, Done_Dtm, Scope, First_Incident_Id"),),
+    scoped=True,
 )
 
-OWN = (LEASE, COUNTER, RUN, DELIVERY, OUTBOX)
+OWN = (LEASE, SCOPE, COUNTER, RUN, DELIVERY, OUTBOX)
 """What belongs to this program."""
 
 CONDITION = Table(
@@ -165,10 +190,12 @@ async def create(connection: Connection, table: Table) -> None:
     """Create the table with its indexes if it is missing; of two that try at once, both succeed."""
     if await _exists(connection, table):
         return
+    if table.scoped and await _answers(connection, f"SELECT 1 FROM {table.name} WHERE 1 = 0"):
+        await _add_scope(connection, table)
+        return
     if connection.dialect is not MYSQL:
         await connection.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({_columns(table, connection, '')})")
-        for name, columns in table.indexes:
-            await connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {table.name} ({columns})")
+        await _index(connection, table)
         return
     columns = _columns(table, connection, exact_text(str(await connection.value("SELECT VERSION()"))))
     # In one statement, because each would be a transaction of its own.
@@ -176,14 +203,34 @@ async def create(connection: Connection, table: Table) -> None:
     await connection.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({columns}{indexes}) {table.options}")
 
 
+async def _add_scope(connection: Connection, table: Table) -> None:
+    """Give a table of before the column and the indexes that hold it; what is in it is the operation's own."""
+    added = [(name, of) for name, of in table.indexes if "Scope" in of]
+    # In one statement on MySQL, where each is a transaction of its own.
+    also = "".join(f", ADD INDEX {name} ({of})" for name, of in added) if connection.dialect is MYSQL else ""
+    await connection.execute(f"ALTER TABLE {table.name} ADD COLUMN {_SCOPE}{also}")
+    if not also:
+        await _index(connection, table)
+
+
+async def _index(connection: Connection, table: Table) -> None:
+    if connection.dialect is not MYSQL:
+        for name, columns in table.indexes:
+            await connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {table.name} ({columns})")
+
+
 def _columns(table: Table, connection: Connection, exact: str) -> str:
-    return table.columns.format_map({**asdict(connection.dialect), "exact": exact})
+    return table.columns.format_map({**asdict(connection.dialect), "exact": exact, "scope": _SCOPE})
 
 
 async def _exists(connection: Connection, table: Table) -> bool:
+    return await _answers(connection, f"SELECT {'Scope' if table.scoped else '1'} FROM {table.name} WHERE 1 = 0")
+
+
+async def _answers(connection: Connection, query: str) -> bool:
     try:
-        await connection.rows(f"SELECT 1 FROM {table.name} WHERE 1 = 0")
-    except MissingTableError:
+        await connection.rows(query)
+    except (MissingTableError, MissingColumnError):
         return False
     return True
 

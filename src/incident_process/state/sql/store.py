@@ -1,6 +1,7 @@
 """The state store in SQL: puts lease, tracking, runs, ledger and outbox together, one transaction a call."""
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import TypeVar
@@ -25,10 +26,10 @@ from incident_process.records import (
 from incident_process.settings.targets import Target
 from incident_process.state import codec
 from incident_process.state.sql import lease as leases
-from incident_process.state.sql import ledger, outbox, runs, schema, tracking
+from incident_process.state.sql import ledger, outbox, runs, schema, scopes, tracking
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import Database
-from incident_process.state.sql.lease import SqlLeaseState
+from incident_process.state.sql.lease import Scope, SqlLeaseState
 
 T = TypeVar("T")
 
@@ -56,6 +57,9 @@ class SqlStateStore:
     ) -> None:
         self._database = Database(target)
         self._operation = operation
+        self._scope = Scope(operation)
+        self._epoch: int | None = None
+        """Under which lease of the operation the scope may be claimed; None: this is the operation's own store."""
         self._zone = zone
         self._keeps_bodies = keep_bodies_days > 0
         # Leases whose commit may have gone through without an answer: a second call may take them over.
@@ -67,6 +71,7 @@ class SqlStateStore:
 
     async def __aenter__(self) -> "SqlStateStore":
         """Connect; raise DatabaseConnectionError when the database cannot be reached."""
+        self._only_the_operation()
         try:
             await self._database.open()
         except BaseException:
@@ -82,10 +87,15 @@ class SqlStateStore:
         """Run writes in one transaction with the check of the lease; ``work`` also gets the store's clock."""
 
         async def transaction(connection: Connection) -> T:
-            now = await leases.fence(connection, lease)
+            now = await leases.fence(connection, lease, self._scope)
             return await work(connection, now)
 
         return await self._database.write(transaction)
+
+    def _only_the_operation(self) -> None:
+        """Refuse to a chunk's worker what belongs to the coordinator."""
+        if self._epoch is not None:
+            raise RuntimeError(f"The store of {self._scope} does not do that: ask the operation's own.")
 
     # -- set-up ---------------------------------------------------------------------------------------------------
 
@@ -104,8 +114,14 @@ class SqlStateStore:
     async def acquire_lease(self, holder: str, seconds: float, *, evict: int | None = None) -> Lease:
         """Take the lease for ``seconds``, with a token higher than any before; raise LeaseHeldError.
 
-        ``evict`` is the token of a holder known to be dead: its lease is taken before it expires.
+        ``evict`` is the token of a holder known to be dead: its lease is taken before it expires. A scope's lease is
+        taken from whoever holds it, or LeaseLostError raised.
         """
+        epoch = self._epoch
+        if epoch is not None:
+            return await self._database.write(
+                lambda connection: scopes.acquire(connection, self._scope, epoch, holder, seconds)
+            )
         lease = await self._database.write(
             lambda connection: leases.acquire(
                 connection, self._operation, holder, seconds, evict=evict, mine=self._tried_leases
@@ -124,11 +140,24 @@ class SqlStateStore:
 
     async def release_lease(self, lease: Lease) -> None:
         """Free the lease; a lease that was lost already is left alone."""
-        await self._database.write(lambda connection: leases.release(connection, lease))
+        await self._database.write(lambda connection: leases.release(connection, lease, self._scope))
 
     async def lease_state(self) -> SqlLeaseState | None:
         """Return who holds the lease, or None when it was never taken."""
-        return await self._database.read(lambda connection: leases.read_state(connection, self._operation))
+        return await self._database.read(lambda connection: leases.read_state(connection, self._scope))
+
+    # -- scopes ---------------------------------------------------------------------------------------------------
+
+    async def open_scopes(self, lease: Lease, count: int) -> list[int]:
+        """Let chunks be claimed under this lease and no other; return the scopes whose outbox holds something."""
+        self._only_the_operation()
+        return await self._fenced(lease, lambda connection, now: scopes.reopen(connection, lease, count, now))
+
+    def scoped(self, scope: int, epoch: int) -> "SqlStateStore":
+        """Return the state as the worker of a chunk sees it, over the same connections."""
+        seen = copy.copy(self)
+        seen._scope, seen._epoch = Scope(self._operation, scope), epoch
+        return seen
 
     # -- tracking -------------------------------------------------------------------------------------------------
 
@@ -138,10 +167,12 @@ class SqlStateStore:
 
     async def advance(self, lease: Lease, step: Advance) -> Operation:
         """Apply the step by compare-and-set; raise LeaseLostError when the row is not as ``step.before`` says."""
+        self._only_the_operation()
         return await self._fenced(lease, lambda connection, _now: tracking.advance(connection, lease, step, self._zone))
 
     async def raise_as_of(self, lease: Lease, instant: datetime) -> datetime:
         """Remember that documents are built as of ``instant``; return the latest that was ever remembered."""
+        self._only_the_operation()
         return await self._fenced(
             lease, lambda connection, _now: leases.raise_as_of(connection, self._operation, instant)
         )
@@ -150,10 +181,12 @@ class SqlStateStore:
 
     async def open_run(self, lease: Lease, run: RunRecord) -> None:
         """Write the run as running, and close as failed any earlier one that was left running."""
+        self._only_the_operation()
         await self._fenced(lease, lambda connection, now: runs.open_run(connection, run, now))
 
     async def write_run(self, lease: Lease, run: RunRecord) -> None:
         """Write the run as it stands now, over what is there of it: while it is at work, and at its end."""
+        self._only_the_operation()
         await self._fenced(lease, lambda connection, _now: runs.write(connection, run))
 
     async def runs(
@@ -197,11 +230,11 @@ class SqlStateStore:
         async def write(connection: Connection, now: datetime) -> None:
             if await ledger.is_written(connection, self._operation, chunk):
                 return
-            await ledger.add(connection, self._operation, chunk, now)
+            await ledger.add(connection, self._scope, chunk, now)
             if parts:
                 first = min(incident.incident_id for incident in chunk.incidents)
                 stored = outbox.Stored(run_id=chunk.run_id, first_id=first, created_at=now, entry=entry)
-                await outbox.put(connection, lease, chunk.chunk_id, stored, parts)
+                await outbox.put(connection, lease, self._scope, chunk.chunk_id, stored, parts)
 
         await self._fenced(lease, write)
 
@@ -209,16 +242,18 @@ class SqlStateStore:
         """Put this lease's token on everything the outbox holds; return the chunk ids, oldest first."""
 
         async def claim(connection: Connection, _now: datetime) -> list[str]:
-            chunk_ids = await outbox.claim(connection, lease)
-            waiting = await outbox.pending_ids(connection, self._operation, chunk_ids)
-            await ledger.withdraw_orphans(connection, self._operation, waiting)
+            chunk_ids = await outbox.claim(connection, lease, self._scope)
+            # Of a scope without leftovers ``open_scopes`` has done that: what other chunks wait for need not be read.
+            if chunk_ids or self._epoch is None:
+                waiting = await outbox.pending_ids(connection, self._scope, chunk_ids)
+                await ledger.withdraw_orphans(connection, self._scope, waiting)
             return chunk_ids
 
         return await self._fenced(lease, claim)
 
     async def load_chunk(self, chunk_id: str) -> Chunk | None:
         """Return what is pending of an outbox entry, as it was written, or None when nothing is."""
-        stored = await self._database.read(lambda connection: outbox.load(connection, self._operation, chunk_id))
+        stored = await self._database.read(lambda connection: outbox.load(connection, self._scope, chunk_id))
         if stored is None:
             return None
         return Chunk(chunk_id=chunk_id, run_id=stored.run_id, incidents=stored.entry.pending)
@@ -228,7 +263,7 @@ class SqlStateStore:
 
         async def write(connection: Connection, now: datetime) -> None:
             await ledger.write_outcomes(connection, outcomes)
-            await outbox.settle(connection, lease, chunk, outcomes, now if self._keeps_bodies else None)
+            await outbox.settle(connection, lease, self._scope, chunk, outcomes, now if self._keeps_bodies else None)
 
         if outcomes:
             await self._fenced(lease, write)
@@ -238,7 +273,7 @@ class SqlStateStore:
 
         async def write(connection: Connection, now: datetime) -> None:
             await ledger.replace(connection, self._operation, old_id, new, now)
-            await outbox.replace(connection, lease, chunk.chunk_id, old_id, new)
+            await outbox.replace(connection, lease, self._scope, chunk.chunk_id, old_id, new)
 
         await self._fenced(lease, write)
         return msgspec.structs.replace(chunk, incidents=codec.substitute(chunk.incidents, old_id, new))
@@ -276,14 +311,13 @@ class SqlStateStore:
 
     async def kept_body(self, incident_id: int) -> bytes | None:
         """Return the body of a delivered incident where it is kept (``keep_bodies_days``), else None; personal data."""
-        run_id = await self._database.read(
+        found = await self._database.read(
             lambda connection: ledger.delivering_run(connection, self._operation, incident_id)
         )
-        if run_id is None:
+        if found is None:
             return None
-        return await self._database.read(
-            lambda connection: outbox.kept_body(connection, self._operation, run_id, incident_id)
-        )
+        run_id, scope = found
+        return await self._database.read(lambda connection: outbox.kept_body(connection, scope, run_id, incident_id))
 
     async def delivery_counts(self) -> dict[DeliveryStatus, int]:
         """Return how many ledger entries stand in each status."""
@@ -291,4 +325,4 @@ class SqlStateStore:
 
     async def purge_bodies(self, lease: Lease, older_than: datetime) -> int:
         """Delete kept bodies whose chunk was done before ``older_than``; return how many entries went."""
-        return await self._fenced(lease, lambda connection, _now: outbox.purge(connection, self._operation, older_than))
+        return await self._fenced(lease, lambda connection, _now: outbox.purge(connection, self._scope, older_than))

@@ -1,0 +1,120 @@
+"""What the ledger says of accounts, whichever scope wrote it."""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Collection as Some
+
+from incident_process.records import DeliveryStatus, Known
+from incident_process.state.mongo.connection import Collection, Document
+from incident_process.state.mongo.ledger import PENDING, lists
+
+Claims = Callable[[Some[int | None]], Awaitable[dict[int | None, int]]]
+"""Returns the token of the last finished claim of each of these scopes; None is the operation's own."""
+
+_Newest = dict[str, dict[str, int]]
+"""By account and status: the highest id."""
+
+
+class History:
+    """The ledger of one operation, read by account."""
+
+    def __init__(self, collection: Collection, operation: str, claims: Claims) -> None:
+        self._collection = collection
+        self._operation = operation
+        self._claims = claims
+
+    async def last_known(self, accounts: Sequence[str]) -> dict[str, Known]:
+        """Return what the ledger last says of these accounts: newest id per account and status, then their digests."""
+        newest: _Newest = defaultdict(dict)
+        pending: list[int] = []
+        for some in lists(accounts):
+            cursor = await self._collection.aggregate(
+                [
+                    self._of_accounts(some),
+                    {
+                        "$group": {
+                            # Pending entries one by one: some of them may not count.
+                            "_id": {
+                                "a": "$Account_Num",
+                                "s": "$Status",
+                                "p": {"$cond": [{"$eq": ["$Status", PENDING]}, "$_id", None]},
+                            },
+                            "id": {"$max": "$_id"},
+                        }
+                    },
+                ]
+            )
+            async for group in cursor:
+                if group["_id"]["s"] == PENDING:
+                    pending.append(group["id"])
+                else:
+                    newest[group["_id"]["a"]][group["_id"]["s"]] = group["id"]
+        await self._add_pending(newest, pending)
+        digests: dict[int, str] = {}
+        for ids in lists([one for by_status in newest.values() for one in by_status.values()]):
+            async for found in self._collection.find({"_id": {"$in": ids}}, {"Digest": True}):
+                digests[found["_id"]] = found["Digest"]
+        known = ((account, _known(by_status, digests)) for account, by_status in newest.items())
+        return {account: last for account, last in known if last is not None}
+
+    async def _add_pending(self, newest: _Newest, ids: Sequence[int]) -> None:
+        """Add those of the pending entries that count, or what has become of them meanwhile.
+
+        The last claims are asked for before the tokens are read: a claim between the two raises tokens only, so what
+        is then below a claim was so all along.
+        """
+        if not ids:
+            return
+        scopes: set[int | None] = set()
+        for some in lists(ids):
+            scopes |= {
+                found.get("Scope") async for found in self._collection.find({"_id": {"$in": some}}, {"Scope": 1})
+            }
+        claimed = await self._claims(scopes)
+        fields = {"Account_Num": True, "Status": True, "Scope": True, "Token": True}
+        for some in lists(ids):
+            async for found in self._collection.find({"_id": {"$in": some}}, fields):
+                if found["Status"] == PENDING and found["Token"] < claimed.get(found.get("Scope"), 0):
+                    continue
+                of_account = newest[found["Account_Num"]]
+                of_account[found["Status"]] = max(found["_id"], of_account.get(found["Status"], 0))
+
+    async def delivered_before(self, contents: Some[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those (account, digest) pairs that were delivered at any time."""
+        wanted = set(contents)
+        found: set[tuple[str, str]] = set()
+        for some in lists(sorted(wanted)):
+            digests = sorted({digest for _, digest in some})
+            cursor = await self._collection.aggregate(
+                [
+                    self._of_accounts(sorted({account for account, _ in some})),
+                    {"$match": {"Status": DeliveryStatus.DELIVERED.value, "Digest": {"$in": digests}}},
+                    {"$project": {"_id": 0, "Account_Num": 1, "Digest": 1}},
+                ]
+            )
+            async for entry in cursor:
+                found.add((entry["Account_Num"], entry["Digest"]))
+        return found & wanted
+
+    def _of_accounts(self, accounts: Sequence[str]) -> Document:
+        """Return the stage that selects entries by account.
+
+        Further conditions stand in a stage of their own: MongoDB joins the two, and servers that choose an index by
+        the shape of the first one still choose the right one.
+        """
+        return {"$match": {"Operation_name": self._operation, "Account_Num": {"$in": accounts}}}
+
+
+def _known(by_status: dict[str, int], digests: dict[int, str]) -> Known | None:
+    # A pending entry may have been withdrawn between the two queries.
+    by_status = {status: key for status, key in by_status.items() if key in digests}
+    if not by_status:
+        return None
+    newest = max(by_status, key=lambda status: by_status[status])
+    delivered = by_status.get(DeliveryStatus.DELIVERED.value)
+    return Known(
+        delivered_digest=None if delivered is None else digests[delivered],
+        delivered_id=int(delivered or 0),
+        newest_digest=digests[by_status[newest]],
+        newest_status=DeliveryStatus(newest),
+    )
