@@ -77,6 +77,7 @@ async def _with_source(settings: Settings) -> list[Finding]:
             *await _indexes(source),
             await _open_transactions(source),
             *await _unprocessable(source),
+            *(await _replicas(source) if settings.replica_targets else []),
         ]
         findings += await _guarded("operation", lambda: _operation(settings, now))
         return findings
@@ -156,6 +157,29 @@ async def _unprocessable(source: Source) -> list[Finding]:
             )
         )
     return findings
+
+
+async def _replicas(source: Source) -> list[Finding]:
+    """Say of each replica whether it would serve a run; where it would not, the primary reads."""
+    from incident_process.source.replicas import ReplicatedSource
+
+    assert isinstance(source, ReplicatedSource)  # noqa: S101 - there are replicas
+    remedy = "The message says what to correct; until then rows are read from the primary."
+    try:
+        conditions = await source.look()
+    except IncidentProcessError as exc:
+        return [Finding(subject="replicas", level=Level.WARNING, finding=str(exc), remedy=remedy)]
+    return [
+        Finding(subject=f"replica {place}", level=Level.WARNING, finding=of.fault, remedy=remedy)
+        if of.fault
+        else Finding(
+            subject=f"replica {place}",
+            level=Level.OK,
+            finding=f"{of.where[:1].upper()}{of.where[1:]} has all that it needs, and caught up with the primary "
+            f"within {of.seconds:.2f} s.",
+        )
+        for place, of in enumerate(conditions, start=1)
+    ]
 
 
 async def _operation(settings: Settings, source_now: datetime) -> list[Finding]:

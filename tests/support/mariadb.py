@@ -2,6 +2,7 @@
 
 Nothing of a server that is already there is touched: no option file is read, no port, socket or folder is shared.
 One server serves a whole test session; every test that asks for ``mariadb_database`` gets a database of its own.
+Tests of replicas have three more, which stand in ``replication``.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pymysql
 import pytest
@@ -32,9 +33,13 @@ MISSING = (
 
 
 class MariaDBServer:
-    """One mariadbd process over a fresh data folder; it can be killed and started again over the same data."""
+    """One mariadbd process over a fresh data folder; it can be killed and started again over the same data.
 
-    def __init__(self) -> None:
+    ``options`` are given to the server as they are, after its usual ones.
+    """
+
+    def __init__(self, *options: str) -> None:
+        self._options = options
         self._mariadbd = _find("mariadbd")
         self._install = _find("mariadb-install-db")
         # Not pytest's folder: the path of a Unix socket may hold 107 characters only.
@@ -63,8 +68,8 @@ class MariaDBServer:
             cursor.execute(f"DELETE FROM mysql.global_priv WHERE user <> '{USER}' AND user <> 'mariadb.sys'")
             cursor.execute("FLUSH PRIVILEGES")
 
-    def start(self) -> None:
-        """Start the server, or start it again over its data, and return when it answers."""
+    def start(self, *options: str) -> None:
+        """Start the server, or start it again over its data, and return when it answers; options are for this time."""
         command = [
             self._mariadbd,
             "--no-defaults",
@@ -83,6 +88,8 @@ class MariaDBServer:
             "--innodb-flush-log-at-trx-commit=2",
             "--character-set-server=utf8mb4",
             "--collation-server=utf8mb4_general_ci",
+            *self._options,
+            *options,
             *_as_root(),
         ]
         with (self._folder / "log").open("ab") as log:
@@ -132,6 +139,31 @@ class MariaDBServer:
     def url(self, database: str) -> str:
         """Return the address of a database in the form that the configuration takes."""
         return f"mysql://{self.user}:{self.password}@{self.host}:{self.port}/{database}"
+
+    def ask(self, statement: str, *values: Any) -> tuple[Any, ...]:
+        """Run one statement outside of any database and return its first row, nothing where there is none."""
+        with self.connect(None) as connection, connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+            return tuple(cursor.fetchone() or ())
+
+    def follow(self, primary: "MariaDBServer") -> None:
+        """Become a replica of another server, by GTID, from where that one is now."""
+        (position,) = primary.ask("SELECT @@GLOBAL.gtid_binlog_pos")
+        self.ask("SET GLOBAL gtid_slave_pos = %s", position)
+        self.ask(
+            "CHANGE MASTER TO MASTER_HOST = %s, MASTER_PORT = %s, MASTER_USER = %s, MASTER_PASSWORD = %s, "
+            "MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1",
+            primary.host,
+            primary.port,
+            primary.user,
+            primary.password,
+        )
+        self.ask("START SLAVE")
+
+    def caught_up_with(self, primary: "MariaDBServer", seconds: float = 30.0) -> bool:
+        """Wait until everything that the primary has written is here, too; return whether it is."""
+        (position,) = primary.ask("SELECT @@GLOBAL.gtid_binlog_pos")
+        return self.ask("SELECT MASTER_GTID_WAIT(%s, %s)", position, seconds) == (0,)
 
     def _run_install(self) -> None:
         command = [
@@ -194,6 +226,30 @@ def mariadb() -> Iterator[MariaDBServer]:
         yield server
     finally:
         server.stop()
+
+
+class Replication(NamedTuple):
+    """A primary and its two replicas, which follow it by GTID."""
+
+    primary: MariaDBServer
+    replicas: tuple[MariaDBServer, MariaDBServer]
+
+
+@pytest.fixture(scope="session")
+def replication() -> Iterator[Replication]:
+    """Three servers for the session; a test that stops or kills one of them sets it right again."""
+    logged = ("--log-bin=binlog", "--binlog-format=ROW", "--log-slave-updates")
+    servers = [MariaDBServer(*logged, f"--server-id={number}", "--relay-log=relay") for number in (1, 2, 3)]
+    primary, *replicas = servers
+    try:
+        for server in servers:
+            server.create()
+        for replica in replicas:
+            replica.follow(primary)
+        yield Replication(primary, (replicas[0], replicas[1]))
+    finally:
+        for server in servers:
+            server.stop()
 
 
 @pytest.fixture

@@ -87,7 +87,11 @@ class MySQLSource(SqlSource):
         options: dict[str, Any] = {"host": host, "port": port, "user": user, "database": database, "ssl": ssl}
         # As bytes: the driver would encode text as Latin-1.
         options["password"] = password.encode()
-        super().__init__(MySQLDriver(options, f"the MySQL source database {database} at {host}:{port}"), zone)
+        super().__init__(self._make_driver(options, f"the MySQL source database {database} at {host}:{port}"), zone)
+
+    def _make_driver(self, options: Mapping[str, Any], where: str) -> "MySQLDriver":
+        """Return the driver; a replica has one of its own."""
+        return MySQLDriver(options, where)
 
 
 class MySQLDriver:

@@ -1,0 +1,346 @@
+"""Reading rows from replicas in turn, never short of what the primary had when the run looked it over.
+
+Only ``read`` goes to replicas; everything else is asked of the primary. Before a replica serves a run, it must have
+applied everything that the primary had written once the run's survey was done (``gtid`` says how that is known; time
+stamps would not tell, because LOAD_DATE is the loader's and not the commit's). One that has not is waited for, then
+passed over; one that fails is left alone for the rest of the run. Whatever happens to a replica, the primary reads in
+its place and the run goes on.
+"""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from asyncmy.cursors import DictCursor
+
+from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
+from incident_process.logs import get_logger
+from incident_process.records import Record
+from incident_process.source import gtid
+from incident_process.source.contract import AccountRows, Span, Survey, Touched
+from incident_process.source.dialects import Dialect
+from incident_process.source.driver import RefusedError
+from incident_process.source.gtid import Position
+from incident_process.source.mysql import CONNECT_SECONDS, MySQLDriver, MySQLSource
+
+log = get_logger()
+
+T = TypeVar("T")
+
+READ_SECONDS = 300.0
+"""How long one reading may take a replica before the primary is asked; the primary itself is given more, because
+nobody else could read in its place."""
+
+AGAIN_SECONDS = 30.0
+"""After so long it is asked whether a replica that lagged has caught up."""
+
+_ACCESS = {1044, 1045, 1130, 1698, 3118, 3955}
+_NO_RIGHT = {1142, 1143, 1227}
+_RIGHTS = "GRANT {} ON *.* on MariaDB, REPLICATION CLIENT on MySQL"
+
+
+class LaggingError(DatabaseConnectionError):
+    """A replica has not applied in time what the primary had written."""
+
+
+class Condition(Record, frozen=True, kw_only=True):
+    """How one replica is: ``fault`` is empty where it may serve, ``seconds`` is how long it took to catch up."""
+
+    where: str
+    fault: str
+    seconds: float
+
+
+class Need(Record, frozen=True, kw_only=True):
+    """What a replica has to have before it may serve; ``types`` are the types of LOAD_DATE at the primary."""
+
+    position: Position
+    types: Mapping[str, object]
+
+
+class Primary(MySQLSource):
+    """The source database, which can say how far it has come."""
+
+    async def position(self) -> Position:
+        """Return the transactions that cover whatever was read here before.
+
+        Raises:
+            ConfigurationError: There are no GTIDs, or the user may not see what the log leaves out.
+            DatabaseConnectionError: The primary cannot be reached.
+        """
+        try:
+            return await self._attempt(lambda: gtid.primary_position(self._driver))
+        except RefusedError as exc:
+            raise ConfigurationError(
+                "[DATABASE] REPLICAS: the user of the source may not see whether the primary logs everything: "
+                f"{_RIGHTS.format('BINLOG MONITOR')}."
+            ) from exc
+
+
+class ReplicaDriver(MySQLDriver):
+    """A connection that is only handed out once its server has reached the position that is asked for.
+
+    That is found out on this very connection: behind one address there may be another server after each connecting.
+    """
+
+    place = "[DATABASE] REPLICAS"
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options, f"the replica {options['database']} at {options['host']}:{options['port']}")
+        self.position: Position | None = None
+        self.wait_seconds = 0.0
+        self.waited = 0.0
+        self._reached: Position | None = None
+
+    async def connect(self) -> Dialect:
+        """Connect if there is no connection, and wait for the position; LaggingError when it is not reached."""
+        dialect = await super().connect()
+        position = self.position
+        assert position is not None  # noqa: S101 - ``Replica.serving`` has set it
+        if self._reached is not position:
+            async with asyncio.timeout(self.wait_seconds + CONNECT_SECONDS):
+                await gtid.check_replica(self, self._named, position)
+                await self._catch_up(position)
+            self._reached = position
+        return dialect
+
+    async def close(self) -> None:
+        """Say goodbye and close."""
+        self._reached = None
+        await super().close()
+
+    async def drop(self) -> None:
+        """Close the socket at once."""
+        self._reached = None
+        await super().drop()
+
+    async def _catch_up(self, position: Position) -> None:
+        began = time.monotonic()
+        for one in position.sets:
+            left = began + self.wait_seconds - time.monotonic()
+            if not await gtid.wait_for(self, one, left, mariadb=position.mariadb):
+                raise LaggingError(
+                    f"{self.where} has not applied within {self.wait_seconds:g} s what the primary had written."
+                )
+        self.waited = time.monotonic() - began
+
+    async def _named(self, sql: str) -> list[Mapping[str, Any]]:
+        async with self._connection.cursor(DictCursor) as cursor:
+            await cursor.execute(sql)
+            return list(await cursor.fetchall())
+
+    def _translate(self, code: int, words: str) -> IncidentProcessError:
+        if code in _ACCESS:
+            return ConfigurationError(f"{self.place}: {self.where} turns its user away ({code}): correct its URL.")
+        if code in _NO_RIGHT:
+            return ConfigurationError(
+                f"{self.place}: the user of {self.where} lacks a right ({code}): {_RIGHTS.format('REPLICA MONITOR')}, "
+                "and SELECT on both source tables."
+            )
+        return super()._translate(code, words)
+
+
+class Replica(MySQLSource):
+    """A copy of the source that serves readings as of a position. It tries once: the primary is there to read."""
+
+    _driver: ReplicaDriver
+
+    def __init__(self, *address: Any, **options: Any) -> None:
+        super().__init__(*address, **options)
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def serving(self, need: Need, wait_seconds: float) -> AsyncIterator[Self]:
+        """Connect and wait until the replica has what is needed; it serves nobody else meanwhile.
+
+        Raises:
+            LaggingError: It has not got so far in so many seconds.
+            ConfigurationError: It must not serve at all: something is missing in it, or may be.
+            DatabaseConnectionError: It cannot be reached.
+        """
+        async with self._turn:
+            await self._prepare(need, wait_seconds)
+            yield self
+
+    async def _prepare(self, need: Need, wait_seconds: float) -> None:
+        driver = self._driver
+        if driver.position is need.position and self._tables:
+            return
+        driver.position, driver.wait_seconds = need.position, wait_seconds
+        self._tables = {}
+        await self._attempt(self._learn)
+        if self.load_date_types != need.types:
+            self._tables = {}
+            raise ConfigurationError(f"{driver.place}: {driver.where} has a LOAD_DATE of another type than the source.")
+
+    @property
+    def where(self) -> str:
+        """The replica in words."""
+        return self._driver.where
+
+    @property
+    def waited(self) -> float:
+        """How many seconds the replica needed to reach the last position."""
+        return self._driver.waited
+
+    def _make_driver(self, options: Mapping[str, Any], where: str) -> MySQLDriver:
+        return ReplicaDriver(options)  # which names itself
+
+    async def _attempt(self, work: Callable[[], Awaitable[T]]) -> T:
+        try:
+            async with self._lock, asyncio.timeout(self._driver.wait_seconds + READ_SECONDS):
+                return await self._once(work)
+        except TimeoutError as exc:
+            raise DatabaseConnectionError(f"{self.where} gave no answer within {READ_SECONDS:g} s.") from exc
+
+
+class ReplicatedSource:
+    """A ``Source`` whose rows are read from replicas in turn; see ``source.contract`` for what each method promises.
+
+    It serves one run, or on a cluster one chunk: what others read before it began, it does not show older.
+
+    Args:
+        primary: The source database.
+        replicas: Its copies; each is connected to when its first turn comes.
+        wait_seconds: How long a run waits for a replica that lags.
+    """
+
+    def __init__(self, primary: Primary, replicas: Sequence[Replica], wait_seconds: float) -> None:
+        self._primary = primary
+        self._replicas = tuple(replicas)
+        self._wait_seconds = wait_seconds
+        self._turn = deque(replicas)
+        self._resting: dict[Replica, float] = {}
+        self._as_of: datetime | None = None
+        self._need: Need | None = None
+
+    async def __aenter__(self) -> Self:
+        """Connect to the primary; ConfigurationError and DatabaseConnectionError are the primary's."""
+        await self._primary.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        try:
+            await asyncio.gather(*(replica.__aexit__(kind, error, trace) for replica in self._replicas))
+        finally:
+            await self._primary.__aexit__(kind, error, trace)
+
+    async def now(self) -> datetime:
+        """Return the primary's clock."""
+        return await self._primary.now()
+
+    async def writers(self) -> list[datetime] | None:
+        """Return when each open transaction of the primary began; None when the user may not know."""
+        return await self._primary.writers()
+
+    @property
+    def load_date_types(self) -> Mapping[str, object]:
+        """The type of LOAD_DATE in each table."""
+        return self._primary.load_date_types
+
+    async def indexes(self) -> dict[str, list[tuple[str, ...]]]:
+        """Return, per table, the columns of each index of the primary."""
+        return await self._primary.indexes()
+
+    async def unprocessable(self) -> dict[str, int]:
+        """Return, per table, how many rows can never enter a window."""
+        return await self._primary.unprocessable()
+
+    async def survey(self, span: Span) -> Survey:
+        """Look over the span at the primary."""
+        survey = await self._primary.survey(span)
+        self._need = None  # a replica needs what this survey saw
+        return survey
+
+    def touched(self, size: int) -> AsyncIterator[list[Touched]]:
+        """Yield the accounts of the last survey."""
+        return self._primary.touched(size)
+
+    async def read(self, accounts: Sequence[str], as_of: datetime) -> list[AccountRows]:
+        """Read the current rows from the next replica that has them all, from the primary where there is none."""
+        need = await self._need_for(as_of)
+        if need is not None:
+            self._turn.rotate(-1)
+            for replica in tuple(self._turn):
+                rows = await self._read_from(replica, need, accounts, as_of)
+                if rows is not None:
+                    return rows
+        return await self._primary.read(accounts, as_of)
+
+    async def look(self) -> list[Condition]:
+        """Ask every replica whether it may serve, as a run would.
+
+        Raises:
+            ConfigurationError: The primary cannot say how far it has come, so no replica may serve.
+        """
+        need = Need(position=await self._primary.position(), types=self.load_date_types)
+        found = []
+        for replica in self._replicas:
+            fault = ""
+            try:
+                async with replica.serving(need, self._wait_seconds):
+                    pass
+            except IncidentProcessError as exc:
+                fault = str(exc)
+            found.append(Condition(where=replica.where, fault=fault, seconds=replica.waited))
+        return found
+
+    async def _need_for(self, as_of: datetime) -> Need | None:
+        """Return what a replica has to have for a reading as of an instant; None where none may serve.
+
+        One position is enough for all readings of a run: they are as of one instant, settled before the first, and
+        after the survey, if there is one, so that all that the survey saw was written before the position is taken. A
+        replay and a preview do not survey: theirs is taken at the first reading. So no replica shows anything older
+        than the primary showed, to this run or an earlier one, when the run began.
+        """
+        if not self._turn:
+            return None
+        if self._need is None or self._as_of != as_of:
+            try:
+                position = await self._primary.position()
+            except IncidentProcessError as exc:
+                # If the primary is away, the reading itself says so.
+                log.warning("All rows are read from the primary. %s", exc)
+                self._turn.clear()
+                return None
+            self._need, self._as_of = Need(position=position, types=self.load_date_types), as_of
+            self._resting.clear()
+        return self._need
+
+    async def _read_from(
+        self, replica: Replica, need: Need, accounts: Sequence[str], as_of: datetime
+    ) -> list[AccountRows] | None:
+        """Read from a replica; None when it rests or is put to rest."""
+        rests = replica in self._resting
+        if rests and time.monotonic() < self._resting[replica]:
+            return None
+        try:
+            async with replica.serving(need, 0.0 if rests else self._wait_seconds):
+                rows = await replica.read(accounts, as_of)
+        except LaggingError as exc:
+            if not rests:
+                log.warning("A replica is passed over until it has caught up: %s", exc)
+            self._resting[replica] = time.monotonic() + AGAIN_SECONDS
+            return None
+        except ConfigurationError as exc:
+            log.warning("A replica is not used. %s", exc)
+            if replica in self._turn:
+                self._turn.remove(replica)
+            return None
+        except Exception as exc:  # whatever it is: a fault that is not the replica's shows at the primary as well
+            said = str(exc) if isinstance(exc, IncidentProcessError) else f"{replica.where}, {type(exc).__name__}"
+            log.warning("A replica is left out for the rest of the run: %s", said)
+            self._resting[replica] = math.inf
+            return None
+        if self._resting.pop(replica, None) is not None:
+            log.info("A replica has caught up and is read from: %s", replica.where)
+        return rows
