@@ -64,6 +64,10 @@ class LeaseHeldError(IncidentProcessError):
         self.token = token
         self.expires_at = expires_at
 
+    def __reduce__(self) -> tuple[type["LeaseHeldError"], tuple[str, int, datetime]]:
+        """Let it travel between processes: it is made of other arguments than its message."""
+        return type(self), (self.holder, self.token, self.expires_at)
+
 
 class LeaseLostError(IncidentProcessError):
     """This runner's fencing token is no longer the newest: whatever it still had to write belongs to its successor."""

@@ -5,11 +5,14 @@ from contextlib import suppress
 
 
 class Pace:
-    """Gives out turns no closer than ``1 / per_second`` seconds; 0 means without limit."""
+    """Gives out turns no closer than ``1 / per_second`` seconds; 0 means without limit.
 
-    def __init__(self, per_second: float) -> None:
+    ``shared``: one after another has this share of a rate, so the first turn has to be waited for as well.
+    """
+
+    def __init__(self, per_second: float, *, shared: bool = False) -> None:
         self._gap = 1 / per_second if per_second else 0.0
-        self._next = 0.0
+        self._next = asyncio.get_running_loop().time() + self._gap if shared else 0.0
 
     @property
     def limited(self) -> bool:

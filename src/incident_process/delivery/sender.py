@@ -19,12 +19,19 @@ from incident_process.delivery.policy import Verdict, backoff, judge, retry_afte
 from incident_process.delivery.transport import Answer, Transport
 from incident_process.records import Incident, Record
 
+BROKEN = "the receiver fails across accounts (circuit breaker)"
+"""Why a sender has stopped, when the circuit breaker stopped it."""
+
 
 class Limits(Record, frozen=True, kw_only=True):
-    """How hard to try: the keys of ``[API]`` in the configuration."""
+    """How hard to try: the keys of ``[API]`` in the configuration.
+
+    ``rate_is_shared``: ``requests_per_second`` is a part of the setting that one sender after another makes use of.
+    """
 
     max_connections: int = 64
     requests_per_second: float = 0.0
+    rate_is_shared: bool = False
     max_attempts: int = 5
     retry_seconds: float = 120.0
     retry_after_cap_seconds: float = 60.0
@@ -74,7 +81,7 @@ class Sender:
         self._may_send = may_send
         self._on_answer = on_answer
         self._breaker = Breaker(limits.breaker_failures, limits.max_attempts)
-        self._pace = Pace(limits.requests_per_second)
+        self._pace = Pace(limits.requests_per_second, shared=limits.rate_is_shared)
         # Those that never failed come first: they tell soonest whether the service takes anything.
         self._queue: asyncio.PriorityQueue[tuple[bool, int, _Job]] = asyncio.PriorityQueue()
         self._numbers = itertools.count()
@@ -247,7 +254,7 @@ class Sender:
             elif too_long:
                 self._breaker.give_up()
         if self._breaker.circuit is Circuit.OPEN:
-            self.stop("the receiver fails across accounts (circuit breaker)")
+            self.stop(BROKEN)
         self._clear.set()
 
     def _put_aside(self) -> None:

@@ -30,9 +30,12 @@ END_SECONDS = 5.0
 
 @asynccontextmanager
 async def open_builder(settings: Settings, source: Source) -> AsyncIterator[Builder]:
-    """Have a builder as ``[PROCESS] build_processes`` says; its processes end with the block."""
+    """Have a builder as ``[PROCESS] build_processes`` says; its processes end with the block.
+
+    On a cluster, coordinator and workers build for themselves.
+    """
     local = LocalBuilder(source, settings.process.zone)
-    wanted = settings.process.builders
+    wanted = settings.process.builders if settings.engine.engine == "local" else 0  # there the workers are many anyway
     count = min(len(os.sched_getaffinity(0)) - 1, MOST_PROCESSES) if wanted is None else wanted
     if count == 0:
         yield local

@@ -1,20 +1,28 @@
 """From settings to open parts: the only module that names a concrete source, state store or transport."""
 
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+from zoneinfo import ZoneInfo
 
 from incident_process.delivery.transport import HttpTransport
 from incident_process.engine.builders import open_builder
 from incident_process.faults import FaultPoints
 from incident_process.pipeline.context import Parts
+from incident_process.pipeline.helpers import Team
 from incident_process.pipeline.progress import NoProgress, Progress
 from incident_process.records import Tracking
 from incident_process.settings import Settings
-from incident_process.settings.targets import SqliteTarget
+from incident_process.settings.targets import MySQLTarget, SqliteTarget
 from incident_process.source.contract import Source
 from incident_process.state.conditions import ConditionStore
 from incident_process.state.contract import StateStore
+
+if TYPE_CHECKING:
+    from incident_process.source.mysql import MySQLSource
+
+AnyMySQL = TypeVar("AnyMySQL", bound="MySQLSource")
 
 
 @asynccontextmanager
@@ -41,7 +49,20 @@ async def open_parts(
             transport=transport,
             faults=faults,
             progress=progress or NoProgress(),
+            helpers=make_helpers(settings),
         )
+
+
+def make_helpers(settings: Settings) -> Callable[[], AbstractAsyncContextManager[Team]] | None:
+    """Return what calls a team together, once a run has something to hand out; None where it works alone.
+
+    Raises ConfigurationError when what the settings ask for is not installed.
+    """
+    if settings.engine.engine == "local":
+        return None
+    from incident_process.engine.dask import dask_team
+
+    return lambda: dask_team(settings)
 
 
 def make_source(settings: Settings) -> Source:
@@ -52,9 +73,19 @@ def make_source(settings: Settings) -> Source:
         from incident_process.source.sqlite import SqliteSource
 
         return SqliteSource(target.path, zone)
+    replicas = settings.replica_targets
+    if replicas:
+        from incident_process.source.replicas import Primary, Replica, ReplicatedSource
+
+        copies = [_mysql_source(Replica, replica, zone) for replica in replicas]
+        return ReplicatedSource(_mysql_source(Primary, target, zone), copies, settings.database.replica_wait_seconds)
     from incident_process.source.mysql import MySQLSource
 
-    return MySQLSource(
+    return _mysql_source(MySQLSource, target, zone)
+
+
+def _mysql_source(kind: "type[AnyMySQL]", target: MySQLTarget, zone: ZoneInfo) -> "AnyMySQL":
+    return kind(
         host=target.host,
         port=target.port,
         user=target.user,

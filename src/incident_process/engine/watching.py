@@ -85,7 +85,9 @@ def watch_for(settings: Settings, meter: "Meter | None" = None, notifier: "Notif
 def require(settings: Settings) -> None:
     """Raise ConfigurationError when something that the settings ask for is not installed."""
     if settings.tracing.endpoint:
-        import incident_process.tracing  # noqa: F401
+        import incident_process.tracing
+    if settings.engine.engine == "dask":
+        import incident_process.engine.dask  # noqa: F401
 
 
 def make_meter(settings: Settings) -> "Meter":

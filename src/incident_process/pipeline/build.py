@@ -21,12 +21,24 @@ TURN_ACCOUNTS = 64
 
 
 class Task(msgspec.Struct, kw_only=True, frozen=True):
-    """Accounts whose contents are wanted as of an instant, with what the ledger last says of them."""
+    """Accounts whose contents are wanted as of an instant, with what the ledger last says of them.
+
+    ``since_id``: as in ``RunContext``.
+    """
 
     accounts: Sequence[str]
     as_of: datetime
     known: Mapping[str, Known]
     resend: Resend = Resend.CHANGED
+    since_id: int | None = None
+
+    def need(self, content: Content) -> Need:
+        """Return what an account's content calls for."""
+        known = self.known.get(content.account)
+        if self.since_id is not None and known is not None and known.delivered_id > self.since_id:
+            # Forced, and done by this very run: a worker died over this chunk, and another one goes over it again.
+            return need(content, known)
+        return need(content, known, self.resend)
 
 
 class Built(msgspec.Struct, kw_only=True):
@@ -47,7 +59,7 @@ class Built(msgspec.Struct, kw_only=True):
         if content is None:
             self.vanished += 1
             return
-        wanted = need(content, task.known.get(content.account), task.resend)
+        wanted = task.need(content)
         if wanted is Need.ENTRY:
             self.due.append(content)
         elif wanted is Need.WAIT:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from incident_process import logs
 from incident_process.delivery.policy import Verdict
-from incident_process.delivery.sender import Limits, Sender
+from incident_process.delivery.sender import BROKEN, Limits, Sender
 from incident_process.delivery.transport import Answer
 from incident_process.errors import LeaseLostError
 from incident_process.faults import Step
@@ -20,8 +20,8 @@ from incident_process.pipeline.ahead import ahead
 from incident_process.pipeline.build import Built, Task
 from incident_process.pipeline.content import Resend
 from incident_process.pipeline.context import RunContext
-from incident_process.pipeline.dispatch import Dispatcher
-from incident_process.pipeline.keeper import LeaseKeeper
+from incident_process.pipeline.dispatch import Dispatcher, Unsettled
+from incident_process.pipeline.keeper import LeaseKeeper, in_scope
 from incident_process.pipeline.memory import rare_collections
 from incident_process.pipeline.nothing import takes_requests
 from incident_process.pipeline.prepare import Preparer
@@ -42,16 +42,19 @@ CHUNKS_AHEAD = 1
 class Crew:
     """An asynchronous context manager for the time in which a run sends."""
 
-    def __init__(self, context: RunContext, keeper: LeaseKeeper, tally: Tally) -> None:
+    def __init__(self, context: RunContext, keeper: LeaseKeeper, tally: Tally, allowed: Limits | None = None) -> None:
         self._context = context
         self._parts = context.parts
         self._keeper = keeper
         self._tally = tally
-        self._announced = False
+        self._announced = context.scope is not None  # a chunk's part of a run is said by the run
         self._collections = rare_collections()
         self._enough: str | None = None
         self._cut_short: str | None = None
-        self.sender = Sender(self._parts.transport, limits(self._parts.settings.api), keeper.holds, _log_answer)
+        self._left: dict[int, Unsettled] = {}
+        """By scope, the incidents there that used up their attempts."""
+        allowed = allowed or limits(self._parts.settings.api)
+        self.sender = Sender(self._parts.transport, allowed, keeper.holds, _log_answer)
         self._parts.watch(self.sender)
         self._dispatcher = Dispatcher(context, self.sender, tally)
 
@@ -73,9 +76,26 @@ class Crew:
         self._enough = reason
 
     async def resume(self) -> None:
-        """Send what earlier runs left in the outbox: claimed by a fenced write before anything is posted."""
-        store = self._parts.store
-        chunk_ids = await store.claim_outbox(self._context.lease)
+        """Send what earlier runs left, in the outbox of the run and in those of chunks that a cluster worked on.
+
+        All who may still be at work for an earlier run are fenced before anything is read.
+        """
+        left = await self._parts.store.open_scopes(self._context.lease, 0)
+        await self.empty_outbox()
+        for scope in left:
+            async with in_scope(self._context, scope) as context:
+                dispatcher = Dispatcher(context, self.sender, self._tally)
+                await self._empty_outbox(context, dispatcher)
+                if dispatcher.unsettled:
+                    self._left[scope] = dispatcher.leave()
+
+    async def empty_outbox(self) -> None:
+        """Send what the outbox of this lease holds: claimed by a fenced write before anything is posted."""
+        await self._empty_outbox(self._context, self._dispatcher)
+
+    async def _empty_outbox(self, context: RunContext, dispatcher: Dispatcher) -> None:
+        store = context.parts.store
+        chunk_ids = await store.claim_outbox(context.lease)
         self._parts.faults.reach(Step.CLAIMED)
         if chunk_ids:
             log.info("Resuming: the outbox holds %d chunk(s) without an outcome.", len(chunk_ids))
@@ -87,8 +107,8 @@ class Crew:
             if chunk is not None:
                 self._tally.resumed += len(chunk.incidents)
                 if self._parts.settings.process.in_doubt == "park":
-                    chunk = await self._dispatcher.park_doubtful(chunk)
-                await self._dispatcher.dispatch(chunk, resumed=True)
+                    chunk = await dispatcher.park_doubtful(chunk)
+                await dispatcher.dispatch(chunk, resumed=True)
 
     async def go_over(
         self, lists: AsyncIterator[list[Touched]], as_of: datetime, resend: Resend = Resend.CHANGED
@@ -141,16 +161,34 @@ class Crew:
 
         Before it is held against a record that it was not taken, find out whether the service takes anything at all.
         """
-        if not self._dispatcher.unsettled or self.sender.stopped is not None:
+        unsettled = self._dispatcher.unsettled + sum(map(len, self._left.values()))
+        if not unsettled or self.sender.stopped is not None:
             return
-        others_succeeded = self.sender.delivered > 0 and self.sender.well
+        has_suspects = self._dispatcher.has_suspects or any(left.suspects for left in self._left.values())
+        others_succeeded = self._delivered > 0 and self._well
         takes = False
-        if (self._dispatcher.has_suspects or not others_succeeded) and self._parts.settings.api.send_empty:
+        if (has_suspects or not others_succeeded) and self._parts.settings.api.send_empty:
             # That it refuses {} shows that the service answers, not that it takes incidents: evidence against a
             # single record among others, never against several that fail alike.
-            alone = self._dispatcher.unsettled == 1
+            alone = unsettled == 1
             takes = (alone or others_succeeded) and await takes_requests(self._parts.transport)
         await self._dispatcher.settle(others_succeeded=others_succeeded or takes, takes_requests=takes)
+        for scope, left in self._left.items():
+            async with in_scope(self._context, scope) as context:
+                await context.parts.store.claim_outbox(context.lease)
+                dispatcher = Dispatcher(context, self.sender, self._tally)
+                dispatcher.take(left)
+                await dispatcher.settle(others_succeeded=others_succeeded or takes, takes_requests=takes)
+
+    @property
+    def context(self) -> RunContext:
+        """The run, or the chunk, that this crew sends for."""
+        return self._context
+
+    @property
+    def unsettled(self) -> Unsettled:
+        """What used up its attempts under this crew's own lease."""
+        return self._dispatcher.leave()
 
     def unfinished(self) -> str | None:
         """Say why the run is incomplete, None when everything that was looked at has its outcome.
@@ -170,13 +208,21 @@ class Crew:
                 self._tally.vanished,
             )
         reason = self.sender.stopped or self._cut_short or self._tally.unfinished
-        if reason is not None and self.sender.stopped is None and not self.sender.well:
-            reason = f"the receiver fails across accounts (circuit breaker): {reason}"
+        if reason is not None and self.sender.stopped is None and not self._well:
+            reason = f"{BROKEN}: {reason}"
         if reason is not None:
             log.error("Delivery is incomplete: %s. The next run resumes.", reason)
         elif self._tally.by_status[DeliveryStatus.DELIVERED]:
             log.info(logs.SENT)
         return reason
+
+    @property
+    def _delivered(self) -> int:
+        return self.sender.delivered
+
+    @property
+    def _well(self) -> bool:
+        return self.sender.well
 
     def _is_enough(self) -> bool:
         """Tell whether to begin no further chunk; asked before each, so a run whose last one is begun is whole."""

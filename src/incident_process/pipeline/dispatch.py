@@ -12,7 +12,7 @@ from incident_process.faults import Step
 from incident_process.logs import get_logger
 from incident_process.pipeline.context import RunContext
 from incident_process.pipeline.tally import Tally
-from incident_process.records import Chunk, DeliveryStatus, Incident, Outcome
+from incident_process.records import Chunk, DeliveryStatus, Incident, Outcome, Record
 from incident_process.window import id_floor
 
 log = get_logger()
@@ -25,6 +25,24 @@ IN_DOUBT = (
     "in doubt: an earlier run may have sent it without an answer; see whether the receiver has this Incident_Id "
     "before you replay it, which sends it under a new one"
 )
+
+
+class Unsettled(Record, frozen=True, kw_only=True):
+    """Incidents that used up the attempts of this run and have no fate yet; not their bodies.
+
+    ``outcomes``: how the last attempt ended, by chunk and Incident_Id. ``suspects``: those among them that were turned
+    away for a reason that may hold for every body.
+    """
+
+    outcomes: dict[str, dict[int, Outcome]]
+    suspects: frozenset[int]
+
+    def __repr__(self) -> str:
+        """Leave the outcomes out: they name accounts."""
+        return f"Unsettled({len(self)} incidents)"
+
+    def __len__(self) -> int:
+        return sum(map(len, self.outcomes.values()))
 
 
 class Dispatcher:
@@ -118,6 +136,15 @@ class Dispatcher:
             self._tally.by_status[DeliveryStatus.DEAD] += dead
         self._unsettled.clear()
         self._suspects.clear()
+
+    def leave(self) -> Unsettled:
+        """Return what is not settled, for a dispatcher under another lease that takes it over."""
+        return Unsettled(outcomes=self._unsettled, suspects=frozenset(self._suspects))
+
+    def take(self, left: Unsettled) -> None:
+        """Settle these incidents as if this dispatcher had tried them; their chunks are claimed by its lease."""
+        self._unsettled |= left.outcomes
+        self._suspects |= left.suspects
 
     @property
     def stopped(self) -> bool:

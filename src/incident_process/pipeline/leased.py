@@ -16,6 +16,7 @@ from incident_process.pipeline.crew import Crew
 from incident_process.pipeline.found import tell_what_was_found
 from incident_process.pipeline.journal import Journal
 from incident_process.pipeline.keeper import LeaseKeeper, leased
+from incident_process.pipeline.spread import SpreadCrew
 from incident_process.pipeline.tally import Tally
 from incident_process.records import Operation, RunKind, RunReport, RunStatus, Tracking, Window, iso
 from incident_process.window import hold
@@ -107,7 +108,8 @@ class LeasedRun(ABC):
     @asynccontextmanager
     async def _sending(self, context: RunContext, keeper: LeaseKeeper) -> AsyncIterator[Crew]:
         """Have a crew at work, with the outbox emptied first; a stop that was asked for before holds for it too."""
-        async with Crew(context, keeper, self._tally) as crew:
+        make = Crew if context.parts.helpers is None else SpreadCrew
+        async with make(context, keeper, self._tally) as crew:
             self._crew = crew
             if self._stop_reason is not None:
                 crew.sender.stop(self._stop_reason)

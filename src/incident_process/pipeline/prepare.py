@@ -31,7 +31,7 @@ class Preparer:
         """Find out what has changed among these accounts, as of the instant; nothing is written."""
         accounts = [item.account for item in touched]
         known = await self._store.last_known(accounts)
-        task = Task(accounts=accounts, as_of=as_of, known=known, resend=self._resend)
+        task = Task(accounts=accounts, as_of=as_of, known=known, resend=self._resend, since_id=self._context.since_id)
         return task, await self._builder.build(task)
 
     async def enqueue(self, task: Task, built: Built) -> Chunk | None:
@@ -66,7 +66,7 @@ class Preparer:
                 parked.append(made)
         self._chunks += 1
         return Chunk(
-            chunk_id=f"{self._context.run_id}-{self._chunks:06d}",
+            chunk_id=f"{self._context.chunk_prefix}-{self._chunks:06d}",
             run_id=self._context.run_id,
             incidents=tuple(incidents),
             parked=tuple(parked),

@@ -35,6 +35,14 @@ class Tally:
         self.held += built.held
         self.vanished += built.vanished
 
+    def add(self, other: "Tally") -> None:
+        """Add what became of accounts and incidents elsewhere."""
+        self.by_status.update(other.by_status)
+        self.unchanged += other.unchanged
+        self.resumed += other.resumed
+        self.held += other.held
+        self.vanished += other.vanished
+
     @property
     def has_new_data(self) -> bool:
         """True unless no row lies in the window and nothing else was due either (SPEC 5, no new data)."""

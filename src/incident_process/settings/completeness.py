@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from incident_process.records import Tracking
 from incident_process.settings.describe import label
 from incident_process.settings.problems import Problem, missing
@@ -28,6 +30,7 @@ def gaps(given: Given) -> Iterator[Problem]:
         yield from mongo_gaps(absent, origin)
     if given.has("database", "mysql_ssl_key") and not given.has("database", "mysql_ssl_cert"):
         yield missing("database", "mysql_ssl_cert", origin, ", which MYSQL_SSL_KEY belongs to")
+    yield from _engine_gaps(given)
     if given.has("dashboard", "unmask_token") and not given.has("dashboard", "token"):
         yield missing("dashboard", "token", origin, ", which guards everything that needs no unmask_token")
 
@@ -38,15 +41,39 @@ def mongo_gaps(absent: Iterator[str], origin: str) -> Iterator[Problem]:
         yield missing("mongodb", name, origin, ", or set [PROCESS] tracking = sql")
 
 
+def _engine_gaps(given: Given) -> Iterator[Problem]:
+    """Yield a problem for each database that the workers of a cluster could not share."""
+    if not _spread(given) or not given.get("engine", "scheduler"):
+        return
+    why = "is a SQLite file, which workers on other machines cannot share: name a MySQL or MariaDB database"
+    state = given.get("state", "url")
+    in_sql = _tracking(given) == Tracking.SQL
+    if _sqlite(given.get("database", "url")):
+        text = f"{why}, or remove [ENGINE] scheduler"
+        yield Problem(section="database", name="url", text=text, origin=given.default_origin)
+    if in_sql and _sqlite(state):
+        text = f"{why}, set [PROCESS] tracking = mongo, or remove [ENGINE] scheduler"
+        yield Problem(section="state", name="url", text=text, origin=given.default_origin)
+
+
 def advice(given: Given) -> Iterator[str]:
     """Yield a warning for what is given in vain, or at a risk that its writer may not have seen."""
     origin = given.default_origin
     if given.get("database", "url") and given.get("database", "mysql_host"):
         yield f"{origin}: {label('database', 'url')} is set, so the MYSQL keys of the connection have no effect."
+    if given.get("database", "replicas") and _sqlite(given.get("database", "url")):
+        yield f"{origin}: {label('database', 'replicas')} has no effect: a SQLite source has no replicas."
     if given.get("state", "url") and _tracking(given) == Tracking.MONGO:
         yield f"{origin}: {label('state', 'url')} has no effect with tracking = mongo."
     if given.get("schedule", "cron") and _tracking(given) == Tracking.SQL:
         yield f"{origin}: {label('schedule', 'cron')} has no effect with tracking = sql: Next_execution_dtm decides."
+    if given.get("engine", "scheduler") and not _spread(given):
+        yield f"{origin}: {label('engine', 'scheduler')} has no effect with engine = local."
+    if _spread(given) and _plain_scheduler(given.get("engine", "scheduler")):
+        yield (
+            f"{origin}: {label('engine', 'scheduler')} is open to all who reach it, and who does may run code on the "
+            "workers: use a tls:// address, or a network of its own."
+        )
     if _off(given.get("database", "mysql_ssl")) and any(given.get("database", name) for name in _TLS_FILES):
         yield f"{origin}: the certificates in [DATABASE] have no effect while MYSQL_SSL is off."
     if given.get("api", "bearer_token") and _unencrypted(given.get("api", "api_url")):
@@ -59,6 +86,23 @@ def _tracking(given: Given) -> str:
     if value is None:
         return "" if given.has("process", "tracking") else Tracking.MONGO
     return str(value).lower()
+
+
+def _spread(given: Given) -> bool:
+    return str(given.get("engine", "engine") or "").lower() == "dask"
+
+
+def _plain_scheduler(address: Any) -> bool:
+    try:
+        parts = urlsplit(str(address or ""))
+    except ValueError:
+        return False
+    return parts.scheme == "tcp" and parts.hostname not in _LOOPBACK
+
+
+def _sqlite(url: Any) -> bool:
+    text = url.get_secret_value() if isinstance(url, SecretStr) else str(url)
+    return text.lower().startswith("sqlite:")
 
 
 def _off(value: Any) -> bool:

@@ -16,10 +16,11 @@ from pydantic import (
 )
 
 from incident_process.settings import completeness, sources
+from incident_process.settings.engine import Engine
 from incident_process.settings.operating import Log, Metrics, Notify, Schedule, Tracing
 from incident_process.settings.problems import explain, rejection
 from incident_process.settings.sections import Api, Database, Mongodb, Process, State
-from incident_process.settings.targets import MongoTarget, MySQLTarget, Target, parse_target
+from incident_process.settings.targets import MongoTarget, MySQLTarget, Target, parse_replicas, parse_target
 from incident_process.settings.tidy import tidy
 from incident_process.settings.web import Dashboard
 
@@ -38,6 +39,7 @@ class Settings(BaseModel):
     api: Api
     process: Process = Field(default_factory=Process)
     state: State = Field(default_factory=State)
+    engine: Engine = Field(default_factory=Engine)
     dashboard: Dashboard = Field(default_factory=Dashboard)
     schedule: Schedule = Field(default_factory=Schedule)
     log: Log = Field(default_factory=Log)
@@ -114,6 +116,14 @@ class Settings(BaseModel):
             password=database.mysql_password or SecretStr(""),
             tls=database.tls,
         )
+
+    @property
+    def replica_targets(self) -> tuple[MySQLTarget, ...]:
+        """The read replicas of the source database, in the order of the setting."""
+        main = self.source_target
+        if not self.database.replicas or not isinstance(main, MySQLTarget):
+            return ()
+        return parse_replicas(self.database.replicas.get_secret_value(), main)
 
     @property
     def state_target(self) -> Target:

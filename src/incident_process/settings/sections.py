@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, SecretStr, field_validator
 
 from incident_process.records import Tracking
+from incident_process.settings.engine import Engine
 from incident_process.settings.operating import Log, Metrics, Notify, Schedule, Tracing
 from incident_process.settings.section import Section
-from incident_process.settings.targets import MYSQL_PORT, Tls, parse_target
+from incident_process.settings.targets import MYSQL_PORT, Tls, parse_replicas, parse_target
 from incident_process.settings.values import (
     LOWER,
     UPPER,
@@ -102,6 +103,22 @@ class Database(Section):
         default=None, description="PEM file of its private key", examples=["/etc/ssl/private/client.key"]
     )
     mysql_ssl_verify: bool = Field(default=True, description="off: accept any certificate of the server")
+    replicas: Annotated[SecretStr | None, Expected("a list of mysql://user:password@host:3306/database")] = Field(
+        default=None,
+        description="read replicas of the MySQL source, by URL, separated by commas: they take turns in reading rows; "
+        "one without user:password@ or database takes the source's",
+        examples=["mysql://replica1:3306/incident_db, mysql://replica2:3306/incident_db"],
+    )
+    replica_wait_seconds: Number = Field(
+        default=5, ge=0, le=3600, description="seconds that a run waits for a replica that lags, before it goes without"
+    )
+
+    @field_validator("replicas")
+    @classmethod
+    def _replicas(cls, value: SecretStr | None) -> SecretStr | None:
+        if value:
+            parse_replicas(value.get_secret_value())
+        return value
 
     @field_validator("url")
     @classmethod
@@ -286,6 +303,7 @@ SECTIONS: dict[str, type[Section]] = {
     "api": Api,
     "process": Process,
     "state": State,
+    "engine": Engine,
     "dashboard": Dashboard,
     "schedule": Schedule,
     "log": Log,

@@ -78,7 +78,7 @@ def embedded(named: Layer) -> Layer:
         "process": {"tracking": Sourced("sql", "embedded default")},
     }
     database = named.get("database", {})
-    if not any(value for name, value in database.items() if not name.startswith("mysql_ssl")):
+    if not any(value for name, value in database.items() if not name.startswith(("mysql_ssl", "replica"))):
         path = user_data_path("incident-process") / "incidents.db"
         values["database"] = {"url": Sourced(f"sqlite:///{_quoted(path)}", "embedded default")}
     return values

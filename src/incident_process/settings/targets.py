@@ -15,6 +15,7 @@ from incident_process.errors import ConfigurationError
 
 MYSQL_PORT = 3306
 _FORMS = "sqlite:///file.db or mysql://user:password@host:3306/database"
+_REPLICAS = "mysql://host:3306/database, mysql://user:password@host:3306/database"
 _MAX_PORT = 65535
 
 
@@ -112,6 +113,34 @@ def parse_target(url: str, tls: Tls | None = None) -> Target:
             raise ValueError(f"names a kind of database that is not supported: write {_FORMS}")
 
 
+def parse_replicas(urls: str, main: MySQLTarget | None = None) -> tuple[MySQLTarget, ...]:
+    """Return the databases that a list of MySQL URLs names, separated by commas.
+
+    Args:
+        urls: Written like the main URL. One without ``user:password@`` or without a database takes them from ``main``.
+        main: The source database, whose encryption holds for all of them; None checks how the URLs are written only.
+
+    Raises:
+        ValueError: A URL names no MySQL database, or two name the same server. The message is the end of a sentence.
+    """
+    base = main or MySQLTarget(host="", database="main", user="main", password=SecretStr(""))
+    targets: list[MySQLTarget] = []
+    for place, url in enumerate(urls.split(","), start=1):
+        scheme, _, rest = url.strip().partition("://")
+        if scheme.lower() not in ("mysql", "mariadb"):
+            raise ValueError(
+                f"has no mysql:// URL in its place {place}: write {_REPLICAS} (a comma in a password: %2C)"
+            )
+        try:
+            target = _mysql(rest, base.tls, base)
+        except ValueError as exc:
+            raise ValueError(f"names a replica, in its place {place}, that {exc}") from None
+        if any((one.host, one.port) == (target.host, target.port) for one in targets):
+            raise ValueError(f"names a server a second time in its place {place}: name each once")
+        targets.append(target)
+    return tuple(targets)
+
+
 def _sqlite(rest: str) -> SqliteTarget:
     if not rest.startswith("/"):
         raise ValueError("lacks a slash: write sqlite:///relative.db or sqlite:////absolute.db, with nothing before")
@@ -123,7 +152,7 @@ def _sqlite(rest: str) -> SqliteTarget:
     return SqliteTarget(path=Path(name).absolute())
 
 
-def _mysql(rest: str, tls: Tls | None) -> MySQLTarget:
+def _mysql(rest: str, tls: Tls | None, base: MySQLTarget | None = None) -> MySQLTarget:
     # The last @ ends the credentials, so that a password pasted with / ? # or @ in it is still read as one.
     credentials, _, location = rest.rpartition("@")
     user, _, password = credentials.partition(":")
@@ -132,10 +161,15 @@ def _mysql(rest: str, tls: Tls | None) -> MySQLTarget:
         raise ValueError("has options after the database, which are not supported: TLS is set by the MYSQL_SSL keys")
     host, port = _address(address)
     parts = {"user": unquote(user), "host": host, "database": unquote(database)}
+    secret = SecretStr(unquote(password))
+    if base is not None:
+        parts["database"] = parts["database"] or base.database
+        if not credentials:
+            parts["user"], secret = base.user, base.password
     missing = [name for name, value in parts.items() if not value]
     if missing:
         raise ValueError(f"lacks the {' and the '.join(missing)}: write mysql://user:password@host:3306/database")
-    return MySQLTarget(**parts, port=port, password=SecretStr(unquote(password)), tls=tls)
+    return MySQLTarget(**parts, port=port, password=secret, tls=tls)
 
 
 def _address(address: str) -> tuple[str, int]:

@@ -1,0 +1,199 @@
+"""The engine on a Dask cluster: starts one or joins one, and hands chunks to its workers. Loaded only where it is used.
+
+A cluster of this machine talks over TLS with certificates that live as long as it does: whoever reaches a scheduler may
+run code in its workers, and other users of the machine reach its ports. Certificates for a ``tls://`` scheduler are
+Dask's own configuration (``distributed.comm.tls``).
+"""
+
+import asyncio
+import logging
+import secrets
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Collection, Iterator
+from concurrent.futures import CancelledError
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+from incident_process.engine.reference import Reference
+from incident_process.engine.worker import end_run, run_chunk
+from incident_process.errors import ConfigurationError
+from incident_process.logs import get_logger
+from incident_process.pipeline.helpers import ChunkDone, ChunkTask, HelpersLostError
+from incident_process.settings import Settings
+
+try:
+    import dask
+    from distributed import Client, LocalCluster, WorkerPlugin
+    from distributed.scheduler import KilledWorker
+except ImportError as exc:  # an extra, see pyproject.toml
+    msg = '[ENGINE] engine = dask, but Dask is not installed: pip install "incident-process[dask]".'
+    raise ConfigurationError(msg) from exc
+
+log = get_logger()
+
+THREADS = 2
+"""Chunks that a worker of a local cluster has under way at once: one is read and built while another is sent."""
+CONNECT_SECONDS = 10.0
+"""How long a scheduler may take to answer."""
+WORKERLESS_SECONDS = 60.0
+"""How long a cluster may be without any worker before the run gives up."""
+ASK_SECONDS = 1.0
+"""So long an answer of the scheduler about its workers is relied on."""
+TELL_SECONDS = 5.0
+"""How long workers may take to hear something."""
+
+
+@asynccontextmanager
+async def dask_team(settings: Settings) -> AsyncIterator["DaskTeam"]:
+    """Have a cluster's workers at hand while the block runs.
+
+    Raises HelpersLostError when the cluster cannot be had.
+    """
+    engine = settings.engine
+    with _quiet():
+        async with AsyncExitStack() as stack:
+            if engine.scheduler is None:
+                name = f"the local cluster of {engine.workers} worker(s)"
+                client = await _local(stack, engine.workers)
+            else:
+                name = f"the Dask scheduler {engine.scheduler}"
+                client = await _remote(stack, engine.scheduler)
+            yield DaskTeam(client, Reference.to(settings, secrets.token_hex(16)), name)
+
+
+class DaskTeam:
+    """``pipeline.helpers.Team`` over a client of a scheduler."""
+
+    def __init__(self, client: Any, reference: Reference, name: str) -> None:
+        self._client = client
+        self._reference = reference
+        self._name = name
+        self._threads: dict[str, int] = {}
+        self._asked = float("-inf")
+        self._seen = time.monotonic()
+
+    async def slots(self) -> int:
+        """Return how many threads the workers have; waits for nobody, but gives up once there was none for long."""
+        now = time.monotonic()
+        if now - self._asked > ASK_SECONDS:
+            await self._ask()
+            self._asked = now
+        if self._threads:
+            self._seen = now
+        elif now - self._seen > WORKERLESS_SECONDS:
+            raise HelpersLostError(
+                f"{self._name} had no worker for {WORKERLESS_SECONDS:g} s: start one with `dask worker`"
+            )
+        return sum(self._threads.values())
+
+    async def run(self, task: ChunkTask, avoid: Collection[str]) -> ChunkDone:
+        """Have a task done by one worker, and by another one should it die over it."""
+        others = sorted(self._threads.keys() - set(avoid)) if avoid else []
+        future = self._client.submit(
+            run_chunk,
+            self._reference,
+            task,
+            key=f"incident-process-chunk-{task.run_id}-{task.scope}-{secrets.token_hex(8)}",
+            pure=False,
+            workers=others or None,
+            allow_other_workers=bool(others),
+        )
+        try:
+            done = await future
+        except KilledWorker as exc:
+            raise HelpersLostError(
+                f"the workers of {self._name} died one after the other over a chunk of accounts: see why in their "
+                "logs; too little memory is the usual reason, then lower [PROCESS] chunk_accounts"
+            ) from exc
+        except CancelledError as exc:
+            raise HelpersLostError(f"{self._name} was lost") from exc
+        except (ImportError, AttributeError) as exc:
+            raise ConfigurationError(
+                f"a worker of {self._name} cannot load incident-process: install the same version of it there."
+            ) from exc
+        finally:
+            future.release()
+        if not isinstance(done, ChunkDone):
+            raise HelpersLostError(f"{self._name} gave no result for a chunk")
+        return done
+
+    async def end(self, run_id: str, reason: str) -> None:
+        """Tell all workers that the run is to end."""
+        with suppress(Exception):  # who cannot be told is fenced by the next run
+            async with asyncio.timeout(TELL_SECONDS):
+                await self._client.run(end_run, run_id, reason, on_error="ignore")
+
+    async def _ask(self) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                threads = dict(await self._client.nthreads())
+        except Exception as exc:
+            raise HelpersLostError(f"{self._name} was lost") from exc
+        gone = self._threads.keys() - threads.keys()
+        if gone:
+            log.warning("%d worker(s) of %s are gone; what they were at is done by others.", len(gone), self._name)
+        self._threads = threads
+
+
+class _Shielded(WorkerPlugin):
+    """Lets a worker of a local cluster live on at Ctrl-C, which a terminal sends to all: the run ends it in order."""
+
+    name = "incident-process-shield"
+
+    def setup(self, worker: Any) -> None:  # Dask's form
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+async def _local(stack: AsyncExitStack, workers: int) -> Any:
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="incident-process-", ignore_cleanup_errors=True))
+    try:
+        cluster = await stack.enter_async_context(
+            LocalCluster(  # type: ignore[no-untyped-call]  # Dask says nothing about it
+                n_workers=workers,
+                threads_per_worker=THREADS,
+                security=True,
+                dashboard_address=None,
+                local_directory=folder,
+                memory_limit=0,  # what a chunk takes is bounded by chunk_accounts
+                silence_logs=logging.CRITICAL,
+                asynchronous=True,
+            )
+        )
+        client = Client(cluster, asynchronous=True, set_as_default=False)  # type: ignore[no-untyped-call]  # as above
+        await stack.enter_async_context(client)
+        await client.register_plugin(_Shielded())
+    except Exception as exc:
+        raise HelpersLostError(
+            f"the local cluster could not be started ({type(exc).__name__}); a script that starts a run needs "
+            'the line `if __name__ == "__main__":` before it'
+        ) from exc
+    return client
+
+
+async def _remote(stack: AsyncExitStack, scheduler: str) -> Any:
+    try:
+        client = Client(  # type: ignore[no-untyped-call]  # Dask says nothing about it
+            scheduler, asynchronous=True, set_as_default=False, timeout=CONNECT_SECONDS
+        )
+        return await stack.enter_async_context(client)
+    except Exception as exc:
+        raise HelpersLostError(f"the Dask scheduler {scheduler} cannot be reached ({type(exc).__name__})") from exc
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Dask's own logs off stderr while the block runs: what matters to a run is said by the run."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.core", "tornado", "bokeh")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        # A scheduler that is gone must not be waited for: the next run begins where this one ends.
+        with dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_SECONDS:g}s"}):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,93 @@
+"""How a worker comes by the settings of a run: by reference to its own configuration, never by their values.
+
+Credentials stay out of everything that a scheduler sees. What has to be the same on both sides, so that a worker reads
+the same source, writes the same state and posts to the same receiver, is compared by digests that hold for one run.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from incident_process import __version__
+from incident_process.errors import ConfigurationError
+from incident_process.records import Record, Tracking
+from incident_process.settings import Settings
+from incident_process.settings.sources import CONFIG_VARIABLE
+from incident_process.settings.targets import SqliteTarget, Target
+
+DIGEST_BYTES = 8
+
+
+class Reference(Record, frozen=True, kw_only=True):
+    """Where a worker finds the settings, and how it knows that they are the right ones.
+
+    ``config``: the coordinator's configuration file, None where there is none. ``is_local``: the worker is a child of
+    the coordinator; any other one looks at its own INCIDENT_PROCESS_CONFIG first.
+    """
+
+    config: str | None
+    is_local: bool
+    version: str
+    salt: str
+    digests: dict[str, str]
+
+    @classmethod
+    def to(cls, settings: Settings, salt: str) -> "Reference":
+        """Return the reference to these settings; ``salt`` is of one run."""
+        return cls(
+            config=str(settings.config_path.absolute()) if settings.config_path else None,
+            is_local=not settings.engine.is_remote,
+            version=__version__,
+            salt=salt,
+            digests=_digests(settings, salt),
+        )
+
+    def load(self) -> Settings:
+        """Return the settings as this process has them.
+
+        Raises:
+            ConfigurationError: They cannot be read, or are not those of the run, or the program is another version.
+        """
+        if self.version != __version__:
+            raise ConfigurationError(
+                f"the run is of incident-process {self.version}, a worker has {__version__}: install the same on all."
+            )
+        own = not self.is_local and any(name.upper() == CONFIG_VARIABLE for name in os.environ)
+        settings = Settings.load(None if own or self.config is None else Path(self.config))
+        digests = _digests(settings, self.salt)
+        other = sorted(name for name, digest in self.digests.items() if digests.get(name) != digest)
+        if other:
+            raise ConfigurationError(
+                f"a worker has other settings than the run ({', '.join(other)}): give it the same configuration file "
+                f"({settings.config_path or 'none was found there'}) and the same environment."
+            )
+        return settings
+
+
+def _digests(settings: Settings, salt: str) -> dict[str, str]:
+    return {
+        name: hashlib.blake2b(value.encode(), key=salt.encode()[:64], digest_size=DIGEST_BYTES).hexdigest()
+        for name, value in _essentials(settings)
+    }
+
+
+def _essentials(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield what decides where a chunk's work comes from and goes to; nothing of it is a credential.
+
+    Databases by their names: their servers may have other addresses where a worker is. That the state is the same one
+    shows when a scope is acquired.
+    """
+    process, api = settings.process, settings.api
+    yield "[API] api_url", api.api_url
+    yield "the database of [DATABASE]", _name(settings.source_target)
+    if process.tracking is Tracking.MONGO:
+        yield "[MONGODB] DATABASE_NAME", settings.mongo_target.database
+    else:
+        yield "the database of the state", _name(settings.state_target)
+    for name in ("operation_name", "tracking", "source_timezone", "created_by", "in_doubt", "max_runs", "keep_bodies"):
+        yield f"[PROCESS] {name}", str(getattr(process, name))
+
+
+def _name(target: Target) -> str:
+    return str(target.path) if isinstance(target, SqliteTarget) else target.database

@@ -1,0 +1,130 @@
+"""What is done with one chunk that is worked on apart from its run: the same crew, under the lease of its scope.
+
+A chunk is claimed as an operation is (SPEC 6): whoever takes its lease first sends what the scope's outbox holds, as it
+was written, and then goes over the accounts. So a task may run twice, at once or one after the other: what the first
+has delivered is unchanged to the second, what it has only written down is sent under the same ids, and what it still
+would write is refused.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+
+from incident_process.delivery.sender import Limits
+from incident_process.errors import DatabaseConnectionError, LeaseLostError
+from incident_process.pipeline.clock import SourceClock, uptime
+from incident_process.pipeline.context import Parts, RunContext
+from incident_process.pipeline.crew import Crew, limits
+from incident_process.pipeline.helpers import ChunkDone, ChunkTask
+from incident_process.pipeline.keeper import LeaseKeeper, leased
+from incident_process.pipeline.tally import Tally
+from incident_process.source.contract import Touched
+
+LOOK_SECONDS = 1.0
+"""So often it is looked whether the lease of the chunk still holds."""
+
+
+async def work_on(parts: Parts, task: ChunkTask, sharing: int, begun: Callable[[Crew], None]) -> ChunkDone:
+    """Do the task and return what came of it.
+
+    Args:
+        parts: What this worker works with.
+        task: What to do.
+        sharing: How many tasks this process may have under way at once: they share its connections.
+        begun: Is shown the crew, through which it can be stopped.
+
+    Raises:
+        LeaseLostError: The task belongs to a run that is over, or somebody else does it now.
+        DatabaseConnectionError: Source or state cannot be reached, or the state has been silent for as long as the
+            lease lasts.
+    """
+    patience = parts.settings.process.lease_seconds
+    begin = uptime()
+    keepers: list[LeaseKeeper] = []
+    work = asyncio.ensure_future(_claimed(parts, task, sharing, begun, keepers.append))
+    try:
+        while not (await asyncio.wait({work}, timeout=LOOK_SECONDS))[0]:
+            if keepers[0].holds() or keepers[0].lost if keepers else uptime() - begin < patience:
+                continue
+            # Its last statement may wait much longer for an answer, and somebody else could do the chunk.
+            raise DatabaseConnectionError(f"the state gave a worker no answer for {patience:g} s: it is cut off")
+        return work.result()
+    finally:
+        if not work.done():
+            work.add_done_callback(_note_nothing)
+            work.cancel()
+
+
+async def _claimed(
+    parts: Parts,
+    task: ChunkTask,
+    sharing: int,
+    begun: Callable[[Crew], None],
+    claimed: Callable[[LeaseKeeper], None],
+) -> ChunkDone:
+    state = await parts.store.lease_state()
+    if state is None or state.token != task.epoch or not state.holder:
+        raise LeaseLostError(f"run {task.run_id}, to which a chunk belonged, is over")
+    tally = Tally()
+    scoped = parts.store.scoped(task.scope, task.epoch)
+    async with leased(scoped, parts.settings.process.lease_seconds) as keeper:
+        claimed(keeper)
+        context = RunContext(
+            parts=msgspec.structs.replace(parts, store=scoped),
+            lease=keeper.lease,
+            clock=SourceClock(await parts.source.now()),
+            run_id=task.run_id,
+            started_at=task.started_at,
+            scope=task.scope,
+            since_id=task.since_id,
+        )
+        async with Crew(context, keeper, tally, _allowed(parts, task, sharing)) as crew:
+            begun(crew)
+            await crew.empty_outbox()
+            if crew.sender.stopped is None:
+                await crew.go_over(_one(task.accounts), task.as_of, task.resend)
+        if keeper.lost:
+            raise LeaseLostError(f"chunk {task.scope} of run {task.run_id} was taken by another worker")
+        return ChunkDone(
+            counts=dict(tally.by_status),
+            unchanged=tally.unchanged,
+            resumed=tally.resumed,
+            held=tally.held,
+            vanished=tally.vanished,
+            delivered=crew.sender.delivered,
+            well=crew.sender.well,
+            stopped=crew.sender.stopped,
+            unsettled=crew.unsettled if len(crew.unsettled) else None,
+        )
+
+
+def _note_nothing(work: "asyncio.Future[ChunkDone]") -> None:
+    """Take note of how abandoned work ended, so that nobody complains that nobody did."""
+    if not work.cancelled():
+        work.exception()
+
+
+def tally_of(done: ChunkDone) -> Tally:
+    """Return the figures of a chunk as those of a run are kept."""
+    tally = Tally()
+    tally.by_status = Counter(done.counts)
+    tally.unchanged, tally.resumed = done.unchanged, done.resumed
+    tally.held, tally.vanished = done.held, done.vanished
+    return tally
+
+
+def _allowed(parts: Parts, task: ChunkTask, sharing: int) -> Limits:
+    """Return how hard a task may try: its part of the connections of this process, and of the cluster's rate."""
+    allowed = limits(parts.settings.api)
+    return msgspec.structs.replace(
+        allowed,
+        max_connections=max(1, allowed.max_connections // sharing),
+        requests_per_second=task.requests_per_second,
+        rate_is_shared=task.requests_per_second > 0,
+    )
+
+
+async def _one(accounts: tuple[Touched, ...]) -> AsyncIterator[list[Touched]]:
+    yield list(accounts)

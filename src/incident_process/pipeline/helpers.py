@@ -1,0 +1,101 @@
+"""Chunks that others work on: what a task says, what comes back, and what the pipeline asks of a team of workers.
+
+A task holds what only the coordinator knows: which accounts, as of when, under which scope and epoch. Everything else
+(databases, receiver, credentials) a worker takes from its own configuration; none of it travels. Tasks and results are
+plain records, so that nothing of a worker's errors travels either but the sentence that is meant for an operator.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Protocol
+
+from incident_process import errors
+from incident_process.errors import DeliveryIncompleteError, IncidentProcessError
+from incident_process.pipeline.content import Resend
+from incident_process.pipeline.dispatch import Unsettled
+from incident_process.records import DeliveryStatus, Record
+from incident_process.source.contract import Touched
+
+
+class HelpersLostError(DeliveryIncompleteError):
+    """The team can do nothing more in this run; nothing is lost, the next run resumes."""
+
+
+class ChunkTask(Record, frozen=True, kw_only=True):
+    """One chunk: accounts to go over, under the lease of a scope (``state.contract``).
+
+    ``requests_per_second`` is the share of this task in the setting, 0 where there is no limit. ``since_id``: as in
+    ``RunContext``.
+    """
+
+    run_id: str
+    scope: int
+    epoch: int
+    started_at: datetime
+    as_of: datetime
+    resend: Resend
+    accounts: tuple[Touched, ...]
+    requests_per_second: float = 0.0
+    since_id: int | None = None
+
+    def __repr__(self) -> str:
+        """Leave the accounts out: schedulers log and show what they hand out."""
+        return f"ChunkTask({self.run_id}, scope {self.scope}, {len(self.accounts)} accounts)"
+
+
+class ChunkDone(Record, frozen=True, kw_only=True):
+    """What came of a task.
+
+    ``worker`` names who did it. ``counts`` are the incidents by their status. ``delivered`` and ``well`` are the
+    evidence of its sender on the service, ``stopped`` why that was cut short. With ``error``, the name of a class and
+    a sentence, the rest says how far it had come.
+    """
+
+    worker: str = ""
+    counts: Mapping[DeliveryStatus, int] = {}
+    unchanged: int = 0
+    resumed: int = 0
+    held: int = 0
+    vanished: int = 0
+    delivered: int = 0
+    well: bool = True
+    stopped: str | None = None
+    unsettled: Unsettled | None = None
+    error: tuple[str, str] | None = None
+
+    @classmethod
+    def failed(cls, error: IncidentProcessError) -> "ChunkDone":
+        """Return what came of a task that an error ended: the class that callers know it by, and its sentence."""
+        name = next(known.__name__ for known in type(error).__mro__ if known.__name__ in _KNOWN)
+        return cls(error=(name, str(error)))
+
+    def fault(self) -> IncidentProcessError | None:
+        """Return the error that ended the task, to be raised; None where there was none."""
+        return None if self.error is None else _KNOWN[self.error[0]](self.error[1])
+
+
+class Team(Protocol):
+    """Those who work on chunks. All methods raise HelpersLostError when they are out of reach for good."""
+
+    async def slots(self) -> int:
+        """Return how many chunks they can work on at once, now."""
+        ...
+
+    async def run(self, task: ChunkTask, avoid: Collection[str]) -> ChunkDone:
+        """Have a task done, by somebody else than these workers if there is anybody."""
+        ...
+
+    async def end(self, run_id: str, reason: str) -> None:
+        """Have the run's tasks stopped in good order: those under way record what they know, others do nothing.
+
+        Holds for those whom it reaches, and may be said again; raises nothing.
+        """
+        ...
+
+
+_KNOWN = {
+    name: found
+    for name, found in vars(errors).items()
+    if isinstance(found, type) and issubclass(found, IncidentProcessError) and "__init__" not in vars(found)
+}
+"""The errors that are made of a message alone, by their names."""

@@ -1,0 +1,257 @@
+"""A crew whose chunks others work on: hands out tasks, adds up what comes back, and ends as one (SPEC 6).
+
+What the run itself must do stays here: the outboxes that earlier runs left, the fate of what used up its attempts, and
+with it the decision whether the watermark may move. Only ``go_over`` differs from that of a crew of one process.
+
+A scope is used by one task after the other: a number of scopes that does not grow with the window is enough, because
+the fencing token, and not the number, tells one task from the next. A scope in which something is unsettled is left
+alone until the end.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from incident_process.delivery.sender import BROKEN
+from incident_process.errors import DatabaseConnectionError, IncidentProcessError, LeaseLostError
+from incident_process.logs import get_logger
+from incident_process.pipeline.chunk import tally_of
+from incident_process.pipeline.content import Resend
+from incident_process.pipeline.crew import Crew
+from incident_process.pipeline.helpers import ChunkDone, ChunkTask, HelpersLostError, Team
+from incident_process.source.contract import Touched
+from incident_process.window import id_floor
+
+log = get_logger()
+
+QUEUED = 2
+"""Tasks that are handed out for each that can be worked on, so that nobody waits for the next one."""
+SPARE = 4
+"""Scopes for each of these: more of them can be opened only while nobody is at work, and workers may join."""
+FAILING = 2
+"""Chunks in a row, without a success after, that end amid failures across accounts: then the service fails. A breaker
+that sees one chunk alone may have too few accounts to tell."""
+ATTEMPTS = 3
+"""Workers that may fail at one chunk for want of a database, before it is held against the database."""
+AVOID_SECONDS = 60.0
+"""For so long such a worker is asked only if there is no other."""
+LOOK_SECONDS = 0.25
+"""After so long it is looked again whether the run is to end, whatever the tasks do."""
+END_SECONDS = 15.0
+"""How long tasks may take to end that were told to stop, beyond the time that a request may take."""
+TELL_SECONDS = 2.0
+"""So often they are told, because somebody may have begun meanwhile."""
+
+
+class SpreadCrew(Crew):
+    """``Crew`` over a team. Its own sender sends what the run itself has to send."""
+
+    _elsewhere = 0
+    _failing = 0
+
+    async def go_over(
+        self, lists: AsyncIterator[list[Touched]], as_of: datetime, resend: Resend = Resend.CHANGED
+    ) -> None:
+        """Have list after list of accounts worked on, until the lists end or the run is to.
+
+        Raises the error of a worker as it was raised there, once nothing is under way any more.
+        """
+        first = await anext(lists, None)
+        if first is None or self.sender.stopped is not None or self._parts.helpers is None:
+            return
+        since = None
+        if resend is Resend.ALL:
+            since = await self._parts.store.reserve_ids(self._context.lease, 1, id_floor(self._context.clock.now()))
+        try:
+            async with self._parts.helpers() as team:
+                tasks = _Tasks(self, team, as_of, resend, since)
+                await tasks.go_over(first, lists)
+        except HelpersLostError as exc:
+            self.sender.stop(str(exc))
+
+    @property
+    def _delivered(self) -> int:
+        return self.sender.delivered + self._elsewhere
+
+    @property
+    def _well(self) -> bool:
+        return self.sender.well and not self._failing
+
+    @property
+    def is_stopped(self) -> bool:
+        """True when tasks under way are to end, too."""
+        if not self._keeper.holds():
+            self.sender.stop("the lease was lost")
+        return self.sender.stopped is not None
+
+    @property
+    def may_begin(self) -> bool:
+        """True while a further task may be handed out; asked before each."""
+        return not (self.is_stopped or self._is_enough())
+
+    def add(self, task: ChunkTask, done: ChunkDone) -> None:
+        """Add what came of a task to the figures of the run."""
+        self._tally.add(tally_of(done))
+        if done.counts:
+            self._announce()
+        self._elsewhere += done.delivered
+        if done.unsettled is not None:
+            self._left[task.scope] = done.unsettled
+        if not done.well:
+            self._failing += 1
+        elif done.delivered:
+            self._failing = 0
+        if done.stopped is not None:
+            # The breaker of one stops all: what it has seen, the others are about to see.
+            self.sender.stop(done.stopped)
+        elif self._failing >= FAILING:
+            self.sender.stop(BROKEN)
+        if done.error is None and done.stopped is None:
+            self._parts.progress.advance(len(task.accounts))
+
+
+class _Tasks:
+    """The tasks of one run that are under way."""
+
+    def __init__(self, crew: SpreadCrew, team: Team, as_of: datetime, resend: Resend, since: int | None) -> None:
+        self._crew = crew
+        self._context = crew.context
+        self._team = team
+        self._as_of = as_of
+        self._resend = resend
+        self._since = since
+        self._rate = self._context.parts.settings.api.requests_per_second
+        self._share = self._spent = 0.0
+        """The part of the rate that the next task is given, and what those under way have been given."""
+        self._count = 0
+        self._free: deque[int] = deque()
+        self._under_way: dict[asyncio.Task[ChunkDone], ChunkTask] = {}
+        self._cut_off: dict[str, float] = {}
+        """Workers that failed for want of a database, and when."""
+        self._fault: Exception | None = None
+
+    async def go_over(self, first: list[Touched], lists: AsyncIterator[list[Touched]]) -> None:
+        """Hand out a task for each list, and wait for all of them."""
+        try:
+            touched: list[Touched] | None = first
+            while touched is not None and await self._has_room():
+                await self._begin(touched)
+                touched = await anext(lists, None)
+            while self._under_way and not self._is_over:
+                await self._collect()
+            if self._under_way and not isinstance(self._fault, HelpersLostError):
+                await self._end()
+        finally:
+            if self._under_way:
+                await self._tell()  # whatever it was that ended this: what they would still do, the next run does
+                for future in self._under_way:
+                    future.cancel()
+                await asyncio.gather(*self._under_way, return_exceptions=True)
+        if self._fault is not None:
+            raise self._fault
+
+    @property
+    def _is_over(self) -> bool:
+        return self._fault is not None or self._crew.is_stopped
+
+    async def _has_room(self) -> bool:
+        """Wait until a further task may be begun; False when none may in this run."""
+        while self._fault is None and self._crew.may_begin:
+            slots = await self._team.slots()
+            most = slots if self._rate else slots * QUEUED
+            self._share = self._rate / max(1, slots)
+            in_rate = self._spent + self._share <= self._rate * (1 + 1e-9)
+            if slots and in_rate and len(self._under_way) < most:
+                if self._free and most <= self._count:
+                    return True
+                if not self._under_way:
+                    await self._open_scopes(most * SPARE)
+                    return True
+            await self._collect()
+        return False
+
+    async def _open_scopes(self, more: int) -> None:
+        """Open further scopes. Nobody may be at work then: whoever holds one would lose it."""
+        while True:
+            begin = self._count
+            self._count += more
+            # What waits for its settlement would be sent once more by a task that is given its scope.
+            waiting = set(await self._context.parts.store.open_scopes(self._context.lease, self._count))
+            self._free.extend(scope for scope in range(begin, self._count) if scope not in waiting)
+            if self._free:
+                return
+
+    async def _begin(self, touched: list[Touched]) -> None:
+        self._spent += self._share
+        task = ChunkTask(
+            run_id=self._context.run_id,
+            scope=self._free.popleft(),
+            epoch=self._context.lease.token,
+            started_at=self._context.started_at,
+            as_of=self._as_of,
+            resend=self._resend,
+            accounts=tuple(touched),
+            requests_per_second=self._share,
+            since_id=self._since,
+        )
+        self._under_way[asyncio.create_task(self._done(task))] = task
+
+    async def _done(self, task: ChunkTask) -> ChunkDone:
+        """Have a task done, by another worker where one is cut off from a database that this process reaches."""
+        for attempt in range(1, ATTEMPTS + 1):
+            now = asyncio.get_running_loop().time()
+            avoid = {worker for worker, failed in self._cut_off.items() if now - failed < AVOID_SECONDS}
+            done = await self._team.run(task, avoid)
+            fault = done.fault()
+            if not isinstance(fault, DatabaseConnectionError | LeaseLostError) or attempt == ATTEMPTS or self._is_over:
+                break
+            await self._context.parts.source.now()
+            await self._context.parts.store.lease_state()
+            log.warning("A worker could not do its chunk, another one is asked: %s", fault)
+            self._cut_off[done.worker] = asyncio.get_running_loop().time()
+        return done
+
+    async def _collect(self) -> None:
+        """Wait a moment for tasks to end, and take what came of them."""
+        if not self._under_way:
+            await asyncio.sleep(LOOK_SECONDS)
+            return
+        ended, _ = await asyncio.wait(self._under_way, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for future in ended:
+            task = self._under_way.pop(future)
+            self._spent -= task.requests_per_second
+            try:
+                done = future.result()
+            except Exception as exc:
+                self._fails(exc)
+                continue
+            self._crew.add(task, done)
+            fault = done.fault()
+            if fault is not None:
+                self._fails(fault)
+            elif done.unsettled is None:
+                self._free.append(task.scope)
+
+    async def _end(self) -> None:
+        """Tell those at work to come to an end, and wait for it as long as that can reasonably take."""
+        loop = asyncio.get_running_loop()
+        seconds = self._context.parts.settings.api.timeout_seconds + END_SECONDS
+        until, told = loop.time() + seconds, -TELL_SECONDS
+        while self._under_way and loop.time() < until:
+            if loop.time() - told >= TELL_SECONDS:
+                told = loop.time()
+                await self._tell()
+            await self._collect()
+        if self._under_way:
+            log.warning("%d chunk(s) did not end in time: the next run resumes them.", len(self._under_way))
+
+    async def _tell(self) -> None:
+        await self._team.end(self._context.run_id, self._crew.sender.stopped or "the run failed elsewhere")
+
+    def _fails(self, fault: Exception) -> None:
+        """Note the first fault; that of a chunk says more than that the team was lost."""
+        if isinstance(fault, HelpersLostError) and isinstance(self._fault, IncidentProcessError):
+            return
+        if self._fault is None or isinstance(self._fault, HelpersLostError):
+            self._fault = fault

@@ -1,0 +1,123 @@
+"""Runs on Dask clusters: the same deliveries as by one process, whoever of the cluster is at work."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import MakeSite, Site, day
+from tests.support.cluster import cluster_in
+from tests.support.command import Finished
+
+ACCOUNTS = tuple(f"{number:010d}" for number in range(60))
+DASK = {"engine": "dask"}
+
+
+def given(site: Site, back: int = 3, amount: str = "1.00", accounts: tuple[str, ...] = ACCOUNTS) -> None:
+    site.customers(
+        *({"ACCOUNT_NUM": a, "ASSET_ID": "A1", "OUTSTANDING": amount, "LOAD_DATE": day(back)} for a in accounts)
+    )
+
+
+def accepted(site: Site) -> Counter[str]:
+    return Counter(row["account_num"] for row in site.accepted())
+
+
+def by_cluster(make_site: MakeSite, tracking: str, source: str = "mariadb", **engine: object) -> Site:
+    site = make_site(source, tracking)
+    site.command.configure(process={"chunk_accounts": 5, "lookback_seconds": 864_000}, engine={**DASK, **engine})
+    site.prepare()
+    return site
+
+
+def message_of(finished: Finished) -> str:
+    text: str = finished.json["message"]
+    return text
+
+
+@pytest.mark.parametrize("tracking", ["sqlite", "mariadb", "mongo"])
+def test_each_account_once_and_a_second_run_sends_nothing(make_site: MakeSite, tracking: str) -> None:
+    site = by_cluster(make_site, tracking)
+    given(site)
+    finished = site.finish()
+    report = finished.json
+    assert (report["status"], report["accounts"], report["delivered"], report["pending"]) == ("completed", 60, 60, 0)
+    assert accepted(site) == Counter(ACCOUNTS)
+    assert finished.messages().count("Successfully sent data to API.") == 1
+    assert len([one for one in finished.messages() if one.startswith("Sending data to API")]) == 1
+    (recorded,) = site.history()
+    assert (recorded["status"], recorded["delivered"]) == ("completed", 60)
+    site.make_due()
+    again = site.run()
+    assert (again["delivered"], again["unchanged"]) == (0, 60)
+    assert len(site.requests()) == 60 + (again["status"] == "no_data")
+
+
+def test_a_cluster_that_was_there_before_the_run(make_site: MakeSite, tmp_path: Path) -> None:
+    with cluster_in(tmp_path / "dask") as cluster:
+        for _ in range(2):
+            cluster.worker()
+        site = by_cluster(make_site, "mariadb", scheduler=cluster.address)
+        given(site)
+        assert site.run()["delivered"] == 60
+        given(site, back=1, amount="2.00", accounts=ACCOUNTS[:20])
+        site.make_due()
+        again = site.run()
+        assert (again["delivered"], again["unchanged"]) == (20, 40)
+        assert accepted(site) == Counter(ACCOUNTS) + Counter(ACCOUNTS[:20])
+        forced = site.command("backfill", "--from", day(9), "--to", day(0), "--force", "--json")
+        assert forced.json["delivered"] == 60, forced.stderr
+        repaired = site.command("reconcile", "--repair", "--json")
+        assert (repaired.status, len(site.accepted())) == (0, 140)
+
+
+def test_a_worker_with_other_settings_does_nothing(make_site: MakeSite, tmp_path: Path) -> None:
+    with cluster_in(tmp_path / "dask") as cluster:
+        cluster.worker({"INCIDENT_PROCESS__PROCESS__CREATED_BY": "somebody else"})
+        site = by_cluster(make_site, "mariadb", scheduler=cluster.address)
+        given(site)
+        finished = site.finish(expect=2)
+        assert "a worker has other settings than the run ([PROCESS] created_by)" in finished.stderr
+        assert site.requests() == []
+
+
+def test_a_scheduler_without_workers_and_none_at_all(make_site: MakeSite) -> None:
+    site = by_cluster(make_site, "mariadb", scheduler="tcp://127.0.0.1:9")
+    given(site)
+    finished = site.finish(expect=4)
+    assert "tcp://127.0.0.1:9 cannot be reached" in message_of(finished)
+    assert site.run(INCIDENT_PROCESS__ENGINE__ENGINE="local")["delivered"] == 60
+
+
+def test_the_share_of_each_adds_up_to_the_rate(make_site: MakeSite) -> None:
+    site = by_cluster(make_site, "mariadb", workers=2)
+    site.command.configure(api={"requests_per_second": 12}, process={"chunk_accounts": 3})
+    given(site)
+    assert site.run()["delivered"] == 60
+    times = sorted(_seconds(row["received_at"]) for row in site.requests())
+    most = max(sum(begin <= other < begin + 2 for other in times) for begin in times)
+    # 24 in two seconds; each of the four that send at once may be one request early by what the network jitters.
+    assert most <= 24 + 4, most
+    assert times[-1] - times[0] >= 60 / 12 - 1
+
+
+def _seconds(text: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text).timestamp()
+
+
+def test_what_one_account_suffers_is_settled_by_the_run(make_site: MakeSite) -> None:
+    """A record that always fails among others that do not: its runs are counted, and it ends as a dead letter."""
+    site = by_cluster(make_site, "mariadb", workers=1)
+    site.command.configure(process={"max_runs": 2}, api={"max_attempts": 2, "retry_seconds": 5})
+    given(site, accounts=ACCOUNTS[:15])
+    site.receiver.control(fail_accounts={ACCOUNTS[7]: 500})
+    first = site.finish(expect=4).json
+    assert (first["delivered"], first["pending"], first["dead"]) == (14, 1, 0)
+    second = site.run()
+    assert (second["resumed"], second["dead"], second["pending"]) == (1, 1, 0)
+    (dead,) = site.deliveries("--status", "dead")
+    assert (dead["account"], dead["attempts"]) == (ACCOUNTS[7], 4)
+    assert json.dumps(dead).count("gave up after 4 attempts in 2 runs") == 1
