@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup setup-tests setup-bench demo test coverage lint format docs bench bench-docs storm storm-tests clean
+.PHONY: help setup setup-tests setup-bench demo test coverage lint format docs bench bench-docs bench-scale storm storm-tests clean
 
 help:
 	@echo "make demo         the whole story on embedded parts, in under a minute"
@@ -14,8 +14,9 @@ help:
 	@echo "make lint         ruff, mypy --strict, import-linter"
 	@echo "make docs         the documentation site, in build/site; without a network"
 	@echo "make bench        incidents a second beside the limits of the machine: ACCOUNTS=100000 SCALE=1 ONLY=limits,ours"
+	@echo "make bench-scale  how throughput grows with the workers of a cluster; its figures go to docs/scale.md"
 	@echo "make storm-tests  of all tests those of the storm: 60 s for each state"
-	@echo "make storm        the promise under kills, cuts and faults: SECONDS=600 SEED=1 STATE=sqlite|mariadb|mongo|all"
+	@echo "make storm        the promise under kills, cuts and faults: SECONDS=600 SEED=1 STATE=sqlite|mariadb|mongo|all CLUSTER=1"
 
 setup: .venv/.ready
 
@@ -63,6 +64,9 @@ bench: setup-bench
 bench-docs: setup-bench
 	@$(BIN)/python -m bench --write-docs
 
+bench-scale: setup-bench
+	@$(BIN)/python -m bench.scale --write-docs
+
 setup-bench: .venv/.ready-bench setup-tests
 	@scripts/ensure-programs nginx:nginx-light wrk:wrk
 
@@ -75,7 +79,7 @@ SEED ?= 1
 STATE ?= all
 
 storm: setup-tests
-	@$(BIN)/python -m tests.storm --seconds $(SECONDS) --seed $(SEED) --state $(STATE)
+	@$(BIN)/python -m tests.storm --seconds $(SECONDS) --seed $(SEED) --state $(STATE) $(if $(CLUSTER),--cluster)
 
 storm-tests: setup-tests
 	@scripts/run-tests tests/storm

@@ -109,17 +109,17 @@ def markdown(conditions: dict[str, Any], lines: Sequence[Line], reached: Sequenc
     return "\n".join(text)
 
 
-def write_docs(page: Path, made: str) -> None:
+def write_docs(page: Path, made: str, begin: str = BEGIN, end: str = END) -> None:
     """Put the text between the page's markers.
 
     Raises:
         ValueError: The page does not have the two markers.
     """
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{page.name} lacks the lines {BEGIN} and {END} that the figures go between.")
-    page.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", encoding="utf-8")
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{page.name} lacks the lines {begin} and {end} that the figures go between.")
+    page.write_text(f"{before}{begin}\n\n{made}\n\n{end}{after}", encoding="utf-8")
 
 
 def _row(texts: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bench import report
+from bench import report, scale
 from bench.measure import Line, Sample, line, unmeasured
 from bench.plan import plan
 from bench.reach import reach
@@ -42,6 +42,37 @@ def test_a_tiny_run_measures_every_line(tmp_path: Path) -> None:
         assert name in out
     # Peaks are those of the measured processes, not of the bench that starts them: posting alone is below the command.
     assert measured[limits.RAW]["peak_mib"] < measured[ours.ON_SQLITE]["peak_mib"]
+
+
+def test_a_tiny_cluster_is_measured_and_fitted(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "bench.scale", "--accounts", "30", "--repeats", "1", "--workers", "1,2"]
+    made = subprocess.run(
+        [*command, "--folder", str(tmp_path)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    points = json.loads((tmp_path / "scale.json").read_text())["points"]
+    assert [(one["workers"], one["accounts"]) for one in points] == [(1, 30), (2, 60)]
+    assert all(one["seconds"] > 0 for one in points)
+    assert "| 2 | 16 | 60 |" in made.stdout
+
+
+def test_the_model_of_a_cluster_is_the_line_through_its_points() -> None:
+    points = [
+        scale.Point(workers=workers, accounts=800, seconds=2.0 + 100 / workers * 0.05, machine_us=0.0)
+        for workers in (1, 2, 4)
+    ]
+    model = scale.fit(points)
+    assert (round(model.start, 6), round(model.wave, 6)) == (2.0, 0.05)
+    assert round(model.seconds(1600, 16), 6) == 7.0
+    assert scale.table(points, model).count("\n") == 7
+    assert scale.fit(points[:1]).start == 0.0
 
 
 def test_figures_are_medians_and_ratios_of_one_run() -> None:

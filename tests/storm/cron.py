@@ -13,6 +13,8 @@ from tests.support.command import KILLED, Command, Finished, Running
 
 LONGEST_RUN_SECONDS = 80.0
 """A run has to end by then, whatever fails: its own limits of waiting are below that, one after the other."""
+LONGEST_ON_CLUSTER_SECONDS = 180.0
+"""The same where the cluster has limits of its own: a minute without any worker is one of them."""
 
 VARIABLE = "INCIDENT_PROCESS_FAULT"
 
@@ -23,11 +25,12 @@ EXPECTED = {0, 3, 4, 5}
 class Cron:
     """``results`` counts how runs ended, ``spirit`` what was done to them; ``strange`` is what must not happen."""
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: Command, longest: float = LONGEST_RUN_SECONDS) -> None:
         self.results: Counter[str] = Counter()
         self.spirit: Counter[str] = Counter()
         self.strange: list[str] = []
         self._command = command
+        self._longest = longest
 
     def work(self, plans: Iterable[RunPlan], stop: threading.Event) -> None:
         """Go through the plans until the storm ends; the run that is under way then is waited for."""
@@ -73,11 +76,11 @@ class Cron:
         return stack.enter_context(self._command.started("run", "--json"))
 
     def _wait(self, running: Running) -> Finished:
-        _watch(running, time.monotonic() + LONGEST_RUN_SECONDS)
+        _watch(running, time.monotonic() + self._longest)
         if running.has_ended:
             return running.wait()
         ended = running.kill()
-        self.strange.append(f"a run did not end within {LONGEST_RUN_SECONDS:g} s:\n{ended.stderr[-3000:]}")
+        self.strange.append(f"a run did not end within {self._longest:g} s:\n{ended.stderr[-3000:]}")
         return ended
 
     def _note(self, ended: Finished, plan: RunPlan | None) -> None:

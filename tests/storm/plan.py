@@ -11,6 +11,8 @@ from typing import Any
 GAP_SECONDS = 1
 LEASE_SECONDS = 5
 STATES = ("sqlite", "mariadb", "mongo")
+SHARED = ("mariadb", "mongo")
+"""The states that workers on several machines can share."""
 
 FAULT_POINTS = ("leased", "claimed", "opened", "enqueued", "posted", "recorded", "advanced", "closed")
 EVERY_CHUNK = {"enqueued", "posted", "recorded"}
@@ -34,6 +36,7 @@ class SitePlan:
     guard_limit_seconds: int
     chunk_accounts: int
     max_connections: int
+    build_processes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,8 @@ class Plan:
     site: SitePlan
     runs: tuple[RunPlan, ...]
     deeds: dict[str, tuple[Deed, ...]]
+    cluster: bool = False
+    """Whether runs spread their chunks over a cluster, and the bad spirit is there, too."""
 
     def lines(self) -> Iterator[str]:
         """The plan for people; that of the writers is their module's."""
@@ -84,15 +89,15 @@ class Plan:
             yield f"run {number}: {run}"
 
 
-def make_plan(seed: int, state: str, seconds: float) -> Plan:
+def make_plan(seed: int, state: str, seconds: float, *, cluster: bool = False) -> Plan:
     """Return the plan of one storm; the same arguments give the same plan."""
     deeds = {
         place: tuple(_deeds(random.Random(f"{seed} {state} {place}"), place, state, seconds))
-        for place in ("source", "state", "receiver")
+        for place in ("source", "state", "receiver", *(["cluster"] if cluster else []))
     }
     runs = _runs(random.Random(f"{seed} {state} runs"), seconds)
     site = _site(random.Random(f"{seed} {state} site"))
-    return Plan(seed=seed, state=state, seconds=seconds, site=site, runs=tuple(runs), deeds=deeds)
+    return Plan(seed=seed, state=state, seconds=seconds, site=site, runs=tuple(runs), deeds=deeds, cluster=cluster)
 
 
 def _site(rng: random.Random) -> SitePlan:
@@ -108,6 +113,7 @@ def _site(rng: random.Random) -> SitePlan:
         guard_limit_seconds=rng.choice((0, 4, 600, 600)),
         chunk_accounts=rng.choice((5, 12, 40)),
         max_connections=rng.choice((2, 6)),
+        build_processes=rng.choice((0, 0, 1)),
     )
 
 
@@ -147,6 +153,10 @@ def _deeds(rng: random.Random, place: str, state: str, seconds: float) -> Iterat
 def _deed(rng: random.Random, place: str, state: str, at: float) -> Deed:
     if place == "state" and state == "sqlite":
         return Deed(at=at, kind="lock", seconds=rng.uniform(0.5, 7.0))
+    if place == "cluster":
+        kinds = ["kill worker"] * 4 + ["freeze worker"] * 3 + ["add worker"] * 2 + ["kill scheduler"]
+        seconds = rng.uniform(0.5, LEASE_SECONDS + 3)
+        return Deed(at=at, kind=rng.choice(kinds), seconds=seconds, details={"worker": rng.randrange(3)})
     network = ["cut", "stall", "refuse", "mute"]
     if place != "receiver":
         kind = rng.choice([*network, "kill", "cut"])

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from tests.storm.cluster import ClusterPlace
 from tests.storm.places import BASE_FAULTS, Place, ReceiverPlace, ask_receiver
 from tests.storm.plan import Deed
 
@@ -16,7 +17,7 @@ CALM = {**RATES, "retry_after": None, **BASE_FAULTS}
 class Spirit:
     """Works off one place's deeds, one after the other; ``done`` counts them by kind."""
 
-    def __init__(self, name: str, place: Place, deeds: Sequence[Deed]) -> None:
+    def __init__(self, name: str, place: Place | ClusterPlace, deeds: Sequence[Deed]) -> None:
         self.done: Counter[str] = Counter()
         self._name = name
         self._place = place
@@ -39,6 +40,8 @@ class Spirit:
     def _ways(self, deed: Deed) -> tuple[Callable[[], object], Callable[[], object]]:
         """How the deed is done, and undone."""
         place = self._place
+        if isinstance(place, ClusterPlace):
+            return place.ways(deed)
         if deed.kind in {"kill", "lock"}:
             return place.kill, place.start
         network: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {}

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tests.storm.cluster import ClusterPlace
 from tests.storm.compare import Findings, compare, make_oracle, read_log, read_source
-from tests.storm.cron import Cron
-from tests.storm.places import ReceiverPlace, SourcePlace, StatePlace, make_state
+from tests.storm.cron import LONGEST_ON_CLUSTER_SECONDS, LONGEST_RUN_SECONDS, Cron
+from tests.storm.places import Place, ReceiverPlace, SourcePlace, StatePlace, make_state
 from tests.storm.plan import GAP_SECONDS, LEASE_SECONDS, Plan
 from tests.storm.spirit import Spirit
 from tests.storm.writers import Writer
@@ -46,12 +47,16 @@ class Report:
 
     def lines(self) -> Iterator[str]:
         """The report for people."""
-        yield f"storm of {self.plan.seconds:g} s, state {self.plan.state}, seed {self.plan.seed}: {self.seconds:.0f} s"
+        engine = ", three workers" if self.plan.cluster else ""
+        yield (
+            f"storm of {self.plan.seconds:g} s, state {self.plan.state}{engine}, seed {self.plan.seed}: "
+            f"{self.seconds:.0f} s"
+        )
         yield f"  site        {self.plan.site}"
         yield f"  source      {_counts(self.writes)}"
         yield f"  incidents   {self.incidents} accepted, of {self.accounts} accounts"
         yield f"  runs        {self.runs.total()} by exit status: {_counts(self.runs)}; then {self.last_runs} in peace"
-        kills = sum(count for name, count in self.done.items() if "killed" in name or name.endswith(": kill"))
+        kills = sum(count for name, count in self.done.items() if "kill" in name)
         yield f"  kills       {kills}, pauses {self.done['run: paused']}"
         yield f"  faults      {_counts(self.done)}"
         yield f"  requests    {_counts(self.answers)}"
@@ -77,9 +82,11 @@ def run_storm(plan: Plan, folder: Path) -> Report:
         ready = command("init")
         assert ready.status == 0, ready.stderr
         state.make_always_due()
-        cron = Cron(command)
+        cron = Cron(command, LONGEST_ON_CLUSTER_SECONDS if plan.cluster else LONGEST_RUN_SECONDS)
         writers = [Writer(source.server, source.database, (plan.seed, n, plan.site)) for n in range(WRITERS)]
-        places = {"source": source, "state": state, "receiver": receiver}
+        places: dict[str, Place | ClusterPlace] = {"source": source, "state": state, "receiver": receiver}
+        if plan.cluster:
+            places["cluster"] = ClusterPlace(stack, folder, command)
         spirits = [Spirit(name, place, plan.deeds[name]) for name, place in places.items()]
         _rage(plan, cron, writers, spirits)
         for counted in (cron.spirit, *(spirit.done for spirit in spirits)):
@@ -114,6 +121,7 @@ def _configure(command: Command, plan: Plan, source: SourcePlace, receiver: Rece
             "guard_limit_seconds": site.guard_limit_seconds,
             "source_timezone": site.zone,
             "chunk_accounts": site.chunk_accounts,
+            "build_processes": site.build_processes,
             "lease_seconds": LEASE_SECONDS,
             # A receiver that fails for longer than a storm would is no business of this test.
             "max_runs": 1000,

@@ -104,7 +104,9 @@ class Command:
     def write(self, text: str) -> None:
         """Write the configuration file as it is given."""
         self.config.parent.mkdir(parents=True, exist_ok=True)
-        self.config.write_text(text, encoding="utf-8")
+        whole = self.config.with_suffix(".new")  # a command that starts now must not read half of it
+        whole.write_text(text, encoding="utf-8")
+        whole.replace(self.config)
 
     def __call__(self, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
         """Run the command to its end."""

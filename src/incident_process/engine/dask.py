@@ -191,8 +191,14 @@ def _quiet() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        # A scheduler that is gone must not be waited for: the next run begins where this one ends.
-        with dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_SECONDS:g}s"}):
+        with dask.config.set(
+            {
+                # A scheduler that is gone must not be waited for: the next run begins where this one ends.
+                "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS:g}s",
+                # Workers of a local cluster have this too: their profiler takes samples of all threads every 10 ms.
+                "distributed.worker.profile.enabled": False,
+            }
+        ):
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -1,0 +1,236 @@
+"""``make bench-scale``: how throughput grows with the workers of a cluster, where the receiver takes its time.
+
+A receiver that waits 50 ms before each answer, a source and a state on MariaDB, a Dask scheduler and 1, 2, 4 and 8
+workers, all on this machine: what grows is the requests under way at once, so that is looked at, and not processors.
+Then a line is fitted through the measurements, ``seconds = start + waves * wave``, where a wave is one request on every
+connection of every worker. What the figures mean, and what follows from them: docs/scale.md.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.support.cluster import cluster_in
+from tests.support.mariadb import MariaDBServer
+
+from bench import data, servers
+from bench.ground import say
+from bench.measure import Sample
+from bench.product import Product
+from bench.report import write_docs
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- made by `make bench-scale`: begin -->", "<!-- made by `make bench-scale`: end -->"
+LATENCY_MS = 50
+CONNECTIONS = 8
+"""Requests that a worker has under way at once: so few that this machine's processors are no limit to eight workers."""
+CHUNK = 100
+"""Accounts in a chunk: few beside the work of a worker, or the last chunks would be measured with the others, and as
+many as it takes for the source to be read in the way that a chunk of the default is."""
+WORKER = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
+"""As docs/how-to/dask.md recommends."""
+WORKERS = (1, 2, 4, 8)
+ASKED = 0.8
+"""Issue 6: throughput within 80 % of linear."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """What was measured with so many workers, medians; processor time in µs an incident, all of the machine's."""
+
+    workers: int
+    accounts: int
+    seconds: float
+    machine_us: float
+
+    @property
+    def per_second(self) -> float:
+        """Incidents a second."""
+        return self.accounts / self.seconds
+
+    @property
+    def waves(self) -> float:
+        """How often every connection is used."""
+        return self.accounts / (self.workers * CONNECTIONS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """``seconds = start + waves * wave``, by least squares."""
+
+    start: float
+    wave: float
+
+    def seconds(self, accounts: int, connections: int) -> float:
+        """Return the time for so many accounts over so many connections."""
+        return self.start + accounts / connections * self.wave
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and draw; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.scale", description="Measure a growing cluster.")
+    parser.add_argument("--accounts", type=int, default=4000, help="accounts for each worker")
+    parser.add_argument("--repeats", type=int, default=2, help="how often each size is measured")
+    parser.add_argument("--workers", default=",".join(map(str, WORKERS)), help="sizes of the cluster")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".bench", help="scale.json and plots")
+    parser.add_argument("--write-docs", action="store_true", help="put the figures and the plot into docs")
+    chosen = parser.parse_args(arguments)
+    sizes = [int(size) for size in chosen.workers.split(",")]
+    folder: Path = chosen.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    points = list(measure(sizes, chosen.accounts, chosen.repeats))
+    model = fit(points)
+    (folder / "scale.json").write_text(as_json(points, model), encoding="utf-8")
+    text = table(points, model)
+    sys.stdout.write(text)
+    plot(points, folder)
+    if chosen.write_docs:
+        plot(points, ROOT / "docs")
+        write_docs(ROOT / "docs" / "scale.md", conditions() + text, BEGIN, END)
+    return 0
+
+
+def measure(sizes: Sequence[int], accounts: int, repeats: int) -> Iterator[Point]:
+    """Yield a point for each size of the cluster."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-scale-")))
+        database = stack.enter_context(servers.mariadb())
+        receiver = stack.enter_context(servers.delaying_receiver(LATENCY_MS))
+        for workers in sizes:
+            count = accounts * workers
+            say(f"{workers} worker(s), {count:,} accounts ...")
+            source = data.load(database, count, count)
+            with cluster_in(folder / f"{workers}") as cluster:
+                for _ in range(workers):
+                    cluster.worker(WORKER)
+                samples = []
+                for number in range(repeats):
+                    place = folder / f"{workers}-{number}"
+                    samples.append(_run(place, database, source, receiver.url, cluster.address, count))
+            database.drop_database(source)
+            yield Point(
+                workers=workers,
+                accounts=count,
+                seconds=median(_seconds(one) for one in samples),
+                machine_us=median(one.machine for one in samples) / count * 1e6,
+            )
+
+
+def _run(place: Path, database: MariaDBServer, source: str, url: str, scheduler: str, accounts: int) -> Sample:
+    place.mkdir()
+    state = database.create_database()
+    sections: dict[str, dict[str, object]] = {
+        "DATABASE": {"URL": database.url(source)},
+        "API": {"api_url": url, "max_connections": CONNECTIONS},
+        "STATE": {"url": database.url(state)},
+        "PROCESS": {
+            "tracking": "sql",
+            "time_gap_seconds": 0,
+            "execution_duration": 1,
+            "chunk_accounts": CHUNK,
+        },
+        "ENGINE": {"engine": "dask", "scheduler": scheduler},
+    }
+    config = place / "bench.ini"
+    config.touch(mode=0o600)
+    lines = [
+        line for name, keys in sections.items() for line in (f"[{name}]", *(f"{k} = {v}" for k, v in keys.items()))
+    ]
+    config.write_text("\n".join(lines), encoding="utf-8")
+    made = Product(config=config, servers={"database": database.pid}).init()
+    try:
+        return made.deliver(delivered=accounts)
+    finally:
+        database.drop_database(state)
+
+
+def _seconds(sample: Sample) -> float:
+    """Return how long the run itself took, without the start of its process."""
+    report: dict[str, Any] = json.loads(sample.output)
+    return float(report["seconds"])
+
+
+def fit(points: Sequence[Point]) -> Model:
+    """Fit the model to the points; of a single one, or of points with the same waves, the start is 0."""
+    mean_x = sum(one.waves for one in points) / len(points)
+    mean_y = sum(one.seconds for one in points) / len(points)
+    spread = sum((one.waves - mean_x) ** 2 for one in points)
+    if not spread:
+        return Model(start=0.0, wave=mean_y / mean_x)
+    wave = sum((one.waves - mean_x) * (one.seconds - mean_y) for one in points) / spread
+    return Model(start=mean_y - wave * mean_x, wave=wave)
+
+
+def table(points: Sequence[Point], model: Model) -> str:
+    """Return the points as a table in Markdown, with the share of linear growth from the first one."""
+    first = points[0]
+    lines = [
+        "| workers | connections | accounts | seconds | incidents/s | of linear | asked | machine CPU µs |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for one in points:
+        share = one.per_second / first.per_second * first.workers / one.workers
+        lines.append(
+            f"| {one.workers} | {one.workers * CONNECTIONS} | {one.accounts:,} | {one.seconds:.2f} "
+            f"| {one.per_second:,.0f} | {share:.0%} | {ASKED:.0%} | {one.machine_us:,.0f} |"
+        )
+    lines += ["", f"Fitted: seconds = {model.start:.2f} + {model.wave * 1000:.1f} ms x accounts / connections."]
+    return "\n".join(lines) + "\n"
+
+
+def conditions() -> str:
+    """Return when and on what it was measured."""
+    load = os.getloadavg()[0]
+    return (
+        f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} processors shared by everything, receiver "
+        f"with {LATENCY_MS} ms, {CONNECTIONS} connections a worker; load of the machine at the end: {load:.1f}.\n\n"
+    )
+
+
+def as_json(points: Sequence[Point], model: Model) -> str:
+    """Return everything measured."""
+    found = [
+        {"workers": p.workers, "accounts": p.accounts, "seconds": p.seconds, "machine": p.machine_us} for p in points
+    ]
+    return json.dumps({"points": found, "model": {"start": model.start, "wave": model.wave}}, indent=2) + "\n"
+
+
+def plot(points: Sequence[Point], folder: Path) -> bool:
+    """Write ``scale.png`` and ``scale.svg``; False without the plotting library."""
+    try:
+        mpl = import_module("matplotlib")
+    except ImportError:
+        return False
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "scale"
+    plt = import_module("matplotlib.pyplot")
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    workers = [one.workers for one in points]
+    linear = [points[0].per_second / points[0].workers * count for count in workers]
+    axes.plot(workers, linear, color="#8a8f98", linestyle="--", label="linear")
+    axes.plot(workers, [ASKED * rate for rate in linear], color="#c9cdd3", linestyle=":", label=f"{ASKED:.0%} of it")
+    axes.plot(workers, [one.per_second for one in points], color="#1f6feb", marker="o", label="measured")
+    axes.set_xticks(workers)
+    axes.set_xlabel(f"workers, {CONNECTIONS} connections each, receiver with {LATENCY_MS} ms")
+    axes.set_ylabel("incidents a second")
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    axes.spines[["top", "right"]].set_visible(False)
+    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        figure.savefig(folder / f"scale.{kind}", dpi=110, metadata=metadata)
+    plt.close(figure)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
