@@ -22,6 +22,7 @@ from incident_process.engine.frames import BUFFER_BYTES, read_frame, write_frame
 from incident_process.errors import IncidentProcessError
 from incident_process.pipeline.build import LocalBuilder, Task
 from incident_process.pipeline.memory import rare_collections
+from incident_process.pipeline.together import together
 
 READY = b"ready"
 FAILED = b""
@@ -35,14 +36,29 @@ async def serve(descriptor: int) -> None:
     if sent is None:
         return
     settings = pickle.loads(sent)  # noqa: S301  # from the process that started this one, over a socket of their own
-    decode = msgspec.msgpack.Decoder(Task).decode
     async with make_source(settings) as source:
         builder = LocalBuilder(source, settings.process.zone)
         write_frame(writer, READY)
         with rare_collections():
-            while (sent := await read_frame(reader)) is not None:
-                write_frame(writer, await _answer(builder, decode(sent)))
-                await writer.drain()
+            await _answer_all(reader, writer, builder)
+
+
+async def _answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, builder: LocalBuilder) -> None:
+    """Answer tasks in their order; the database works on the rows of one while the documents of another are built."""
+    decode = msgspec.msgpack.Decoder(Task).decode
+    answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()
+
+    async def take() -> None:
+        while (sent := await read_frame(reader)) is not None:
+            answers.put_nowait(asyncio.create_task(_answer(builder, decode(sent))))
+        answers.put_nowait(None)
+
+    async def hand_back() -> None:
+        while (answer := await answers.get()) is not None:
+            write_frame(writer, await answer)
+            await writer.drain()
+
+    await together(take, hand_back)
 
 
 async def _answer(builder: LocalBuilder, task: Task) -> bytes:
