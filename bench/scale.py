@@ -2,8 +2,9 @@
 
 A receiver that waits 50 ms before each answer, a source and a state on MariaDB, a Dask scheduler and 1, 2, 4 and 8
 workers, all on this machine: what grows is the requests under way at once, so that is looked at, and not processors.
-Then a line is fitted through the measurements, ``seconds = start + waves * wave``, where a wave is one request on every
-connection of every worker. What the figures mean, and what follows from them: docs/scale.md.
+Then a model is fitted, ``seconds = waves * wave + accounts * serial``: a wave is one request on each connection of
+each worker, and serial is what an account costs however many workers there are.
+What the figures mean, and what follows from them: docs/scale.md.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -66,14 +67,14 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """``seconds = start + waves * wave``, by least squares."""
+    """``seconds = waves * wave + accounts * serial``, by least squares; both in seconds."""
 
-    start: float
     wave: float
+    serial: float
 
     def seconds(self, accounts: int, connections: int) -> float:
         """Return the time for so many accounts over so many connections."""
-        return self.start + accounts / connections * self.wave
+        return accounts / connections * self.wave + accounts * self.serial
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -161,14 +162,16 @@ def _seconds(sample: Sample) -> float:
 
 
 def fit(points: Sequence[Point]) -> Model:
-    """Fit the model to the points; of a single one, or of points with the same waves, the start is 0."""
-    mean_x = sum(one.waves for one in points) / len(points)
-    mean_y = sum(one.seconds for one in points) / len(points)
-    spread = sum((one.waves - mean_x) ** 2 for one in points)
-    if not spread:
-        return Model(start=0.0, wave=mean_y / mean_x)
-    wave = sum((one.waves - mean_x) * (one.seconds - mean_y) for one in points) / spread
-    return Model(start=mean_y - wave * mean_x, wave=wave)
+    """Fit the model to the points; where they do not tell the two apart, all of it is the waves'."""
+    xx = sum(one.waves**2 for one in points)
+    xn = sum(one.waves * one.accounts for one in points)
+    nn = float(sum(one.accounts**2 for one in points))
+    xy = sum(one.waves * one.seconds for one in points)
+    ny = sum(one.accounts * one.seconds for one in points)
+    determinant = xx * nn - xn**2
+    if determinant < 1e-9 * xx * nn:
+        return Model(wave=xy / xx, serial=0.0)
+    return Model(wave=(xy * nn - ny * xn) / determinant, serial=(ny * xx - xy * xn) / determinant)
 
 
 def table(points: Sequence[Point], model: Model) -> str:
@@ -184,7 +187,8 @@ def table(points: Sequence[Point], model: Model) -> str:
             f"| {one.workers} | {one.workers * CONNECTIONS} | {one.accounts:,} | {one.seconds:.2f} "
             f"| {one.per_second:,.0f} | {share:.0%} | {ASKED:.0%} | {one.machine_us:,.0f} |"
         )
-    lines += ["", f"Fitted: seconds = {model.start:.2f} + {model.wave * 1000:.1f} ms x accounts / connections."]
+    wave, serial = f"{model.wave * 1e3:.1f} ms", f"{model.serial * 1e6:.0f} µs"
+    lines += ["", f"Fitted: seconds = {wave} x accounts / connections + {serial} x accounts."]
     return "\n".join(lines) + "\n"
 
 
@@ -199,10 +203,7 @@ def conditions() -> str:
 
 def as_json(points: Sequence[Point], model: Model) -> str:
     """Return everything measured."""
-    found = [
-        {"workers": p.workers, "accounts": p.accounts, "seconds": p.seconds, "machine": p.machine_us} for p in points
-    ]
-    return json.dumps({"points": found, "model": {"start": model.start, "wave": model.wave}}, indent=2) + "\n"
+    return json.dumps({"points": [asdict(one) for one in points], "model": asdict(model)}, indent=2) + "\n"
 
 
 def plot(points: Sequence[Point], folder: Path) -> bool:

@@ -63,16 +63,18 @@ def test_a_tiny_cluster_is_measured_and_fitted(tmp_path: Path) -> None:
     assert "| 2 | 16 | 60 |" in made.stdout
 
 
-def test_the_model_of_a_cluster_is_the_line_through_its_points() -> None:
+def test_the_model_of_a_cluster_goes_through_its_points() -> None:
     points = [
-        scale.Point(workers=workers, accounts=800, seconds=2.0 + 100 / workers * 0.05, machine_us=0.0)
-        for workers in (1, 2, 4)
+        scale.Point(
+            workers=workers, accounts=count, seconds=count / workers / 8 * 0.05 + count * 0.0001, machine_us=0.0
+        )
+        for workers, count in ((1, 800), (2, 1600), (4, 3200))
     ]
     model = scale.fit(points)
-    assert (round(model.start, 6), round(model.wave, 6)) == (2.0, 0.05)
-    assert round(model.seconds(1600, 16), 6) == 7.0
+    assert (round(model.wave, 6), round(model.serial, 6)) == (0.05, 0.0001)
+    assert round(model.seconds(1600, 16), 6) == 5.16
     assert scale.table(points, model).count("\n") == 7
-    assert scale.fit(points[:1]).start == 0.0
+    assert scale.fit(points[:1]).serial == 0.0
 
 
 def test_figures_are_medians_and_ratios_of_one_run() -> None:
