@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from bench.measure import Line
 from bench.report import raw_rate
@@ -17,13 +18,9 @@ def plot(lines: Sequence[Line], folder: Path) -> bool:
     Returns:
         False, and nothing is written, when the plotting library is not installed or there is nothing to show.
     """
-    try:
-        mpl = import_module("matplotlib")
-    except ImportError:
+    plt = plotting("performance")
+    if plt is None:
         return False
-    mpl.use("Agg")
-    mpl.rcParams["svg.hashsalt"] = "performance"  # the same figures give the same file
-    plt = import_module("matplotlib.pyplot")
     shown = [one for one in lines if one.section in SECTIONS and one.per_second]
     if not shown:
         return False
@@ -39,7 +36,23 @@ def plot(lines: Sequence[Line], folder: Path) -> bool:
         axes.text(rate, at, f" {rate:,.0f}{share}", va="center", fontsize=8)
     axes.set_xlim(right=max(rates) * 4)
     axes.spines[["top", "right"]].set_visible(False)
-    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-        figure.savefig(folder / f"performance.{kind}", dpi=110, metadata=metadata)
+    save(figure, folder, "performance")
     plt.close(figure)
     return True
+
+
+def plotting(name: str) -> Any:
+    """Return the plotting library's module, None where it is not installed."""
+    try:
+        mpl = import_module("matplotlib")
+    except ImportError:
+        return None
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = name  # the same figures give the same file
+    return import_module("matplotlib.pyplot")
+
+
+def save(figure: Any, folder: Path, name: str) -> None:
+    """Write a figure as PNG and SVG."""
+    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        figure.savefig(folder / f"{name}.{kind}", dpi=110, metadata=metadata)

@@ -96,12 +96,18 @@ def on_sqlite(folder: Path, source: str, url: str, servers: Mapping[str, int], *
     return Product(config=config, servers=servers, state=state).init()
 
 
-def on_mariadb(
-    folder: Path, source: str, url: str, servers: Mapping[str, int], state: MariaDBServer, **api: object
+def on_mariadb(  # each is a choice of its own
+    folder: Path,
+    source: str,
+    url: str,
+    servers: Mapping[str, int],
+    state: MariaDBServer,
+    more: Sections | None = None,
+    **api: object,
 ) -> Product:
-    """Return the product with its state in a new database of MariaDB."""
+    """Return the product with its state in a new database of MariaDB, and ``more`` sections."""
     place = _place(folder)
-    sections: Sections = {"STATE": {"url": state.url(state.create_database())}}
+    sections: Sections = {"STATE": {"url": state.url(state.create_database())}, **(more or {})}
     return Product(config=_write_config(place, source, url, sections, api), servers=servers).init()
 
 

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,7 +26,8 @@ from tests.support.mariadb import MariaDBServer
 from bench import data, servers
 from bench.ground import say
 from bench.measure import Sample
-from bench.product import Product
+from bench.plot import plotting, save
+from bench.product import Sections, on_mariadb
 from bench.report import write_docs
 
 ROOT = Path(__file__).parent.parent
@@ -114,10 +114,7 @@ def measure(sizes: Sequence[int], accounts: int, repeats: int) -> Iterator[Point
             with cluster_in(folder / f"{workers}") as cluster:
                 for _ in range(workers):
                     cluster.worker(WORKER)
-                samples = []
-                for number in range(repeats):
-                    place = folder / f"{workers}-{number}"
-                    samples.append(_run(place, database, source, receiver.url, cluster.address, count))
+                samples = [_run(folder, database, source, receiver.url, cluster.address, count) for _ in range(repeats)]
             database.drop_database(source)
             yield Point(
                 workers=workers,
@@ -127,32 +124,14 @@ def measure(sizes: Sequence[int], accounts: int, repeats: int) -> Iterator[Point
             )
 
 
-def _run(place: Path, database: MariaDBServer, source: str, url: str, scheduler: str, accounts: int) -> Sample:
-    place.mkdir()
-    state = database.create_database()
-    sections: dict[str, dict[str, object]] = {
-        "DATABASE": {"URL": database.url(source)},
-        "API": {"api_url": url, "max_connections": CONNECTIONS},
-        "STATE": {"url": database.url(state)},
-        "PROCESS": {
-            "tracking": "sql",
-            "time_gap_seconds": 0,
-            "execution_duration": 1,
-            "chunk_accounts": CHUNK,
-        },
+def _run(folder: Path, database: MariaDBServer, source: str, url: str, scheduler: str, accounts: int) -> Sample:
+    more: Sections = {
+        "PROCESS": {"chunk_accounts": CHUNK},
         "ENGINE": {"engine": "dask", "scheduler": scheduler},
     }
-    config = place / "bench.ini"
-    config.touch(mode=0o600)
-    lines = [
-        line for name, keys in sections.items() for line in (f"[{name}]", *(f"{k} = {v}" for k, v in keys.items()))
-    ]
-    config.write_text("\n".join(lines), encoding="utf-8")
-    made = Product(config=config, servers={"database": database.pid}).init()
-    try:
-        return made.deliver(delivered=accounts)
-    finally:
-        database.drop_database(state)
+    watched = {"database": database.pid}
+    made = on_mariadb(folder, database.url(source), url, watched, database, more, max_connections=CONNECTIONS)
+    return made.deliver(delivered=accounts)
 
 
 def _seconds(sample: Sample) -> float:
@@ -208,13 +187,9 @@ def as_json(points: Sequence[Point], model: Model) -> str:
 
 def plot(points: Sequence[Point], folder: Path) -> bool:
     """Write ``scale.png`` and ``scale.svg``; False without the plotting library."""
-    try:
-        mpl = import_module("matplotlib")
-    except ImportError:
+    plt = plotting("scale")
+    if plt is None:
         return False
-    mpl.use("Agg")
-    mpl.rcParams["svg.hashsalt"] = "scale"
-    plt = import_module("matplotlib.pyplot")
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     workers = [one.workers for one in points]
     linear = [points[0].per_second / points[0].workers * count for count in workers]
@@ -227,8 +202,7 @@ def plot(points: Sequence[Point], folder: Path) -> bool:
     axes.set_ylim(bottom=0)
     axes.legend()
     axes.spines[["top", "right"]].set_visible(False)
-    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-        figure.savefig(folder / f"scale.{kind}", dpi=110, metadata=metadata)
+    save(figure, folder, "scale")
     plt.close(figure)
     return True
 

@@ -87,3 +87,12 @@ class DataProcessingError(IncidentProcessError):
 
 class IncidentCreationError(IncidentProcessError):
     """One incident could not be created or was turned away by the receiver."""
+
+
+def where_raised(exc: BaseException) -> str:
+    """Name the error's class and the line that raised it; its text may hold values of rows."""
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" at {trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}" if trace is not None else ""
+    return f"{type(exc).__name__}{place}"

@@ -4,13 +4,15 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import MakeSite, MariaDBDatabase, Site, day
-from tests.support.command import KILLED, wait_until
+from tests.support.command import KILLED, Running, wait_until
 
 ACCOUNTS = [f"{number:010d}" for number in range(300)]
 
@@ -78,12 +80,19 @@ def slowed(site: Site) -> None:
     site.receiver.control(latency_ms=60)
 
 
-def test_one_that_is_killed_costs_nothing(make_site: MakeSite) -> None:
-    site = given(make_site)
+@contextmanager
+def at_work(site: Site) -> Iterator[tuple[Running, list[int]]]:
+    """A run that has sent something, with the processes that build for it."""
     slowed(site)
     with site.command.started("run", "--json") as running:
         wait_until(lambda: len(builders_of(running.pid)) == 2 and site.accepted())
-        for pid in builders_of(running.pid):
+        yield running, builders_of(running.pid)
+
+
+def test_one_that_is_killed_costs_nothing(make_site: MakeSite) -> None:
+    site = given(make_site)
+    with at_work(site) as (running, builders):
+        for pid in builders:
             os.kill(pid, signal.SIGKILL)
         finished = running.wait()
     assert finished.status == 0, finished.stderr
@@ -94,10 +103,7 @@ def test_one_that_is_killed_costs_nothing(make_site: MakeSite) -> None:
 
 def test_they_end_with_a_run_that_is_killed(make_site: MakeSite) -> None:
     site = given(make_site)
-    slowed(site)
-    with site.command.started("run", "--json") as running:
-        wait_until(lambda: len(builders_of(running.pid)) == 2 and site.accepted())
-        builders = builders_of(running.pid)
+    with at_work(site) as (running, builders):
         assert running.kill().status == KILLED
     wait_until(lambda: not any(map(is_there, builders)))
     site.receiver.control(latency_ms=0)
@@ -108,10 +114,7 @@ def test_they_end_with_a_run_that_is_killed(make_site: MakeSite) -> None:
 def test_they_do_not_heed_signals_that_are_meant_for_the_run(make_site: MakeSite) -> None:
     """A service manager sends SIGTERM to all processes of the service; the run ends in good order and they with it."""
     site = given(make_site)
-    slowed(site)
-    with site.command.started("run", "--json") as running:
-        wait_until(lambda: len(builders_of(running.pid)) == 2 and site.accepted())
-        builders = builders_of(running.pid)
+    with at_work(site) as (running, builders):
         for pid in builders:
             os.kill(pid, signal.SIGTERM)
             os.kill(pid, signal.SIGINT)

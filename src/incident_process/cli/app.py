@@ -9,7 +9,7 @@ import typer
 
 from incident_process import logs
 from incident_process.cli import local, reading, repairing, running, scheduling, web
-from incident_process.errors import DatabaseConnectionError, IncidentProcessError
+from incident_process.errors import DatabaseConnectionError, IncidentProcessError, where_raised
 
 INTERRUPTED = 130
 
@@ -80,15 +80,6 @@ def _explain(exc: Exception) -> int:
         for line in str(exc).splitlines():  # a configuration's mistakes come all at once, a sentence each
             log.error("%s", line)
         return exc.exit_status
-    log.error("Unexpected fault: %s. Nothing is lost; the next run resumes. Please report it.", _where(exc))
+    log.error("Unexpected fault: %s. Nothing is lost; the next run resumes. Please report it.", where_raised(exc))
     log.debug("Traceback:", exc_info=exc)
     return 1
-
-
-def _where(exc: BaseException) -> str:
-    """Name the error's class and the line that raised it; its text may hold values of rows."""
-    trace = exc.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f" at {trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}" if trace is not None else ""
-    return f"{type(exc).__name__}{place}"

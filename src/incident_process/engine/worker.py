@@ -16,7 +16,7 @@ import msgspec
 from incident_process import logs
 from incident_process.engine.compose import make_source, open_parts
 from incident_process.engine.reference import Reference
-from incident_process.errors import IncidentProcessError
+from incident_process.errors import IncidentProcessError, where_raised
 from incident_process.pipeline.chunk import work_on
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.crew import Crew
@@ -39,7 +39,7 @@ def run_chunk(reference: Reference, task: ChunkTask) -> ChunkDone:
     except IncidentProcessError as exc:
         done = ChunkDone.failed(exc)
     except Exception as exc:
-        done = ChunkDone.failed(IncidentProcessError(f"unexpected fault of a worker: {_where(exc)}"))
+        done = ChunkDone.failed(IncidentProcessError(f"unexpected fault of a worker: {where_raised(exc)}"))
     return msgspec.structs.replace(done, worker=worker.address)
 
 
@@ -168,12 +168,3 @@ class _Room:
 @functools.cache
 def _home() -> Home:
     return Home()
-
-
-def _where(exc: BaseException) -> str:
-    """Name the error's class and the line that raised it; its text may hold values of rows."""
-    trace = exc.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f" at {trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}" if trace is not None else ""
-    return f"{type(exc).__name__}{place}"
