@@ -103,6 +103,8 @@ def source_plans(source: MySQLSource, mariadb: MariaDBServer, database: str) -> 
                 "unprocessable payments": queries.unprocessable(payment),
                 "all customers": short.all_rows(customer, ASKED, NOW),
                 "all payments": short.all_rows(payment, ASKED, NOW),
+                "customers from one to another": short.all_rows(customer, ASKED, NOW, as_range=True),
+                "payments from one to another": short.all_rows(payment, ASKED, NOW, as_range=True),
                 "native customers": queries.native_customers(customer, ASKED, NOW),
                 "mixed accounts": queries.mixed_accounts(customer, ASKED),
                 "exact customers": queries.current_customers(customer, ASKED, NOW),

@@ -61,23 +61,32 @@ def comparable(found: Sequence[AccountRows]) -> list[tuple[str, list[str], list[
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_both_ways_give_the_same_rows(mariadb: MariaDBServer, mariadb_database: str, seed: int) -> None:
+def test_all_ways_give_the_same_rows(mariadb: MariaDBServer, mariadb_database: str, seed: int) -> None:
     dice = random.Random(seed)
     with closing(mariadb.connect(mariadb_database)) as connection:
         create_tables(connection, "mysql")
         given(connection, dice)
     as_of = datetime(2026, 3, dice.randint(1, 4), 12, tzinfo=UTC)
 
-    async def read() -> tuple[list[AccountRows], list[AccountRows]]:
+    # Half of them: more rows of others than of these lie between the first and the last.
+    asked = dice.choice([ACCOUNTS, sorted(dice.sample(ACCOUNTS, len(ACCOUNTS) // 2 + 30))])
+
+    async def read() -> tuple[list[AccountRows], list[AccountRows], list[AccountRows]]:
         source = MySQLSource(mariadb.host, mariadb.port, mariadb.user, mariadb.password, mariadb_database)
         async with source:
-            here = await source.read(ACCOUNTS, as_of)
+            assert all(choice.as_range(asked) for choice in source._choices.values())
+            in_a_range = await source.read(asked, as_of)
             for choice in source._choices.values():
-                choice.read(rows=100, current_rows=0)
-                assert not choice.all_rows(ACCOUNTS)
-            there = await source.read(ACCOUNTS, as_of)
-            return here, there
+                choice.read(100, 0, 0, as_range=True)
+                assert choice.all_rows(asked)
+                assert not choice.as_range(asked)
+            one_by_one = await source.read(asked, as_of)
+            for choice in source._choices.values():
+                choice.read(100, 100, 0, as_range=False)
+                assert not choice.all_rows(asked)
+            by_the_server = await source.read(asked, as_of)
+            return in_a_range, one_by_one, by_the_server
 
-    here, there = asyncio.run(read())
-    assert comparable(here) == comparable(there)
-    assert any(len(of.payments) > 1 for of in here)
+    in_a_range, one_by_one, by_the_server = asyncio.run(read())
+    assert comparable(in_a_range) == comparable(one_by_one) == comparable(by_the_server)
+    assert any(len(of.payments) > 1 for of in in_a_range)

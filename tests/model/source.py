@@ -1,11 +1,11 @@
 """A source in memory, by ``source.contract``: each question is answered as of one instant."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE, AccountRows, Span, Survey, Touched
+from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE, AccountRows, Span, Survey, Touched, unheard
 from tests.model.process import Port, Process
 from tests.model.witness import Witness
 from tests.model.world import Row, World
@@ -33,7 +33,7 @@ class Rows(Port):
     async def unprocessable(self) -> dict[str, int]:
         return await self.call(lambda: {CUSTOMER_TABLE: 0, PAYMENT_TABLE: 0})
 
-    async def survey(self, span: Span) -> Survey:
+    async def survey(self, span: Span, seen: Callable[[int], None] = unheard) -> Survey:
         return await self.call(lambda: self._survey(span))
 
     def _survey(self, span: Span) -> Survey:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
-from incident_process.source.short import AGAIN, FEW, Choice, current, newest_payments
+from incident_process.source.short import AGAIN, FEW, Choice, current, make_a_range, newest_payments
 from incident_process.source.temporal import Kind
 
 
@@ -56,13 +56,34 @@ def test_what_is_no_date_of_payment_counts_only_where_there_is_no_other(none: da
 def test_too_much_read_in_vain_leaves_the_picking_to_the_server_for_a_while() -> None:
     many, choice = ["1"] * FEW, Choice()
     assert choice.all_rows(many)
-    choice.read(rows=100, current_rows=100)
+    choice.read(100, 100, 50, as_range=False)
     assert choice.all_rows(many)
-    choice.read(rows=100, current_rows=50)
+    choice.read(100, 100, 30, as_range=False)
     for _ in range(AGAIN):
         assert not choice.all_rows(many)
         choice.picked()
     assert choice.all_rows(many)
+    choice.read(1000, 1000, 100, as_range=True)  # a deep history shows in a range as well
+    assert not choice.all_rows(many)
+    assert choice.as_range(many)
+
+
+@pytest.mark.parametrize(("rows", "wanted"), [(100, 80), (8001, 0)])
+def test_a_range_with_the_rows_of_many_others_is_not_asked_for_again_for_a_while(rows: int, wanted: int) -> None:
+    many, choice = ["1"] * FEW, Choice()
+    choice.read(rows, wanted, wanted, as_range=True)
+    assert choice.all_rows(many)
+    for _ in range(AGAIN):
+        assert not choice.as_range(many)
+        choice.read(100, 100, 100, as_range=False)
+    assert choice.as_range(many)
+
+
+def test_only_numbers_of_one_length_make_a_range() -> None:
+    """In other collations than that of bytes, letters, blanks and shorter numbers may lie elsewhere."""
+    assert make_a_range(["0001", "0500", "9999"])
+    for odd in ("123", "12345", "12a4", "12 4", "\u0661\u0662\u0663\u0664", "12\u00b24"):
+        assert not make_a_range(["0001", odd])
 
 
 def test_of_few_accounts_the_server_always_picks() -> None:

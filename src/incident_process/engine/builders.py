@@ -24,6 +24,10 @@ FEW_ACCOUNTS = 2000
 """A run over so few is over before another process has started."""
 MOST_PROCESSES = 3
 """How many are started where the setting does not say: one process cannot send more than so many can build."""
+ENOUGH_WAITING = 2
+"""Tasks that keep a process busy: while it builds one, the rows of the other are read."""
+QUIET = 0.1
+"""The share of accounts that need an incident below which this process has little to send, and time to build too."""
 END_SECONDS = 5.0
 """How long a process has to end once it is told to, before it is killed."""
 
@@ -57,11 +61,18 @@ class Builders:
         self._at_once = at_once
         self._starting: list[asyncio.Task[None]] = []
         self._processes: list[BuildProcess] = []
+        self._quiet = False
+        self._building_here = False
 
     @property
     def ahead(self) -> int:
-        """One task for each process, and one so that none of them waits for the next."""
-        return len(self._processes) + 1 if self._processes else 0
+        """One task for each process, and one so that none of them waits for the next; one for this one in quiet times.
+
+        What was built ahead takes memory, but not in quiet times: then nothing comes of most accounts.
+        """
+        if not self._processes:
+            return 0
+        return ENOUGH_WAITING * len(self._processes) + 1 if self._quiet else len(self._processes) + 1
 
     def expect(self, accounts: int) -> None:
         """Start the processes if it is worth while; until they are there, tasks are done here."""
@@ -73,13 +84,9 @@ class Builders:
         if self._at_once:
             self._start_all()
             await asyncio.wait(self._starting)
-        if self._processes:
-            process = min(self._processes, key=lambda each: each.waiting)
-            built = await process.build(task)
-            if built is not None:
-                return built
-            self._drop(process)
-        return await self._local.build(task)
+        built = await self._build(task)
+        self._quiet = len(built.due) < QUIET * len(task.accounts)
+        return built
 
     async def close(self) -> None:
         """End the processes."""
@@ -87,6 +94,24 @@ class Builders:
             starting.cancel()
         await asyncio.gather(*self._starting, return_exceptions=True)
         await asyncio.gather(*(process.close() for process in self._processes))
+
+    async def _build(self, task: Task) -> Built:
+        if self._processes:
+            process = min(self._processes, key=lambda each: each.waiting)
+            if self._quiet and not self._building_here and process.waiting >= ENOUGH_WAITING:
+                return await self._build_here(task)
+            built = await process.build(task)
+            if built is not None:
+                return built
+            self._drop(process)
+        return await self._local.build(task)
+
+    async def _build_here(self, task: Task) -> Built:
+        self._building_here = True
+        try:
+            return await self._local.build(task)
+        finally:
+            self._building_here = False
 
     def _start_all(self) -> None:
         if not self._starting:

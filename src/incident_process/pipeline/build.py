@@ -77,7 +77,7 @@ class Builder(Protocol):
         ...
 
     def expect(self, accounts: int) -> None:
-        """Be told how many accounts there are going to be, before the first task."""
+        """Be told how many accounts there are going to be at least, before the first task; may be told again."""
         ...
 
     async def build(self, task: Task) -> Built:

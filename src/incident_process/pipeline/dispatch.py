@@ -204,6 +204,8 @@ class Dispatcher:
     def _remember(self, chunk: Chunk, outcomes: Sequence[Outcome], results: Iterable[Attempted]) -> None:
         if self._sender.stopped is not None:
             return  # the run was cut short: that counts against no record
+        if all(outcome.status is not DeliveryStatus.PENDING for outcome in outcomes):
+            return
         tried = {result.incident.incident_id: result for result in results if result.attempts}
         pending = {
             outcome.incident_id: outcome

@@ -71,7 +71,9 @@ class WindowRun(LeasedRun):
             if rows:
                 log.warning("%d rows of %s can never be processed: no LOAD_DATE or no account number.", rows, table)
         lookback = self._settings.process.lookback_seconds
-        survey = await source.survey(Span(watermark=window.start, lookback_seconds=lookback, until=window.end))
+        span = Span(watermark=window.start, lookback_seconds=lookback, until=window.end)
+        # What has to be started for many accounts starts while the database is still counting them.
+        survey = await source.survey(span, self._parts.builder.expect)
         self._tally.surveyed(survey, unprocessable)
         for table in (CUSTOMER_TABLE, PAYMENT_TABLE):
             log.info(logs.fetched_message(survey.rows.get(table, 0), table))

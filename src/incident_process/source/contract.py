@@ -5,7 +5,7 @@ types and back; above it nobody sees a native date. Errors: ``DatabaseConnection
 read gave up after its retries, ``ConfigurationError`` when a table or a needed column is missing.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol
@@ -65,6 +65,10 @@ class AccountRows(Record, frozen=True, kw_only=True):
         return f"AccountRows({len(self.customers)} customer rows, {len(self.payments)} payments)"
 
 
+def unheard(accounts: int) -> None:
+    """Nobody wants to know how many accounts a survey has seen."""
+
+
 class Source(Protocol):
     """Customer and payment rows, read only. An asynchronous context manager."""
 
@@ -102,8 +106,11 @@ class Source(Protocol):
         """Return, per table, how many rows can never enter a window: LOAD_DATE NULL or zero, or no account number."""
         ...
 
-    async def survey(self, span: Span) -> "Survey":
-        """Look over the span in one consistent view and hold its accounts ready for ``touched``."""
+    async def survey(self, span: Span, seen: Callable[[int], None] = unheard) -> "Survey":
+        """Look over the span in one consistent view and hold its accounts ready for ``touched``.
+
+        Meanwhile ``seen`` is told again and again how many accounts there are at least.
+        """
         ...
 
     def touched(self, size: int) -> AsyncIterator[list[Touched]]:

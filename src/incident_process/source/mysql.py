@@ -4,6 +4,7 @@ import asyncio
 import ssl as tls
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from socket import SO_RCVBUF, SOL_SOCKET
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,6 +20,10 @@ from incident_process.source.sql import SqlSource
 
 CONNECT_SECONDS = 10.0
 """The limit for connecting, the handshake included."""
+
+STREAM_BYTES = 128 * 1024
+"""How much of a streamed result may wait unread, in the network's buffer. The driver takes whatever is there and makes
+rows of it all: with the operating system's own limit of several MiB, a survey of a million accounts held 200 MiB."""
 
 SILENCE_SECONDS = 1800.0
 """How long a statement may be silent before its connection counts as lost. A survey of a large table without an index
@@ -157,6 +162,8 @@ class MySQLDriver:
     async def stream(self, statement: Statement, size: int) -> AsyncIterator[list[Row]]:
         """Yield the rows of a statement as the server sends them."""
         cursor = self._connection.cursor(SSCursor)
+        # The driver has no flow control, and no other way to its socket.
+        self._connection._transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_RCVBUF, STREAM_BYTES)
         await cursor.execute(statement.sql, statement.parameters or None)
         while rows := await cursor.fetchmany(size):
             yield list(rows)

@@ -62,7 +62,8 @@ def survey(of: TableQueries, watermark: datetime, since: datetime, until: dateti
     span, span_values = of.dates.span(since, until)
     return Statement(
         sql=f"""
-            SELECT {of.dialect.exact.format(account)} AS exact_account, SUM({after}), MAX({of.dates.key("LOAD_DATE")})
+            SELECT {of.dialect.many_groups} {of.dialect.exact.format(account)} AS exact_account,
+                SUM({after}), MAX({of.dates.key("LOAD_DATE")})
             FROM {of.table}
             WHERE {span} AND TRIM({account}) <> ''
             GROUP BY exact_account

@@ -23,7 +23,7 @@ from incident_process.errors import ConfigurationError, DatabaseConnectionError,
 from incident_process.logs import get_logger
 from incident_process.records import Record
 from incident_process.source import gtid
-from incident_process.source.contract import AccountRows, Span, Survey, Touched
+from incident_process.source.contract import AccountRows, Span, Survey, Touched, unheard
 from incident_process.source.dialects import Dialect
 from incident_process.source.driver import RefusedError
 from incident_process.source.gtid import Position
@@ -255,9 +255,9 @@ class ReplicatedSource:
         """Return, per table, how many rows can never enter a window."""
         return await self._primary.unprocessable()
 
-    async def survey(self, span: Span) -> Survey:
+    async def survey(self, span: Span, seen: Callable[[int], None] = unheard) -> Survey:
         """Look over the span at the primary."""
-        survey = await self._primary.survey(span)
+        survey = await self._primary.survey(span, seen)
         self._need = None  # a replica needs what this survey saw
         return survey
 

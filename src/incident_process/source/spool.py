@@ -8,15 +8,14 @@ import struct
 import tempfile
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import IO
+from typing import IO, NamedTuple
 
-from incident_process.records import Record
 from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE, Survey, Touched
 
 _HEAD = struct.Struct("<I?")
 
 
-class Sighting(Record, frozen=True, kw_only=True):
+class Sighting(NamedTuple):
     """What one table shows of one account in the span: how many rows in the window, and the newest LOAD_DATE."""
 
     account: bytes
@@ -35,21 +34,25 @@ class Spool:
         """Close the file, which removes it. May be called again."""
         self._file.close()
 
-    def append(self, entries: Iterable[tuple[bytes, bool]]) -> None:
-        """Add entries (account, in the window) at the end."""
-        text = b"".join(_HEAD.pack(len(account), flag) + account for account, flag in entries)
+    def append(self, entries: Iterable[tuple[bytes, bool]]) -> int:
+        """Add entries (account, in the window) at the end; return how many these were."""
+        pack = _HEAD.pack
+        texts = [pack(len(account), flag) + account for account, flag in entries]
+        text = b"".join(texts)
         self._file.seek(self._end)
         self._file.write(text)
         self._end += len(text)
+        return len(texts)
 
     def read(self, position: int, size: int) -> tuple[list[tuple[bytes, bool]], int]:
         """Return up to ``size`` entries from a position (0 is the start), and the position after them."""
         self._file.seek(position)
         entries: list[tuple[bytes, bool]] = []
+        read, unpack, head = self._file.read, _HEAD.unpack, _HEAD.size
         while position < self._end and len(entries) < size:
-            length, flag = _HEAD.unpack(self._file.read(_HEAD.size))
-            entries.append((self._file.read(length), flag))
-            position += _HEAD.size + length
+            length, flag = unpack(read(head))
+            entries.append((read(length), flag))
+            position += head + length
         return entries, position
 
     def entries(self, size: int = 1000) -> Iterator[tuple[bytes, bool]]:
@@ -81,9 +84,9 @@ class SurveySpool:
         self._customers.close()
         self._merged.close()
 
-    def customers(self, batch: Iterable[Sighting]) -> None:
-        """Take the next accounts of the customer table."""
-        self._customers.append(self._count(CUSTOMER_TABLE, batch))
+    def customers(self, batch: Iterable[Sighting]) -> int:
+        """Take the next accounts of the customer table; return how many these were."""
+        return self._customers.append(self._count(CUSTOMER_TABLE, batch))
 
     def payments(self, batch: Iterable[Sighting]) -> None:
         """Take the next accounts of the payment table; the customer table is complete by now."""
@@ -104,11 +107,13 @@ class SurveySpool:
         return [Touched(account=account.decode(), in_window=flag) for account, flag in entries], position
 
     def _count(self, table: str, batch: Iterable[Sighting]) -> Iterator[tuple[bytes, bool]]:
-        for seen in batch:
-            self._rows[table] += seen.rows
-            if seen.newest is not None and (self._newest is None or seen.newest > self._newest):
-                self._newest = seen.newest
-            yield seen.account, seen.rows > 0
+        total, dates = 0, set()
+        for account, rows, newest in batch:
+            total += rows
+            dates.add(newest)
+            yield account, rows > 0
+        self._rows[table] += total
+        self._newest = max((date for date in (*dates, self._newest) if date is not None), default=None)
 
     def _merge(self, payments: Iterable[tuple[bytes, bool]]) -> Iterator[tuple[bytes, bool]]:
         """Yield the payments' accounts and, before each, the customers' accounts that come first."""

@@ -19,6 +19,7 @@ from incident_process.source.contract import (
     Span,
     Survey,
     Touched,
+    unheard,
 )
 from incident_process.source.current import account_text, customer_rows, payment_rows
 from incident_process.source.dialects import SQLITE_DIALECT, load_dates
@@ -124,15 +125,17 @@ class SqlSource:
 
         return await self._attempt(work)
 
-    async def survey(self, span: Span) -> Survey:
+    async def survey(self, span: Span, seen: Callable[[int], None] = unheard) -> Survey:
         """Look over the span in one consistent view and hold its accounts ready for ``touched``."""
 
         async def work() -> Survey:
             self._forget()
             spool = self._spool = SurveySpool()
+            accounts = 0
             async with self._driver.snapshot():
                 async for batch in self._sightings(CUSTOMER_TABLE, span):
-                    spool.customers(batch)
+                    accounts += spool.customers(batch)
+                    seen(accounts)
                 async for batch in self._sightings(PAYMENT_TABLE, span):
                     spool.payments(batch)
             return spool.finish()
@@ -243,26 +246,26 @@ class SqlSource:
             yield self._seen(of, batch, span.until)
 
     def _seen(self, of: TableQueries, batch: Sequence[Row], until: datetime) -> Iterator[Sighting]:
+        instants: dict[Any, datetime | None] = {}  # of the few dates that many rows share
         for account, rows, newest in batch:
-            instant = instant_of(newest, of.dates.column, self._zone)
-            yield Sighting(
-                account=account.encode() if isinstance(account, str) else bytes(account),
-                rows=int(rows),
+            if newest not in instants:
+                instant = instant_of(newest, of.dates.column, self._zone)
                 # A local time that never occurred moves forward, which must not lead past the span.
-                newest=None if instant is None else min(instant, until),
-            )
+                instants[newest] = None if instant is None else min(instant, until)
+            yield Sighting(account.encode() if isinstance(account, str) else account, int(rows), instants[newest])
 
     async def _read(self, table: str, found: dict[str, list[Row]], accounts: Sequence[str], as_of: datetime) -> None:
         """Put a table's current rows to their accounts, picked by the server or here (``short`` says when)."""
         of, choice = self._tables[table], self._choices[table]
         is_customers = table == CUSTOMER_TABLE
-        if of.dialect is not SQLITE_DIALECT and choice.all_rows(accounts):
-            rows = await self._driver.fetch(short.all_rows(of, accounts, as_of))
+        while of.dialect is not SQLITE_DIALECT and choice.all_rows(accounts):
+            as_range = choice.as_range(accounts)
+            rows = await self._driver.fetch(short.all_rows(of, accounts, as_of, as_range=as_range))
             if len(rows) <= short.most(accounts):
                 pick = short.current if is_customers else partial(short.newest_payments, kind=of.payment_kind)
-                choice.read(len(rows), self._sort_in(found, of, rows, pick))
+                choice.read(len(rows), *self._sort_in(found, of, rows, pick), as_range=as_range)
                 return
-            choice.read(len(rows), 0)
+            choice.read(len(rows), 0, 0, as_range=as_range)  # which leads to another way
         choice.picked()
         fetch = customer_rows if is_customers else payment_rows
         self._sort_in(found, of, await fetch(self._driver.fetch, of, accounts, as_of))
@@ -273,11 +276,12 @@ class SqlSource:
         of: TableQueries,
         rows: Iterable[Row],
         pick: Callable[[list[Row]], list[Row]] = list,
-    ) -> int:
-        """Put rows to their accounts, LOAD_DATE (the last column) as an instant, and return how many.
+    ) -> tuple[int, int]:
+        """Put rows to their accounts, LOAD_DATE (the last column) as an instant.
 
         The database found them by its own idea of equal account numbers: rows of others that are equal to it, but not
-        the same, are left out here. ``pick`` says which of an account's rows stay.
+        the same, are left out here. ``pick`` says which of an account's rows stay. Returns how many rows are of these
+        accounts, and how many were put to them.
         """
         account_at = NEEDED_COLUMNS[of.table].index(ACCOUNT_COLUMN[of.table])
         by_account: dict[str, list[Row]] = {}
@@ -285,7 +289,7 @@ class SqlSource:
             account = row[account_at]
             by_account.setdefault(account if type(account) is str else account_text(account), []).append(row)
         instants: dict[Any, datetime | None] = {}  # of the few dates that many rows share
-        kept = 0
+        wanted = kept = 0
         for account, its_rows in by_account.items():
             place = found.get(account)
             if place is None:
@@ -295,8 +299,9 @@ class SqlSource:
                 if loaded not in instants:
                     instants[loaded] = instant_of(loaded, of.dates.column, self._zone)
                 place.append((*row[:-1], instants[loaded]))
+            wanted += len(its_rows)
             kept += len(place)
-        return kept
+        return wanted, kept
 
     def _forget(self) -> None:
         if self._spool is not None:

@@ -1,0 +1,85 @@
+"""Who builds what: processes where there are some, and the run's own one, too, while it has little to send."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from incident_process.engine.builders import Builders
+from incident_process.engine.compose import make_source
+from incident_process.pipeline.ahead import ahead
+from incident_process.pipeline.build import Built, LocalBuilder, Task
+from incident_process.records import DeliveryStatus, Known
+from incident_process.settings import Settings
+from tests.support.source_data import create_tables, insert_customers
+
+LISTS = 12
+ACCOUNTS = [[f"{of:02d}{number:04d}" for number in range(20)] for of in range(LISTS)]
+AS_OF = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+class Counting(LocalBuilder):
+    """The run's own process, with its tasks counted."""
+
+    done = 0
+
+    async def build(self, task: Task) -> Built:
+        self.done += 1
+        return await super().build(task)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    with closing(sqlite3.connect(tmp_path / "source.db")) as connection, connection:
+        create_tables(connection, "sqlite")
+        rows = [{"ACCOUNT_NUM": one, "ASSET_ID": "A", "LOAD_DATE": "2026-03-01"} for of in ACCOUNTS for one in of]
+        insert_customers(connection, rows)
+    config = tmp_path / "incident.ini"
+    config.write_text(
+        f"[DATABASE]\nURL = sqlite:///{tmp_path}/source.db\n[API]\napi_url = http://127.0.0.1:9/\n"
+        "[PROCESS]\ntracking = sql\n"
+    )
+    return Settings.load(config, {})
+
+
+def build_all(settings: Settings, known: dict[str, Known]) -> tuple[list[Built], int]:
+    """Build all lists as a run does; return what they came to, and how many were built in this process."""
+
+    async def tasks() -> AsyncIterator[Task]:
+        for accounts in ACCOUNTS:
+            yield Task(accounts=accounts, as_of=AS_OF, known={one: known[one] for one in accounts if one in known})
+
+    async def main() -> tuple[list[Built], int]:
+        async with make_source(settings) as source:
+            local = Counting(source, settings.process.zone)
+            builders = Builders(settings, local, 1, at_once=True)
+            try:
+                works = ahead(tasks(), builders.build, lambda: builders.ahead)
+                return [built async for _, built in works], local.done
+            finally:
+                await builders.close()
+
+    return asyncio.run(main())
+
+
+def test_the_run_itself_builds_too_while_little_has_changed(settings: Settings) -> None:
+    first, here = build_all(settings, {})
+    assert here == 0  # it has documents to send
+    assert [len(built.due) for built in first] == [20] * LISTS
+    known = {
+        content.account: Known(
+            delivered_digest=content.digest,
+            delivered_id=1,
+            newest_digest=content.digest,
+            newest_status=DeliveryStatus.DELIVERED,
+        )
+        for built in first
+        for content in built.due
+    }
+    again, here = build_all(settings, known)
+    assert here > 0
+    assert [(len(built.due), built.unchanged) for built in again] == [(0, 20)] * LISTS
