@@ -115,6 +115,7 @@ class Incident(Record, frozen=True, kw_only=True):
 
     ``attempts`` and ``runs`` count what was tried before this run. ``in_doubt``: it may have reached the receiver
     without an answer; so it stands from the first write on, until a run has recorded that it surely did not.
+    ``rows_digest`` identifies the rows that it was made of, "" where nobody has looked.
     """
 
     incident_id: int
@@ -125,6 +126,7 @@ class Incident(Record, frozen=True, kw_only=True):
     attempts: int = 0
     runs: int = 0
     in_doubt: bool = True
+    rows_digest: str = ""
 
     def __repr__(self) -> str:
         """Leave the body out: it is personal data."""
@@ -139,6 +141,7 @@ class Parked(Record, frozen=True, kw_only=True):
     digest: str
     status: DeliveryStatus
     error: str
+    rows_digest: str = ""
 
 
 class Chunk(Record, frozen=True, kw_only=True):
@@ -171,14 +174,16 @@ class Outcome(Record, frozen=True, kw_only=True):
 class Known(Record, frozen=True, kw_only=True):
     """What the ledger last says of one account.
 
-    ``delivered_digest`` is the content last delivered, if any, under ``delivered_id``; ``newest_digest`` and
-    ``newest_status`` belong to the entry with the highest Incident_Id, whatever became of it.
+    ``delivered_digest`` is the content last delivered, if any, under ``delivered_id``; ``newest_digest``,
+    ``newest_status`` and ``newest_rows``, the digest of its rows, belong to the entry with the highest Incident_Id,
+    whatever became of it.
     """
 
     delivered_digest: str | None
     delivered_id: int = 0
     newest_digest: str
     newest_status: DeliveryStatus
+    newest_rows: str = ""
 
 
 class LedgerEntry(Record, frozen=True, kw_only=True):

@@ -139,7 +139,7 @@ def fill_state(connection: Any) -> None:
     """A ledger with a history: eight delivered incidents an account, few dead and pending, runs, kept bodies."""
     entry = (
         f"'{OPERATION}', LPAD(seq % {ACCOUNTS}, 8, '0'), MD5(seq), MD5(seq), IF(seq % 1000 = 0, 'dead', 'delivered'),"
-        " 1, 1, 200, NULL, CONCAT('run-', seq DIV 400), UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), -1"
+        " 1, 1, 200, NULL, CONCAT('run-', seq DIV 400), UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), -1, ''"
     )
     stamp = "TIMESTAMP'2026-01-01 00:00:00' + INTERVAL seq MINUTE"
     with connection.cursor() as cursor:

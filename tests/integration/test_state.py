@@ -440,6 +440,23 @@ async def test_a_chunk_of_parked_accounts_leaves_no_outbox_entry(stores: StoreFa
         assert known == {"0003": Known(delivered_digest=None, newest_digest="d3", newest_status=DeliveryStatus.DEAD)}
 
 
+@story
+async def test_the_digest_of_the_rows_is_that_of_the_newest_entry(stores: StoreFactory) -> None:
+    parked = Parked(
+        incident_id=4, account="B", digest="d4", status=DeliveryStatus.SKIPPED, error="no row", rows_digest="r4"
+    )
+    async with stores() as store:
+        lease = await begin(store)
+        await store.enqueue(lease, chunk(incident(1, "A", rows_digest="r1"), incident(2, "C", rows_digest="r2")))
+        tried = incident(3, "A", rows_digest="r3", attempts=1)
+        await store.enqueue(lease, chunk(tried, name="c2", parked=[parked]))
+        known = await store.last_known(["A", "B", "C"])
+        assert {account: last.newest_rows for account, last in known.items()} == {"A": "r3", "B": "r4", "C": "r2"}
+        moved = msgspec.structs.replace(tried, incident_id=9)
+        await store.replace_incident(lease, chunk(tried, name="c2", parked=[parked]), 3, moved)
+        assert (await store.last_known(["A"]))["A"].newest_rows == "r3"
+
+
 EXACT = ["0001", "1", "a1", "A1", "á1", "x", "x ", "x  ", "🔥1", "🔥2", "q'\"\\%;--", "ß", "ss", "%s", "\\N", "x\t"]
 
 

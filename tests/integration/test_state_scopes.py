@@ -476,6 +476,7 @@ async def test_a_state_of_before_goes_on(sql_stores: SqlStores) -> None:
         sql_stores.sql(f"DROP INDEX Outbox_By_Scope{on}")
         for table in ("Incident_Delivery", "Incident_Outbox"):
             sql_stores.sql(f"ALTER TABLE {table} DROP COLUMN Scope")
+        sql_stores.sql("ALTER TABLE Incident_Delivery DROP COLUMN Rows_Digest")
         sql_stores.sql("DROP TABLE Process_Operation_Scope")
     async with sql_stores() as one, sql_stores() as two:
         await asyncio.gather(one.prepare(), two.prepare())

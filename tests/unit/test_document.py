@@ -219,7 +219,10 @@ def test_the_digest_covers_content_and_not_the_envelope() -> None:
 
 
 def test_the_digest_is_the_same_in_every_release() -> None:
-    """A digest that changed with a release would send every account again: change it knowingly or not at all."""
+    """A digest that changed with a release would send every account again: change it knowingly or not at all.
+
+    And with it ``content.ROWS_FORM``, which says that equal rows are no longer equal content.
+    """
     draft = build.draft(
         "0000000001",
         [customer(ASSET_ID="A", OUTSTANDING=Decimal("12.30"), MOBILE_CONTACT="0770000000")],

@@ -1,12 +1,24 @@
 """What an account's content calls for, given the ledger: SPEC 3, 4."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from incident_process.pipeline.content import NO_CUSTOMER_DIGEST, Content, Need, content_of, need
+from incident_process.pipeline import build
+from incident_process.pipeline.build import Built, Task
+from incident_process.pipeline.content import (
+    NO_CUSTOMER_DIGEST,
+    ROWS_FORM,
+    Content,
+    Need,
+    Resend,
+    content_of,
+    need,
+    rows_digest,
+)
 from incident_process.records import DeliveryStatus, Known
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 from incident_process.source.contract import AccountRows
@@ -96,3 +108,75 @@ def test_rows_that_make_no_document_are_a_dead_letter_until_they_change() -> Non
     assert need(content, known(content.digest, DEAD)) is Need.NOTHING
     assert need(worse, known(content.digest, DEAD)) is Need.ENTRY
     assert need(mended, known(content.digest, DEAD)) is Need.ENTRY
+
+
+# -- rows that the ledger knows ---------------------------------------------------------------------------------------
+
+
+def built(of: AccountRows, before: Known | None, resend: Resend = Resend.CHANGED) -> Built:
+    task = Task(accounts=["1"], as_of=NOW, known={} if before is None else {"1": before}, resend=resend)
+    made = Built()
+    made.add(of, task, ZONE)
+    return made
+
+
+def known_rows(of: AccountRows, status: DeliveryStatus = DELIVERED, digest: str = "other") -> Known:
+    return Known(delivered_digest=digest, newest_digest=digest, newest_status=status, newest_rows=rows_digest(of, ZONE))
+
+
+@pytest.mark.parametrize("status", [DELIVERED, DEAD, SKIPPED, PENDING])
+def test_rows_that_the_newest_entry_was_made_of_are_unchanged_without_being_built(
+    monkeypatch: pytest.MonkeyPatch, status: DeliveryStatus
+) -> None:
+    monkeypatch.setattr(build, "content_of", lambda *_: pytest.fail("it was built"))
+    made = built(rows(payments=1), known_rows(rows(payments=1), status))
+    assert (made.unchanged, made.due, made.held) == (1, [], 0)
+
+
+def test_an_entry_keeps_the_digest_of_its_rows() -> None:
+    (content,) = built(rows(), None).due
+    assert content.rows_digest == rows_digest(rows(), ZONE) != ""
+    assert built(rows(), known("other", DELIVERED)).due, "an entry of before has none"
+
+
+def test_other_rows_are_built_and_compared_by_content() -> None:
+    before = known_rows(rows(payments=1), digest=sendable().digest)
+    assert built(rows(), before).unchanged == 1
+    assert built(rows(NIC="x"), before).due
+
+
+def test_what_is_forced_is_built_whatever_its_rows() -> None:
+    assert built(rows(), known_rows(rows()), Resend.ALL).due
+    assert built(rows(), known_rows(rows(), DEAD), Resend.DEAD).due
+
+
+VALUES: list[Any] = [None, "", "1", "1.0", 1, 2, 1.5, Decimal("1.5"), Decimal("1.50"), b"\xff", date(2026, 1, 1), NOW]
+
+
+@pytest.mark.parametrize("value", VALUES[1:])
+def test_each_value_of_each_row_counts(value: Any) -> None:
+    plain = rows_digest(rows(payments=1), ZONE)
+    found = {plain}
+    for column in CUSTOMER_COLUMNS[:-1]:
+        found.add(rows_digest(rows(payments=1, **{column: value}), ZONE))
+    assert len(found) == len(CUSTOMER_COLUMNS)
+    found.add(rows_digest(rows(payments=2), ZONE))
+    found.add(rows_digest(rows(customers=2, payments=1), ZONE))
+    found.add(rows_digest(rows(payments=1), ZoneInfo("Asia/Colombo")))
+    assert len(found) == len(CUSTOMER_COLUMNS) + 3
+    assert all(found)
+
+
+@pytest.mark.parametrize("value", [2**70, "\ud800", object()])
+def test_rows_without_such_a_form_are_built_each_time(value: Any) -> None:
+    assert rows_digest(rows(BSS_PRODUCT_SEQ=value), ZONE) == ""
+    assert Task(accounts=["1"], as_of=NOW, known={"1": known("d", DELIVERED)}).knows("1", "")
+    assert built(rows(BSS_PRODUCT_SEQ=value), known("d", DELIVERED)).due
+
+
+def test_rows_are_compared_with_those_of_other_releases_only_where_they_come_to_the_same() -> None:
+    """If this fails, the form of the digest has changed, and ``ROWS_FORM`` has to change with it."""
+    assert (ROWS_FORM, rows_digest(rows(payments=1, OUTSTANDING=Decimal("1.50")), ZONE)) == (
+        1,
+        "eda0aa6369cd54fba0af19069840464b",
+    )

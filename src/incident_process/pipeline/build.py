@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from incident_process.pipeline.content import Content, Need, Resend, content_of, need
+from incident_process.pipeline.content import Content, Need, Resend, content_of, need, rows_digest
 from incident_process.records import Known
 from incident_process.source.contract import AccountRows, Source
 
@@ -31,6 +31,11 @@ class Task(msgspec.Struct, kw_only=True, frozen=True):
     known: Mapping[str, Known]
     resend: Resend = Resend.CHANGED
     since_id: int | None = None
+
+    def knows(self, account: str, of_rows: str) -> bool:
+        """Tell whether the ledger's newest entry of the account was made of these very rows, and nothing is forced."""
+        known = self.known.get(account)
+        return self.resend is Resend.CHANGED and known is not None and known.newest_rows == of_rows
 
     def need(self, content: Content) -> Need:
         """Return what an account's content calls for."""
@@ -54,14 +59,18 @@ class Built(msgspec.Struct, kw_only=True):
     vanished: int = 0
 
     def add(self, rows: AccountRows, task: Task, zone: ZoneInfo) -> None:
-        """Build one account's content and note what it calls for."""
+        """Build one account's content, if its rows have changed, and note what it calls for."""
+        of_rows = rows_digest(rows, zone)
+        if of_rows and task.knows(rows.account, of_rows):
+            self.unchanged += 1
+            return
         content = content_of(rows, zone)
         if content is None:
             self.vanished += 1
             return
         wanted = task.need(content)
         if wanted is Need.ENTRY:
-            self.due.append(content)
+            self.due.append(msgspec.structs.replace(content, rows_digest=of_rows))
         elif wanted is Need.WAIT:
             self.held += 1
         else:

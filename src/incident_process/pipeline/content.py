@@ -4,6 +4,8 @@ import hashlib
 from enum import Enum
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from incident_process.document.build import Draft, digest, draft
 from incident_process.errors import DataProcessingError
 from incident_process.records import DeliveryStatus, Known, Record
@@ -11,6 +13,14 @@ from incident_process.source.contract import AccountRows
 
 NO_CUSTOMER_ROW = "the account has payments but no customer row yet"
 NO_CUSTOMER_DIGEST = "no-customer-row"
+
+
+ROWS_FORM = 1
+"""Part of each digest of rows. Raise it when the same rows come to another content than before: the accounts that the
+ledger knows are then built anew instead of being taken for unchanged."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Content(Record, frozen=True, kw_only=True):
@@ -21,6 +31,7 @@ class Content(Record, frozen=True, kw_only=True):
     draft: Draft | None = None
     status: DeliveryStatus = DeliveryStatus.PENDING
     error: str = ""
+    rows_digest: str = ""
 
 
 def content_of(rows: AccountRows, zone: ZoneInfo) -> Content | None:
@@ -36,6 +47,20 @@ def content_of(rows: AccountRows, zone: ZoneInfo) -> Content | None:
         return Content(account=rows.account, digest=digest(content), draft=content)
     except DataProcessingError as exc:
         return _unfit(rows, str(exc))
+
+
+def rows_digest(rows: AccountRows, zone: ZoneInfo) -> str:
+    """Return what identifies the rows of an account: 32 hexadecimal digits, "" for values that have no such form.
+
+    The content is a function of rows and zone, so where this is the same, the content is, and need not be built to
+    know it. The other way round nothing follows: the same content may be made of other rows, or of the same in
+    another order.
+    """
+    try:
+        image = _encode((ROWS_FORM, zone.key, rows.customers, rows.payments))
+    except (TypeError, ValueError, OverflowError):
+        return ""
+    return hashlib.blake2b(image, digest_size=16).hexdigest()
 
 
 class Resend(Enum):

@@ -230,6 +230,7 @@ class Dispatcher:
                 body=readdress(old.body, incident_id),
                 attempts=old.attempts + result.attempts,
                 runs=old.runs,
+                rows_digest=old.rows_digest,
             )
             log.warning(
                 "The receiver already has another incident under Incident_Id %d: sending this one as %d. "

@@ -82,9 +82,15 @@ class Preparer:
                     digest=content.digest,
                     key=idempotency_key(self._context.lease.operation, content.account, content.digest, nonce),
                     body=seal(content.draft, incident_id, self._context.started_at, self._created_by),
+                    rows_digest=content.rows_digest,
                 )
             except DataProcessingError as exc:
                 error, status = str(exc), DeliveryStatus.DEAD
         return Parked(
-            incident_id=incident_id, account=content.account, digest=content.digest, status=status, error=error
+            incident_id=incident_id,
+            account=content.account,
+            digest=content.digest,
+            status=status,
+            error=error,
+            rows_digest=content.rows_digest,
         )

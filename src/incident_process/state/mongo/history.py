@@ -14,6 +14,9 @@ Claims = Callable[[Some[int | None]], Awaitable[dict[int | None, int]]]
 _Newest = dict[str, dict[str, int]]
 """By account and status: the highest id."""
 
+_Digests = dict[int, tuple[str, str]]
+"""By id: the digests of content and rows."""
+
 
 class History:
     """The ledger of one operation, read by account."""
@@ -50,10 +53,11 @@ class History:
                 else:
                     newest[group["_id"]["a"]][group["_id"]["s"]] = group["id"]
         await self._add_pending(newest, pending)
-        digests: dict[int, str] = {}
+        digests: _Digests = {}
         for ids in lists([one for by_status in newest.values() for one in by_status.values()]):
-            async for found in self._collection.find({"_id": {"$in": ids}}, {"Digest": True}):
-                digests[found["_id"]] = found["Digest"]
+            async for found in self._collection.find({"_id": {"$in": ids}}, {"Digest": True, "Rows_Digest": True}):
+                # An entry of before has none of its rows.
+                digests[found["_id"]] = found["Digest"], found.get("Rows_Digest", "")
         known = ((account, _known(by_status, digests)) for account, by_status in newest.items())
         return {account: last for account, last in known if last is not None}
 
@@ -105,7 +109,7 @@ class History:
         return {"$match": {"Operation_name": self._operation, "Account_Num": {"$in": accounts}}}
 
 
-def _known(by_status: dict[str, int], digests: dict[int, str]) -> Known | None:
+def _known(by_status: dict[str, int], digests: _Digests) -> Known | None:
     # A pending entry may have been withdrawn between the two queries.
     by_status = {status: key for status, key in by_status.items() if key in digests}
     if not by_status:
@@ -113,8 +117,9 @@ def _known(by_status: dict[str, int], digests: dict[int, str]) -> Known | None:
     newest = max(by_status, key=lambda status: by_status[status])
     delivered = by_status.get(DeliveryStatus.DELIVERED.value)
     return Known(
-        delivered_digest=None if delivered is None else digests[delivered],
+        delivered_digest=None if delivered is None else digests[delivered][0],
         delivered_id=int(delivered or 0),
-        newest_digest=digests[by_status[newest]],
+        newest_digest=digests[by_status[newest]][0],
         newest_status=DeliveryStatus(newest),
+        newest_rows=digests[by_status[newest]][1],
     )

@@ -23,16 +23,16 @@ _PENDING = DeliveryStatus.PENDING.value
 _COLUMNS = """Incident_Id, Operation_name, Account_Num, Digest, Idempotency_Key, Status, Attempts, Runs,
         Last_Http_Status, Last_Error, Run_Id, Created_Dtm, Updated_Dtm"""
 
-_INSERT = f"INSERT INTO Incident_Delivery ({_COLUMNS}, Scope) VALUES ({marks(14)})"
+_INSERT = f"INSERT INTO Incident_Delivery ({_COLUMNS}, Scope, Rows_Digest) VALUES ({marks(15)})"
 
 _SHARE = "SET @operation = ?, @run = ?, @now = ?, @scope = ?"
 
 _FRESH = """
     INSERT INTO Incident_Delivery (
         Incident_Id, Account_Num, Digest, Idempotency_Key, Operation_name, Run_Id, Created_Dtm, Updated_Dtm, Status,
-        Attempts, Runs, Scope
+        Attempts, Runs, Scope, Rows_Digest
     ) VALUES """
-_FRESH_ROW = f"(?, ?, ?, ?, @operation, @run, @now, @now, '{_PENDING}', 0, 0, @scope)"
+_FRESH_ROW = f"(?, ?, ?, ?, @operation, @run, @now, @now, '{_PENDING}', 0, 0, @scope, ?)"
 """Entries of incidents that were never tried, on MySQL; what they share stands in variables."""
 
 _WHOSE = "SELECT Operation_name, Account_Num, Digest, Run_Id FROM Incident_Delivery WHERE Incident_Id = ?"
@@ -106,7 +106,9 @@ async def add(connection: Connection, scope: Scope, chunk: Chunk, now: datetime)
         # the statement, and a third of the values took a third of the time.
         await connection.execute(_SHARE, (scope.operation, chunk.run_id, written, scope.number))
         for some in batches(fresh):
-            values = tuple(value for one in some for value in (one.incident_id, one.account, one.digest, one.key))
+            values = tuple(
+                value for one in some for value in (one.incident_id, one.account, one.digest, one.key, one.rows_digest)
+            )
             await connection.execute(_FRESH + ", ".join([_FRESH_ROW] * len(some)), values)
     else:
         tried = list(chunk.incidents)
@@ -126,6 +128,7 @@ async def add(connection: Connection, scope: Scope, chunk: Chunk, now: datetime)
             written,
             written,
             scope.number,
+            incident.rows_digest,
         )
         for incident in tried
     ]
@@ -145,6 +148,7 @@ async def add(connection: Connection, scope: Scope, chunk: Chunk, now: datetime)
             written,
             written,
             scope.number,
+            parked.rows_digest,
         )
         for parked in chunk.parked
     ]
@@ -184,14 +188,14 @@ async def replace(connection: Connection, operation: str, old_id: int, new: Inci
 
 
 def newest_entries(accounts: int) -> str:
-    """Return the query for account, status, id and digest of each account's newest entry in each status.
+    """Return the query for account, status, id and digests of each account's newest entry in each status.
 
     One statement, so that an entry that gets a new id meanwhile is seen either before or after. Bound are the
     operation and so many accounts.
     """
     # The operation is in the group for MariaDB: so it steps through the index instead of walking it.
     return f"""
-        SELECT entry.Account_Num, entry.Status, entry.Incident_Id, entry.Digest
+        SELECT entry.Account_Num, entry.Status, entry.Incident_Id, entry.Digest, entry.Rows_Digest
         FROM Incident_Delivery AS entry JOIN (
             SELECT MAX(Incident_Id) AS Newest_Id FROM Incident_Delivery
             WHERE Operation_name = ? AND Account_Num IN ({marks(accounts)})
@@ -201,14 +205,14 @@ def newest_entries(accounts: int) -> str:
 
 async def last_known(connection: Connection, operation: str, accounts: Sequence[str]) -> dict[str, Known]:
     """Return what the ledger last says of these accounts."""
-    newest: dict[str, tuple[int, DeliveryStatus, str]] = {}
+    newest: dict[str, tuple[int, DeliveryStatus, str, str]] = {}
     delivered: dict[str, tuple[str, int]] = {}
     for some in batches(accounts):
-        for account, status, incident_id, digest in await connection.rows(
+        for account, status, incident_id, digest, of_rows in await connection.rows(
             newest_entries(len(some)), (operation, *some)
         ):
             if account not in newest or newest[account][0] < incident_id:
-                newest[account] = (incident_id, DeliveryStatus(status), digest)
+                newest[account] = (incident_id, DeliveryStatus(status), digest, of_rows)
             if status == _DELIVERED:
                 delivered[account] = digest, incident_id
     return {
@@ -217,8 +221,9 @@ async def last_known(connection: Connection, operation: str, accounts: Sequence[
             delivered_id=delivered.get(account, (None, 0))[1],
             newest_digest=digest,
             newest_status=status,
+            newest_rows=of_rows,
         )
-        for account, (_, status, digest) in newest.items()
+        for account, (_, status, digest, of_rows) in newest.items()
     }
 
 

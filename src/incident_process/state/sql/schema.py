@@ -23,14 +23,17 @@ class Table:
     """Name and columns of each."""
     options: str = "ENGINE=InnoDB CHARSET=utf8mb4"
     """What MySQL is told beside the columns."""
-    scoped: bool = False
-    """Whether its rows belong to a scope: a table that was made before there were any gets the column."""
+    later: tuple[str, ...] = ()
+    """Columns at its end, of ``_LATER``: a table that was made before there were any gets them."""
 
 
 NO_SCOPE = -1
 """Stands in the column Scope for what is the operation's own; chunks that run side by side count from 0."""
 
-_SCOPE = f"Scope INTEGER NOT NULL DEFAULT {NO_SCOPE}"
+_LATER = {
+    "Scope": f"INTEGER NOT NULL DEFAULT {NO_SCOPE}",
+    "Rows_Digest": "VARCHAR(64) {exact} NOT NULL DEFAULT ''",
+}
 
 PROCESS_OPERATION = Table(
     name="Process_Operation",
@@ -122,9 +125,9 @@ DELIVERY = Table(
     Run_Id VARCHAR(64) {exact} NOT NULL,
     Created_Dtm {instant} NOT NULL,
     Updated_Dtm {instant} NOT NULL,
-    {scope},
+    {later},
     PRIMARY KEY (Incident_Id)""",
-    scoped=True,
+    later=("Scope", "Rows_Digest"),
     indexes=(
         # The newest entry of an account in each status is one step in this index, however long its history is.
         ("Delivery_By_Account", "Operation_name, Account_Num, Status, Incident_Id"),
@@ -148,11 +151,11 @@ OUTBOX = Table(
     Created_Dtm {instant} NOT NULL,
     Done_Dtm {instant},
     Body {blob} NOT NULL,
-    {scope},
+    {later},
     PRIMARY KEY (Operation_name, Chunk_Id, Part_Number)""",
     # What waits of a scope is one range, so that those who claim two scopes never wait for each other's rows.
     indexes=(("Outbox_By_Scope", "Operation_name, Done_Dtm, Scope, First_Incident_Id"),),
-    scoped=True,
+    later=("Scope",),
 )
 
 OWN = (LEASE, SCOPE, COUNTER, RUN, DELIVERY, OUTBOX)
@@ -190,27 +193,34 @@ async def create(connection: Connection, table: Table) -> None:
     """Create the table with its indexes if it is missing; of two that try at once, both succeed."""
     if await _exists(connection, table):
         return
-    if table.scoped and await _answers(connection, f"SELECT 1 FROM {table.name} WHERE 1 = 0"):
-        await _add_scope(connection, table)
+    is_mysql = connection.dialect is MYSQL
+    exact = exact_text(str(await connection.value("SELECT VERSION()"))) if is_mysql else ""
+    if table.later and await _answers(connection, f"SELECT 1 FROM {table.name} WHERE 1 = 0"):
+        for column in table.later:
+            if not await _has(connection, table, column):
+                await _add(connection, table, column, exact)
         return
-    if connection.dialect is not MYSQL:
-        await connection.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({_columns(table, connection, '')})")
-        await _index(connection, table)
-        return
-    columns = _columns(table, connection, exact_text(str(await connection.value("SELECT VERSION()"))))
-    # In one statement, because each would be a transaction of its own.
-    indexes = "".join(f", INDEX {name} ({of})" for name, of in table.indexes)
-    await connection.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({columns}{indexes}) {table.options}")
+    columns = table.columns.format_map(
+        {
+            **asdict(connection.dialect),
+            "exact": exact,
+            "later": ", ".join(_column(column, exact) for column in table.later),
+        }
+    )
+    # In one statement on MySQL, because each would be a transaction of its own.
+    indexes = "".join(f", INDEX {name} ({of})" for name, of in table.indexes) if is_mysql else ""
+    options = table.options if is_mysql else ""
+    await connection.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({columns}{indexes}) {options}")
+    await _index(connection, table)
 
 
-async def _add_scope(connection: Connection, table: Table) -> None:
-    """Give a table of before the column and the indexes that hold it; what is in it is the operation's own."""
-    added = [(name, of) for name, of in table.indexes if "Scope" in of]
-    # In one statement on MySQL, where each is a transaction of its own.
+async def _add(connection: Connection, table: Table, column: str, exact: str) -> None:
+    """Give a table of before the column and the indexes that hold it; what is in it has the column's default."""
+    added = [(name, of) for name, of in table.indexes if column in of]
+    # In one statement, as above.
     also = "".join(f", ADD INDEX {name} ({of})" for name, of in added) if connection.dialect is MYSQL else ""
-    await connection.execute(f"ALTER TABLE {table.name} ADD COLUMN {_SCOPE}{also}")
-    if not also:
-        await _index(connection, table)
+    await connection.execute(f"ALTER TABLE {table.name} ADD COLUMN {_column(column, exact)}{also}")
+    await _index(connection, table)
 
 
 async def _index(connection: Connection, table: Table) -> None:
@@ -219,12 +229,16 @@ async def _index(connection: Connection, table: Table) -> None:
             await connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {table.name} ({columns})")
 
 
-def _columns(table: Table, connection: Connection, exact: str) -> str:
-    return table.columns.format_map({**asdict(connection.dialect), "exact": exact, "scope": _SCOPE})
+def _column(name: str, exact: str) -> str:
+    return f"{name} {_LATER[name].format(exact=exact)}"
 
 
 async def _exists(connection: Connection, table: Table) -> bool:
-    return await _answers(connection, f"SELECT {'Scope' if table.scoped else '1'} FROM {table.name} WHERE 1 = 0")
+    return await _has(connection, table, ", ".join(table.later) or "1")
+
+
+async def _has(connection: Connection, table: Table, column: str) -> bool:
+    return await _answers(connection, f"SELECT {column} FROM {table.name} WHERE 1 = 0")
 
 
 async def _answers(connection: Connection, query: str) -> bool:
