@@ -279,14 +279,17 @@ def test_accounts_are_exact(site: Site) -> None:
         site.payments({"AP_ACCOUNT_NUMBER": name, "LOAD_DATE": "2026-03-02", "AP_ACCOUNT_PAYMENT_MNY": 1})
     site.payments({"AP_ACCOUNT_NUMBER": "payer only", "LOAD_DATE": "2026-03-02"})
 
+    seen: list[int] = []
+
     async def work(source: Source) -> tuple[Survey, list[Touched], list[Touched], list[AccountRows]]:
-        survey = await source.survey(span(NEVER, utc(2026, 4, 1)))
+        survey = await source.survey(span(NEVER, utc(2026, 4, 1)), seen.append)
         first, again = await collect(source), await collect(source, 1000)
         return survey, first, again, await source.read([*reversed(HARD_NAMES), "payer only", "äBC"], utc(2026, 4, 1))
 
     survey, first, again, rows = site.reading(work)
     assert [one.account for one in first] == sorted([*HARD_NAMES, "payer only"])
     assert first == again
+    assert seen == [len(HARD_NAMES)]
     assert survey.accounts == len(HARD_NAMES) + 1
     assert [one.account for one in rows] == [*reversed(HARD_NAMES), "payer only", "äBC"]
     for one in rows[: len(HARD_NAMES)]:
