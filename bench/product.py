@@ -96,7 +96,7 @@ def on_sqlite(folder: Path, source: str, url: str, servers: Mapping[str, int], *
     return Product(config=config, servers=servers, state=state).init()
 
 
-def on_mariadb(  # each is a choice of its own
+def on_mariadb(
     folder: Path,
     source: str,
     url: str,

@@ -30,9 +30,8 @@ def test_rows_are_compared_first_and_content_where_they_differ(make_site: MakeSi
     site.make_due()
     report = site.run()
     assert (report["delivered"], report["unchanged"]) == (0, 4)
-    site.state.sql(
-        "UPDATE Incident_Delivery SET Rows_Digest = '' WHERE Account_Num = '1'"
-    )  # as an older release left it
+    # As an older release left it.
+    site.state.sql("UPDATE Incident_Delivery SET Rows_Digest = '' WHERE Account_Num = '1'")
     site.customers({"ACCOUNT_NUM": "2", "ASSET_ID": "B", "LOAD_DATE": day(2)})
     site.make_due()
     report = site.run()

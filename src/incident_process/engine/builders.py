@@ -62,13 +62,15 @@ class Builders:
         self._starting: list[asyncio.Task[None]] = []
         self._processes: list[BuildProcess] = []
         self._quiet = False
-        self._building_here = False
+        self._here = asyncio.Lock()
+        """Held while this process builds a task besides those of the others: one at a time, for it has to send, too."""
 
     @property
     def ahead(self) -> int:
-        """One task for each process, and one so that none of them waits for the next; one for this one in quiet times.
+        """One task for each process, and one so that none of them waits for the next.
 
-        What was built ahead takes memory, but not in quiet times: then nothing comes of most accounts.
+        In quiet times as many as keep all of them busy, and one for this one. What was built ahead takes memory, but
+        not then: nothing comes of most accounts.
         """
         if not self._processes:
             return 0
@@ -98,20 +100,14 @@ class Builders:
     async def _build(self, task: Task) -> Built:
         if self._processes:
             process = min(self._processes, key=lambda each: each.waiting)
-            if self._quiet and not self._building_here and process.waiting >= ENOUGH_WAITING:
-                return await self._build_here(task)
+            if self._quiet and process.waiting >= ENOUGH_WAITING and not self._here.locked():
+                async with self._here:
+                    return await self._local.build(task)
             built = await process.build(task)
             if built is not None:
                 return built
             self._drop(process)
         return await self._local.build(task)
-
-    async def _build_here(self, task: Task) -> Built:
-        self._building_here = True
-        try:
-            return await self._local.build(task)
-        finally:
-            self._building_here = False
 
     def _start_all(self) -> None:
         if not self._starting:

@@ -202,19 +202,17 @@ class Dispatcher:
         )
 
     def _remember(self, chunk: Chunk, outcomes: Sequence[Outcome], results: Iterable[Attempted]) -> None:
+        """Note which incidents used up their attempts; each outcome is that of the result in its place."""
         if self._sender.stopped is not None:
             return  # the run was cut short: that counts against no record
-        if all(outcome.status is not DeliveryStatus.PENDING for outcome in outcomes):
-            return
-        tried = {result.incident.incident_id: result for result in results if result.attempts}
-        pending = {
-            outcome.incident_id: outcome
-            for outcome in outcomes
-            if outcome.status is DeliveryStatus.PENDING and outcome.incident_id in tried
-        }
-        if pending:
-            self._unsettled[chunk.chunk_id] = pending
-            self._suspects |= {one for one in pending if tried[one].verdict is Verdict.SUSPECT}
+        tried = [
+            (result, outcome)
+            for result, outcome in zip(results, outcomes, strict=True)
+            if outcome.status is DeliveryStatus.PENDING and result.attempts
+        ]
+        if tried:
+            self._unsettled[chunk.chunk_id] = {outcome.incident_id: outcome for _, outcome in tried}
+            self._suspects |= {outcome.incident_id for result, outcome in tried if result.verdict is Verdict.SUSPECT}
 
     async def _readdress(self, chunk: Chunk, taken: Sequence[Attempted]) -> tuple[Chunk, list[Incident]]:
         """Give incidents whose id the receiver has for another body a new id each."""

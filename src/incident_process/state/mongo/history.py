@@ -116,10 +116,11 @@ def _known(by_status: dict[str, int], digests: _Digests) -> Known | None:
         return None
     newest = max(by_status, key=lambda status: by_status[status])
     delivered = by_status.get(DeliveryStatus.DELIVERED.value)
+    newest_digest, newest_rows = digests[by_status[newest]]
     return Known(
         delivered_digest=None if delivered is None else digests[delivered][0],
         delivered_id=int(delivered or 0),
-        newest_digest=digests[by_status[newest]][0],
+        newest_digest=newest_digest,
         newest_status=DeliveryStatus(newest),
-        newest_rows=digests[by_status[newest]][1],
+        newest_rows=newest_rows,
     )

@@ -34,6 +34,7 @@ _LATER = {
     "Scope": f"INTEGER NOT NULL DEFAULT {NO_SCOPE}",
     "Rows_Digest": "VARCHAR(64) {exact} NOT NULL DEFAULT ''",
 }
+"""Columns that came later than their tables, with what stands in the rows of before."""
 
 PROCESS_OPERATION = Table(
     name="Process_Operation",
