@@ -38,3 +38,8 @@ def test_rows_are_compared_first_and_content_where_they_differ(make_site: MakeSi
     assert (report["delivered"], report["unchanged"]) == (2, 2)
     site.make_due()
     assert site.run()["unchanged"] == 4
+    # What reconcile finds it also repairs, whatever is said of the rows.
+    assert site.command("reconcile").status == 4
+    assert site.command("reconcile", "--repair").status == 0
+    assert site.command("reconcile").status == 0
+    assert len(site.accepted()) == 4 + 2 + 2
