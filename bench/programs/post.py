@@ -8,32 +8,27 @@ import asyncio
 import itertools
 import sys
 import time
-from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import uvloop
-from pyreqwest.client import ClientBuilder
+
+from incident_process.delivery.transport import HttpTransport
+
+TIMEOUT_SECONDS = 30.0
+"""The product's default."""
 
 
 async def post(url: str, bodies: list[tuple[str, bytes]], count: int, connections: int) -> float:
     """Post the bodies in turn, ``count`` requests in all; return how many seconds that took."""
     waiting = itertools.islice(itertools.cycle(bodies), count)
-    builder = (
-        ClientBuilder()
-        .default_headers({"Content-Type": "application/json", "Accept": "application/json"})
-        .no_proxy()
-        .follow_redirects(False)
-        .timeout(timedelta(seconds=30))
-        .pool_max_idle_per_host(connections)
-    )
-    async with builder.build() as client:
+    async with HttpTransport(url, {}, TIMEOUT_SECONDS, None) as transport:
 
         async def work() -> None:
             for key, body in waiting:
-                response = await client.post(url).header("Idempotency-Key", key).body_bytes(body).build().send()
-                if response.status != 201:
-                    raise RuntimeError(f"the receiver answered {response.status}")
+                answer = await transport.post(body, key)
+                if answer.status != 201:
+                    raise RuntimeError(f"the receiver answered {answer.status or answer.error}")
 
         began = time.perf_counter()
         await asyncio.gather(*(work() for _ in range(connections)))

@@ -14,7 +14,7 @@ HEAVY = {
     "pymysql",
     "rich",
 }
-PARTS = HEAVY | {"asyncio", "pydantic", "pyreqwest", "stamina", "uvicorn"}
+PARTS = HEAVY | {"asyncio", "pydantic", "httptools", "stamina", "uvicorn"}
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -29,7 +29,7 @@ def loaded_by(statement: str) -> set[str]:
     [
         ("import incident_process", PARTS | {"typer", "msgspec"}),
         ("import incident_process.cli.app", PARTS),
-        ("from incident_process import Settings", HEAVY | {"asyncio", "pyreqwest", "stamina", "typer", "uvicorn"}),
+        ("from incident_process import Settings", HEAVY | {"asyncio", "httptools", "stamina", "typer", "uvicorn"}),
         ("import incident_process.engine.local", HEAVY | {"typer", "uvicorn"}),
     ],
 )

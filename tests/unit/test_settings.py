@@ -506,7 +506,7 @@ class TestDescriptions:
 def test_importing_settings_loads_no_driver_and_reads_no_environment() -> None:
     code = (
         "import os, sys; os.environ.clear(); import incident_process.settings\n"
-        "print([n for n in ('pymongo', 'pyreqwest', 'asyncmy', 'platformdirs') if n in sys.modules])"
+        "print([n for n in ('pymongo', 'httptools', 'asyncmy', 'platformdirs') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

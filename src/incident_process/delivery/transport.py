@@ -1,26 +1,25 @@
-"""One POST over a kept-alive connection, and nothing more: no retry, no redirect, no interpretation (SPEC 5).
+"""One POST over a kept-alive connection, and nothing more: no retry, no redirect, no proxy, no interpretation (SPEC 5).
 
-The HTTP client raises the same error class for a connection that was refused and for one that was closed after the
-request had been sent, so the class of an error never says whether the request arrived. Its cause does: only where the
-client says that it was connecting is an ``Answer`` marked as unsent.
+It is of our own because it is the hot path, and because libraries hide what the promise turns on: whether a request was
+sent at all, and that it was sent once (docs/decisions/0022-http-client.md).
 """
 
+import asyncio
+import ssl
 import time
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from incident_process.delivery.address import Address, parse_address
+from incident_process.delivery.connection import Connection, NoAnswerError
 from incident_process.errors import APIConfigError
 from incident_process.records import Record
 
-if TYPE_CHECKING:
-    from pyreqwest.exceptions import PyreqwestError
-    from pyreqwest.response import Response
-
 CONNECT_SECONDS = 10.0
-EXCERPT_BYTES = 65_536
-"""How much of an answer is looked at: its text only ever serves as a hint beside a refusal."""
+IDLE_SECONDS = 4.0
+"""A connection that lay idle for longer is not used again: servers close theirs after 5 seconds and more, and a request
+that meets the closing has no answer."""
 
 
 class Answer(Record, frozen=True, kw_only=True):
@@ -50,89 +49,115 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """``Transport`` over pyreqwest. An asynchronous context manager; one for all requests of a run."""
+    """``Transport`` over HTTP/1.1. An asynchronous context manager; one for all requests of a run.
 
-    def __init__(
-        self, url: str, headers: dict[str, str], max_connections: int, timeout: float, ca: Path | None
-    ) -> None:
+    It opens as many connections as there are requests at once.
+    """
+
+    def __init__(self, url: str, headers: dict[str, str], timeout: float, ca: Path | None) -> None:
         self._url = url
-        self._headers = {"Content-Type": "application/json", "Accept": "application/json"} | headers
-        self._max_connections = max_connections
+        self._headers = headers
         self._timeout = timeout
         self._ca = ca
+        self._idle: list[Connection] = []
 
     async def __aenter__(self) -> "HttpTransport":
-        """Build the client; raise APIConfigError when its certificate file is unusable."""
-        from pyreqwest.client import ClientBuilder
-        from pyreqwest.exceptions import PyreqwestError
-
-        builder = (
-            ClientBuilder()
-            .default_headers(self._headers)
-            .user_agent("incident-process")
-            .no_proxy()  # personal data and credentials go to the configured address, and nobody on the way may retry
-            .follow_redirects(False)  # a redirect would carry credentials and personal data to another host
-            .timeout(timedelta(seconds=self._timeout))
-            .connect_timeout(timedelta(seconds=min(CONNECT_SECONDS, self._timeout)))
-            .pool_max_idle_per_host(self._max_connections)
-        )
-        self._error = PyreqwestError  # its import is too heavy for the module, and a look-up too slow for a request
+        """Read the address and the certificates; raise APIConfigError when they are unusable."""
         try:
-            if self._ca is not None:
-                builder = builder.add_root_certificate_pem(self._ca.read_bytes())
-            self._client = builder.build()
-        except (PyreqwestError, OSError, ValueError) as exc:
-            msg = f"[API] ca_file {self._ca} cannot be used as a PEM certificate: {type(exc).__name__}"
-            raise APIConfigError(msg) from exc
-        try:
-            self._client.post(self._url).build()
-        except (PyreqwestError, ValueError) as exc:
+            self._address = parse_address(self._url)
+        except ValueError as exc:
             msg = "[API] api_url is no address that can be posted to: write http://host:port/path"
             raise APIConfigError(msg) from exc
+        self._tls = self._context() if self._address.tls or self._ca is not None else None
+        self._head = _head(self._address, self._headers)
+        self._loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the connections."""
-        await self._client.close()
+        """Close the connections; none is in use, for who waited for an answer has closed its own."""
+        while self._idle:
+            self._idle.pop().close()
 
     async def post(self, body: bytes, key: str | None, trace: str | None = None) -> Answer:
         """Post the body once; ``trace`` is the context of a trace for the header ``traceparent``."""
-        request = self._client.post(self._url)
-        if key is not None:
-            request = request.header("Idempotency-Key", key)
-        if trace is not None:
-            request = request.header("traceparent", trace)
         started = time.perf_counter()
         try:
-            # Read whole, which also frees the connection for the next request; streaming costs 30 us a request more.
-            response = await request.body_bytes(body).build().send()
-            status = response.status
-            seconds = time.perf_counter() - started
-            if 200 <= status < 300:
-                return Answer(status=status, seconds=seconds)  # nothing further is asked of it
-            return Answer(
-                status=status,
-                seconds=seconds,
-                retry_after=_retry_after(response),
-                excerpt=bytes(memoryview(await response.bytes())[:EXCERPT_BYTES]) if status >= 400 else b"",
-            )
-        except self._error as exc:
+            connection = self._at_hand() or await self._connect()
+        except (OSError, UnicodeError) as exc:
             elapsed = time.perf_counter() - started
-            return Answer(status=None, seconds=elapsed, error=type(exc).__name__, unsent=_never_connected(exc))
+            return Answer(status=None, seconds=elapsed, error=type(exc).__name__, unsent=True)
+        waiter = connection.send(self._request(body, key, trace))
+        too_late = self._loop.call_later(self._timeout - (time.perf_counter() - started), _give_up, waiter)
+        try:
+            await waiter
+        except (NoAnswerError, OSError) as exc:
+            connection.close()
+            return Answer(status=None, seconds=time.perf_counter() - started, error=type(exc).__name__)
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            too_late.cancel()
+        if connection.usable:
+            self._idle.append(connection)
+        return Answer(
+            status=connection.status,
+            seconds=time.perf_counter() - started,
+            retry_after=connection.retry_after,
+            excerpt=connection.excerpt,
+        )
 
-
-def _retry_after(response: "Response") -> str | None:
-    """Return the header, where it is text: a receiver's odd bytes must not make a fault of an answer."""
-    try:
-        return response.get_header("Retry-After")
-    except ValueError:
+    def _at_hand(self) -> Connection | None:
+        """Return a connection that was used a moment ago, the last one first; close those that nobody needed."""
+        oldest = self._loop.time() - IDLE_SECONDS
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.idle_since > oldest and connection.at_rest:
+                return connection
+            connection.close()
         return None
 
+    async def _connect(self) -> Connection:
+        """Open a connection; raise OSError, of which TimeoutError is one, when that cannot be done."""
+        address = self._address
+        async with asyncio.timeout(min(CONNECT_SECONDS, self._timeout)):
+            _, connection = await self._loop.create_connection(
+                lambda: Connection(self._loop), address.host, address.port, ssl=self._tls if address.tls else None
+            )
+        return connection
 
-def _never_connected(exc: "PyreqwestError") -> bool:
-    """Return True where the client was still connecting; anything that it does not say counts as sent."""
-    details = getattr(exc, "details", None) or {}
-    causes = details.get("causes") or ()
-    return any(cause.get("message") == "client error (Connect)" for cause in causes)
+    def _request(self, body: bytes, key: str | None, trace: str | None) -> bytes:
+        extra = b""
+        if key is not None:
+            extra = b"Idempotency-Key: %b\r\n" % key.encode()
+        if trace is not None:
+            extra += b"traceparent: %b\r\n" % trace.encode()
+        return b"%bContent-Length: %d\r\n%b\r\n%b" % (self._head, len(body), extra, body)
+
+    def _context(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context()
+            if self._ca is not None:
+                context.load_verify_locations(self._ca)
+        except OSError as exc:
+            msg = f"[API] ca_file {self._ca} cannot be used as a PEM certificate: {type(exc).__name__}"
+            raise APIConfigError(msg) from exc
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+
+def _head(address: Address, headers: dict[str, str]) -> bytes:
+    """Return the beginning of every request."""
+    own = {"Host": address.authority, "Content-Type": "application/json", "Accept": "application/json"}
+    named = {name.lower() for name in headers}
+    if "user-agent" not in named:
+        own["User-Agent"] = "incident-process"
+    lines = [f"POST {address.target} HTTP/1.1", *(f"{name}: {value}" for name, value in {**own, **headers}.items())]
+    return "".join(f"{line}\r\n" for line in lines).encode("ascii")
+
+
+def _give_up(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())

@@ -137,4 +137,4 @@ def make_transport(settings: Settings, url: str | None = None) -> HttpTransport:
         headers = {name: value.get_secret_value() for name, value in api.headers.items()}
         if api.bearer_token is not None:
             headers["Authorization"] = f"Bearer {api.bearer_token.get_secret_value()}"
-    return HttpTransport(url or api.api_url, headers, api.max_connections, api.timeout_seconds, api.ca_file)
+    return HttpTransport(url or api.api_url, headers, api.timeout_seconds, api.ca_file)

@@ -1,0 +1,40 @@
+"""Where to post: an address in the parts that a connection and a request need (RFC 3986, RFC 9112)."""
+
+from urllib.parse import quote, urlsplit
+
+from incident_process.records import Record
+
+_PORTS = {"http": 80, "https": 443}
+_SAFE = "/:@!$&'()*+,;=~-._%"
+"""What stands in a path as it is; ``%`` too, for what is encoded already must not be encoded again."""
+
+
+class Address(Record, frozen=True, kw_only=True):
+    """An http or https address. ``target`` is what a request asks for, ``authority`` its Host."""
+
+    host: str
+    port: int
+    tls: bool
+    target: str
+    authority: str
+
+
+def parse_address(url: str) -> Address:
+    """Return the parts of an address; raise ValueError when nothing can be posted to it."""
+    parts = urlsplit(url)
+    host = parts.hostname
+    if parts.scheme not in _PORTS or not host or parts.port == 0:
+        raise ValueError("no http:// or https:// address with a host")
+    if not host.isascii():
+        host = host.encode("idna").decode("ascii")
+    usual = _PORTS[parts.scheme]
+    port = parts.port or usual
+    named = f"[{host}]" if ":" in host else host
+    query = f"?{quote(parts.query, safe=_SAFE + '?')}" if parts.query else ""
+    return Address(
+        host=host,
+        port=port,
+        tls=parts.scheme == "https",
+        target=(quote(parts.path, safe=_SAFE) or "/") + query,
+        authority=named if port == usual else f"{named}:{port}",
+    )

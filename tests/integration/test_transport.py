@@ -1,0 +1,388 @@
+"""The HTTP client against receivers that behave in every way that RFC 9112 allows or forbids."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import uvloop
+
+from incident_process.delivery import transport as module
+from incident_process.delivery.connection import EXCERPT_BYTES, MOST_BYTES
+from incident_process.delivery.transport import Answer, HttpTransport
+from incident_process.errors import APIConfigError
+
+T = TypeVar("T")
+Talk = Callable[["Peer", asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+BODY = b'{"Account_Num":"0000000001"}'
+CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"
+REFUSED = b'HTTP/1.1 422 Unprocessable\r\nContent-Length: 16\r\n\r\n{"detail":"odd"}'
+
+
+class Peer:
+    """A receiver that says, request by request, what it was told to say. It notes what came over which connection."""
+
+    def __init__(self, answers: Sequence[bytes | Talk]) -> None:
+        self.requests: list[tuple[int, bytes]] = []
+        self.connections = 0
+        self.ended = 0
+        self.asked = asyncio.Event()
+        self._answers = iter(answers)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        number = self.connections
+        try:
+            while request := await read_request(reader):
+                self.requests.append((number, request))
+                self.asked.set()
+                answer = next(self._answers)
+                if callable(answer):
+                    await answer(self, reader, writer)
+                else:
+                    writer.write(answer)
+                await writer.drain()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.ended += 1
+            writer.close()
+
+
+async def read_request(reader: asyncio.StreamReader) -> bytes:
+    """Return a whole request, nothing at the end of the connection."""
+    with suppress(asyncio.IncompleteReadError):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+        return head + await reader.readexactly(length)
+    return b""
+
+
+@asynccontextmanager
+async def receiver(
+    *answers: bytes | Talk, seconds: float = 5.0, headers: dict[str, str] | None = None, path: str = "/in"
+) -> AsyncIterator[tuple[HttpTransport, Peer]]:
+    """Run a receiver, and a transport to it."""
+    peer = Peer(answers)
+    server = await asyncio.start_server(peer.serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{path}"
+    async with server:
+        async with HttpTransport(url, headers or {}, seconds, None) as transport:
+            yield transport, peer
+        for _ in range(500):
+            if peer.ended == peer.connections:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("the transport has left a connection open")
+
+
+def run(work: Awaitable[T]) -> T:
+    async def main() -> T:
+        return await work
+
+    return uvloop.run(main())
+
+
+def posted(*answers: bytes | Talk, times: int = 1, seconds: float = 5.0) -> tuple[list[Answer], Peer]:
+    """Post so many times, one after the other, and return the answers."""
+
+    async def main() -> tuple[list[Answer], Peer]:
+        async with receiver(*answers, seconds=seconds) as (transport, peer):
+            return [await transport.post(BODY, f"key-{number}") for number in range(times)], peer
+
+    return run(main())
+
+
+async def hang_up(_peer: Peer, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+def then_close(said: bytes) -> Talk:
+    async def talk(_peer: Peer, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        await writer.drain()
+        writer.close()
+
+    return talk
+
+
+def byte_by_byte(said: bytes) -> Talk:
+    async def talk(_peer: Peer, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for position in range(len(said)):
+            writer.write(said[position : position + 1])
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    return talk
+
+
+def without_end(head: bytes) -> Talk:
+    async def talk(_peer: Peer, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        while not writer.is_closing():
+            writer.write(b"x" * 65_536)
+            await writer.drain()
+
+    return talk
+
+
+async def silence(_peer: Peer, reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        CREATED,
+        b"HTTP/1.1 201 Created\r\ncontent-length:0\r\n\r\n",
+        b"HTTP/1.1 201 \r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\nX-Trailer: 1\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" + CREATED,
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 7\r\n\r\n" + CREATED,
+        b"HTTP/1.1 201 Created\r\nX-Long: " + b"x" * 7000 + b"\r\nContent-Length: 2\r\n\r\n{}",
+    ],
+    ids=["length", "empty", "chunked", "continue", "early hints", "long header"],
+)
+@pytest.mark.parametrize("slowly", [False, True])
+def test_whole_answers_leave_the_connection_for_the_next_request(said: bytes, slowly: bool) -> None:
+    answers, peer = posted(*[byte_by_byte(said) if slowly else said] * 3, times=3)
+    assert [answer.status for answer in answers] == [201] * 3
+    assert [number for number, _ in peer.requests] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.1 201 Created\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.0 201 Created\r\nContent-Length: 2\r\n\r\n{}",
+        then_close(b"HTTP/1.1 201 Created\r\n\r\n{"),
+        then_close(CREATED),
+    ],
+    ids=["close", "HTTP/1.0", "to the end", "closed after it"],
+)
+def test_an_answer_that_ends_the_connection_is_followed_by_a_new_one(said: bytes | Talk) -> None:
+    answers, peer = posted(*[said] * 2, times=2)
+    assert [answer.status for answer in answers] == [201] * 2
+    assert [number for number, _ in peer.requests] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (hang_up, "ConnectionClosedError"),
+        (then_close(b"HTTP/1.1 201 Cre"), "ConnectionClosedError"),
+        (then_close(b"HTTP/1.1 201 Created\r\nContent-Length: 20\r\n\r\n{}"), "ConnectionClosedError"),
+        (then_close(b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"), "ConnectionClosedError"),
+        (then_close(b"HTTP/1.1 100 Continue\r\n\r\n"), "ConnectionClosedError"),
+        (b"<html>not HTTP</html>", "MalformedAnswerError"),
+        (b"HTTP/1.1 201 Created\r\nContent-Length: two\r\n\r\n", "MalformedAnswerError"),
+        (b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "MalformedAnswerError"),
+        (b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", "MalformedAnswerError"),
+        (without_end(b"HTTP/1.1 201 Created\r\nX: "), "MalformedAnswerError"),
+    ],
+    ids=[
+        "nothing",
+        "half a status",
+        "half a body",
+        "half the chunks",
+        "interim only",
+        "no HTTP",
+        "length in words",
+        "two lengths",
+        "upgrade",
+        "endless header",
+    ],
+)
+def test_what_is_no_whole_answer_may_have_arrived(said: bytes | Talk, error: str) -> None:
+    """Nothing is sent again by itself, and the next request goes over a connection of its own."""
+    answers, peer = posted(said, CREATED, times=2)
+    assert [(answer.status, answer.error, answer.unsent) for answer in answers] == [
+        (None, error, False),
+        (201, None, False),
+    ]
+    assert [number for number, _ in peer.requests] == [1, 2]
+
+
+@pytest.mark.parametrize("extra", [REFUSED, b"\0\0garbage", b"HTTP/1.1 5"], ids=["an answer", "garbage", "half of one"])
+def test_bytes_that_nobody_asked_for_are_never_the_next_answer(extra: bytes) -> None:
+    answers, peer = posted(CREATED + extra, CREATED, times=2)
+    assert [answer.status for answer in answers] == [201, 201]
+    assert [number for number, _ in peer.requests] == [1, 2]
+
+
+def test_an_answer_that_comes_between_two_requests_is_nobodys() -> None:
+    async def late(_peer: Peer, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CREATED)
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.write(REFUSED)
+
+    async def main() -> None:
+        async with receiver(late, CREATED) as (transport, peer):
+            assert (await transport.post(BODY, "a")).status == 201
+            await asyncio.sleep(0.3)
+            assert (await transport.post(BODY, "b")).status == 201
+            assert [number for number, _ in peer.requests] == [1, 2]
+
+    run(main())
+
+
+def test_an_answer_to_half_a_request_ends_the_connection() -> None:
+    """The rest of the request would be taken for the beginning of the next one."""
+
+    async def main() -> None:
+        ended = asyncio.Event()
+
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+            await ended.wait()
+            writer.close()
+
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with server:
+            async with HttpTransport(url, {}, 5.0, None) as transport:
+                assert (await transport.post(b"x" * 50_000_000, "a")).status == 413
+                assert not transport._idle
+            ended.set()
+            await asyncio.sleep(0.1)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("head", "status"), [(b"HTTP/1.1 201 Created\r\n\r\n", 201), (b"HTTP/1.1 500 Oh\r\n\r\n", 500)]
+)
+def test_of_an_endless_answer_the_status_counts(head: bytes, status: int) -> None:
+    answers, _ = posted(without_end(head), seconds=30.0)
+    assert (answers[0].status, answers[0].error) == (status, None)
+    assert len(answers[0].excerpt) == (EXCERPT_BYTES if status == 500 else 0) < MOST_BYTES
+
+
+def test_what_a_refusal_says_is_kept() -> None:
+    said = (
+        b"HTTP/1.1 503 Busy\r\nRETRY-AFTER: 7\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nfar\r\n4\r\n off\r\n0\r\n\r\n"
+    )
+    odd = b"HTTP/1.1 429 Slow\r\nRetry-After: \xff\r\nContent-Length: 0\r\n\r\n"
+    answers, peer = posted(said, odd, CREATED, times=3)
+    assert (answers[0].status, answers[0].retry_after, answers[0].excerpt) == (503, "7", b"far off")
+    assert answers[1].status == 429
+    assert (answers[2].status, answers[2].retry_after, answers[2].excerpt) == (201, None, b"")
+    assert [number for number, _ in peer.requests] == [1, 1, 1]
+
+
+def test_an_answer_that_does_not_come_in_time() -> None:
+    answers, peer = posted(silence, CREATED, times=2, seconds=0.3)
+    assert [(answer.status, answer.error, answer.unsent) for answer in answers] == [
+        (None, "TimeoutError", False),
+        (201, None, False),
+    ]
+    assert answers[0].seconds >= 0.3
+    assert [number for number, _ in peer.requests] == [1, 2]
+
+
+def test_a_receiver_that_cannot_be_reached_was_sent_nothing() -> None:
+    async def main() -> None:
+        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        server.close()
+        await server.wait_closed()
+        for url in (f"http://127.0.0.1:{port}/", "http://no-such-host.invalid/", f"http://{'x' * 64}.invalid/"):
+            async with HttpTransport(url, {}, 5.0, None) as transport:
+                answer = await transport.post(BODY, "a")
+                assert (answer.status, answer.unsent) == (None, True)
+                assert answer.error
+
+    run(main())
+
+
+def test_a_receiver_that_speaks_no_tls_was_sent_nothing() -> None:
+    async def main() -> None:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            seen.append(await reader.read(65_536))
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            writer.close()
+
+        seen: list[bytes] = []
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with server, HttpTransport(url, {}, 5.0, None) as transport:
+            answer = await transport.post(BODY, "a")
+        assert (answer.status, answer.unsent) == (None, True)
+        assert BODY not in b"".join(seen)
+
+    run(main())
+
+
+def test_a_connection_that_lay_idle_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with receiver(CREATED, CREATED, CREATED) as (transport, peer):
+            await transport.post(BODY, "a")
+            await transport.post(BODY, "b")
+            monkeypatch.setattr(module, "IDLE_SECONDS", 0.1)
+            await asyncio.sleep(0.2)
+            await transport.post(BODY, "c")
+            assert [number for number, _ in peer.requests] == [1, 1, 2]
+
+    run(main())
+
+
+def test_requests_at_once_have_a_connection_each_and_share_them_afterwards() -> None:
+    async def main() -> None:
+        async with receiver(*[CREATED] * 40) as (transport, peer):
+            for _ in range(4):
+                answers = await asyncio.gather(*(transport.post(BODY, f"{number}") for number in range(10)))
+                assert [answer.status for answer in answers] == [201] * 10
+            assert peer.connections == 10
+
+    run(main())
+
+
+def test_who_waits_no_longer_leaves_no_connection_behind() -> None:
+    async def main() -> None:
+        async with receiver(silence, CREATED) as (transport, peer):
+            waiting = asyncio.create_task(transport.post(BODY, "a"))
+            await peer.asked.wait()
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert (await transport.post(BODY, "b")).status == 201
+            assert [number for number, _ in peer.requests] == [1, 2]
+
+    run(main())
+
+
+def test_the_request_as_it_is_sent() -> None:
+    async def main() -> list[bytes]:
+        headers = {"X-Client": "ours", "User-Agent": "us"}
+        async with receiver(CREATED, CREATED, headers=headers, path="/a b/ü?q=1 2&r=%20#") as (transport, peer):
+            await transport.post(BODY, "key-1", "00-1-2-01")
+            await transport.post(b"{}", None)
+            port = transport._address.port
+            return [request.replace(b"%d" % port, b"PORT") for _, request in peer.requests]
+
+    first, second = run(main())
+    assert first == (
+        b"POST /a%20b/%C3%BC?q=1%202&r=%20 HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nContent-Type: application/json\r\n"
+        b"Accept: application/json\r\nX-Client: ours\r\nUser-Agent: us\r\nContent-Length: 28\r\n"
+        b"Idempotency-Key: key-1\r\ntraceparent: 00-1-2-01\r\n\r\n" + BODY
+    )
+    assert second.endswith(b"User-Agent: us\r\nContent-Length: 2\r\n\r\n{}")
+
+
+def test_a_certificate_file_that_is_none_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("no certificate")
+    for ca in (file, tmp_path / "absent.pem"):
+        with pytest.raises(APIConfigError, match=r"ca_file .* cannot be used as a PEM certificate"):
+            run(HttpTransport("http://127.0.0.1:1/", {}, 5.0, ca).__aenter__())
+
+
+@pytest.mark.parametrize("url", ["ftp://here/", "http:///path", "http://here:0/", "http://here:x/"])
+def test_an_address_that_cannot_be_posted_to_is_refused(url: str) -> None:
+    with pytest.raises(APIConfigError, match="no address that can be posted to"):
+        run(HttpTransport(url, {}, 5.0, None).__aenter__())
