@@ -1,7 +1,11 @@
 """Who builds what: processes where there are some, and the run's own one, too, while it has little to send."""
 
 import asyncio
+import os
+import signal
+import socket
 import sqlite3
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -9,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from incident_process.engine import builders as module
 from incident_process.engine.builders import Builders
 from incident_process.engine.compose import make_source
 from incident_process.pipeline.ahead import ahead
@@ -83,3 +88,39 @@ def test_the_run_itself_builds_too_while_little_has_changed(settings: Settings) 
     again, here = build_all(settings, known)
     assert here > 0
     assert [(len(built.due), built.unchanged) for built in again] == [(0, 20)] * LISTS
+
+
+@pytest.mark.parametrize("when", ["before it starts", "at work"])
+def test_a_frozen_process_is_given_up(settings: Settings, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """Its tasks are done by the run's own process, and nothing is left of it."""
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 1.0 if when == "before it starts" else 5.0)
+    frozen: list[int] = []
+
+    def freeze(theirs: socket.socket) -> "subprocess.Popen[bytes]":
+        process = spawn(theirs)
+        if when == "before it starts":
+            os.kill(process.pid, signal.SIGSTOP)
+        frozen.append(process.pid)
+        return process
+
+    spawn = module._spawn
+    monkeypatch.setattr(module, "_spawn", freeze)
+    tasks = [Task(accounts=accounts, as_of=AS_OF, known={}) for accounts in ACCOUNTS]
+
+    async def main() -> tuple[list[Built], int]:
+        async with make_source(settings) as source:
+            local = Counting(source, settings.process.zone)
+            builders = Builders(settings, local, 1, at_once=True)
+            try:
+                built = [await builders.build(tasks[0])]
+                if when == "at work":
+                    monkeypatch.setattr(module, "PATIENCE_SECONDS", 1.0)
+                    os.kill(frozen[0], signal.SIGSTOP)
+                return [*built, *[await builders.build(task) for task in tasks[1:]]], local.done
+            finally:
+                await builders.close()
+
+    built, here = asyncio.run(main())
+    assert [len(of.due) for of in built] == [20] * LISTS
+    assert here == (LISTS if when == "before it starts" else LISTS - 1)
+    assert not Path(f"/proc/{frozen[0]}").exists()

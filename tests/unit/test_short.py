@@ -68,10 +68,20 @@ def test_too_much_read_in_vain_leaves_the_picking_to_the_server_for_a_while() ->
     assert choice.as_range(many)
 
 
-@pytest.mark.parametrize(("rows", "wanted"), [(100, 80), (8001, 0)])
-def test_a_range_with_the_rows_of_many_others_is_not_asked_for_again_for_a_while(rows: int, wanted: int) -> None:
+def test_more_rows_than_are_worth_reading_leave_the_picking_to_the_server_for_a_while() -> None:
     many, choice = ["1"] * FEW, Choice()
-    choice.read(rows, wanted, wanted, as_range=True)
+    choice.read_too_many(as_range=False)
+    assert not choice.all_rows(many)
+    assert choice.as_range(many)
+
+
+@pytest.mark.parametrize("too_many", [False, True])
+def test_a_range_with_the_rows_of_many_others_is_not_asked_for_again_for_a_while(too_many: bool) -> None:
+    many, choice = ["1"] * FEW, Choice()
+    if too_many:
+        choice.read_too_many(as_range=True)
+    else:
+        choice.read(100, 80, 80, as_range=True)
     assert choice.all_rows(many)
     for _ in range(AGAIN):
         assert not choice.as_range(many)

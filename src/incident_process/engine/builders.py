@@ -28,6 +28,9 @@ ENOUGH_WAITING = 2
 """Tasks that keep a process busy: while it builds one, the rows of the other are read."""
 QUIET = 0.1
 """The share of accounts that need an incident below which this process has little to send, and time to build too."""
+PATIENCE_SECONDS = 300.0
+"""How long a process may take to start, and to answer. One that is frozen never answers; one that is only slow is not
+waited for any longer either, for a task may as well be done twice."""
 END_SECONDS = 5.0
 """How long a process has to end once it is told to, before it is killed."""
 
@@ -144,6 +147,7 @@ class BuildProcess:
         self._reading: asyncio.Task[None] | None = None
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Built).decode
+        self._ready = False
         self.gone = False
 
     @property
@@ -163,19 +167,27 @@ class BuildProcess:
             theirs.close()
         reader, self._writer = await asyncio.open_connection(sock=ours, limit=BUFFER_BYTES)
         write_frame(self._writer, pickle.dumps(self._settings))
-        if await read_frame(reader) is None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                self._ready = await read_frame(reader) is not None
+        if not self._ready:
             return False
         self._reading = asyncio.create_task(self._read(reader))
         return True
 
     async def build(self, task: Task) -> Built | None:
-        """Return what the task came to, None where the process failed in it or is gone."""
+        """Return what the task came to, None where the process failed in it, is gone, or does not answer."""
         if self.gone or self._writer is None:
             return None
         answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         self._answers.append(answer)
         write_frame(self._writer, self._encode(task))
-        got = await answer
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                got = await answer
+        except TimeoutError:
+            self._kill()
+            return None
         return self._decode(got) if got else None
 
     async def close(self) -> None:
@@ -193,8 +205,13 @@ class BuildProcess:
             try:
                 await asyncio.to_thread(process.wait, END_SECONDS)
             except subprocess.TimeoutExpired:
-                process.kill()
+                self._kill()
                 await asyncio.to_thread(process.wait)
+
+    def _kill(self) -> None:
+        self.gone = True
+        if self._process is not None:
+            self._process.kill()
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         while (answer := await read_frame(reader)) is not None:

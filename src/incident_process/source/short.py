@@ -89,13 +89,13 @@ def newest_payments(rows: Sequence[Row], kind: Kind) -> list[Row]:
     """
     if len(rows) == 1:
         return list(rows)
-    days = [row[_PAID] for row in rows]
-    if all(type(day) is datetime for day in days) and (last := max(days)) >= _OLDEST:
-        return list(dict.fromkeys(row for row in rows if row[_PAID] == last))
-    dates = ["" if row[_PAID] is None else _native(row[_PAID]) for row in rows]
-    valid = [date if date >= OLDEST[kind] else "" for date in dates]
-    newest = max(valid)
-    return list(dict.fromkeys(row for row, date in zip(rows, valid, strict=True) if date == newest))
+    dates: list[Any] = [row[_PAID] for row in rows]
+    newest = max(dates) if all(type(date) is datetime for date in dates) else None
+    if newest is None or newest < _OLDEST:
+        native = ["" if date is None else _native(date) for date in dates]
+        dates = [date if date >= OLDEST[kind] else "" for date in native]
+        newest = max(dates)
+    return list(dict.fromkeys(row for row, date in zip(rows, dates, strict=True) if date == newest))
 
 
 def _newest(rows: Sequence[Row]) -> Iterable[Row]:
@@ -131,14 +131,18 @@ class Choice:
         return self._wait_for_range == 0 and make_a_range(accounts)
 
     def read(self, rows: int, wanted: int, current_rows: int, *, as_range: bool) -> None:
-        """Note how many of the rows that were read are of accounts that were asked for, and how many of them current.
-
-        Of too many rows, which were not looked at, none is.
-        """
+        """Note how many of the rows that were read are of accounts that were asked for, and how many are current."""
         if not as_range:
             self._wait_for_range = max(0, self._wait_for_range - 1)
             wanted = rows
         if wanted < DENSE * rows:
             self._wait_for_range = AGAIN
         elif current_rows < WORTH * wanted:
+            self._wait = AGAIN
+
+    def read_too_many(self, *, as_range: bool) -> None:
+        """Note that there were more rows than are worth reading: of whom, nobody has looked."""
+        if as_range:
+            self._wait_for_range = AGAIN
+        else:
             self._wait = AGAIN

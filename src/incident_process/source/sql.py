@@ -265,7 +265,7 @@ class SqlSource:
                 pick = short.current if is_customers else partial(short.newest_payments, kind=of.payment_kind)
                 choice.read(len(rows), *self._sort_in(found, of, rows, pick), as_range=as_range)
                 return
-            choice.read(len(rows), 0, 0, as_range=as_range)  # which leads to another way
+            choice.read_too_many(as_range=as_range)  # which leads to another way
         choice.picked()
         fetch = customer_rows if is_customers else payment_rows
         self._sort_in(found, of, await fetch(self._driver.fetch, of, accounts, as_of))
