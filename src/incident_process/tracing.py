@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from incident_process import logs
-from incident_process.delivery.transport import Answer
+from incident_process.delivery.transport import Answer, MaySend, always
 from incident_process.errors import ConfigurationError
 from incident_process.pipeline.context import Parts
 from incident_process.records import Chunk, Incident, Lease, Outcome, RunKind, RunReport, RunStatus, iso
@@ -42,7 +42,9 @@ _BAD = frozenset({RunStatus.FAILED, RunStatus.INCOMPLETE, RunStatus.TERMINATED, 
 class CarriesTrace(Protocol):
     """A transport that can tell the receiver which trace a request belongs to."""
 
-    async def post(self, body: bytes, key: str | None, trace: str | None = None) -> Answer:
+    async def post(
+        self, body: bytes, key: str | None, may_send: MaySend = always, *, trace: str | None = None
+    ) -> Answer:
         """Post the body once, with ``trace`` as the header ``traceparent``."""
         ...
 
@@ -186,10 +188,10 @@ class _TracedTransport:
         self._chunks = chunks
         self._attributes = {"http.request.method": "POST", "server.address": receiver}
 
-    async def post(self, body: bytes, key: str | None) -> Answer:
+    async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
         known = self._chunks.of(key)
         if known is None:
-            return await self._transport.post(body, key)
+            return await self._transport.post(body, key, may_send)
         chunk, incident_id = known
         with self._chunks.tracer.start_as_current_span(
             "incident_process.request",
@@ -199,7 +201,7 @@ class _TracedTransport:
             record_exception=False,  # its text may hold what must not leave
             set_status_on_exception=False,
         ) as span:
-            answer = await self._transport.post(body, key, _traceparent(span))
+            answer = await self._transport.post(body, key, may_send, trace=_traceparent(span))
             if answer.status is not None:
                 span.set_attribute("http.response.status_code", answer.status)
             else:

@@ -184,7 +184,7 @@ class _Instant:
     def __init__(self, statuses: Iterator[int | None]) -> None:
         self._statuses = statuses
 
-    async def post(self, _body: bytes, _key: str | None) -> Answer:
+    async def post(self, _body: bytes, _key: str | None, _may_send: object = None) -> Answer:
         return Answer(status=next(self._statuses), seconds=0.02)
 
 

@@ -1,16 +1,19 @@
 """The HTTP client against receivers that behave in every way that RFC 9112 allows or forbids."""
 
 import asyncio
+import gc
+import socket
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 import uvloop
 
 from incident_process.delivery import transport as module
-from incident_process.delivery.connection import EXCERPT_BYTES, MOST_BYTES
+from incident_process.delivery.connection import EXCERPT_BYTES, MOST_BYTES, Connection
 from incident_process.delivery.transport import Answer, HttpTransport
 from incident_process.errors import APIConfigError
 
@@ -141,9 +144,10 @@ async def silence(_peer: Peer, reader: asyncio.StreamReader, _writer: asyncio.St
         b"HTTP/1.1 201 \r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\nX-Trailer: 1\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n" + CREATED,
         b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 7\r\n\r\n" + CREATED,
+        b"HTTP/1.1 201 Created\nContent-Length: 2\n\n{}",
         b"HTTP/1.1 201 Created\r\nX-Long: " + b"x" * 7000 + b"\r\nContent-Length: 2\r\n\r\n{}",
     ],
-    ids=["length", "empty", "chunked", "continue", "early hints", "long header"],
+    ids=["length", "empty", "chunked", "continue", "early hints", "bare line feeds", "long header"],
 )
 @pytest.mark.parametrize("slowly", [False, True])
 def test_whole_answers_leave_the_connection_for_the_next_request(said: bytes, slowly: bool) -> None:
@@ -158,9 +162,10 @@ def test_whole_answers_leave_the_connection_for_the_next_request(said: bytes, sl
         b"HTTP/1.1 201 Created\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
         b"HTTP/1.0 201 Created\r\nContent-Length: 2\r\n\r\n{}",
         then_close(b"HTTP/1.1 201 Created\r\n\r\n{"),
+        then_close(b"HTTP/1.1 201 Created\r\nTransfer-Encoding: gzip\r\n\r\nxyz"),
         then_close(CREATED),
     ],
-    ids=["close", "HTTP/1.0", "to the end", "closed after it"],
+    ids=["close", "HTTP/1.0", "to the end", "coded to the end", "closed after it"],
 )
 def test_an_answer_that_ends_the_connection_is_followed_by_a_new_one(said: bytes | Talk) -> None:
     answers, peer = posted(*[said] * 2, times=2)
@@ -212,6 +217,13 @@ def test_bytes_that_nobody_asked_for_are_never_the_next_answer(extra: bytes) -> 
     assert [number for number, _ in peer.requests] == [1, 2]
 
 
+def test_what_follows_an_answer_does_not_mix_with_it() -> None:
+    busy = b"HTTP/1.1 429 Busy\r\nContent-Length: 0\r\n\r\n"
+    stray = b'HTTP/1.1 503 Down\r\nRetry-After: 3600\r\nContent-Length: 3\r\n\r\n"?"'
+    answers, _ = posted(busy + stray)
+    assert (answers[0].status, answers[0].retry_after, answers[0].excerpt) == (429, None, b"")
+
+
 def test_an_answer_that_comes_between_two_requests_is_nobodys() -> None:
     async def late(_peer: Peer, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(CREATED)
@@ -229,15 +241,16 @@ def test_an_answer_that_comes_between_two_requests_is_nobodys() -> None:
     run(main())
 
 
-def test_an_answer_to_half_a_request_ends_the_connection() -> None:
-    """The rest of the request would be taken for the beginning of the next one."""
+@pytest.mark.parametrize(("said", "status"), [(b"413 Too Large", 413), (b"201 Created", None)])
+def test_an_answer_to_half_a_request_ends_the_connection(said: bytes, status: int | None) -> None:
+    """The rest would be taken for the beginning of the next request; and nobody has taken what was not sent."""
 
     async def main() -> None:
         ended = asyncio.Event()
 
         async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+            writer.write(b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % said)
             await writer.drain()
             await ended.wait()
             writer.close()
@@ -246,7 +259,9 @@ def test_an_answer_to_half_a_request_ends_the_connection() -> None:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         async with server:
             async with HttpTransport(url, {}, 5.0, None) as transport:
-                assert (await transport.post(b"x" * 50_000_000, "a")).status == 413
+                answer = await transport.post(b"x" * 50_000_000, "a")
+                assert (answer.status, answer.unsent) == (status, False)
+                assert answer.error == (None if status else "EarlyAnswerError")
                 assert not transport._idle
             ended.set()
             await asyncio.sleep(0.1)
@@ -281,7 +296,7 @@ def test_an_answer_that_does_not_come_in_time() -> None:
         (None, "TimeoutError", False),
         (201, None, False),
     ]
-    assert answers[0].seconds >= 0.3
+    assert answers[0].seconds >= 0.25
     assert [number for number, _ in peer.requests] == [1, 2]
 
 
@@ -316,6 +331,97 @@ def test_a_receiver_that_speaks_no_tls_was_sent_nothing() -> None:
         assert BODY not in b"".join(seen)
 
     run(main())
+
+
+@pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"])
+def test_a_connection_that_ends_or_speaks_before_it_is_asked_was_sent_nothing(greeting: bytes) -> None:
+    async def main() -> None:
+        async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(greeting)
+            writer.close()
+
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with server, HttpTransport(url, {}, 5.0, None) as transport:
+            connect = transport._loop.create_connection
+
+            async def slowly(*args: Any, **options: Any) -> Any:
+                made = await connect(*args, **options)
+                await asyncio.sleep(0.1)  # what the receiver does at once is known by now
+                return made
+
+            transport._loop = cast("asyncio.AbstractEventLoop", Loop(transport._loop, create_connection=slowly))
+            answer = await transport.post(BODY, "a")
+        assert (answer.status, answer.error, answer.unsent) == (None, "ConnectionResetError", True)
+
+    run(main())
+
+
+class Loop:
+    """The event loop, but for what is replaced: uvloop's own takes no other methods."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, **replaced: Any) -> None:
+        self._loop = loop
+        self.__dict__.update(replaced)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+
+def test_an_address_that_swallows_everything_leaves_the_next_its_time() -> None:
+    """As IPv6 does where no way leads out."""
+
+    async def main() -> None:
+        async with receiver(CREATED, seconds=2.0) as (transport, peer):
+            port = transport._address.port
+            with socket.socket() as hole, ExitStack() as waiting:
+                hole.bind(("127.0.0.2", port))
+                hole.listen(0)
+                for _ in range(3):  # whoever comes now is neither taken nor turned away
+                    full = waiting.enter_context(socket.socket())
+                    full.setblocking(False)
+                    full.connect_ex(("127.0.0.2", port))
+
+                async def two(_host: str, port: int, **_: object) -> list[Any]:
+                    return [
+                        (socket.AF_INET, socket.SOCK_STREAM, 6, "", (to, port)) for to in ("127.0.0.2", "127.0.0.1")
+                    ]
+
+                transport._loop = cast("asyncio.AbstractEventLoop", Loop(transport._loop, getaddrinfo=two))
+                assert (await transport.post(BODY, "a")).status == 201
+            assert peer.connections == 1
+
+    run(main())
+
+
+def test_a_lease_that_is_lost_while_connecting_leaves_the_body_unsent() -> None:
+    async def main() -> None:
+        async with receiver(CREATED) as (transport, peer):
+            answer = await transport.post(BODY, "a", lambda: False)
+            assert (answer.status, answer.unsent) == (None, True)
+            assert not peer.requests
+            assert (await transport.post(BODY, "b")).status == 201
+            assert (peer.connections, len(peer.requests)) == (1, 1)
+
+    run(main())
+
+
+def test_a_connection_that_is_over_is_gone_without_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is called rarely while a run sends, and a connection holds what TLS needs."""
+    made: list[weakref.ref[Connection]] = []
+
+    class Noted(Connection):
+        def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+            super().__init__(loop)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(module, "Connection", Noted)
+    gc.disable()
+    try:
+        posted(*[b"HTTP/1.1 201 Created\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"] * 5, times=5)
+        assert [one() for one in made] == [None] * 5
+    finally:
+        gc.enable()
 
 
 def test_a_connection_that_lay_idle_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,7 +466,7 @@ def test_the_request_as_it_is_sent() -> None:
     async def main() -> list[bytes]:
         headers = {"X-Client": "ours", "User-Agent": "us"}
         async with receiver(CREATED, CREATED, headers=headers, path="/a b/ü?q=1 2&r=%20#") as (transport, peer):
-            await transport.post(BODY, "key-1", "00-1-2-01")
+            await transport.post(BODY, "key-1", trace="00-1-2-01")
             await transport.post(b"{}", None)
             port = transport._address.port
             return [request.replace(b"%d" % port, b"PORT") for _, request in peer.requests]

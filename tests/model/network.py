@@ -1,14 +1,15 @@
 """Between a runner and the receiver: requests and answers that get lost, come late, or fail."""
 
-from incident_process.delivery.transport import Answer
+from incident_process.delivery.transport import Answer, MaySend, always
 from tests.model.process import Port, Process
 from tests.model.receiver import MOODS, Receiver, read
 from tests.model.witness import Witness
 from tests.model.world import World
 
-FAULTS = ("unsent", "unanswered", "late", "500", "503", "429", "500 stored", "foreign")
-"""What may befall a request: it never arrives; its answer is lost; it arrives long after the sender gave up; it is
-answered by a failure without being stored, or after it was; or another program has used its Incident_Id before."""
+FAULTS = ("unsent", "lost", "unanswered", "late", "500", "503", "429", "500 stored", "foreign")
+"""What may befall a request: there is no connection; it never arrives; its answer is lost; it arrives long after the
+sender gave up; it is answered by a failure without being stored, or after it was; or another program has used its
+Incident_Id before."""
 
 ANSWER_SECONDS = 5.0
 TIMEOUT_SECONDS = 30.0
@@ -22,8 +23,8 @@ class Requests(Port):
         self._receiver = receiver
         self._witness = witness
 
-    async def post(self, body: bytes, key: str | None) -> Answer:
-        """Post the body once."""
+    async def post(self, body: bytes, key: str | None, _may_send: MaySend = always) -> Answer:
+        """Post the body once, over a connection that is there already."""
         if key is None:
             await self.process.pause()
             return self._answer(MOODS[self._receiver.mood])
@@ -33,8 +34,8 @@ class Requests(Port):
         fault = self._faults.popleft() if self._faults else ""
         if fault == "foreign" and first:
             self._receiver.foreign.add(incident.incident_id)
-        if fault == "unsent":
-            return self._answer(None)
+        if fault in {"unsent", "lost"}:
+            return self._answer(None, unsent=fault == "unsent")
         if fault == "late":
             self._receiver.in_the_network.append((body, key))
             await self.process.wait(TIMEOUT_SECONDS)
@@ -51,6 +52,7 @@ class Requests(Port):
         return self._answer(500 if fault == "500 stored" else status)
 
     @staticmethod
-    def _answer(status: int | None) -> Answer:
+    def _answer(status: int | None, *, unsent: bool = False) -> Answer:
         error = "made up" if status is None else None
-        return Answer(status=status, seconds=0.0, error=error, retry_after="7" if status in {429, 503} else None)
+        asked = "7" if status in {429, 503} else None
+        return Answer(status=status, seconds=0.0, error=error, unsent=unsent, retry_after=asked)

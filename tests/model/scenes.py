@@ -90,7 +90,7 @@ def killed_twice() -> Iterator[tuple[Setup, Script]]:
         return play_it
 
     for first, second in _pairs():
-        fault = ("unsent", "unanswered", "late")[second // STRIDE % 3]
+        fault = ("lost", "unanswered", "late")[second // STRIDE % 3]
         yield Setup(list(Tracking)[first % 2]), script(first, second, fault)
 
 
@@ -110,7 +110,7 @@ def restored_at_each_point() -> Iterator[tuple[Setup, Script]]:
             history.restore()
             history.load("0002", "a", 70)
             for _ in ("0001", "0002"):
-                history.fault("post", "unsent")
+                history.fault("post", "lost")
             history.start("window", local=True)
             history.finish()
 

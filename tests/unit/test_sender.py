@@ -12,7 +12,7 @@ import pytest
 
 from incident_process.delivery.policy import Verdict
 from incident_process.delivery.sender import Attempted, Limits, Sender
-from incident_process.delivery.transport import Answer
+from incident_process.delivery.transport import Answer, MaySend, always
 from incident_process.records import Incident
 
 
@@ -26,7 +26,7 @@ class Scripted:
         self._script = script
         self._retry_after = retry_after
 
-    async def post(self, body: bytes, key: str | None) -> Answer:
+    async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         await asyncio.sleep(0)
@@ -87,6 +87,35 @@ def test_409_after_a_lost_answer_is_a_delivery() -> None:
     transport = Scripted(lambda _, before: 409 if before else None)
     results, _ = send(transport, ["a"])
     assert results["a"].verdict is Verdict.DELIVERED
+
+
+def test_409_after_attempts_that_were_never_sent_is_somebody_else_s_id() -> None:
+    class Down(Scripted):
+        async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
+            answer = await super().post(body, key)
+            return msgspec.structs.replace(answer, unsent=answer.status is None)
+
+    def script(key: str, before: int) -> int | None:
+        return {"down": [None, None, 409], "lost": [None, 500, 409]}[key][before]
+
+    assert send(Down(script), ["down"])[0]["down"].verdict is Verdict.TAKEN
+    assert send(Scripted(script), ["lost"])[0]["lost"].verdict is Verdict.DELIVERED
+    assert send(Down(script), ["lost"])[0]["lost"].verdict is Verdict.DELIVERED
+
+
+def test_a_lease_that_is_lost_while_connecting_stops_the_sender() -> None:
+    holds = [True]
+
+    class Slow(Scripted):
+        async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
+            holds[0] = False
+            await super().post(body, key)
+            return Answer(status=None if not may_send() else 201, seconds=0.0, unsent=True)
+
+    results, sender = send(Slow(lambda *_: 201), ["a", "b"], Limits(max_connections=1), may_send=lambda: holds[0])
+    assert sender.stopped == "the lease was lost"
+    assert {result.verdict for result in results.values()} == {Verdict.RETRY, None}
+    assert not any(result.unanswered for result in results.values())
 
 
 def test_409_on_a_first_attempt_is_somebody_else_s_id_unless_the_run_resumes() -> None:
@@ -152,7 +181,7 @@ def test_accounts_that_failed_in_earlier_runs_do_not_stop_the_others() -> None:
 
 def test_a_refused_connection_leaves_nothing_in_doubt_and_a_lost_answer_does() -> None:
     class Refusing(Scripted):
-        async def post(self, body: bytes, key: str | None) -> Answer:
+        async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
             answer = await super().post(body, key)
             return msgspec.structs.replace(answer, unsent=key == "refused")
 

@@ -26,7 +26,7 @@ def parse_address(url: str) -> Address:
     if parts.scheme not in _PORTS or not host or parts.port == 0:
         raise ValueError("no http:// or https:// address with a host")
     if not host.isascii():
-        host = host.encode("idna").decode("ascii")
+        raise ValueError("a host in other letters, of which there is more than one ASCII form")
     usual = _PORTS[parts.scheme]
     port = parts.port or usual
     named = f"[{host}]" if ":" in host else host

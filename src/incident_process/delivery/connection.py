@@ -15,8 +15,6 @@ EXCERPT_BYTES = 65_536
 MOST_BYTES = 1_048_576
 """An answer that is larger is read no further: its status has said what there is to know."""
 
-_LENGTHS = (b"content-length", b"transfer-encoding")
-
 
 class NoAnswerError(Exception):
     """The answer is not whole, or is none. Its subclasses' names stand in the ledger as the reason."""
@@ -28,6 +26,10 @@ class ConnectionClosedError(NoAnswerError):
 
 class MalformedAnswerError(NoAnswerError):
     """What came back is not HTTP."""
+
+
+class EarlyAnswerError(NoAnswerError):
+    """The receiver said that it took a request which it was not sent whole."""
 
 
 class Connection(asyncio.Protocol):
@@ -42,10 +44,12 @@ class Connection(asyncio.Protocol):
     excerpt: bytes
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.idle_since = 0.0
-        """When its last answer was whole, by the clock of the event loop."""
+        self.idle_since = loop.time()
+        """When it was made, or its last answer whole, by the clock of the event loop."""
         self._loop = loop
         self._parser = httptools.HttpResponseParser(self)
+        # Lines may end with LF alone (RFC 9112, 2.2); that is no danger where one request has one answer.
+        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
         self._begin()
@@ -99,28 +103,34 @@ class Connection(asyncio.Protocol):
         if self._received > MOST_BYTES and self._waiter is not None:
             self._whole(self._parser.get_status_code() if self._has_headers else 0, keep=False)
 
+    def eof_received(self) -> None:
+        """Take no request any more. Of TLS the system knows no end, and ``connection_lost`` comes after the answer."""
+        self._closed = True
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Conclude from the end of the connection, which ends an answer that gave no length."""
         self._closed = True
+        status = self._parser.get_status_code()
+        del self._parser  # it holds on to this object, and this one to a TLS session: neither waits for the collector
         if self._waiter is None:
             return
         if exc is None and self._has_headers and not self._has_length:
-            self._whole(self._parser.get_status_code(), keep=False)
+            self._whole(status, keep=False)
         else:
             self._fail(exc or ConnectionClosedError())
 
     # -- what the parser calls ------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Close where nobody asked for an answer: it could pass for that of the next request."""
+        """Stop where nobody asked for an answer: it could pass for that of the next request, or mix with the last."""
         if self._waiter is None:
-            self.close()
+            raise MalformedAnswerError
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note the few headers that matter."""
         name = name.lower()
-        if name in _LENGTHS:
-            self._has_length = True
+        if name == b"content-length" or (name == b"transfer-encoding" and value.lower().endswith(b"chunked")):
+            self._has_length = True  # any other coding goes on to the end of the connection (RFC 9112, 6.3)
         elif name == b"retry-after":
             self.retry_after = value.decode("ascii", "replace")
 
@@ -141,7 +151,8 @@ class Connection(asyncio.Protocol):
         if status < 200:
             self._begin()
             return
-        # An answer to a request that was not read whole leaves the rest of it to be taken for the next one.
+        # An answer to a request that was not read whole leaves the rest of it to be taken for the next one. Of TLS only
+        # what was not encrypted yet is known.
         self._whole(status, keep=self._parser.should_keep_alive() and not self._transport.get_write_buffer_size())
 
     def _begin(self) -> None:
@@ -154,6 +165,9 @@ class Connection(asyncio.Protocol):
     def _whole(self, status: int, *, keep: bool) -> None:
         if status < 200:
             self._fail(MalformedAnswerError())
+            return
+        if status < 300 and not self._closed and self._transport.get_write_buffer_size():
+            self._fail(EarlyAnswerError())
             return
         self.status = status
         waiter, self._waiter = self._waiter, None

@@ -60,6 +60,7 @@ class _Job:
     done: Callable[[Attempted], None]
     attempts: int = 0
     unanswered: bool = False
+    sent: bool = False
     first_tried: float = 0.0
     answer: Answer | None = field(default=None, repr=False)
 
@@ -182,9 +183,14 @@ class Sender:
                 return
             if job.attempts == 0:
                 job.first_tried = asyncio.get_running_loop().time()
-            may_have_arrived = job.resumed or job.attempts > 0
+            may_have_arrived = job.resumed or job.sent
             job.attempts += 1
-            job.answer = answer = await self._transport.post(job.incident.body, job.incident.key)
+            job.answer = answer = await self._transport.post(job.incident.body, job.incident.key, self._may_send)
+            if answer.unsent and not self._may_send():  # it was lost while there was no connection yet
+                self.stop("the lease was lost")
+                self._give_back(job)
+                return
+            job.sent |= not answer.unsent
             verdict = judge(answer.status, may_have_arrived=may_have_arrived)
             self._on_answer(job.incident, answer, verdict)
             if verdict is Verdict.DELIVERED:

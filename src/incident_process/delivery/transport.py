@@ -5,8 +5,10 @@ sent at all, and that it was sent once (docs/decisions/0022-http-client.md).
 """
 
 import asyncio
+import socket
 import ssl
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -40,11 +42,22 @@ class Answer(Record, frozen=True, kw_only=True):
         return f"Answer(status={self.status}, seconds={self.seconds:.3f}, error={self.error})"
 
 
+MaySend = Callable[[], bool]
+
+
+def always() -> bool:
+    """Allow a request."""
+    return True
+
+
 class Transport(Protocol):
     """Posts a body once."""
 
-    async def post(self, body: bytes, key: str | None) -> Answer:
-        """Post the body under an Idempotency-Key; never raises for what the network or the receiver does."""
+    async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
+        """Post the body under an Idempotency-Key; never raises for what the network or the receiver does.
+
+        ``may_send`` is asked again once there is a connection, where that took time; no leaves the body unsent.
+        """
         ...
 
 
@@ -68,7 +81,8 @@ class HttpTransport:
         except ValueError as exc:
             msg = "[API] api_url is no address that can be posted to: write http://host:port/path"
             raise APIConfigError(msg) from exc
-        self._tls = self._context() if self._address.tls or self._ca is not None else None
+        context = self._context() if self._address.tls or self._ca is not None else None
+        self._tls = context if self._address.tls else None
         self._head = _head(self._address, self._headers)
         self._loop = asyncio.get_running_loop()
         return self
@@ -80,14 +94,21 @@ class HttpTransport:
         while self._idle:
             self._idle.pop().close()
 
-    async def post(self, body: bytes, key: str | None, trace: str | None = None) -> Answer:
+    async def post(
+        self, body: bytes, key: str | None, may_send: MaySend = always, *, trace: str | None = None
+    ) -> Answer:
         """Post the body once; ``trace`` is the context of a trace for the header ``traceparent``."""
         started = time.perf_counter()
-        try:
-            connection = self._at_hand() or await self._connect()
-        except (OSError, UnicodeError) as exc:
-            elapsed = time.perf_counter() - started
-            return Answer(status=None, seconds=elapsed, error=type(exc).__name__, unsent=True)
+        connection = self._at_hand()
+        if connection is None:
+            try:
+                connection = await self._connect()
+            except (OSError, ValueError) as exc:  # ValueError: a name that cannot even be asked for
+                elapsed = time.perf_counter() - started
+                return Answer(status=None, seconds=elapsed, error=type(exc).__name__, unsent=True)
+            if not may_send():
+                self._idle.append(connection)
+                return Answer(status=None, seconds=time.perf_counter() - started, error="NotAllowed", unsent=True)
         waiter = connection.send(self._request(body, key, trace))
         too_late = self._loop.call_later(self._timeout - (time.perf_counter() - started), _give_up, waiter)
         try:
@@ -122,11 +143,28 @@ class HttpTransport:
     async def _connect(self) -> Connection:
         """Open a connection; raise OSError, of which TimeoutError is one, when that cannot be done."""
         address = self._address
-        async with asyncio.timeout(min(CONNECT_SECONDS, self._timeout)):
-            _, connection = await self._loop.create_connection(
-                lambda: Connection(self._loop), address.host, address.port, ssl=self._tls if address.tls else None
-            )
-        return connection
+        error: OSError = ConnectionResetError()
+        async with asyncio.timeout(min(CONNECT_SECONDS, self._timeout)) as limit:
+            places = await self._loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            for tried, (*_, place) in enumerate(places):
+                # One that swallows what it is sent, as IPv6 without a way out does, leaves the others their time.
+                share = ((limit.when() or 0.0) - self._loop.time()) / (len(places) - tried)
+                try:
+                    async with asyncio.timeout(share):
+                        _, connection = await self._loop.create_connection(
+                            lambda: Connection(self._loop),
+                            str(place[0]),
+                            int(place[1]),
+                            ssl=self._tls,
+                            server_hostname=address.host if self._tls else None,
+                        )
+                except OSError as exc:
+                    error = exc
+                    continue
+                if connection.usable:  # otherwise it was closed, or spoke first: nothing was sent
+                    return connection
+                connection.close()
+        raise error
 
     def _request(self, body: bytes, key: str | None, trace: str | None) -> bytes:
         extra = b""

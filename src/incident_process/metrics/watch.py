@@ -15,7 +15,7 @@ import msgspec
 
 from incident_process.delivery.breaker import Circuit
 from incident_process.delivery.sender import Sender
-from incident_process.delivery.transport import Answer, Transport
+from incident_process.delivery.transport import Answer, MaySend, Transport, always
 from incident_process.metrics.instruments import ANSWERS, CIRCUITS, OUTCOMES, Instruments
 from incident_process.metrics.textfile import TextFile
 from incident_process.pipeline.clock import uptime
@@ -195,8 +195,8 @@ class _WatchedTransport:
         self._observe = {answer: instruments.attempts.labels(answer).observe for answer in ANSWERS}
         self._other = self._observe["other"]
 
-    async def post(self, body: bytes, key: str | None) -> Answer:
-        answer = await self._transport.post(body, key)
+    async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
+        answer = await self._transport.post(body, key, may_send)
         name = "none" if answer.status is None else f"{answer.status // 100}xx"
         self._observe.get(name, self._other)(answer.seconds)
         return answer

@@ -187,6 +187,8 @@ class Api(Section):
             raise ValueError("is no URL: write http://host:port/path, the port a number up to 65535") from None
         if parts.scheme not in ("http", "https") or not host or port == 0 or " " in value:
             raise ValueError("is no http:// or https:// address with a host: write http://host:port/path")
+        if not host.isascii():
+            raise ValueError("has a host that is not ASCII: write its form that begins with xn--")
         if "@" in parts.netloc:
             raise ValueError("holds a user name or password: set bearer_token, or Authorization under headers, instead")
         if parts.fragment:
