@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from statistics import median
 
 from pymongo import MongoClient
 
@@ -55,35 +56,39 @@ def lines(ground: Ground) -> Iterator[Line]:
 
 
 def _mongo(ground: Ground) -> Iterator[Line]:
-    """Yield what the server does raw, and what the product does over it."""
+    """Yield what the server does raw, and what the product does over it, measured in turn."""
     plan, server = ground.plan, ground.mongo
     source = ground.source(ground.main if plan.mongo == plan.accounts else ground.small)
     watched = ground.watched | ({"state": server.pid} if server.pid is not None else {})
-    databases = [f"incident_bench_{os.getpid()}_{name}" for name in ("raw", "ours")]
-    try:
-        say(f"{server.name}: {plan.mongo:,} incidents raw, then by the product ...")
-        made = [
-            product.on_mongo(ground.folder, source, ground.receiver.url, watched, server, database)
-            for database in databases
-        ]
-        arguments = [server.url, databases[0], ground.bodies, plan.mongo, CHUNK]
-        sample = command(
-            [sys.executable, mongo_writes.__file__, *map(str, arguments)],
-            servers={name: pid for name, pid in watched.items() if name == "state"},
-            environment=clean(),
-        )
-        spent = json.loads(sample.output)
-        note = (
-            f"{server.name}; insert_many {plan.mongo / spent['insert']:,.0f}/s, "
-            f"update in lists {plan.mongo / spent['update']:,.0f}/s"
-        )
-        yield _single(RAW_MONGO, plan.mongo, replace(sample, seconds=spent["all"]), note)
-        yield _single(ON_MONGO, plan.mongo, made[1].deliver(delivered=plan.mongo), server.name)
-    finally:
-        if server.pid is None:  # somebody else's is left as it was, the private one goes as a whole
+    raw: list[Sample] = []
+    ours: list[Sample] = []
+    inserts, updates = [], []
+    for turn in range(plan.repeats):
+        databases = [f"incident_bench_{os.getpid()}_{turn}_{name}" for name in ("raw", "ours")]
+        try:
+            say(f"{server.name}: {plan.mongo:,} incidents raw, then by the product, {turn + 1} of {plan.repeats} ...")
+            made = [
+                product.on_mongo(ground.folder, source, ground.receiver.url, watched, server, database)
+                for database in databases
+            ]
+            arguments = [server.url, databases[0], ground.bodies, plan.mongo, CHUNK]
+            sample = command(
+                [sys.executable, mongo_writes.__file__, *map(str, arguments)],
+                servers={name: pid for name, pid in watched.items() if name == "state"},
+                environment=clean(),
+            )
+            spent = json.loads(sample.output)
+            inserts.append(plan.mongo / spent["insert"])
+            updates.append(plan.mongo / spent["update"])
+            raw.append(replace(sample, seconds=spent["all"]))
+            ours.append(made[1].deliver(delivered=plan.mongo))
+        finally:
             with MongoClient[dict[str, object]](server.url) as client:
                 for database in databases:
                     client.drop_database(database)
+    note = f"{server.name}; insert_many {median(inserts):,.0f}/s, update in lists {median(updates):,.0f}/s"
+    yield line("ours", RAW_MONGO, plan.mongo, raw, note)
+    yield line("ours", ON_MONGO, plan.mongo, ours, server.name)
 
 
 def _single(name: str, count: int, sample: Sample, note: str) -> Line:
