@@ -2,23 +2,18 @@
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from pathlib import Path
-from ssl import PROTOCOL_TLS_SERVER, SSLContext
+from ssl import SSLContext
 from threading import Thread
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from tests.e2e.conftest import TRACKINGS, MakeSite, Site, day
 from tests.e2e.test_promise_boundary import check_promise, load
+from tests.support.authority import Authority
 
 ACCOUNTS = (
     'O\'Brien "the" `1`',
@@ -161,52 +156,6 @@ def test_a_redirect_to_another_host(site: Site, serve: Serve, status: int) -> No
     site.command.configure(api={"api_url": thief.url})
     assert site.run()["delivered"] == 1
     assert [body for _, body in thief.posted] == [server.posted[0][1]]
-
-
-class Authority:
-    """An authority of the test's own that signs certificates."""
-
-    def __init__(self, name: str) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self._certificate = self._signed(self._name, self._key.public_key(), 30, ca=True, host=None)
-
-    def write(self, file: Path) -> Path:
-        file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
-        return file
-
-    def server(self, folder: Path, host: str, days: int = 30) -> SSLContext:
-        """Return what a server needs to show a certificate for the host, valid until so many days from now."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
-        certificate = self._signed(name, key.public_key(), days, ca=False, host=host)
-        file = folder / "server.pem"
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        file.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
-        context = SSLContext(PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
-        return context
-
-    def _signed(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: int, *, ca: bool, host: str | None
-    ) -> x509.Certificate:
-        now = datetime.now(UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=60))
-            .not_valid_after(now + timedelta(days=days))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        )
-        if host is not None:
-            named = x509.IPAddress(ip_address(host)) if host[0].isdigit() else x509.DNSName(host)
-            builder = builder.add_extension(x509.SubjectAlternativeName([named]), critical=False)
-        return builder.sign(self._key, hashes.SHA256())
 
 
 @pytest.mark.parametrize("mistake", ["authority", "host", "expired"])

@@ -16,6 +16,7 @@ from incident_process.delivery import transport as module
 from incident_process.delivery.connection import EXCERPT_BYTES, MOST_BYTES, Connection
 from incident_process.delivery.transport import Answer, HttpTransport
 from incident_process.errors import APIConfigError
+from tests.support.authority import Authority
 
 T = TypeVar("T")
 Talk = Callable[["Peer", asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -422,6 +423,30 @@ def test_a_connection_that_is_over_is_gone_without_the_collector(monkeypatch: py
         assert [one() for one in made] == [None] * 5
     finally:
         gc.enable()
+
+
+def test_over_tls_connections_are_kept_too_and_their_end_is_noticed(tmp_path: Path) -> None:
+    """What TLS itself says between two requests, such as tickets, is no reason to give a connection up."""
+    ours = Authority("ours")
+    context = ours.server(tmp_path, "127.0.0.1")
+    peer = Peer([CREATED, CREATED, then_close(CREATED), CREATED, hang_up])
+
+    async def main() -> None:
+        server = await asyncio.start_server(peer.serve, "127.0.0.1", 0, ssl=context)
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with server:
+            async with HttpTransport(url, {}, 5.0, ours.write(tmp_path / "ca.pem")) as transport:
+                for number in range(4):
+                    assert (await transport.post(BODY, f"{number}")).status == 201
+                    await asyncio.sleep(0.1)
+                lost = await transport.post(BODY, "lost")
+                assert (lost.status, lost.error, lost.unsent) == (None, "ConnectionClosedError", False)
+            async with HttpTransport(url, {}, 5.0, None) as transport:
+                stranger = await transport.post(BODY, "stranger")
+                assert (stranger.status, stranger.error, stranger.unsent) == (None, "SSLCertVerificationError", True)
+
+    run(main())
+    assert [number for number, _ in peer.requests] == [1, 1, 1, 2, 2]
 
 
 def test_a_connection_that_lay_idle_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
