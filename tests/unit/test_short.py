@@ -68,9 +68,10 @@ def test_too_much_read_in_vain_leaves_the_picking_to_the_server_for_a_while() ->
     assert choice.as_range(many)
 
 
-def test_more_rows_than_are_worth_reading_leave_the_picking_to_the_server_for_a_while() -> None:
+@pytest.mark.parametrize("as_range", [False, True])
+def test_more_rows_than_are_worth_reading_leave_the_picking_to_the_server_for_a_while(as_range: bool) -> None:
     many, choice = ["1"] * FEW, Choice()
-    choice.read_too_many(as_range=False)
+    choice.read_too_many(801, 700, as_range=as_range)
     assert not choice.all_rows(many)
     assert choice.as_range(many)
 
@@ -79,7 +80,7 @@ def test_more_rows_than_are_worth_reading_leave_the_picking_to_the_server_for_a_
 def test_a_range_with_the_rows_of_many_others_is_not_asked_for_again_for_a_while(too_many: bool) -> None:
     many, choice = ["1"] * FEW, Choice()
     if too_many:
-        choice.read_too_many(as_range=True)
+        choice.read_too_many(801, 600, as_range=True)
     else:
         choice.read(100, 80, 80, as_range=True)
     assert choice.all_rows(many)

@@ -140,9 +140,12 @@ class Choice:
         elif current_rows < WORTH * wanted:
             self._wait = AGAIN
 
-    def read_too_many(self, *, as_range: bool) -> None:
-        """Note that there were more rows than are worth reading: of whom, nobody has looked."""
-        if as_range:
+    def read_too_many(self, rows: int, wanted: int, *, as_range: bool) -> None:
+        """Note that there were more rows than are worth reading, and how many of these are of the accounts themselves.
+
+        Where nearly all of a range's are, asking for the accounts one by one would bring too many as well.
+        """
+        if as_range and wanted < DENSE * rows:
             self._wait_for_range = AGAIN
         else:
             self._wait = AGAIN

@@ -265,7 +265,8 @@ class SqlSource:
                 pick = short.current if is_customers else partial(short.newest_payments, kind=of.payment_kind)
                 choice.read(len(rows), *self._sort_in(found, of, rows, pick), as_range=as_range)
                 return
-            choice.read_too_many(as_range=as_range)  # which leads to another way
+            # Which leads to another way.
+            choice.read_too_many(len(rows), sum(_account(row, of) in found for row in rows), as_range=as_range)
         choice.picked()
         fetch = customer_rows if is_customers else payment_rows
         self._sort_in(found, of, await fetch(self._driver.fetch, of, accounts, as_of))
@@ -307,6 +308,11 @@ class SqlSource:
         if self._spool is not None:
             self._spool.close()
             self._spool = None
+
+
+def _account(row: Row, of: TableQueries) -> str:
+    account = row[NEEDED_COLUMNS[of.table].index(ACCOUNT_COLUMN[of.table])]
+    return account if type(account) is str else account_text(account)
 
 
 def _is_text(declared: str) -> bool:
