@@ -1,7 +1,8 @@
 """One kept-alive connection to the receiver, over which one request at a time is answered (RFC 9112).
 
-Its parser is llhttp, which is strict. What decides whether a record arrived is decided here, so the rules are few: an
-answer counts once it is whole, what nobody asked for ends the connection, and nothing is ever sent a second time.
+Its parser is llhttp, strict but for the ends of lines. What decides whether a record arrived is decided here, so the
+rules are few: an answer counts once it is whole, what nobody asked for ends the connection, and nothing is ever sent a
+second time.
 """
 
 import asyncio
@@ -151,9 +152,7 @@ class Connection(asyncio.Protocol):
         if status < 200:
             self._begin()
             return
-        # An answer to a request that was not read whole leaves the rest of it to be taken for the next one. Of TLS only
-        # what was not encrypted yet is known.
-        self._whole(status, keep=self._parser.should_keep_alive() and not self._transport.get_write_buffer_size())
+        self._whole(status, keep=self._parser.should_keep_alive())
 
     def _begin(self) -> None:
         self.status = 0
@@ -166,7 +165,10 @@ class Connection(asyncio.Protocol):
         if status < 200:
             self._fail(MalformedAnswerError())
             return
-        if status < 300 and not self._closed and self._transport.get_write_buffer_size():
+        # The rest of a request that was not sent whole would be taken for the next one. Of TLS only what was not
+        # encrypted yet is known.
+        is_early = not self._closed and self._transport.get_write_buffer_size() > 0
+        if is_early and status < 300:
             self._fail(EarlyAnswerError())
             return
         self.status = status
@@ -174,7 +176,7 @@ class Connection(asyncio.Protocol):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
         self.idle_since = self._loop.time()
-        if not keep:
+        if is_early or not keep:
             self.close()
 
     def _fail(self, error: Exception) -> None:

@@ -104,18 +104,17 @@ class HttpTransport:
             try:
                 connection = await self._connect()
             except (OSError, ValueError) as exc:  # ValueError: a name that cannot even be asked for
-                elapsed = time.perf_counter() - started
-                return Answer(status=None, seconds=elapsed, error=type(exc).__name__, unsent=True)
+                return _no_answer(started, type(exc).__name__, unsent=True)
             if not may_send():
                 self._idle.append(connection)
-                return Answer(status=None, seconds=time.perf_counter() - started, error="NotAllowed", unsent=True)
+                return _no_answer(started, "NotAllowed", unsent=True)
         waiter = connection.send(self._request(body, key, trace))
         too_late = self._loop.call_later(self._timeout - (time.perf_counter() - started), _give_up, waiter)
         try:
             await waiter
         except (NoAnswerError, OSError) as exc:
             connection.close()
-            return Answer(status=None, seconds=time.perf_counter() - started, error=type(exc).__name__)
+            return _no_answer(started, type(exc).__name__)
         except BaseException:
             connection.close()
             raise
@@ -194,6 +193,10 @@ def _head(address: Address, headers: dict[str, str]) -> bytes:
         own["User-Agent"] = "incident-process"
     lines = [f"POST {address.target} HTTP/1.1", *(f"{name}: {value}" for name, value in {**own, **headers}.items())]
     return "".join(f"{line}\r\n" for line in lines).encode("ascii")
+
+
+def _no_answer(started: float, error: str, *, unsent: bool = False) -> Answer:
+    return Answer(status=None, seconds=time.perf_counter() - started, error=error, unsent=unsent)
 
 
 def _give_up(waiter: asyncio.Future[None]) -> None:

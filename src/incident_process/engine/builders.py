@@ -147,7 +147,6 @@ class BuildProcess:
         self._reading: asyncio.Task[None] | None = None
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Built).decode
-        self._ready = False
         self.gone = False
 
     @property
@@ -167,10 +166,11 @@ class BuildProcess:
             theirs.close()
         reader, self._writer = await asyncio.open_connection(sock=ours, limit=BUFFER_BYTES)
         write_frame(self._writer, pickle.dumps(self._settings))
+        ready = None
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):
-                self._ready = await read_frame(reader) is not None
-        if not self._ready:
+                ready = await read_frame(reader)
+        if ready is None:
             return False
         self._reading = asyncio.create_task(self._read(reader))
         return True

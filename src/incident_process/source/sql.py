@@ -265,8 +265,9 @@ class SqlSource:
                 pick = short.current if is_customers else partial(short.newest_payments, kind=of.payment_kind)
                 choice.read(len(rows), *self._sort_in(found, of, rows, pick), as_range=as_range)
                 return
-            # Which leads to another way.
-            choice.read_too_many(len(rows), sum(_account(row, of) in found for row in rows), as_range=as_range)
+            account_at = _account_at(of)
+            wanted = sum(account_text(row[account_at]) in found for row in rows)
+            choice.read_too_many(len(rows), wanted, as_range=as_range)  # which leads to another way
         choice.picked()
         fetch = customer_rows if is_customers else payment_rows
         self._sort_in(found, of, await fetch(self._driver.fetch, of, accounts, as_of))
@@ -284,7 +285,7 @@ class SqlSource:
         the same, are left out here. ``pick`` says which of an account's rows stay. Returns how many rows are of these
         accounts, and how many were put to them.
         """
-        account_at = NEEDED_COLUMNS[of.table].index(ACCOUNT_COLUMN[of.table])
+        account_at = _account_at(of)
         by_account: dict[str, list[Row]] = {}
         for row in rows:
             account = row[account_at]
@@ -310,9 +311,9 @@ class SqlSource:
             self._spool = None
 
 
-def _account(row: Row, of: TableQueries) -> str:
-    account = row[NEEDED_COLUMNS[of.table].index(ACCOUNT_COLUMN[of.table])]
-    return account if type(account) is str else account_text(account)
+def _account_at(of: TableQueries) -> int:
+    """Return the place of the account's number in a row."""
+    return NEEDED_COLUMNS[of.table].index(ACCOUNT_COLUMN[of.table])
 
 
 def _is_text(declared: str) -> bool:
