@@ -210,9 +210,12 @@ async def _operation(settings: Settings, source_now: datetime) -> list[Finding]:
 async def _with_store(settings: Settings) -> list[Finding]:
     async with make_store(settings) as store:
         await store.prepare()
+        await store.try_writes()
         return [
             Finding(
-                subject="state", level=Level.OK, finding="Connected; tables or collections and indexes are in place."
+                subject="state",
+                level=Level.OK,
+                finding="Connected; tables or collections and indexes are in place, and may be written.",
             ),
             await _lease(store),
         ]

@@ -91,3 +91,20 @@ def test_a_database_that_is_down_is_an_error_and_the_rest_is_still_looked_at(tmp
     assert "secret" not in f"{found}"
     assert about(found, "state", Level.OK)
     assert about(found, "lease", Level.OK)
+
+
+def test_a_state_that_may_only_be_read_is_an_error(
+    mariadb: MariaDBServer, mariadb_database: str, sqlite_url: str
+) -> None:
+    state = mariadb.url(mariadb_database)
+    assert about(findings("http://127.0.0.1:9/x", sqlite_url, state), "state", Level.OK)
+    with mariadb.connect(None) as admin, admin.cursor() as cursor:
+        cursor.execute("CREATE USER 'auditor'@'%' IDENTIFIED BY 'a-long-random-password'")
+        cursor.execute(f"GRANT SELECT ON {mariadb_database}.* TO 'auditor'@'%'")
+        try:
+            reader = f"mysql://auditor:a-long-random-password@{mariadb.host}:{mariadb.port}/{mariadb_database}"
+            (state_finding,) = about(findings("http://127.0.0.1:9/x", sqlite_url, reader), "state", Level.ERROR)
+        finally:
+            cursor.execute("DROP USER 'auditor'@'%'")
+    assert state_finding.exit_status == 3
+    assert "lacks a right on a table; grant SELECT, INSERT, UPDATE and DELETE" in state_finding.finding

@@ -129,6 +129,28 @@ async def test_prepare_keeps_what_is_there(stores: StoreFactory) -> None:
 
 
 @story
+async def test_trying_its_writes_changes_nothing(stores: StoreFactory) -> None:
+    async def seen(store: StateStore) -> list[object]:
+        return [
+            await store.read_operation(),
+            await store.runs(),
+            await store.deliveries(),
+            await store.lease_state(),
+            await store.load_chunk("c1"),
+        ]
+
+    async with stores() as store:
+        lease = await begin(store)
+        await store.open_run(lease, run_record())
+        await store.enqueue(lease, chunk(incident(1)))
+        await store.advance(lease, step(await operation_of(store)))
+        before = await seen(store)
+        await store.try_writes()
+        assert await seen(store) == before
+        assert all(before)
+
+
+@story
 async def test_two_may_prepare_and_take_the_first_lease_at_once(stores: StoreFactory) -> None:
     async with stores() as one, stores() as two:
         await asyncio.gather(one.prepare(), two.prepare())

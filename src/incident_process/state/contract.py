@@ -96,6 +96,14 @@ class StateStore(Protocol):
         """
         ...
 
+    async def try_writes(self) -> None:
+        """Ask for every write that a run needs, of no row at all: nothing changes.
+
+        Raises DatabaseConnectionError, saying what is wanting, where a run's writes would be refused: the user may
+        only read, or the server or the file is read-only.
+        """
+        ...
+
     # -- lease ----------------------------------------------------------------------------------------------------
 
     async def acquire_lease(self, holder: str, seconds: float, *, evict: int | None = None) -> Lease:

@@ -8,6 +8,8 @@ import copy
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 
+from bson import ObjectId
+
 from incident_process.records import (
     Advance,
     Chunk,
@@ -111,6 +113,16 @@ class MongoStateStore:
     async def create_operation(self, execution_minutes: int) -> bool:
         """Return False: in Mongo tracking the first advance with new data creates the document."""
         return False
+
+    @translated
+    async def try_writes(self) -> None:
+        """Update and delete nothing; raise DatabaseConnectionError where the user or the server may not write.
+
+        Not asked for is the right to insert: no insertion writes nothing, and the role readWrite has all three.
+        """
+        nothing = {"_id": ObjectId()}
+        await self._database["Process_Operation"].update_one(nothing, {"$set": {"Operation_name": self._operation}})
+        await self._database["Incident_Outbox"].delete_one(nothing)
 
     # -- lease ----------------------------------------------------------------------------------------------------
 

@@ -109,6 +109,10 @@ class SqlStateStore:
             lambda connection: tracking.create(connection, self._operation, self._zone, execution_minutes)
         )
 
+    async def try_writes(self) -> None:
+        """Ask for every write that a run needs, of no row at all; raise DatabaseConnectionError for one refused."""
+        await self._database.write(schema.try_writes)
+
     # -- lease ----------------------------------------------------------------------------------------------------
 
     async def acquire_lease(self, holder: str, seconds: float, *, evict: int | None = None) -> Lease:
