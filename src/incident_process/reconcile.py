@@ -21,6 +21,7 @@ from incident_process.errors import ConfigurationError, DataProcessingError
 from incident_process.pipeline.accounts import AccountsRun
 from incident_process.pipeline.content import Content, Resend, content_of
 from incident_process.pipeline.context import Parts
+from incident_process.pipeline.tally import Tally
 from incident_process.records import DeliveryStatus, Known, Operation, Record, RunKind
 from incident_process.source.contract import Span, Touched
 from incident_process.source.temporal import EARLIEST
@@ -70,7 +71,7 @@ class Reconciliation:
         now = await self._parts.source.now()
         operation = await self._parts.store.read_operation() or Operation(name=process.operation_name)
         end = plan(operation, system_date(now, process.time_gap_seconds, process.tracking)).end
-        async for _ in self._differing(end):
+        async for _ in self._differing(end, Tally()):
             pass
 
     def repair(self) -> AccountsRun:
@@ -79,7 +80,7 @@ class Reconciliation:
         resend = Resend.ALL if self._receiver_log is not None else Resend.DIFFERENT
         return AccountsRun(self._parts, RunKind.RECONCILE, self._differing, resend=resend)
 
-    async def _differing(self, as_of: datetime) -> AsyncIterator[list[Touched]]:
+    async def _differing(self, as_of: datetime, tally: Tally) -> AsyncIterator[list[Touched]]:
         """Yield the accounts that a repair sends, a list at a time."""
         source, process = self._parts.source, self._parts.settings.process
         survey = await source.survey(Span(watermark=EARLIEST, lookback_seconds=0, until=as_of))
@@ -102,6 +103,7 @@ class Reconciliation:
                     if difference in SENDABLE:
                         sendable.append(Touched(account=rows.account, in_window=False))
                 if sendable:
+                    tally.selected(len(sendable))
                     yield sendable
             async for surplus in known_accounts.below(None):
                 self._note(surplus, Difference.SURPLUS)

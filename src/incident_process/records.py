@@ -204,6 +204,11 @@ class LedgerEntry(Record, frozen=True, kw_only=True):
     updated_at: datetime
 
 
+def no_rows() -> dict[str, int]:
+    """Return the rows of a run that found none, or did not come to look, by table (SPEC 2)."""
+    return {"debt_cust_detail": 0, "debt_payment": 0}
+
+
 class Counts(Record, frozen=True, kw_only=True):
     """The figures of a run.
 
@@ -213,7 +218,7 @@ class Counts(Record, frozen=True, kw_only=True):
     behind their own pending incident: those are in none of the figures on the right.
     """
 
-    rows: Mapping[str, int] = {}
+    rows: Mapping[str, int] = msgspec.field(default_factory=no_rows)
     accounts: int = 0
     reread: int = 0
     resumed: int = 0
@@ -252,21 +257,64 @@ class RunReport(Record, frozen=True, kw_only=True):
     seconds: float
     message: str | None = None
 
+    @property
+    def rows(self) -> Mapping[str, int]:
+        """Rows of each table whose LOAD_DATE lies in the window."""
+        return self.counts.rows
+
+    @property
+    def accounts(self) -> int:
+        """Accounts that the run selected."""
+        return self.counts.accounts
+
+    @property
+    def delivered(self) -> int:
+        """Incidents that the receiver took."""
+        return self.counts.delivered
+
+    @property
+    def unchanged(self) -> int:
+        """Accounts whose content is what was delivered last."""
+        return self.counts.unchanged
+
+    @property
+    def skipped(self) -> int:
+        """Accounts that make no incident, for want of a customer row."""
+        return self.counts.skipped
+
+    @property
+    def dead(self) -> int:
+        """Incidents that became dead letters."""
+        return self.counts.dead
+
+    @property
+    def pending(self) -> int:
+        """Incidents without an outcome: the next run sends them."""
+        return self.counts.pending
+
+    @property
+    def last_execution_dtm(self) -> datetime:
+        """Through when rows have been processed, by this run or by earlier ones."""
+        return self.last_execution
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain types, dates in ISO form."""
+        """Return the report as plain types, dates in ISO form; the window's are None where there was none."""
         counts = self.counts
         return {
             "status": self.status.value,
             "run_id": self.run_id,
             "sequence": self.sequence,
-            "window": {"start": iso(self.window.start), "end": iso(self.window.end)} if self.window else None,
+            "window": {
+                "start": iso(self.window.start) if self.window else None,
+                "end": iso(self.window.end) if self.window else None,
+            },
             "rows": dict(counts.rows),
-            "accounts": counts.accounts,
-            "delivered": counts.delivered,
-            "unchanged": counts.unchanged,
-            "skipped": counts.skipped,
-            "dead": counts.dead,
-            "pending": counts.pending,
+            "accounts": self.accounts,
+            "delivered": self.delivered,
+            "unchanged": self.unchanged,
+            "skipped": self.skipped,
+            "dead": self.dead,
+            "pending": self.pending,
             "reread": counts.reread,
             "resumed": counts.resumed,
             "unprocessable": counts.unprocessable,

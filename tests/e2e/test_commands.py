@@ -12,7 +12,11 @@ from tests.e2e.conftest import OPERATION, MakeSite, Site, day
 from tests.e2e.test_hostile import SCHEMA
 from tests.support.command import Command, Finished, wait_until
 
-COMMANDS = ("init", "run", "status", "history", "deliveries", "preview", "receiver", "demo")
+COMMANDS = (
+    *("init", "run", "schedule", "status", "history", "deliveries", "preview", "backfill"),
+    *("dead-letters list", "dead-letters replay", "dead-letters export", "reconcile", "doctor", "dashboard"),
+    *("receiver", "demo"),
+)
 PAYMENTS_ONLY = "0000000099"
 
 
@@ -52,6 +56,21 @@ def test_init_writes_a_commented_file_and_keeps_it(command: Command) -> None:
     again = good(command(*arguments, env=env))
     assert path.read_text() == text + "; a line of the user's own\n"
     assert "created" not in again.stdout
+
+
+def test_init_embedded_creates_what_holds_without_a_file(command: Command) -> None:
+    command.environment |= {"XDG_DATA_HOME": str(command.folder / "data")}
+    lost = command("run")
+    assert (lost.status, lost.stdout) == (3, "")
+    assert "init --embedded" in lost.stderr
+    assert "incidents.db with both source tables" in good(command("init", "--embedded")).stdout
+    assert "Created" not in good(command("init", "--embedded")).stdout, "it is safe to repeat"
+    assert good(command.run()).json["status"] == "no_data"
+    assert [path.name for path in command.folder.iterdir()] == ["data"], "no configuration is written"
+    (command.folder / "DB_Config.ini").touch()
+    refused = command("init", "--embedded")
+    assert refused.status == 2
+    assert "DB_Config.ini is one" in refused.stderr
 
 
 def test_init_keeps_an_operation_that_is_there(site: Site) -> None:
@@ -169,8 +188,11 @@ def test_receiver_export_and_summary(site: Site) -> None:
     written = [json.loads(line) for line in target.read_text().splitlines()]
     assert [line["Incident_Id"] for line in written] == [line["Incident_Id"] for line in lines]
     assert "body" not in written[0]
-    summary = good(site.command("receiver", "--database", database, "--summary")).stdout
-    assert re.search(rf"^accepted +{len(accepted)}$", summary, re.MULTILINE)
+    summary = good(site.command("receiver", "--database", database, "--summary"))
+    assert re.search(rf"^accepted +{len(accepted)}$", summary.stdout, re.MULTILINE)
+    assert good(site.command("receiver", "--database", database, "--summary", "--json")).json["accepted"] == len(
+        accepted
+    )
 
 
 def test_receiver_runs_until_it_is_told_to_end(command: Command) -> None:
@@ -178,6 +200,17 @@ def test_receiver_runs_until_it_is_told_to_end(command: Command) -> None:
         wait_until(lambda: (command.folder / "r.db").exists() or running.has_ended)
         finished = running.terminate()
     assert finished.status in {0, -15}  # -15: the signal came before the server had begun
+
+
+def test_receiver_listens_where_the_configuration_posts_to(site: Site) -> None:
+    arguments = ("receiver", "--config", str(site.command.config), "--database", "other.db")
+    taken = site.command(*arguments)
+    assert taken.status == 2
+    assert f"127.0.0.1:{site.receiver.port}" in taken.stderr, "the site's own receiver is there already"
+    site.command.configure(api={"api_url": f"{site.receiver.base}/elsewhere"})
+    refused = site.command(*arguments)
+    assert refused.status == 2
+    assert "api_url leads elsewhere" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -198,9 +231,10 @@ def test_help_of_every_command_has_an_example(command: Command) -> None:
     overview = good(command("--help")).stdout
     assert "Exit status" in overview
     for name in COMMANDS:
-        assert re.search(rf"^ +{name} ", overview, re.MULTILINE)
-        shown = " ".join(good(command(name, "--help")).stdout.split())
+        assert re.search(rf"^ +{name.partition(' ')[0]} ", overview, re.MULTILINE)
+        shown = " ".join(good(command(*name.split(), "--help")).stdout.split())
         assert f"Example: incident-process {name}" in shown
+        assert "--config" in shown
 
 
 @pytest.mark.parametrize(

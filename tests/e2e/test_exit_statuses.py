@@ -197,6 +197,10 @@ def test_a_wrong_password(make_site: MakeSite) -> None:
     finished = site.finish(expect=3)
     assert "MYSQL_PASSWORD" in finished.stderr
     assert PASSWORD not in finished.stdout + finished.stderr
+    site.receiver.kill()
+    examined = site.command("doctor")
+    site.receiver.restart()
+    assert examined.status == 3, "what a run would end with, though the receiver does not answer either"
 
 
 # -- 4, 5 -------------------------------------------------------------------------------------------------------------
@@ -225,6 +229,24 @@ def test_a_second_runner_waits_for_nothing_and_a_killed_one_is_replaced_at_once(
     assert "taking over" in " ".join(third.messages("WARNING"))
     accounts = [row["account_num"] for row in site.accepted()]
     assert (len(accounts), len(set(accounts))) == (40, 40)
+
+
+def test_who_finds_the_lease_taken_says_where_the_operation_stands(make_site: MakeSite) -> None:
+    site = make_site("sqlite", "mongo")
+    site.customers({"ACCOUNT_NUM": "before", "LOAD_DATE": day(6)})
+    before = site.run()
+    earlier = len(site.requests())
+    given_accounts(site, 20)
+    site.command.configure(api={"max_connections": 2})
+    site.receiver.control(latency_ms=300)
+    with site.command.started("run") as first:
+        wait_until(lambda: len(site.requests()) > earlier)
+        report = site.finish(expect=5).json
+        assert first.wait().status == 0
+    where = ("sequence", "last_execution_dtm")
+    assert [report[name] for name in where] == [before[name] for name in where]
+    assert report["window"] == {"start": None, "end": None}
+    assert report["rows"] == {"debt_cust_detail": 0, "debt_payment": 0}
 
 
 def test_a_run_that_is_asked_to_end_ends_in_good_order(make_site: MakeSite) -> None:

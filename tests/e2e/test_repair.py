@@ -44,6 +44,7 @@ def test_a_backfill_finds_rows_older_than_the_lookback_and_leaves_the_watermark(
     assert site.run()["delivered"] == 0, "forty days ago is no business of a window"
     finished = site.command("backfill", "--from", day(41), "--to", day(39), "--json")
     assert (finished.status, finished.json["status"], finished.json["delivered"]) == (0, "completed", 2)
+    assert (finished.json["accounts"], finished.json["rows"]["debt_cust_detail"]) == (2, 2)
     assert site.operation()["Last_execution_dtm"] >= before["Last_execution_dtm"]
     assert site.operation()["Process_Operation_Sequence"] == before["Process_Operation_Sequence"]
     assert site.history()[0]["kind"] == "backfill"
@@ -85,6 +86,7 @@ def test_a_dead_letter_is_listed_exported_and_replayed_once_its_cause_is_gone(si
     assert (entry["account"], entry["http_status"]) == (bad, 422)
     assert site.command("dead-letters", "list", "--json", "--reason", "nothing like it").json == []
     assert site.command("dead-letters", "export").json_lines == [entry]
+    assert site.command("dead-letters", "export", "--out", "d.jsonl", "--json").json == {"written": 1, "out": "d.jsonl"}
 
     still = site.command("dead-letters", "replay", "--json")
     assert (still.status, still.json["dead"], still.json["delivered"]) == (0, 1, 0)
@@ -118,7 +120,8 @@ def test_reconcile_names_missing_stale_and_surplus_accounts_and_repairs(site: Si
     site.source.sql("DELETE FROM debt_cust_detail WHERE ACCOUNT_NUM = ?", ALL[5])
     site.payments({"AP_ACCOUNT_NUMBER": "9000000002", "LOAD_DATE": f"{day(300)} 10:00:00"})
     compared = site.command("reconcile", "--json")
-    *found, totals = compared.json_lines
+    totals = compared.json
+    found = totals["differences"]
     assert compared.status == 4
     assert {(item["account"], item["difference"]) for item in found} == {
         (ALL[0], "stale"),
@@ -126,15 +129,18 @@ def test_reconcile_names_missing_stale_and_surplus_accounts_and_repairs(site: Si
         ("9000000001", "missing"),
         ("9000000002", "skipped"),
     }
-    assert (totals["accounts"], totals["in_order"]) == (9, 5)
+    assert (totals["accounts"], totals["in_order"], totals["missing"], totals["pending"]) == (9, 5, 1, 0)
+    assert totals["run"] is None
     assert sum(times(site).values()) == len(ALL), "comparing sends nothing"
 
-    repaired = site.command("reconcile", "--repair")
+    repaired = site.command("reconcile", "--repair", "--json")
     assert repaired.status == 0, repaired.stderr
+    assert repaired.json["differences"] == found
+    assert (repaired.json["run"]["accounts"], repaired.json["run"]["delivered"]) == (2, 2)
     assert times(site) == Counter(dict.fromkeys(ALL, 1) | {ALL[0]: 2, "9000000001": 1})
     again = site.command("reconcile", "--json")
     assert again.status == 0
-    assert {item["difference"] for item in again.json_lines[:-1]} == {"surplus", "skipped"}
+    assert {item["difference"] for item in again.json["differences"]} == {"surplus", "skipped"}
     assert site.history()[0]["kind"] == "reconcile"
 
 
@@ -151,7 +157,7 @@ def test_reconcile_with_the_receiver_s_own_log_finds_what_it_lost(make_site: Mak
     export.write_text("\n".join(lines) + "\n")
     compared = site.command("reconcile", "--receiver-log", str(export), "--json")
     assert compared.status == 4
-    missing = [item["account"] for item in compared.json_lines[:-1] if item["difference"] == "missing"]
+    missing = [item["account"] for item in compared.json["differences"] if item["difference"] == "missing"]
     assert missing == [ALL[2]]
     assert site.command("reconcile", "--receiver-log", str(export), "--repair").status == 0
     assert times(site)[ALL[2]] == 2

@@ -27,6 +27,7 @@ from incident_process import (
     run_window,
 )
 from incident_process.errors import IncidentProcessError, LeaseHeldError, LeaseLostError, OperationRefusedError
+from incident_process.records import NEVER
 from tests.e2e.conftest import OPERATION, MakeSite, Site, day
 from tests.e2e.test_hostile import SCHEMA
 from tests.support.command import wait_until
@@ -101,6 +102,9 @@ def small_site(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> Site:
 def test_run_window(mongo_site: Site, caplog: pytest.LogCaptureFixture) -> None:
     report = run_window(Settings.load())
     assert (report.status, report.sequence, report.counts.delivered, report.counts.skipped) == ("completed", 1, 1, 1)
+    assert (report.rows["debt_cust_detail"], report.accounts, report.delivered, report.skipped) == (2, 2, 1, 1)
+    assert (report.unchanged, report.dead, report.pending) == (0, 0, 0)
+    assert report.last_execution_dtm == report.last_execution > NEVER
     assert "Fetched 2 records from debt_cust_detail." in caplog.messages
     assert run_window(Settings.load()).status == "no_data"
     assert [row["account_num"] for row in mongo_site.accepted()] == [ACCOUNT]

@@ -86,9 +86,12 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a demo that was told to keep it; its name is one that URLs and INI files find hard."""
     base = tmp_path_factory.mktemp("demo")
     folder = base / "kept 100% of; it #1?"
-    done = run_demo(base, "--accounts", "12", "--folder", str(folder))
+    done = run_demo(base, "--accounts", "12", "--folder", str(folder), "--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"status --config '{folder}/demo.ini'" in done.stdout
+    found = json.loads(done.stdout)
+    assert (found["missed"], found["duplicated"], found["reused_ids"]) == ([], [], [])
+    assert found["accepted"] > found["accounts"] > 10
+    assert f"status --config '{folder}/demo.ini'" in done.stderr
     return folder
 
 

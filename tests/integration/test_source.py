@@ -567,9 +567,9 @@ def test_missing_and_foreign_file(tmp_path: Path) -> None:
         async with SqliteSource(path):
             pass
 
-    with pytest.raises(ConfigurationError, match=r"there is no file .*nothing\.db"):
+    with pytest.raises(DatabaseConnectionError, match=r"there is no file .*nothing\.db"):
         asyncio.run(enter(tmp_path / "nothing.db"))
     assert not (tmp_path / "nothing.db").exists()
     (tmp_path / "letter.txt").write_text("Dear reader, this is no database. " * 100)
-    with pytest.raises(ConfigurationError, match="is no SQLite database"):
+    with pytest.raises(DatabaseConnectionError, match="is no SQLite database"):
         asyncio.run(enter(tmp_path / "letter.txt"))

@@ -146,6 +146,13 @@ class TestReading:
         assert again.api.headers["X-A"].get_secret_value() == SECRET
         with pytest.raises(APIConfigError, match="api_url is missing"):
             Settings.model_validate(values)
+        cased = {"DATABASE": {"URL": "sqlite:////srv/a.db"}, "Process": {"tracking": "sql"}, "api": settings.api}
+        assert Settings.model_validate(cased) == settings
+
+    def test_with_nothing_given_it_reads_what_load_reads(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "named.ini").write_text(SMALL)
+        monkeypatch.setenv("INCIDENT_PROCESS_CONFIG", str(tmp_path / "named.ini"))
+        assert Settings.model_validate({}) == Settings.load() == Settings.load(str(tmp_path / "named.ini"))
 
     def test_settings_are_frozen_and_survive_pickling(self, load: Load) -> None:
         settings = load(FIELD_FILE)
@@ -248,7 +255,7 @@ class TestMistakes:
             ("PROCESS", "source_timezone = asia/colombo2", "names no time zone: did you mean Asia/Colombo?"),
             ("PROCESS", "source_timezone = ../x", "names no time zone: write a name such as"),
             ("PROCESS", "keep_bodies = -1", "it must be off or a whole number of days from 0 to 3650"),
-            ("PROCESS", "lease_seconds = 4", "it must be a number from 5 to 86400"),
+            ("PROCESS", "lease_seconds = 0.5", "it must be a number from 1 to 86400"),
             ("PROCESS", f"operation_name = {'x' * 256}", "…': it must be a text of 1 to 255 characters"),
             ("PROCESS", "log_level = loud", "it must be DEBUG, INFO, WARNING, ERROR or CRITICAL"),
             ("PROCESS", "time_gap_secnds = 1", "time_gap_secnds is unknown: did you mean time_gap_seconds?"),

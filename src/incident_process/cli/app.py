@@ -17,7 +17,8 @@ app = typer.Typer(
     name="incident-process",
     help="Every account with new rows reaches the API as one incident document: none missed, none duplicated.",
     epilog="Exit status: 0 done · 1 unexpected fault · 2 usage or configuration · 3 a database cannot be reached · "
-    "4 delivery incomplete, the next run resumes · 5 another runner holds the lease · 6 inactive or terminated.",
+    "4 delivery incomplete, the next run resumes · 5 another runner holds the lease · 6 inactive or terminated. "
+    "Example: incident-process run --config config/databaseConfig.ini",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -6,13 +6,17 @@ from typing import Annotated
 
 import typer
 
-from incident_process.cli.output import emit, emit_pairs
+from incident_process.cli.options import AsJson, load
+from incident_process.cli.output import emit, emit_json, emit_pairs
 from incident_process.errors import ConfigurationError
+
+USUAL = ("127.0.0.1", 8000)
+"""Where the receiver listens unless it is told otherwise."""
 
 
 def receiver(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0: any free one.")] = 8000,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; by default 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="TCP port, by default 8000; 0: any free.")] = None,
     database: Annotated[Path, typer.Option(help="SQLite file for what is accepted.")] = Path("receiver.db"),
     faults: Annotated[
         str, typer.Option(help='What to do wrong, as JSON: {"latency_ms": 20, "fail_rate": 0.1}.')
@@ -22,6 +26,10 @@ def receiver(
     ] = None,
     bodies: Annotated[bool, typer.Option(help="With --export: include the bodies, which are personal data.")] = True,
     summary: Annotated[bool, typer.Option("--summary", help="Print what was accepted and answered, and end.")] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration file: listen where its [API] api_url leads.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> int:
     """Run a local receiver that keeps the contract, or print what it has accepted.
 
@@ -34,7 +42,7 @@ def receiver(
     from incident_process.receiver.faults import changed
 
     if summary:
-        emit_pairs(service.summary(database))
+        (emit_json if as_json else emit_pairs)(service.summary(database))
         return 0
     if export is not None:
         if str(export) == "-":
@@ -52,8 +60,21 @@ def receiver(
     except msgspec.DecodeError as exc:
         msg = f'--faults is no JSON object: write it like {{"latency_ms": 20}} ({exc}).'
         raise typer.BadParameter(msg) from exc
-    service.serve(host, port, database, chosen, _listening)
+    usual = USUAL if config is None else _posted_to(load(config).api.api_url)
+    service.serve(host or usual[0], usual[1] if port is None else port, database, chosen, _listening)
     return 0
+
+
+def _posted_to(url: str) -> tuple[str, int]:
+    """Return host and port of an address; raise ConfigurationError where the receiver could not be reached by it."""
+    from incident_process.delivery.address import parse_address
+    from incident_process.receiver import INCIDENT_PATH
+
+    address = parse_address(url)
+    if address.tls or address.target != INCIDENT_PATH:
+        msg = f"[API] api_url leads elsewhere: this receiver answers http:// at {INCIDENT_PATH} only."
+        raise ConfigurationError(msg)
+    return address.host, address.port
 
 
 def _listening(url: str) -> None:
@@ -65,11 +86,21 @@ def _listening(url: str) -> None:
 def demo(
     folder: Annotated[Path | None, typer.Option(help="Keep source, state and receiver's file in this folder.")] = None,
     accounts: Annotated[int, typer.Option(min=10, max=100_000, help="How many synthetic accounts.")] = 2_000,
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration file to check first; the demo's own parts stay apart from it.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> int:
     """Show the whole story on embedded parts with synthetic data: new, late and equal rows, a crash, a comparison.
 
-    Example: incident-process demo
+    With --json the story goes to stderr. Exit status 1 when something was missed or doubled. Example:
+    incident-process demo
     """
     from incident_process.demo.story import tell
 
-    return tell(folder, accounts)
+    if config is not None:
+        load(config)
+    found = tell(folder, accounts, sys.stderr if as_json else sys.stdout)
+    if as_json:
+        emit_json(found)
+    return 1 if found.differences else 0

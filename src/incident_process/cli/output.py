@@ -17,6 +17,32 @@ def emit_json_line(value: Any) -> None:
     emit(msgspec.json.encode(value).decode())
 
 
+class JsonListing:
+    """One JSON object that begins with a list of any length, printed as it comes and held nowhere.
+
+    A context manager: whatever happens in it, what is printed is one whole object.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.members: dict[str, Any] = {}
+        """What follows the list."""
+        self._name = name
+        self._empty = True
+
+    def __enter__(self) -> "JsonListing":
+        emit(f'{{"{self._name}":[')
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        rest = msgspec.json.encode(self.members).decode()[1:]
+        emit(f"],{rest}" if self.members else "]}")
+
+    def item(self, value: Any) -> None:
+        """Print one more item of the list, on a line of its own."""
+        emit(("" if self._empty else ",") + msgspec.json.encode(value).decode())
+        self._empty = False
+
+
 def emit(text: str) -> None:
     """Print one line."""
     sys.stdout.write(f"{text}\n")

@@ -112,7 +112,8 @@ def doctor(config: Config = None, as_json: AsJson = False) -> int:
         emit(f"{finding.level.value.upper():<8}{finding.subject}: {finding.finding}")
         if finding.remedy:
             emit(f"{'':<8}Remedy: {finding.remedy}")
-    return max((finding.exit_status for finding in findings if finding.level is Level.ERROR), default=0)
+    # The findings stand in the order in which a run comes upon them: it would end with the first.
+    return next((finding.exit_status for finding in findings if finding.level is Level.ERROR), 0)
 
 
 async def _preview_account(settings: "Settings", parts: Any, account: str) -> None:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from incident_process.cli.options import AsJson, Config, load
-from incident_process.cli.output import emit, emit_json, emit_json_line, emit_pairs, emit_table
+from incident_process.cli.output import JsonListing, emit, emit_json, emit_json_line, emit_pairs, emit_table
 from incident_process.cli.reading import with_store
 from incident_process.cli.running import report_run
 from incident_process.errors import ConfigurationError, DeliveryIncompleteError
@@ -16,16 +16,22 @@ from incident_process.pipeline.progress import Progress
 from incident_process.records import RunReport
 
 if TYPE_CHECKING:
+    from incident_process.reconcile import Reconciliation
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
 
 Account = Annotated[str | None, typer.Option(help="Only this account.")]
 Reason = Annotated[str | None, typer.Option(help="Only where the reason holds this text.")]
 
+ALWAYS_SHOWN = ("accounts", "in_order")
+
 OLDEST_YEAR, NEWEST_YEAR = 1900, 9998
 """No row is processed before the first, and the second leaves room for every zone."""
 
 dead_letters = typer.Typer(
-    help="What was turned away, and once more.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+    help="What was turned away, and once more. Example: incident-process dead-letters list",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 
@@ -99,6 +105,7 @@ def replay(config: Config = None, as_json: AsJson = False, account: Account = No
 def export(
     out: Annotated[Path, typer.Option(help="File for the JSON lines; - is stdout.")] = Path("-"),
     config: Config = None,
+    as_json: AsJson = False,
     account: Account = None,
     reason: Reason = None,
 ) -> int:
@@ -118,7 +125,10 @@ def export(
     except OSError as exc:
         msg = f"--out {out} cannot be written ({exc.strerror}): name a file in a folder that you may write to."
         raise ConfigurationError(msg) from exc
-    emit(f"Wrote {len(found)} dead letter(s) to {out}.")
+    if as_json:
+        emit_json({"written": len(found), "out": str(out)})
+    else:
+        emit(f"Wrote {len(found)} dead letter(s) to {out}.")
     return 0
 
 
@@ -133,8 +143,9 @@ def reconcile(
 ) -> int:
     """Compare every account of the source with the ledger, and name what is missing, stale or surplus.
 
-    With --json a line for each account that differs, then the totals. Exit status 4 when something is missing or
-    stale and was not repaired. Example: incident-process reconcile --repair
+    With --json one object: "differences", a line each, "run" (the report of what --repair sent), and how many accounts
+    there are of each kind. Exit status 4 when something is missing or stale and was not repaired. Example:
+    incident-process reconcile --repair
     """
     from incident_process.engine.compose import open_parts
     from incident_process.engine.local import in_loop, run_leased
@@ -142,41 +153,53 @@ def reconcile(
     from incident_process.pipeline.leased import LeasedRun
     from incident_process.reconcile import SENDABLE, Finding, Reconciliation
 
+    listing = JsonListing("differences") if as_json else None
     passes: list[Reconciliation] = []
 
     def show(finding: Finding) -> None:
-        if as_json:
-            emit_json_line(finding)
-        else:
+        if listing is None:
             emit(f"{finding.difference.value:<8} {finding.account}")
+        else:
+            listing.item(finding)
 
     async def repairing(parts: Parts) -> LeasedRun:
         passes.append(Reconciliation(parts, show, receiver_log))
         return passes[0].repair()
 
-    async def comparing() -> None:
+    async def comparing() -> int:
         async with open_parts(load(config)) as parts:
             passes.append(Reconciliation(parts, show, receiver_log))
             await passes[0].compare()
+        left = sum(passes[0].totals[difference] for difference in SENDABLE)
+        return DeliveryIncompleteError.exit_status if left else 0
 
-    def totals() -> dict[str, Any]:
-        counted = passes[0].totals
-        return {
-            "accounts": sum(counted.values()),
-            "in_order": counted[None],
-            **{difference.value: count for difference, count in counted.items() if difference is not None},
-        }
-
-    if repair:
-        status = report_run(
-            config, lambda settings, progress: run_leased(settings, repairing, progress=progress), as_json=as_json
+    def reconciled(members: dict[str, Any]) -> int:
+        if not repair:
+            return in_loop(comparing())
+        return report_run(
+            config,
+            lambda settings, progress: run_leased(settings, repairing, progress=progress),
+            as_json=as_json,
+            show=lambda report: members.update(run=report),
         )
-        (emit_json_line if as_json else emit_pairs)(totals())
+
+    if listing is None:
+        status = reconciled({})
+        emit_pairs({name: count for name, count in _totals(passes[0]).items() if count or name in ALWAYS_SHOWN})
         return status
-    in_loop(comparing())
-    (emit_json_line if as_json else emit_pairs)(totals())
-    left = sum(passes[0].totals[difference] for difference in SENDABLE)
-    return DeliveryIncompleteError.exit_status if left else 0
+    with listing:
+        listing.members["run"] = None
+        status = reconciled(listing.members)
+        listing.members |= _totals(passes[0])
+    return status
+
+
+def _totals(reconciliation: "Reconciliation") -> dict[str, int]:
+    from incident_process.reconcile import Difference
+
+    counted = reconciliation.totals
+    named = {difference.value: counted[difference] for difference in Difference}
+    return {"accounts": sum(counted.values()), "in_order": counted[None], **named}
 
 
 def _standing(settings: "Settings", account: str | None, reason: str | None) -> list[dict[str, Any]]:

@@ -1,9 +1,10 @@
 """The commands that do the work: init and run."""
 
+import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,7 +31,12 @@ EXIT_STATUS = {
 FIRST_PLACE = Path("config/databaseConfig.ini")
 
 
-def init(config: Config = None) -> int:
+def init(
+    config: Config = None,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="Write no file: create the SQLite database that holds without one.")
+    ] = False,
+) -> int:
     """Write a commented configuration where there is none, and create what the state needs.
 
     Safe to repeat: what is there is kept. Example: incident-process init --config config/databaseConfig.ini
@@ -38,7 +44,10 @@ def init(config: Config = None) -> int:
     from incident_process.settings import Settings
     from incident_process.settings.template import render
 
-    path = config or Settings.find() or FIRST_PLACE
+    path = config or Settings.find()
+    if embedded:
+        return _init_embedded(path)
+    path = path or FIRST_PLACE
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,10 +73,17 @@ def run(config: Config = None, as_json: AsJson = False) -> int:
     return report_run(config, lambda settings, progress: run_window(settings, progress=progress), as_json=as_json)
 
 
-def report_run(config: Path | None, work: "Callable[[Settings, Progress], RunReport]", *, as_json: bool) -> int:
+def report_run(
+    config: Path | None,
+    work: "Callable[[Settings, Progress], RunReport]",
+    *,
+    as_json: bool,
+    show: Callable[[dict[str, Any]], None] = emit_json,
+) -> int:
     """Do a run behind a progress bar, print its report, and return the exit status that goes with it.
 
-    With ``as_json`` there is one object on stdout whatever happens, also when the configuration ends the run.
+    With ``as_json`` there is one object on stdout whatever happens, also when the configuration ends the run; ``show``
+    puts it there.
     """
     try:
         settings = load(config)
@@ -75,14 +91,14 @@ def report_run(config: Path | None, work: "Callable[[Settings, Progress], RunRep
             report = work(settings, progress)
     except IncidentProcessError as exc:
         if as_json:
-            emit_json((exc.report or failed_report(str(exc))).to_dict())
+            show((exc.report or failed_report(str(exc))).to_dict())
         raise
     except Exception as exc:
         if as_json and not isinstance(exc, typer.TyperException):
-            emit_json(failed_report(f"unexpected fault: {type(exc).__name__}").to_dict())
+            show(failed_report(f"unexpected fault: {type(exc).__name__}").to_dict())
         raise
     if as_json:
-        emit_json(report.to_dict())
+        show(report.to_dict())
     else:
         emit_pairs(_summary(report))
     return EXIT_STATUS[report.status]
@@ -90,7 +106,8 @@ def report_run(config: Path | None, work: "Callable[[Settings, Progress], RunRep
 
 def _summary(report: RunReport) -> dict[str, Any]:
     fields = report.to_dict()
-    fields["rows"] = fields["rows"] or None
+    if report.window is None:
+        fields["window"] = fields["rows"] = None
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -109,6 +126,27 @@ async def _init_state(settings: "Settings") -> list[str]:
     if created:
         lines.append(f"Operation '{name}' is created: its first run is due now.")
     return lines
+
+
+def _init_embedded(configured: Path | None) -> int:
+    from incident_process.demo.tables import create_sqlite
+    from incident_process.settings import embedded_database
+
+    if configured is not None:
+        msg = f"--embedded is for where there is no configuration, and {configured} is one: leave the option out."
+        raise ConfigurationError(msg)
+    path = embedded_database()
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            create_sqlite(path)
+        except (OSError, sqlite3.Error) as exc:
+            msg = f"{path} cannot be written ({exc}): see that the folder may be written to."
+            raise ConfigurationError(msg) from exc
+        emit(f"Created {path} with both source tables, empty.")
+    for line in _in_loop(_init_state(load(None))):
+        emit(line)
+    return 0
 
 
 def _in_loop(work: Any) -> Any:

@@ -1,7 +1,7 @@
 """What the reader of the demo sees: neat on a terminal, plain when piped, never wider than 100 columns."""
 
-import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 from rich import box
 from rich.console import Console
@@ -11,12 +11,12 @@ WIDTH = 100
 
 
 class Screen:
-    """Writes to stdout. Nothing in the texts is taken for markup."""
+    """Writes to a stream. Nothing in the texts is taken for markup."""
 
-    def __init__(self) -> None:
-        tty = sys.stdout.isatty()
+    def __init__(self, stream: TextIO) -> None:
+        tty = stream.isatty()
         self._box = box.SIMPLE_HEAD if tty else None
-        self._console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._console.width = min(self._console.width, WIDTH) if tty else WIDTH
 
     def title(self, text: str) -> None:

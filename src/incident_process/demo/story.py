@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from itertools import chain, islice
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from incident_process.demo.compare import Comparison, compare
 from incident_process.demo.data import Population
@@ -22,13 +23,14 @@ _CRASH = "posted:2"
 """The receiver has answered the second chunk, and the state does not know it yet: the worst moment to die."""
 
 
-def tell(folder: Path | None, accounts: int) -> int:
-    """Tell the whole story and return the exit status: 0 if nothing was missed or doubled, otherwise 1.
+def tell(folder: Path | None, accounts: int, stream: TextIO) -> Comparison:
+    """Tell the whole story and return what its last step found.
 
     Args:
         folder: Where source, state, receiver's file, configuration and logs are kept; it must not hold an earlier
             demo. None: a temporary folder that is removed afterwards.
         accounts: How many synthetic accounts the history has, 10 or more.
+        stream: Where it is told.
 
     Raises:
         ConfigurationError: The folder cannot be used.
@@ -37,7 +39,7 @@ def tell(folder: Path | None, accounts: int) -> int:
     began = time.monotonic()
     place = nullcontext(str(folder)) if folder else tempfile.TemporaryDirectory(prefix="incident-process-demo-")
     with _ending_on_sigterm(), place as name, set_up(Path(name), accounts) as stage:
-        screen = Screen()
+        screen = Screen(stream)
         story = _Story(stage, screen, accounts)
         story.introduce()
         story.history()
@@ -49,7 +51,7 @@ def tell(folder: Path | None, accounts: int) -> int:
         _what_next(screen, stage, folder, story.example)
     screen.say("")
     screen.say(f"{time.monotonic() - began:.0f} seconds in all.")
-    return 1 if comparison.differences else 0
+    return comparison
 
 
 class _Story:

@@ -13,14 +13,16 @@ from incident_process.pipeline.content import Resend
 from incident_process.pipeline.context import Parts, RunContext
 from incident_process.pipeline.keeper import LeaseKeeper
 from incident_process.pipeline.leased import LeasedRun
+from incident_process.pipeline.tally import Tally
 from incident_process.records import Operation, RunKind, RunReport, RunStatus, Window, iso
 from incident_process.source.contract import Span, Touched
 from incident_process.window import plan, system_date
 
 log = get_logger()
 
-Lists = Callable[[datetime], AsyncIterator[list[Touched]]]
-"""Yields the accounts to go over, given the instant as of which their documents are built."""
+Lists = Callable[[datetime, Tally], AsyncIterator[list[Touched]]]
+"""Yields the accounts to go over, given the instant as of which their documents are built; notes in the tally how many
+were selected."""
 
 
 class AccountsRun(LeasedRun):
@@ -62,7 +64,7 @@ class AccountsRun(LeasedRun):
         async with self._sending(context, keeper) as crew:
             if crew.sender.stopped is None:
                 as_of = await self._parts.store.raise_as_of(context.lease, self._as_of)
-                await crew.go_over(self._lists(as_of), as_of, self._resend)
+                await crew.go_over(self._lists(as_of, self._tally), as_of, self._resend)
         reason = crew.unfinished()
         if reason is not None:
             return RunStatus.INCOMPLETE, reason
@@ -78,12 +80,13 @@ def backfill(parts: Parts, first: datetime, last: datetime, *, force: bool) -> A
     below = first - timedelta(microseconds=1)
     process = parts.settings.process
 
-    async def lists(as_of: datetime) -> AsyncIterator[list[Touched]]:
+    async def lists(as_of: datetime, tally: Tally) -> AsyncIterator[list[Touched]]:
         until = min(last, as_of)
         if until < first:
             log.warning("The range begins at %s, after the newest row that may be sent now.", iso(first))
             return
         survey = await parts.source.survey(Span(watermark=below, lookback_seconds=0, until=until))
+        tally.surveyed(survey, {})
         parts.progress.start(survey.accounts)
         parts.builder.expect(survey.accounts)
         async for touched in parts.source.touched(process.chunk_accounts):
@@ -100,7 +103,8 @@ def replay(parts: Parts, accounts: Sequence[str]) -> AccountsRun:
     """Return a run that sends these accounts' dead letters once more, as the rows are now."""
     size = parts.settings.process.chunk_accounts
 
-    async def lists(_: datetime) -> AsyncIterator[list[Touched]]:
+    async def lists(_: datetime, tally: Tally) -> AsyncIterator[list[Touched]]:
+        tally.selected(len(accounts))
         parts.progress.start(len(accounts))
         for start in range(0, len(accounts), size):
             yield [Touched(account=account, in_window=True) for account in accounts[start : start + size]]

@@ -67,6 +67,8 @@ class LeasedRun(ABC):
                 return await self._run_leased(keeper, now)
         except LeaseHeldError as exc:
             log.warning("%s", exc)
+            # Nobody else's work: but where the operation stands may be told without the lease, and is asked for.
+            self._operation = await self._parts.store.read_operation() or self._operation
             return self._report(RunStatus.LOCKED, str(exc))
         except LeaseLostError as exc:
             log.error("Another runner has taken over; this one stops: %s", exc)

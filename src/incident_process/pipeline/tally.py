@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from incident_process.pipeline.build import Built
-from incident_process.records import Counts, DeliveryStatus
+from incident_process.records import Counts, DeliveryStatus, no_rows
 from incident_process.source.contract import Survey
 
 
@@ -17,10 +17,14 @@ class Tally:
         self.resumed = 0
         self.held = 0
         self.vanished = 0
-        self._rows: Mapping[str, int] = {}
+        self._rows: Mapping[str, int] = no_rows()
         self._accounts = 0
         self._reread = 0
         self._unprocessable = 0
+
+    def selected(self, accounts: int) -> None:
+        """Note accounts that somebody named."""
+        self._accounts += accounts
 
     def surveyed(self, survey: Survey, unprocessable: Mapping[str, int]) -> None:
         """Note what the window holds."""

@@ -2,6 +2,7 @@
 
 from incident_process.settings.model import Settings
 from incident_process.settings.sections import Api, Database, Mongodb, Process, State
+from incident_process.settings.sources import embedded_database
 from incident_process.settings.targets import MongoTarget, MySQLTarget, SqliteTarget, Target, Tls, parse_target
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "State",
     "Target",
     "Tls",
+    "embedded_database",
     "parse_target",
 ]

@@ -28,8 +28,8 @@ from incident_process.settings.web import Dashboard
 class Settings(BaseModel):
     """All settings of one process (SPEC 8). ``Settings.load()`` reads them; secrets are masked in every repr.
 
-    ``Settings.model_validate({"api": {"api_url": …}, "database": {"url": …}, …})`` builds them in code, checked in the
-    same way and without a look at files or environment.
+    ``Settings(api={"api_url": …}, database={"url": …}, …)`` builds them in code, checked in the same way and without a
+    look at files or environment; with nothing given at all it reads what ``load()`` does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -50,7 +50,7 @@ class Settings(BaseModel):
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def load(cls, config: Path | None = None, environ: Mapping[str, str] | None = None) -> Self:
+    def load(cls, config: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> Self:
         """Read the configuration.
 
         Args:
@@ -62,14 +62,7 @@ class Settings(BaseModel):
             ConfigurationError: Something is wrong or missing; the message has a sentence for each problem.
             APIConfigError: The receiver's address is among it.
         """
-        environ = os.environ if environ is None else environ
-        found = sources.locate(config, environ)
-        named = sources.environment(environ)
-        base = sources.file(*found) if found else sources.embedded(named)
-        values: dict[str, Any] = dict(sources.over(named, base))
-        if found:
-            values["config_path"] = found[0]
-        return cls.model_validate(values)
+        return cls.model_validate(_read(Path(config) if config else None, os.environ if environ is None else environ))
 
     @classmethod
     def find(cls, config: Path | None = None, environ: Mapping[str, str] | None = None) -> Path | None:
@@ -85,7 +78,7 @@ class Settings(BaseModel):
     def _all_problems_at_once(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if isinstance(data, cls):
             return data
-        given = tidy(data)
+        given = tidy(data or _read(None, os.environ))
         problems = [*given.problems, *completeness.gaps(given)]
         warnings = (*given.warnings, *completeness.advice(given), *given.values.get("warnings", ()))
         try:
@@ -144,3 +137,14 @@ class Settings(BaseModel):
             absent = (name for name, value in mongodb if not value)
             raise rejection(completeness.mongo_gaps(absent, str(self.config_path or "configuration")))
         return MongoTarget(url=mongodb.mongo_url, database=mongodb.database_name)
+
+
+def _read(config: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return what file and environment say, by section and key; arguments and errors as those of ``Settings.load``."""
+    found = sources.locate(config, environ)
+    named = sources.environment(environ)
+    base = sources.file(*found) if found else sources.embedded(named)
+    values: dict[str, Any] = dict(sources.over(named, base))
+    if found:
+        values["config_path"] = found[0]
+    return values

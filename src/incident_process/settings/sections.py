@@ -250,7 +250,7 @@ class Process(Section):
         "under the same id and key, or park it as a dead letter for somebody to decide",
     )
     lease_seconds: Number = Field(
-        default=60, ge=5, le=86400, description="seconds after which a runner that fell silent is replaced"
+        default=60, ge=1, le=86400, description="seconds after which a runner that fell silent is replaced"
     )
     created_by: str = Field(default="drs_admin", min_length=1, max_length=100, description="author named in documents")
     keep_bodies: Annotated[Days, Expected("off or a whole number of days from 0 to 3650")] = Field(

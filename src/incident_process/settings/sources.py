@@ -71,17 +71,21 @@ def embedded(named: Layer) -> Layer:
 
     Without the database where ``named``, the environment's values, has one.
     """
-    from platformdirs import user_data_path
-
     values: Layer = {
         "api": {"api_url": Sourced(DEFAULT_API_URL, "embedded default")},
         "process": {"tracking": Sourced("sql", "embedded default")},
     }
     database = named.get("database", {})
     if not any(value for name, value in database.items() if not name.startswith(("mysql_ssl", "replica"))):
-        path = user_data_path("incident-process") / "incidents.db"
-        values["database"] = {"url": Sourced(f"sqlite:///{_quoted(path)}", "embedded default")}
+        values["database"] = {"url": Sourced(f"sqlite:///{_quoted(embedded_database())}", "embedded default")}
     return values
+
+
+def embedded_database() -> Path:
+    """Return the SQLite file of the user that is source and state where there is no configuration."""
+    from platformdirs import user_data_path
+
+    return user_data_path("incident-process") / "incidents.db"
 
 
 def over(upper: Layer, lower: Layer) -> Layer:

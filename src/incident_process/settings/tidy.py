@@ -48,12 +48,13 @@ def tidy(data: Mapping[str, Any]) -> Given:
     """
     path = data.get("config_path")
     given = Given(values={section: {} for section in SECTIONS}, default_origin=str(path or "configuration"))
-    for section, content in data.items():
+    for name, content in data.items():
+        section = name.lower()
         if section in SECTIONS and isinstance(content, Mapping | Section):
-            for name, value in _items(content):
-                _take(given, section, name, value)
+            for key, value in _items(content):
+                _take(given, section, key, value)
         elif isinstance(content, Mapping) and section not in SECTIONS:
-            _unknown_section(given, section, content)
+            _unknown_section(given, name, content)
         else:
             given.values[section] = content
     return given

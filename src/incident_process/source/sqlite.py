@@ -116,12 +116,13 @@ class SqliteDriver:
         if code in _TRANSIENT:
             return TransientError(f"{self._sentence}: {error.sqlite_errorname}.")
         if code == sqlite3.SQLITE_CANTOPEN:
-            return ConfigurationError(
+            return DatabaseConnectionError(
                 f"{self.place}: there is no file {self._path} that could be opened for reading. Name the SQLite file "
-                "that holds the source tables, or create it."
+                "that holds the source tables, or create it; 'incident-process init --embedded' creates the one that "
+                "holds without a configuration."
             )
         if code == sqlite3.SQLITE_NOTADB:
-            return ConfigurationError(f"{self.place}: {self._path} is no SQLite database. Name one that is.")
+            return DatabaseConnectionError(f"{self.place}: {self._path} is no SQLite database. Name one that is.")
         if str(error).startswith(("no such table", "no such column")):
             return ConfigurationError(f"{self.place}: {error}. The source needs the field's tables and columns.")
         # The driver's words may quote a value; the name of the error does not.
