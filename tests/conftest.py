@@ -9,7 +9,6 @@ pytest_plugins = [
     name
     for name in (
         "tests.support.mariadb",
-        "tests.support.measuring",
         "tests.support.stores",
         "tests.support.receivers",
     )

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import pytest
 
 from tests.model import machine
-from tests.support.measuring import unmeasured
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +22,6 @@ def _virtual(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logger = logging.getLogger("incident_logger")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
-    with unmeasured():
-        yield
+    yield
     logger.setLevel(level)
     machine.Stage.world = None
