@@ -1,7 +1,8 @@
 """The names that the team's scripts use, on the same code as ``run`` (SPEC 9).
 
-Settings are found as the command finds them (SPEC 8), at each call. What is sent from here goes past the ledger: it
-is for one account by hand. The scheduled work belongs to ``run``, which keeps the promise.
+Settings are found as the command finds them (SPEC 8), at each call; what needs one section looks at no other. What is
+sent from here goes past the ledger: it is for one account by hand. The scheduled work belongs to ``run``, which keeps
+the promise.
 """
 
 import hashlib
@@ -33,7 +34,7 @@ from incident_process.errors import (
 from incident_process.pipeline.crew import limits
 from incident_process.records import NEVER, Advance, Incident, RunStatus, Tracking, Window
 from incident_process.runner import Runner
-from incident_process.settings import Settings
+from incident_process.settings import Api, Database, Mongodb, Settings
 from incident_process.settings.targets import MySQLTarget
 from incident_process.source.columns import CUSTOMER_COLUMNS
 from incident_process.window import MAX_INCIDENT_ID, plan, refusal, system_date
@@ -49,12 +50,12 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 def get_mysql_connection() -> "pymysql.Connection[Any]":
     """Return an open DB-API connection to the source database; the caller closes it.
 
-    Raises ConfigurationError when the configured source is not MySQL, DatabaseConnectionError when it cannot be
-    reached.
+    Raises ConfigurationError when ``[DATABASE]`` is wrong or names no MySQL, DatabaseConnectionError when the database
+    cannot be reached.
     """
     import pymysql
 
-    target = Settings.load().source_target
+    target = Settings.load_section(Database).target
     if not isinstance(target, MySQLTarget):
         msg = "[DATABASE] URL names a SQLite file: set MYSQL_HOST and its neighbours, or open the file with sqlite3."
         raise ConfigurationError(msg)
@@ -78,12 +79,13 @@ def get_mysql_connection() -> "pymysql.Connection[Any]":
 def get_mongo_collection(name: str) -> "Collection[dict[str, Any]]":
     """Return a collection of the configured MongoDB database, for synchronous use.
 
-    Raises DatabaseConnectionError when the server does not answer within five seconds.
+    Raises ConfigurationError when ``[MONGODB]`` is wrong, DatabaseConnectionError when the server does not answer
+    within five seconds.
     """
     from pymongo import MongoClient
     from pymongo.errors import PyMongoError
 
-    target = Settings.load().mongo_target
+    target = Settings.load_section(Mongodb).target
     try:
         client: MongoClient[dict[str, Any]] = MongoClient(
             target.url.get_secret_value(), tz_aware=True, serverSelectionTimeoutMS=5000
@@ -100,8 +102,11 @@ def get_mongo_collection(name: str) -> "Collection[dict[str, Any]]":
 
 
 def read_api_config() -> str:
-    """Return the receiver's URL, validated. Raises APIConfigError."""
-    return Settings.load().api.api_url
+    """Return the receiver's URL, validated.
+
+    Raises APIConfigError when it is missing or wrong, ConfigurationError when something else of ``[API]`` is.
+    """
+    return Settings.load_section(Api).api_url
 
 
 class create_incident:  # noqa: N801  # the name in the team's scripts

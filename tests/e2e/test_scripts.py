@@ -2,9 +2,10 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -268,6 +269,23 @@ def test_read_api_config(small_site: Site) -> None:
         small_site.command.configure(api={"api_url": wrong})
         with pytest.raises(APIConfigError, match="api_url"):
             read_api_config()
+
+
+def test_each_needs_its_own_section_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("INCIDENT_PROCESS_CONFIG", raising=False)
+    asked: dict[str, Callable[[], object]] = {
+        "API": read_api_config,
+        "DATABASE": get_mysql_connection,
+        "MONGODB": lambda: get_mongo_collection("Process_Operation"),
+    }
+    (tmp_path / "DB_Config.ini").write_text("[PROCESS]\ntracking = nowhere\n")
+    for section, ask in asked.items():
+        with pytest.raises(ConfigurationError) as caught:
+            ask()
+        assert {line.split(": ")[1].split("] ")[0] for line in str(caught.value).splitlines()} == {f"[{section}"}
+    (tmp_path / "DB_Config.ini").write_text("[API]\napi_url = http://h/x\n")
+    assert read_api_config() == "http://h/x"
 
 
 def test_get_logger() -> None:

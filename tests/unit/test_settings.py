@@ -16,9 +16,10 @@ from pydantic import ValidationError
 
 from incident_process.errors import APIConfigError, ConfigurationError
 from incident_process.records import Tracking
-from incident_process.settings import MySQLTarget, Settings, SqliteTarget, parse_target
+from incident_process.settings import Api, Database, Mongodb, MySQLTarget, Settings, SqliteTarget, parse_target
 from incident_process.settings.describe import keys
 from incident_process.settings.reference import table
+from incident_process.settings.section import Section
 from incident_process.settings.sections import SECTIONS
 from incident_process.settings.template import render
 
@@ -365,6 +366,53 @@ class TestMistakes:
         message = fault(load, with_key("API", f"bearer_token = {SECRET}\u00e9"))
         assert "[API] bearer_token has a character that no header can carry" in message
         assert SECRET not in message
+
+
+class TestOneSection:
+    @pytest.fixture
+    def alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
+        """Return a function that leaves nothing but this text to be found."""
+        monkeypatch.chdir(tmp_path)
+        return (tmp_path / "DB_Config.ini").write_text
+
+    def test_it_needs_no_other(self, alone: Callable[[str], int]) -> None:
+        alone("[API]\napi_url = http://h/x\n")
+        assert Settings.load_section(Api, environ={}).api_url == "http://h/x"
+        alone("[DATABASE]\nurl = sqlite:////srv/a.db\n[PROCESS]\ntracking = sqll\n[STAET]\nx = y\n")
+        assert Settings.load_section(Database, environ={}).target == SqliteTarget(path=Path("/srv/a.db"))
+        alone(f"[MONGODB]\nMONGO_URL = mongodb://u:{SECRET}@h/\n[API]\nmax_attempts = x\n")
+        target = Settings.load_section(Mongodb, environ={"INCIDENT_PROCESS__MONGODB__DATABASE_NAME": "d"}).target
+        assert (target.url.get_secret_value(), target.database) == (f"mongodb://u:{SECRET}@h/", "d")
+
+    @pytest.mark.parametrize(
+        ("section", "text", "said"),
+        [
+            (Api, "[PROCESS]\ntracking = sqll\n", ["[API] api_url is missing"]),
+            (Api, "[API]\napi_url = h\nmax_attempts = 0\n", ["[API] api_url is no http://", "[API] max_attempts has"]),
+            (
+                Api,
+                "[API]\napi_url = http://h/\nmax_atempts = 1\n",
+                ["max_atempts is unknown: did you mean max_attempts?"],
+            ),
+            (
+                Database,
+                "[DATABASE]\nMYSQL_HOST = h\nMYSQL_PORT = x\n",
+                [f"[DATABASE] MYSQL_{name}" for name in ("PORT has", "DATABASE is", "USER is", "PASSWORD is")],
+            ),
+            (Mongodb, "[PROCESS]\ntracking = sql\n", ["[MONGODB] MONGO_URL is", "[MONGODB] DATABASE_NAME is"]),
+            (Mongodb, "[MONGO_DB]\nMONGO_URL = mongodb://h/\nDATABASE_NAME = d\n", ["did you mean [MONGODB]?"]),
+        ],
+    )
+    def test_what_is_wrong_in_it_is_said_and_nothing_else(
+        self, alone: Callable[[str], int], section: type[Section], text: str, said: list[str]
+    ) -> None:
+        alone(text)
+        with pytest.raises(ConfigurationError) as caught:
+            Settings.load_section(section, environ={})
+        lines = str(caught.value).splitlines()
+        assert len(lines) == len(said)
+        assert all(part in line for part, line in zip(said, lines, strict=True))
+        assert isinstance(caught.value, APIConfigError) == ("[API] api_url" in str(caught.value))
 
 
 class TestSecrets:

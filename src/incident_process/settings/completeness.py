@@ -18,27 +18,42 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 def gaps(given: Given) -> Iterator[Problem]:
     """Yield a problem for every key that is needed with the others as they are, and is not there."""
+    yield from section_gaps(given, "database")
+    yield from section_gaps(given, "api")
+    if _tracking(given) == Tracking.MONGO:
+        yield from _mongo_gaps(given, ", or set [PROCESS] tracking = sql")
+    yield from _engine_gaps(given)
+    yield from section_gaps(given, "dashboard")
+
+
+def section_gaps(given: Given, section: str) -> Iterator[Problem]:
+    """Yield a problem for every key that this section needs for itself, whatever stands in the others."""
+    match section:
+        case "database":
+            yield from _database_gaps(given)
+        case "mongodb":
+            yield from _mongo_gaps(given)
+        case "api" if not given.has("api", "api_url"):
+            yield missing("api", "api_url", given.default_origin)
+        case "dashboard" if given.has("dashboard", "unmask_token") and not given.has("dashboard", "token"):
+            remedy = ", which guards everything that needs no unmask_token"
+            yield missing("dashboard", "token", given.default_origin, remedy)
+
+
+def _database_gaps(given: Given) -> Iterator[Problem]:
     origin = given.default_origin
     if not given.has("database", "url"):
         for name in _MYSQL_KEYS:
             if not given.has("database", name):
                 yield missing("database", name, origin, ", or set URL = sqlite:///incidents.db in its place")
-    if not given.has("api", "api_url"):
-        yield missing("api", "api_url", origin)
-    if _tracking(given) == Tracking.MONGO:
-        absent = (name for name in ("mongo_url", "database_name") if not given.has("mongodb", name))
-        yield from mongo_gaps(absent, origin)
     if given.has("database", "mysql_ssl_key") and not given.has("database", "mysql_ssl_cert"):
         yield missing("database", "mysql_ssl_cert", origin, ", which MYSQL_SSL_KEY belongs to")
-    yield from _engine_gaps(given)
-    if given.has("dashboard", "unmask_token") and not given.has("dashboard", "token"):
-        yield missing("dashboard", "token", origin, ", which guards everything that needs no unmask_token")
 
 
-def mongo_gaps(absent: Iterator[str], origin: str) -> Iterator[Problem]:
-    """Yield a problem for each of these keys of ``[MONGODB]``."""
-    for name in absent:
-        yield missing("mongodb", name, origin, ", or set [PROCESS] tracking = sql")
+def _mongo_gaps(given: Given, remedy: str = "") -> Iterator[Problem]:
+    for name in ("mongo_url", "database_name"):
+        if not given.has("mongodb", name):
+            yield missing("mongodb", name, given.default_origin, remedy)
 
 
 def _engine_gaps(given: Given) -> Iterator[Problem]:

@@ -3,14 +3,13 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
-    SecretStr,
     ValidationError,
     model_validator,
 )
@@ -18,11 +17,14 @@ from pydantic import (
 from incident_process.settings import completeness, sources
 from incident_process.settings.engine import Engine
 from incident_process.settings.operating import Log, Metrics, Notify, Schedule, Tracing
-from incident_process.settings.problems import explain, rejection
-from incident_process.settings.sections import Api, Database, Mongodb, Process, State
+from incident_process.settings.problems import Problem, explain, missing, rejection
+from incident_process.settings.section import Section
+from incident_process.settings.sections import SECTIONS, Api, Database, Mongodb, Process, State
 from incident_process.settings.targets import MongoTarget, MySQLTarget, Target, parse_replicas, parse_target
-from incident_process.settings.tidy import tidy
+from incident_process.settings.tidy import Given, tidy
 from incident_process.settings.web import Dashboard
+
+Part = TypeVar("Part", bound=Section)
 
 
 class Settings(BaseModel):
@@ -62,7 +64,28 @@ class Settings(BaseModel):
             ConfigurationError: Something is wrong or missing; the message has a sentence for each problem.
             APIConfigError: The receiver's address is among it.
         """
-        return cls.model_validate(_read(Path(config) if config else None, os.environ if environ is None else environ))
+        return cls.model_validate(_read(config, environ))
+
+    @classmethod
+    def load_section(
+        cls, section: type[Part], config: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None
+    ) -> Part:
+        """Read one section alone, whatever is wrong or missing in the others; arguments as in ``load``.
+
+        Raises:
+            ConfigurationError: Something is wrong or missing in the section, or the file cannot be read.
+            APIConfigError: The receiver's address is among it.
+        """
+        name = next(name for name, model in SECTIONS.items() if model is section)
+        given = tidy(_read(config, environ))
+        problems = [*given.problems_of(name), *completeness.section_gaps(given, name)]
+        try:
+            found = section.model_validate(given.values[name])
+        except ValidationError as exc:
+            problems += _unstated(exc, given, problems, name)
+        if problems:
+            raise rejection(problems)
+        return found
 
     @classmethod
     def find(cls, config: Path | None = None, environ: Mapping[str, str] | None = None) -> Path | None:
@@ -78,19 +101,13 @@ class Settings(BaseModel):
     def _all_problems_at_once(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if isinstance(data, cls):
             return data
-        given = tidy(data or _read(None, os.environ))
+        given = tidy(data or _read(None, None))
         problems = [*given.problems, *completeness.gaps(given)]
         warnings = (*given.warnings, *completeness.advice(given), *given.values.get("warnings", ()))
         try:
             settings = handler(given.values | {"warnings": warnings})
         except ValidationError as exc:
-            # A needed key that is not there has its own, better sentence from the completeness check.
-            stated = {(item.section, item.name) for item in problems}
-            problems += [
-                item
-                for item in explain(exc, given.origins, given.default_origin)
-                if (item.section, item.name) not in stated
-            ]
+            problems += _unstated(exc, given, problems)
         if problems:
             raise rejection(problems)
         return settings
@@ -98,17 +115,7 @@ class Settings(BaseModel):
     @property
     def source_target(self) -> Target:
         """The source database."""
-        database = self.database
-        if database.url:
-            return parse_target(database.url.get_secret_value(), database.tls)
-        return MySQLTarget(
-            host=database.mysql_host or "",
-            port=database.mysql_port,
-            database=database.mysql_database or "",
-            user=database.mysql_user or "",
-            password=database.mysql_password or SecretStr(""),
-            tls=database.tls,
-        )
+        return self.database.target
 
     @property
     def replica_targets(self) -> tuple[MySQLTarget, ...]:
@@ -132,19 +139,32 @@ class Settings(BaseModel):
         Raises:
             ConfigurationError: ``[MONGODB]`` names none, which is possible with tracking = sql only.
         """
-        mongodb = self.mongodb
-        if not mongodb.mongo_url or not mongodb.database_name:
-            absent = (name for name, value in mongodb if not value)
-            raise rejection(completeness.mongo_gaps(absent, str(self.config_path or "configuration")))
-        return MongoTarget(url=mongodb.mongo_url, database=mongodb.database_name)
+        absent = [name for name, value in self.mongodb if not value]
+        if absent:
+            origin = str(self.config_path or "configuration")
+            raise rejection(missing("mongodb", name, origin) for name in absent)
+        return self.mongodb.target
 
 
-def _read(config: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return what file and environment say, by section and key; arguments and errors as those of ``Settings.load``."""
-    found = sources.locate(config, environ)
+def _read(config: str | os.PathLike[str] | None, environ: Mapping[str, str] | None) -> dict[str, Any]:
+    """Return the values as they are written, the environment's over those of the file or of the embedded default."""
+    environ = os.environ if environ is None else environ
+    found = sources.locate(Path(config) if config else None, environ)
     named = sources.environment(environ)
     base = sources.file(*found) if found else sources.embedded(named)
     values: dict[str, Any] = dict(sources.over(named, base))
     if found:
         values["config_path"] = found[0]
     return values
+
+
+def _unstated(
+    error: ValidationError, given: Given, problems: list[Problem], section: str | None = None
+) -> list[Problem]:
+    """Return what pydantic found, without the keys of ``problems``.
+
+    A needed key that is not there has its own, better sentence from the completeness check.
+    """
+    stated = {(item.section, item.name) for item in problems}
+    found = explain(error, given.origins, given.default_origin, section)
+    return [item for item in found if (item.section, item.name) not in stated]

@@ -40,11 +40,18 @@ def rejection(problems: Iterable[Problem]) -> ConfigurationError:
     return (APIConfigError if receiver else ConfigurationError)("\n".join(map(str, found)))
 
 
-def explain(error: ValidationError, origins: Origins, default_origin: str) -> list[Problem]:
-    """Return what pydantic found, in our words. ``default_origin`` names the place of a value that is missing."""
+def explain(error: ValidationError, origins: Origins, default_origin: str, within: str | None = None) -> list[Problem]:
+    """Return what pydantic found, in our words.
+
+    Args:
+        error: Of the settings as a whole, or of one section.
+        origins: Where the values came from.
+        default_origin: Names the place of a value that is missing.
+        within: The section's name, where it is of one.
+    """
     problems = []
     for detail in error.errors(include_url=False):
-        section, *path = (str(part) for part in detail["loc"])
+        section, *path = (str(part) for part in ((within,) if within else ()) + detail["loc"])
         name = path[0] if path else None
         origin = origins.get((section, name or ""), default_origin)
         problems.append(Problem(section=section, name=name, text=_text(section, name, detail), origin=origin))

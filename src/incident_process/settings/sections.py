@@ -14,7 +14,15 @@ from incident_process.records import Tracking
 from incident_process.settings.engine import Engine
 from incident_process.settings.operating import Log, Metrics, Notify, Schedule, Tracing
 from incident_process.settings.section import Section
-from incident_process.settings.targets import MYSQL_PORT, Tls, parse_replicas, parse_target
+from incident_process.settings.targets import (
+    MYSQL_PORT,
+    MongoTarget,
+    MySQLTarget,
+    Target,
+    Tls,
+    parse_replicas,
+    parse_target,
+)
 from incident_process.settings.values import (
     LOWER,
     UPPER,
@@ -61,6 +69,11 @@ class Mongodb(Section):
         if value and set(value) & set('/\\. "$*<>:|?'):
             raise ValueError("has a character that MongoDB forbids in a name: use letters, digits, _ and -")
         return value
+
+    @property
+    def target(self) -> MongoTarget:
+        """The deployment and the database, where both keys are given."""
+        return MongoTarget(url=self.mongo_url or SecretStr(""), database=self.database_name or "")
 
 
 class Database(Section):
@@ -138,6 +151,20 @@ class Database(Section):
         if not self.mysql_ssl:
             return None
         return Tls(ca=self.mysql_ssl_ca, cert=self.mysql_ssl_cert, key=self.mysql_ssl_key, verify=self.mysql_ssl_verify)
+
+    @property
+    def target(self) -> Target:
+        """The source database."""
+        if self.url:
+            return parse_target(self.url.get_secret_value(), self.tls)
+        return MySQLTarget(
+            host=self.mysql_host or "",
+            port=self.mysql_port,
+            database=self.mysql_database or "",
+            user=self.mysql_user or "",
+            password=self.mysql_password or SecretStr(""),
+            tls=self.tls,
+        )
 
 
 class Api(Section):

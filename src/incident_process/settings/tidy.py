@@ -35,6 +35,10 @@ class Given:
         """Return whether a key was given, well or badly."""
         return name in self.values[section] or (section, name) in self.meant
 
+    def problems_of(self, section: str) -> list[Problem]:
+        """Return what was noticed about a section, also under a name that was probably meant for it."""
+        return [item for item in self.problems if section in (item.section, near_section(item.section))]
+
     def reject(self, section: str, name: str | None, text: str, origin: str) -> None:
         """Note a problem."""
         self.problems.append(Problem(section=section, name=name, text=text, origin=origin))
