@@ -64,7 +64,8 @@ def get_mysql_connection() -> "pymysql.Connection[Any]":
             host=target.host,
             port=target.port,
             user=target.user,
-            password=target.password.get_secret_value(),
+            # As bytes: pymysql would encode text as Latin-1, and fail on what is not in it.
+            password=target.password.get_secret_value().encode(),
             database=target.database,
             charset="utf8mb4",
             ssl=target.ssl_context(),

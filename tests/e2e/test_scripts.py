@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jsonschema
 import pytest
@@ -32,6 +33,7 @@ from incident_process.records import NEVER
 from tests.e2e.conftest import OPERATION, MakeSite, Site, day
 from tests.e2e.test_hostile import SCHEMA
 from tests.support.command import wait_until
+from tests.support.mariadb import MariaDBServer
 
 ACCOUNT = "0000003746"
 NO_CUSTOMER = "0000000009"
@@ -249,6 +251,19 @@ def test_get_mysql_connection(sql_site: Site) -> None:
     sql_site.command.configure(database={"URL": "sqlite:///source.db"})
     with pytest.raises(ConfigurationError, match="SQLite"):
         get_mysql_connection()
+
+
+@pytest.mark.parametrize("password", ["gr\u00fcn", "\u0dc3\u0dd2\u20ac"])
+def test_get_mysql_connection_takes_any_password(sql_site: Site, mariadb: MariaDBServer, password: str) -> None:
+    with mariadb.connect(None) as root, root.cursor() as cursor:
+        cursor.execute("CREATE OR REPLACE USER 'foreign'@'%%' IDENTIFIED BY %s", (password,))
+        cursor.execute("GRANT SELECT ON *.* TO 'foreign'@'%'")
+    database = sql_site.source.url.rpartition("/")[2]
+    url = f"mysql://foreign:{quote(password)}@{mariadb.host}:{mariadb.port}/{database}"
+    sql_site.command.configure(database={"URL": url})
+    with get_mysql_connection() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT CURRENT_USER()")
+        assert cursor.fetchone() == ("foreign@%",)
 
 
 def test_get_mongo_collection(mongo_site: Site) -> None:
