@@ -84,21 +84,20 @@ def get_mongo_collection(name: str) -> "Collection[dict[str, Any]]":
     within five seconds.
     """
     from pymongo import MongoClient
-    from pymongo.errors import PyMongoError
+
+    from incident_process.state.mongo.connection import make_client, server_name, translating
 
     target = Settings.load_section(Mongodb).target
-    try:
-        client: MongoClient[dict[str, Any]] = MongoClient(
-            target.url.get_secret_value(), tz_aware=True, serverSelectionTimeoutMS=5000
+    url = target.url.get_secret_value()
+    with translating(server_name(url)):
+        client: MongoClient[dict[str, Any]] = make_client(
+            MongoClient, url, tz_aware=True, serverSelectionTimeoutMS=5000
         )
         try:
             client.admin.command("ping")
         except BaseException:
             client.close()  # nobody else can: the caller never gets it
             raise
-    except PyMongoError as exc:
-        msg = f"MongoDB cannot be reached ({type(exc).__name__}); check [MONGODB] MONGO_URL"
-        raise DatabaseConnectionError(msg) from exc
     return client[target.database][name]
 
 

@@ -108,6 +108,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "misspelled key": ({"process": {"lookback_second": "5"}}, ("[PROCESS] lookback_second", "lookback_seconds")),
     "other database": ({"database": {"URL": f"postgresql://u:{PASSWORD}@h/d"}}, ("[DATABASE] URL", "sqlite:///")),
     "no mongo": ({"process": {"tracking": "mongo"}}, ("[MONGODB] MONGO_URL", "[MONGODB] DATABASE_NAME")),
+    "no port": ({"mongodb": {"MONGO_URL": "mongodb://h:99999/"}}, ("[MONGODB] MONGO_URL", "65535", "mongodb://host:")),
 }
 
 

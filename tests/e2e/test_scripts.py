@@ -278,6 +278,20 @@ def test_get_mongo_collection(mongo_site: Site) -> None:
         collection.database.client.close()
 
 
+def test_get_mongo_collection_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("INCIDENT_PROCESS_CONFIG", raising=False)
+    wrong = {"h:abc/": "a port", "user:synthetic:secret@h/": "no address", "h/?tlsCAFile=/nowhere": "a file"}
+    for url, said in wrong.items():
+        (tmp_path / "DB_Config.ini").write_text(f"[MONGODB]\nMONGO_URL = mongodb://{url}\nDATABASE_NAME = d\n")
+        with pytest.raises(ConfigurationError, match=rf"\[MONGODB\] MONGO_URL.* {said}") as caught:
+            get_mongo_collection("Process_Operation")
+        assert "secret" not in str(caught.value)
+    (tmp_path / "DB_Config.ini").write_text("[MONGODB]\nMONGO_URL = mongodb://127.0.0.1:1/\nDATABASE_NAME = d\n")
+    with pytest.raises(DatabaseConnectionError, match=r"MongoDB at 127\.0\.0\.1:1: .*does not answer"):
+        get_mongo_collection("Process_Operation")
+
+
 def test_read_api_config(small_site: Site) -> None:
     assert read_api_config() == small_site.receiver.url
     for wrong in (None, "receiver", "ftp://receiver/"):

@@ -571,5 +571,9 @@ async def test_what_keeps_mongo_away_is_said_without_the_password() -> None:
         async with MongoStateStore("mongodb://user:s3:cret@@h:x/", "d", OPERATION):
             pass
     assert "cret" not in str(invalid.value)
+    for wrong in ("h:abc/", "h:99999/", "h/?tls=true&tlsCAFile=/nowhere"):
+        with pytest.raises(ConfigurationError, match=r"MONGO_URL: .*(write|give) "):
+            async with MongoStateStore(f"mongodb://{wrong}", "d", OPERATION):
+                pass
     assert server_name("mongodb://u:p%40@a:1,b:2/db?replicaSet=r") == "a:1,b:2"
     assert server_name("mongodb+srv://cluster.example.org") == "cluster.example.org"

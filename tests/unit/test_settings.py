@@ -293,6 +293,46 @@ class TestMistakes:
         assert f"[API] api_url {said}" in str(caught.value)
         assert SECRET not in str(caught.value)
 
+    @pytest.mark.parametrize(
+        ("url", "said"),
+        [
+            *(
+                (
+                    f"mongodb://u:{SECRET}@{hosts}/",
+                    "has a port that is no number from 1 to 65535: write mongodb://host:",
+                )
+                for hosts in ("h:99999", "h:0", "h:", "h:abc", "h:27017,i:x", "[::1]:x", "fe80::1", f"h:{'9' * 5000}")
+            ),
+            (f"mongodb://u:{SECRET}/w@h:27017/", "special characters of the password percent-encoded"),
+            *(
+                (f"mongodb://u:{SECRET}@{hosts}", "has a host that is missing or no name or address")
+                for hosts in ("", "/d", "h,", "?tls=true", "::1", "[::1", "[::1]x:27017")
+            ),
+            *((f"mongodb+srv://{hosts}/", "write mongodb+srv://host/") for hosts in ("h:27017", "h,i")),
+        ],
+    )
+    def test_the_address_of_mongo(self, load: Load, url: str, said: str) -> None:
+        message = fault(load, with_key("MONGODB", f"MONGO_URL = {url}"))
+        assert "[MONGODB] MONGO_URL " in message
+        assert said in message
+        assert SECRET not in message
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "mongodb://h",
+            "mongodb://u:p%40@a:1,b:65535,c/db?replicaSet=r:s",
+            "mongodb://[::1],[fe80::1%25eth0]:27018/",
+            "mongodb://%2Ftmp%2Fmongodb-27017.sock/db?tls=false",
+            "mongodb://h?tls=true",
+            "mongodb+srv://u:p@cluster.example.org/?retryWrites=true",
+        ],
+    )
+    def test_an_address_of_mongo_that_is_right(self, load: Load, url: str) -> None:
+        mongo_url = load(with_key("MONGODB", f"MONGO_URL = {url}")).mongodb.mongo_url
+        assert mongo_url is not None
+        assert mongo_url.get_secret_value() == url
+
     def test_mongo_tracking_needs_mongo(self, load: Load) -> None:
         message = fault(load, SMALL.replace("tracking = sql\n", ""))
         assert "[MONGODB] MONGO_URL is missing" in message

@@ -20,6 +20,7 @@ from incident_process.settings.targets import (
     MySQLTarget,
     Target,
     Tls,
+    check_mongo_url,
     parse_replicas,
     parse_target,
 )
@@ -58,9 +59,9 @@ class Mongodb(Section):
 
     @field_validator("mongo_url")
     @classmethod
-    def _scheme(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not value.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
-            raise ValueError("is no MongoDB address: write mongodb://host:27017/ or mongodb+srv://host/")
+    def _address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value:
+            check_mongo_url(value.get_secret_value())
         return value
 
     @field_validator("database_name")

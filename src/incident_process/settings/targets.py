@@ -4,6 +4,7 @@ URLs are ``sqlite:///relative.db``, ``sqlite:////absolute.db`` and ``mysql://use
 (``mariadb://`` says the same). Each part is percent-decoded. No error message repeats any part of a URL.
 """
 
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ MYSQL_PORT = 3306
 _FORMS = "sqlite:///file.db or mysql://user:password@host:3306/database"
 _REPLICAS = "mysql://host:3306/database, mysql://user:password@host:3306/database"
 _MAX_PORT = 65535
+_MONGO_HOST = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::(?P<port>.*))?", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +143,35 @@ def parse_replicas(urls: str, main: MySQLTarget | None = None) -> tuple[MySQLTar
     return tuple(targets)
 
 
+def check_mongo_url(url: str) -> None:
+    """Check the hosts and ports of a MongoDB URL; the rest is the driver's to judge, which is not loaded for this.
+
+    Raises:
+        ValueError: One of them cannot be right. The message is the end of a sentence.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("mongodb", "mongodb+srv"):
+        raise ValueError("is no MongoDB address: write mongodb://host:27017/ or mongodb+srv://host/")
+    # As the driver reads it: the first / or ? ends the hosts, the last @ before that the credentials.
+    hosts = re.split("[/?]", rest, maxsplit=1)[0].rpartition("@")[2]
+    if scheme == "mongodb+srv" and set(hosts) & set(":,"):
+        raise ValueError(
+            "gives a port or several hosts to mongodb+srv://, which finds them: write mongodb+srv://host/, and special "
+            "characters of the password percent-encoded"
+        )
+    for host in hosts.split(","):
+        if host.endswith(".sock"):
+            continue
+        found = _MONGO_HOST.fullmatch(host)
+        if found is None:
+            raise ValueError(
+                "has a host that is missing or no name or address: write mongodb://host:27017/, several hosts "
+                "separated by commas, an IPv6 address in brackets"
+            )
+        if found["port"] is not None and not _is_port(found["port"]):
+            raise ValueError(_wrong_port("mongodb://host:27017/"))
+
+
 def _sqlite(rest: str) -> SqliteTarget:
     if not rest.startswith("/"):
         raise ValueError("lacks a slash: write sqlite:///relative.db or sqlite:////absolute.db, with nothing before")
@@ -181,10 +212,18 @@ def _address(address: str) -> tuple[str, int]:
         host, _, port = address.partition(":")
     if not port:
         return host, MYSQL_PORT
-    # isdecimal alone would take digits of other scripts
-    if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= _MAX_PORT):
-        raise ValueError(
-            f"has a port that is no number from 1 to {_MAX_PORT}: write host:3306, an IPv6 address in brackets, "
-            "and special characters of the password percent-encoded"
-        )
+    if not _is_port(port):
+        raise ValueError(_wrong_port("host:3306"))
     return host, int(port)
+
+
+def _is_port(text: str) -> bool:
+    # isdecimal alone would take digits of other scripts, and int no end of digits
+    return text.isascii() and text.isdecimal() and len(text) <= len(str(_MAX_PORT)) and 1 <= int(text) <= _MAX_PORT
+
+
+def _wrong_port(right: str) -> str:
+    return (
+        f"has a port that is no number from 1 to {_MAX_PORT}: write {right}, an IPv6 address in brackets, "
+        "and special characters of the password percent-encoded"
+    )

@@ -2,7 +2,8 @@
 
 import functools
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from datetime import UTC
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -56,7 +57,9 @@ class Connection:
         """Connect and return the database; nothing stays open when the server does not answer."""
         given = self._url.lower()
         options = {name: value for name, value in _DEFAULTS.items() if f"{name.lower()}=" not in given}
-        self._client = AsyncMongoClient(self._url, tz_aware=True, tzinfo=UTC, appname="incident-process", **options)
+        self._client = make_client(
+            AsyncMongoClient, self._url, tz_aware=True, tzinfo=UTC, appname="incident-process", **options
+        )
         try:
             await self._client.admin.command("hello")
         except BaseException:
@@ -77,6 +80,47 @@ def server_name(url: str) -> str:
     return re.split(r"[/?]", url.partition("://")[2].rpartition("@")[2], maxsplit=1)[0] or "the server"
 
 
+_C = TypeVar("_C")
+
+
+def make_client(kind: Callable[..., _C], url: str, **options: Any) -> _C:
+    """Return a client of the driver, not yet connected; raise ConfigurationError for what the URL says wrong."""
+    try:
+        return kind(url, **options)
+    except OSError as exc:
+        raise ConfigurationError(
+            "[MONGODB] MONGO_URL: a file that it names cannot be read or is no certificate; "
+            "give tlsCAFile and tlsCertificateKeyFile the path of a PEM file."
+        ) from exc
+    except (InvalidURI, DriverConfigurationError, ValueError) as exc:  # ValueError: the driver's word for a wrong port
+        raise _no_address() from exc
+
+
+def _no_address() -> ConfigurationError:
+    return ConfigurationError(
+        "[MONGODB] MONGO_URL: this is no address of a MongoDB server; "
+        "write it as mongodb://user:password@host:27017/, with %-escapes in user and password."
+    )
+
+
+@contextmanager
+def translating(server: str) -> Iterator[None]:
+    """Raise the package's errors in place of the driver's.
+
+    The message names the server and the driver's error by class and number only: the driver's own text may quote
+    documents, and those hold account numbers.
+    """
+    try:
+        yield
+    except (InvalidURI, DriverConfigurationError) as exc:
+        raise _no_address() from exc
+    except BulkWriteError as exc:
+        # Its text is the whole batch, documents included; even as a cause it would reach a log's traceback.
+        raise DatabaseConnectionError(f"MongoDB at {server}: {describe(exc)}.") from None
+    except (PyMongoError, BSONError) as exc:
+        raise DatabaseConnectionError(f"MongoDB at {server}: {describe(exc)}.") from exc
+
+
 class HasServer(Protocol):
     """What an object needs so that its methods can be ``translated``."""
 
@@ -91,26 +135,12 @@ _R = TypeVar("_R")
 def translated(
     method: Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]],
 ) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]]:
-    """Make a method raise the package's errors in place of the driver's.
-
-    The message names the server and the driver's error by class and number only: the driver's own text may quote
-    documents, and those hold account numbers.
-    """
+    """Make a method ``translating``."""
 
     @functools.wraps(method)
     async def call(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        try:
+        with translating(self.server):
             return await method(self, *args, **kwargs)
-        except (InvalidURI, DriverConfigurationError) as exc:
-            raise ConfigurationError(
-                "[MONGODB] MONGO_URL: this is no address of a MongoDB server; "
-                "write it as mongodb://user:password@host:27017/, with %-escapes in user and password."
-            ) from exc
-        except BulkWriteError as exc:
-            # Its text is the whole batch, documents included; even as a cause it would reach a log's traceback.
-            raise DatabaseConnectionError(f"MongoDB at {self.server}: {describe(exc)}.") from None
-        except (PyMongoError, BSONError) as exc:
-            raise DatabaseConnectionError(f"MongoDB at {self.server}: {describe(exc)}.") from exc
 
     return call
 
