@@ -86,11 +86,10 @@ def configure(
         logger.addHandler(file)
     logger.setLevel(level.upper())
     logger.propagate = False
-    for library in ("asyncmy", "stamina"):  # their warnings repeat what a statement was given, which may be personal
-        quiet = get_logger(library)
-        quiet.propagate = False
-        if not quiet.handlers:
-            quiet.addHandler(logging.NullHandler())
+    quiet = get_logger("asyncmy")  # its warnings repeat what a statement was given, which may be personal
+    quiet.propagate = False
+    if not quiet.handlers:
+        quiet.addHandler(logging.NullHandler())
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -119,6 +121,40 @@ def test_run_window_says_how_far_it_came(small_site: Site) -> None:
         run_window(Settings.load())
     assert "synthetic-secret" not in str(caught.value)
     assert caught.value.exit_status == 3
+
+
+PLAIN_SCRIPT = """
+import stamina
+from incident_process import DatabaseConnectionError, ProcessOperation, Settings, create_incident, run_window
+
+for call in (lambda: run_window(Settings.load()), create_incident("1", 1).process_incident, ProcessOperation().gate):
+    try:
+        call()
+    except DatabaseConnectionError:
+        print("down")
+results = iter([False, True])
+
+
+@stamina.retry(on=AssertionError, wait_initial=0.01)
+def own():
+    assert next(results)
+
+
+own()
+"""
+
+
+def test_a_script_without_logging_hears_of_its_own_retries_only(small_site: Site) -> None:
+    small_site.command.configure(database={"URL": "mysql://u:synthetic-secret@127.0.0.1:9/none"})
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN_SCRIPT],
+        cwd=small_site.command.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["down"] * 3
+    assert done.stderr.count("stamina.retry_scheduled") == 1
 
 
 # -- create_incident --------------------------------------------------------------------------------------------------

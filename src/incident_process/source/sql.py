@@ -8,9 +8,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from zoneinfo import ZoneInfo
 
-import stamina
-
 from incident_process.errors import ConfigurationError, DatabaseConnectionError
+from incident_process.retrying import retried
 from incident_process.source import queries, short
 from incident_process.source.contract import (
     CUSTOMER_TABLE,
@@ -180,12 +179,7 @@ class SqlSource:
         The work is repeated as a whole, so it must build its result anew each time.
         """
         async with self._lock:
-            async for attempt in stamina.retry_context(
-                on=TransientError, attempts=ATTEMPTS, timeout=None, wait_initial=0.2, wait_max=2.0, wait_jitter=0.2
-            ):
-                with attempt:
-                    return await self._once(work)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+            return await retried(partial(self._once, work), TransientError, attempts=ATTEMPTS, wait_initial=0.2)
 
     async def _once(self, work: Callable[[], Awaitable[T]]) -> T:
         try:

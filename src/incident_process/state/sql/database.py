@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
-import stamina
-
 from incident_process.errors import ConfigurationError
+from incident_process.retrying import retried
 from incident_process.settings.targets import SqliteTarget, Target, parse_target
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.faults import TransientError
@@ -72,17 +72,13 @@ class Database:
             return await self._again(work, writes=True)
 
     async def _again(self, work: Work[T], *, writes: bool) -> T:
-        async for attempt in stamina.retry_context(
-            on=TransientError,
+        return await retried(
+            partial(self._once, work, writes=writes),
+            TransientError,
             attempts=_RETRY_ATTEMPTS,
-            timeout=_RETRY_SECONDS,
             wait_initial=0.1,
-            wait_max=2.0,
-            wait_jitter=0.2,
-        ):
-            with attempt:
-                return await self._once(work, writes=writes)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+            seconds=_RETRY_SECONDS,
+        )
 
     async def _once(self, work: Work[T], *, writes: bool) -> T:
         connection = await self._take()
