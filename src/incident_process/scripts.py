@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from incident_process import logs
+from incident_process import arguments, logs
 from incident_process.delivery.identity import idempotency_key
 from incident_process.delivery.policy import Verdict
 from incident_process.delivery.reasons import reason
@@ -37,7 +37,7 @@ from incident_process.runner import Runner
 from incident_process.settings import Api, Database, Mongodb, Settings
 from incident_process.settings.targets import MySQLTarget
 from incident_process.source.columns import CUSTOMER_COLUMNS
-from incident_process.window import MAX_INCIDENT_ID, plan, refusal, system_date
+from incident_process.window import plan, refusal, system_date
 
 if TYPE_CHECKING:
     import pymysql
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 log = logs.get_logger()
 _encoder = msgspec.json.Encoder(decimal_format="number")
+Moment = datetime | date | str
+"""A time, or a day; text in ISO form."""
 
 
 def get_mysql_connection() -> "pymysql.Connection[Any]":
@@ -117,8 +119,8 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
 
     def __init__(self, account_num: object, incident_id: object) -> None:
         """Check both arguments; raise ValueError, saying what would be right."""
-        self.account_num = _account_number(account_num)
-        self.incident_id = _incident_id(incident_id)
+        self.account_num = arguments.account_number(account_num)
+        self.incident_id = arguments.incident_id(incident_id)
         self._settings: Settings | None = None
         self._draft: Draft | None = None
         self._rows: Any = None
@@ -134,14 +136,17 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
         blank = tuple(NEVER if column == "LOAD_DATE" else None for column in CUSTOMER_COLUMNS)
         return self._document(draft(self.account_num, [blank], [], ZoneInfo("UTC")))
 
-    def read_customer_details(self, time_period_start: object = None, time_period_end: datetime | None = None) -> str:
+    def read_customer_details(self, time_period_start: object = None, time_period_end: Moment | None = None) -> str:
         """Read the account's customer rows into ``mongo_data`` and return ``"success"``.
 
         The document is complete as of ``time_period_end`` (now less the time gap when not given), so the start of the
-        period does not matter. Raises DataProcessingError when there is no customer row or a value does not fit,
-        DatabaseConnectionError when the source cannot be reached.
+        period does not matter. A date, or text in ISO form, will do for either; a date alone is meant as a whole, and
+        what says no zone is in ``source_timezone``.
+
+        Raises ValueError for a text that is no date or time, DataProcessingError when there is no customer row or a
+        value does not fit, DatabaseConnectionError when the source cannot be reached.
         """
-        self._read(time_period_end)
+        self._read(time_period_start, time_period_end)
         if not self._rows.customers:
             msg = "the account has no customer row, so no incident can be made of it"
             raise DataProcessingError(msg)
@@ -149,7 +154,7 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
         self.mongo_data = self._document(self._draft)
         return "success"
 
-    def get_payment_data(self, time_period_start: object = None, time_period_end: datetime | None = None) -> str:
+    def get_payment_data(self, time_period_start: object = None, time_period_end: Moment | None = None) -> str:
         """Put the newest payment into ``mongo_data``; return ``"success"``, or ``"failure"`` when there is none."""
         if self._rows is None:
             self.read_customer_details(time_period_start, time_period_end)
@@ -162,11 +167,7 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
 
     def format_json_object(self) -> str:
         """Return ``mongo_data`` as JSON. Raises DataProcessingError when it no longer fits the contract."""
-        try:
-            body = _encoder.encode(self.mongo_data)
-        except (TypeError, ValueError) as exc:
-            msg = "mongo_data holds a value that JSON has no form for"
-            raise DataProcessingError(msg) from exc
+        body = _encoded(self.mongo_data)
         check(body)
         return msgspec.json.format(body, indent=4).decode()
 
@@ -183,14 +184,15 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
         msg = f"{type(obj).__name__} has no JSON form"
         raise TypeError(msg)
 
-    def send_to_api(self, json_payload: str | None = None, api_url: str | None = None) -> bool:
+    def send_to_api(self, json_payload: str | bytes | dict[str, Any] | None = None, api_url: str | None = None) -> bool:
         """Send a document (``mongo_data`` when none is given) with the retries of ``run``, and return True.
 
         Another ``api_url`` than the configured one gets the document without the configured credentials. Raises
-        DataProcessingError for a payload that does not fit the contract (it is not sent), IncidentCreationError when
-        the receiver turned it away or could not be reached.
+        ValueError for a payload that is no JSON, as text or UTF-8 bytes, and no dict, DataProcessingError for one that
+        does not fit the contract (neither is sent), IncidentCreationError when the receiver turned it away or could not
+        be reached.
         """
-        body = (self.format_json_object() if json_payload is None else json_payload).encode()
+        body = _encoded(self.mongo_data) if json_payload is None else _payload(json_payload)
         check(body)
         settings = self._need_settings()
         url = api_url or settings.api.api_url
@@ -208,8 +210,8 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
         log.info(logs.SENT)
         return True
 
-    def process_incident(self, time_period_start: object = None, time_period_end: datetime | None = None) -> bool:
-        """Read, build and send; return True. Raises one of this package's errors."""
+    def process_incident(self, time_period_start: object = None, time_period_end: Moment | None = None) -> bool:
+        """Read, build and send; return True. Raises ValueError for the period, else one of this package's errors."""
         self.read_customer_details(time_period_start, time_period_end)
         self.get_payment_data(time_period_start, time_period_end)
         return self.send_to_api(self.format_json_object())
@@ -234,15 +236,19 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
         found: dict[str, Any] = json.loads(_encoder.encode(incident), parse_float=Decimal)
         return found
 
-    def _read(self, end: datetime | None) -> None:
+    def _read(self, start: object, end: object) -> None:
         settings = self._need_settings()
+        process = settings.process
+        if isinstance(start, str):
+            arguments.instant(start, "time_period_start", process.zone)
+        until = None if end is None else arguments.period_end(end, process.zone)
 
         async def read() -> Any:
             async with make_source(settings) as source:
-                as_of = end or system_date(
-                    await source.now(), settings.process.time_gap_seconds, Tracking(settings.process.tracking)
-                )
-                return (await source.read([self.account_num], as_of.astimezone(UTC)))[0]
+                as_of = until or system_date(
+                    await source.now(), process.time_gap_seconds, Tracking(process.tracking)
+                ).astimezone(UTC)
+                return (await source.read([self.account_num], as_of))[0]
 
         self._rows = in_loop(read())
 
@@ -312,22 +318,24 @@ class ProcessOperation:
                 await store.release_lease(lease)
 
 
-def _account_number(value: object) -> str:
-    if value is None or isinstance(value, bool | bytes) or not str(value).strip():
-        msg = "account_num must be the account's number as text, for example '0000003746'"
-        raise ValueError(msg)
-    return str(value)
+def _payload(given: object) -> bytes:
+    match given:
+        case str():
+            return given.encode(errors="surrogatepass")  # the document's check refuses it, as bytes that are no UTF-8
+        case bytes() | bytearray():
+            return bytes(given)
+        case dict():
+            return _encoded(given)
+    msg = "json_payload must be a document: JSON as text or as UTF-8 bytes, or a dict"
+    raise ValueError(msg)
 
 
-def _incident_id(value: object) -> int:
+def _encoded(document: dict[str, Any]) -> bytes:
     try:
-        number = int(value) if isinstance(value, int | str) and not isinstance(value, bool) else 0
-    except ValueError:
-        number = 0
-    if not 0 < number <= MAX_INCIDENT_ID:
-        msg = f"incident_id must be a whole number from 1 to {MAX_INCIDENT_ID}"
-        raise ValueError(msg)
-    return number
+        return _encoder.encode(document)
+    except (TypeError, ValueError, RecursionError) as exc:
+        msg = "the document holds a value that JSON has no form for"
+        raise DataProcessingError(msg) from exc
 
 
 async def _send(settings: Settings, url: str, incident: Incident) -> None:

@@ -160,13 +160,40 @@ def test_a_script_without_logging_hears_of_its_own_retries_only(small_site: Site
 # -- create_incident --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("account", [None, "", "   ", True, b"123"])
+@pytest.mark.parametrize(
+    "account",
+    [
+        None,
+        "",
+        "   ",
+        True,
+        b"123",
+        [],
+        {},
+        1.5,
+        Decimal(1),
+        "9" * 256,
+        10**255,
+        pytest.param(10**5000, id="long"),
+        "\ud800",
+    ],
+)
 def test_create_incident_wants_an_account(account: object) -> None:
-    with pytest.raises(ValueError, match="account_num"):
+    with pytest.raises(ValueError, match="account_num must be"):
         create_incident(account, 1)
 
 
-@pytest.mark.parametrize("incident_id", [None, "", "abc", 0, -1, 1.5, True, MAX_ID + 1])
+def test_create_incident_keeps_the_account_as_it_is() -> None:
+    for account in ("0000003746", "x" * 255, " 7", 3746, 10**255 - 1):
+        incident = create_incident(account, "9")
+        assert (incident.account_num, incident.incident_id) == (str(account), 9)
+        assert incident.mongo_data["Account_Num"] == str(account)
+
+
+@pytest.mark.parametrize(
+    "incident_id",
+    [None, "", "abc", 0, -1, 1.5, True, MAX_ID + 1, " 7 ", "7\n", "+7", "1_0", "\u0661", "9" * 5000, b"7", Decimal(7)],
+)
 def test_create_incident_wants_an_id(incident_id: object) -> None:
     with pytest.raises(ValueError, match="incident_id"):
         create_incident(ACCOUNT, incident_id)
@@ -218,6 +245,38 @@ def test_a_period_ends_where_it_is_told_to(sql_site: Site) -> None:
     assert incident.get_payment_data() == "failure"
 
 
+@pytest.mark.parametrize(
+    ("end", "arrears"),
+    [
+        (day(6), "1.00"),
+        (date.fromisoformat(day(6)), "1.00"),
+        (f"{day(6)}T23:59:59", "1.00"),
+        (f"{day(6)}T18:29:59Z", "1.00"),
+        (f"{day(6)}T18:30:00Z", "100.50"),
+        (datetime.fromisoformat(f"{day(5)} 00:00:00"), "100.50"),
+        (day(5), "100.50"),
+    ],
+)
+def test_a_period_may_be_given_as_text(small_site: Site, end: Any, arrears: str) -> None:
+    small_site.command.configure(process={"source_timezone": "Asia/Colombo"})
+    incident = create_incident(ACCOUNT, 1)
+    assert incident.read_customer_details("1900-01-01", end) == "success"
+    assert incident.mongo_data["Arrears"] == Decimal(arrears)
+    assert small_site.requests() == []
+
+
+@pytest.mark.parametrize(
+    "period",
+    [(None, "yesterday"), (None, ""), (None, "2026-02-30"), ("soon", None), (None, 1767225600), (None, "0001-01-01")],
+)
+def test_a_period_that_is_none(small_site: Site, period: tuple[Any, Any]) -> None:
+    incident = create_incident(ACCOUNT, 1)
+    for step in (incident.read_customer_details, incident.get_payment_data, incident.process_incident):
+        with pytest.raises(ValueError, match=r"time_period_(start|end) "):
+            step(*period)
+    assert small_site.requests() == []
+
+
 def test_an_account_that_makes_no_incident(small_site: Site) -> None:
     for account in (NO_CUSTOMER, "unknown"):
         with pytest.raises(DataProcessingError, match="customer row"):
@@ -243,9 +302,28 @@ def test_a_payload_that_breaks_the_contract_is_not_sent(small_site: Site) -> Non
         incident.format_json_object()
     with pytest.raises(DataProcessingError):
         incident.send_to_api("{}")
-    with pytest.raises(DataProcessingError):
-        incident.send_to_api("no json")
+    loop: dict[str, Any] = {}
+    loop["loop"] = loop
+    for payload in ("no json", "\ud800", b"\xff", b"", {}, {"Arrears": object()}, loop):
+        with pytest.raises(DataProcessingError):
+            incident.send_to_api(payload)
+    for other in (17, ["{}"], object()):
+        with pytest.raises(ValueError, match="json_payload must be a document"):
+            incident.send_to_api(other)  # type: ignore[arg-type]  # what a script may give
     assert small_site.requests() == []
+
+
+def test_a_payload_may_be_text_bytes_or_a_dict(small_site: Site) -> None:
+    forms: list[Callable[[str], Any]] = [str, str.encode, lambda text: bytearray(text.encode()), json.loads]
+    for number, form in enumerate(forms, start=31):
+        incident = create_incident(ACCOUNT, number)
+        incident.read_customer_details()
+        assert incident.send_to_api(form(incident.format_json_object())) is True
+    incident = create_incident(ACCOUNT, 35)
+    incident.read_customer_details()
+    assert incident.send_to_api(incident.mongo_data) is True
+    assert [row["incident_id"] for row in small_site.accepted()] == [31, 32, 33, 34, 35]
+    assert len({row["idempotency_key"] for row in small_site.accepted()}) == 1
 
 
 def test_what_the_receiver_turns_away(small_site: Site, caplog: pytest.LogCaptureFixture) -> None:

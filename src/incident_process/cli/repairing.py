@@ -1,12 +1,13 @@
 """The commands that put right what was left: backfill, dead-letters, reconcile."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
 
+from incident_process.arguments import instant
 from incident_process.cli.options import AsJson, Config, load
 from incident_process.cli.output import JsonListing, emit, emit_json, emit_json_line, emit_pairs, emit_table
 from incident_process.cli.reading import with_store
@@ -23,9 +24,7 @@ Account = Annotated[str | None, typer.Option(help="Only this account.")]
 Reason = Annotated[str | None, typer.Option(help="Only where the reason holds this text.")]
 
 ALWAYS_SHOWN = ("accounts", "in_order")
-
-OLDEST_YEAR, NEWEST_YEAR = 1900, 9998
-"""No row is processed before the first, and the second leaves room for every zone."""
+"""Of the totals of ``reconcile``, what is told even where it is 0."""
 
 dead_letters = typer.Typer(
     help="What was turned away, and once more. Example: incident-process dead-letters list",
@@ -209,15 +208,9 @@ def _standing(settings: "Settings", account: str | None, reason: str | None) -> 
 
 
 def _instant(text: str, option: str, zone: ZoneInfo, *, whole_day: bool = False) -> datetime:
-    """Read a date or time of the command line; a date alone is its first or, with ``whole_day``, its last moment."""
+    """Read a date or time of the command line."""
     try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        msg = f"{option} {text!r} is no date or time: write 2026-01-31 or 2026-01-31T10:00:00."
+        return instant(text, option, zone, whole_day=whole_day)
+    except ValueError as exc:
+        msg = f"{exc}."
         raise typer.BadParameter(msg) from None
-    if whole_day and len(text) <= len("2026-01-31"):
-        when = when.replace(hour=23, minute=59, second=59, microsecond=999_999)
-    if not OLDEST_YEAR <= when.year <= NEWEST_YEAR:
-        msg = f"{option} {text} is out of range: give a year from {OLDEST_YEAR} to {NEWEST_YEAR}."
-        raise typer.BadParameter(msg)
-    return (when if when.tzinfo else when.replace(tzinfo=zone)).astimezone(UTC)

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from incident_process.arguments import LONGEST_ACCOUNT
 from incident_process.dashboard.access import Access, Session
 from incident_process.dashboard.answers import BadRequestError, Json, number, problem
 from incident_process.dashboard.guard import NO_TOKEN
@@ -20,8 +21,6 @@ WRITTEN_SECONDS = 1.0
 PAGE = 25
 MOST_PAGED = 1_000_000
 SHORTEST_SEARCH = 3
-LONGEST_ACCOUNT = 255
-"""The width of the column in the ledger."""
 
 Word = TypeVar("Word", bound=StrEnum)
 

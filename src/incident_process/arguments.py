@@ -1,0 +1,85 @@
+"""What a caller gives as account, Incident_Id or time, checked: a ValueError says what would be right."""
+
+import re
+from datetime import UTC, date, datetime
+from typing import TypeGuard
+from zoneinfo import ZoneInfo
+
+from incident_process.window import MAX_INCIDENT_ID
+
+LONGEST_ACCOUNT = 255
+"""The width of the column in the ledger."""
+
+_OLDEST_YEAR, _NEWEST_YEAR = 1900, 9998
+"""No row is processed before the first, and the second leaves room for every zone."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def account_number(value: object) -> str:
+    """Return an account's number, which is text, with its leading zeros, or a whole number."""
+    if _is_whole(value) and abs(value) < 10**LONGEST_ACCOUNT:  # str refuses numbers of thousands of digits
+        value = str(value)
+    if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_ACCOUNT or _SURROGATE.search(value):
+        msg = (
+            f"account_num must be the account's number as text of 1 to {LONGEST_ACCOUNT} characters or as a whole "
+            "number, for example '0000003746'"
+        )
+        raise ValueError(msg)
+    return str(value)
+
+
+def incident_id(value: object) -> int:
+    """Return an Incident_Id, which is a whole number or its ASCII digits as text (SPEC 5)."""
+    number = 0
+    if _is_whole(value):
+        number = value
+    elif isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= len(str(MAX_INCIDENT_ID)):
+        number = int(value)
+    if not 0 < number <= MAX_INCIDENT_ID:
+        msg = f"incident_id must be a whole number from 1 to {MAX_INCIDENT_ID}, or its digits as text"
+        raise ValueError(msg)
+    return number
+
+
+def instant(text: str, name: str, zone: ZoneInfo, *, whole_day: bool = False) -> datetime:
+    """Return the instant, in UTC, that a text in ISO form names.
+
+    Args:
+        text: A time, or a date alone, which is its first or, with ``whole_day``, its last moment.
+        name: What the text was given as, for messages.
+        zone: The zone of a text that says none.
+        whole_day: See above.
+    """
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        msg = f"{name} {text!r} is no date or time: write 2026-01-31 or 2026-01-31T10:00:00"
+        raise ValueError(msg) from None
+    if whole_day and len(text) <= len("2026-01-31"):
+        when = when.replace(hour=23, minute=59, second=59, microsecond=999_999)
+    return _in_utc(when, name, zone)
+
+
+def period_end(value: object, zone: ZoneInfo) -> datetime:
+    """Return the last instant, in UTC, of a period that ends with a time, or with a date's whole day.
+
+    Either may be text in ISO form; ``zone`` is that of what says none.
+    """
+    if isinstance(value, datetime):
+        return _in_utc(value, "time_period_end", zone)
+    text = value.isoformat() if isinstance(value, date) else value
+    if not isinstance(text, str):
+        msg = f"time_period_end must be a datetime, a date, or text in ISO form, not a {type(value).__name__}"
+        raise ValueError(msg)
+    return instant(text, "time_period_end", zone, whole_day=True)
+
+
+def _in_utc(when: datetime, name: str, zone: ZoneInfo) -> datetime:
+    if not _OLDEST_YEAR <= when.year <= _NEWEST_YEAR:
+        msg = f"{name} is out of range: give a year from {_OLDEST_YEAR} to {_NEWEST_YEAR}"
+        raise ValueError(msg)
+    return (when if when.tzinfo else when.replace(tzinfo=zone)).astimezone(UTC)
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
