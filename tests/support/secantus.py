@@ -22,8 +22,6 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from tests.support.measuring import STARTS
-
 HOST = "127.0.0.1"
 VARIABLE = "INCIDENT_PROCESS_TEST_MONGO_URL"
 START_SECONDS = 60.0
@@ -62,7 +60,7 @@ class SecantusServer:
             "--sync-on-commit",
         ]
         # Coverage would look at each of its function calls, and then count none of them.
-        environment = {name: value for name, value in os.environ.items() if name not in STARTS}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._folder, env=environment
