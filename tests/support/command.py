@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -73,7 +73,7 @@ class Running:
     def wait(self) -> Finished:
         """Wait for its end."""
         stdout, stderr = self._process.communicate(timeout=TIMEOUT_SECONDS)
-        return Finished(status=self._process.returncode, stdout=stdout, stderr=stderr)
+        return Finished(status=self._process.returncode, stdout=stdout or "", stderr=stderr or "")
 
     @property
     def has_ended(self) -> bool:
@@ -108,9 +108,9 @@ class Command:
         whole.write_text(text, encoding="utf-8")
         whole.replace(self.config)
 
-    def __call__(self, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
-        """Run the command to its end."""
-        with self.started(*arguments, env=env) as running:
+    def __call__(self, *arguments: str, env: Mapping[str, str] | None = None, **how: Any) -> Finished:
+        """Run the command to its end; ``how`` is as in ``started``."""
+        with self.started(*arguments, env=env, **how) as running:
             return running.wait()
 
     def run(self, env: Mapping[str, str] | None = None) -> Finished:
@@ -118,15 +118,30 @@ class Command:
         return self("run", "--json", env=env)
 
     @contextmanager
-    def started(self, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Running]:
-        """Start the command; if it still runs at the end of the block, it is killed."""
+    def started(
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        by: Sequence[str] = (),
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
+    ) -> Iterator[Running]:
+        """Start the command; if it still runs at the end of the block, it is killed.
+
+        Args:
+            arguments: What follows ``incident-process``.
+            env: Set beside the clean environment.
+            by: A program, with its arguments, that starts the command in its place.
+            stdout: A file descriptor; what goes there instead of a pipe is not in ``Finished``.
+            stderr: As ``stdout``.
+        """
         process = subprocess.Popen(
-            [sys.executable, "-m", "incident_process", *arguments],
+            [*by, sys.executable, "-m", "incident_process", *arguments],
             cwd=self.folder,
             env=self._environment() | dict(env or {}),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
             text=True,
             encoding="utf-8",
         )

@@ -3,6 +3,8 @@
 import gc
 import sys
 
+from incident_process.cli import streams
+
 COLLECT_AFTER = 50_000
 """New objects after which the collector looks for cycles. The modules of a start are hundreds of thousands that stay,
 and to go through them after every 700, as Python does, takes a tenth of the start."""
@@ -10,6 +12,7 @@ and to go through them after every 700, as Python does, takes a tenth of the sta
 
 def main() -> None:
     """Run the command and end the process with its exit status."""
+    streams.prepare()
     gc.set_threshold(COLLECT_AFTER)
     from incident_process.cli.app import execute
 
