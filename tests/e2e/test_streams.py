@@ -1,5 +1,11 @@
 """The standard streams as shells, pipes, disks and terminals have them: none of them stops a command (SPEC 7)."""
 
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
 import pytest
 
 from tests.e2e.conftest import MakeSite, Site, day
@@ -26,3 +32,100 @@ def test_a_closed_stream_stops_nothing(site: Site, closed: str) -> None:
         assert finished.json["delivered"] == 3
     if "2>&-" not in closed:
         assert "Successfully sent data to API." in finished.messages("INFO")
+
+
+# -- broken or full ---------------------------------------------------------------------------------------------------
+
+UNBUFFERED = {"PYTHONUNBUFFERED": "1"}
+"""As containers have it: a fault shows at once, not at the command's end."""
+
+
+@pytest.fixture
+def broken_pipe() -> Iterator[int]:
+    """The end for writing of a pipe that nobody reads any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@pytest.fixture
+def full_disk() -> Iterator[int]:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("env", [{}, UNBUFFERED, {"PYTHONIOENCODING": "ascii"}])
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("status", "--json"), 0),
+        (("history",), 0),
+        (("preview",), 0),
+        (("run", "--json"), 0),
+        (("reconcile",), 4),
+        (("--help",), 0),
+        (("run", "--help"), 0),
+        (("run", "--json", "--config", "nowhere.ini"), 2),
+    ],
+)
+def test_a_reader_that_has_gone_changes_no_exit_status(
+    site: Site, broken_pipe: int, env: dict[str, str], arguments: tuple[str, ...], status: int
+) -> None:
+    finished = site.command(*arguments, env=env, stdout=broken_pipe)
+    assert finished.status == status
+    assert "BrokenPipe" not in finished.stderr
+    assert len(site.accepted()) == (3 if arguments == ("run", "--json") else 0)
+
+
+def test_a_repair_goes_on_when_its_reader_has_gone(site: Site, broken_pipe: int) -> None:
+    finished = site.command("reconcile", "--repair", env=UNBUFFERED, stdout=broken_pipe)
+    assert finished.status == 0, finished.stderr
+    assert len(site.accepted()) == 3
+
+
+def test_a_preview_ends_when_its_reader_has_gone(site: Site) -> None:
+    site.customers(*({"ACCOUNT_NUM": f"{n:05d}", "ASSET_ID": "A1", "LOAD_DATE": day(5)} for n in range(2000)))
+    site.payments({"AP_ACCOUNT_NUMBER": "99999", "LOAD_DATE": f"{day(5)} 10:00:00"})  # the last: named on stderr
+    line = '"$@" | head -1; exit "${PIPESTATUS[0]}"'
+    finished = site.command("preview", "--json", by=("bash", "-c", line, "bash"))
+    assert (finished.status, finished.stderr) == (0, "")
+    assert finished.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("env", [{}, UNBUFFERED, {"PYTHONIOENCODING": "ascii"}])
+@pytest.mark.parametrize("arguments", [("status", "--json"), ("preview",), ("run", "--json"), ("run",), ("--help",)])
+def test_a_full_disk_is_said_in_one_sentence(
+    site: Site, full_disk: int, env: dict[str, str], arguments: tuple[str, ...]
+) -> None:
+    finished = site.command(*arguments, env=env, stdout=full_disk)
+    assert finished.status == 1
+    (said,) = finished.messages("ERROR")
+    assert "No space left on device" in said
+    assert all(line.startswith(("INFO:", "ERROR:")) for line in finished.stderr.splitlines())
+    assert len(site.accepted()) == (3 if arguments[0] == "run" else 0)
+
+
+@pytest.mark.parametrize("arguments", [("run", "--nonsense"), ("run", "--config", "nowhere.ini"), ("run", "--json")])
+def test_errors_that_nobody_can_read_change_no_exit_status(
+    site: Site, full_disk: int, broken_pipe: int, arguments: tuple[str, ...]
+) -> None:
+    for stderr in (full_disk, broken_pipe):
+        assert site.command(*arguments, stderr=stderr).status == (0 if "--json" in arguments else 2)
+
+
+def test_a_slow_reader_of_a_pipe_that_does_not_block_gets_everything(site: Site) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    waiting = 0
+    with suppress(BlockingIOError):
+        while True:
+            waiting += os.write(writer, b"x" * 4096)
+    with os.fdopen(reader, "rb") as pipe, site.command.started("status", "--json", stdout=writer) as running:
+        os.close(writer)
+        time.sleep(1.0)
+        assert not running.has_ended
+        printed = pipe.read()
+        assert running.wait().status == 0
+    assert json.loads(printed[waiting:])["sequence"] == 0

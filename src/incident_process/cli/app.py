@@ -1,6 +1,6 @@
 """The commands, and what happens around every one of them: exit statuses and errors as one sentence (SPEC 7)."""
 
-import os
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import typer
 
 from incident_process import logs
-from incident_process.cli import local, reading, repairing, running, scheduling, web
+from incident_process.cli import local, reading, repairing, running, scheduling, streams, web
 from incident_process.errors import DatabaseConnectionError, IncidentProcessError, where_raised
 
 INTERRUPTED = 130
@@ -50,6 +50,20 @@ class _Shown(Protocol):
 def execute(arguments: Sequence[str]) -> int:
     """Run one command and return the exit status of the process; no error leaves here as a traceback."""
     try:
+        status = _perform(arguments)
+        sys.stdout.flush()
+    except (typer.Abort, KeyboardInterrupt):
+        sys.stderr.write("Interrupted.\n")
+        return INTERRUPTED
+    fault = streams.fault()
+    if fault is None or isinstance(fault, BrokenPipeError):  # a reader that has gone has had what it wanted
+        return status
+    _log().error(f"Stdout cannot be written ({fault.strerror}): what the command printed is not complete.")
+    return 1
+
+
+def _perform(arguments: Sequence[str]) -> int:
+    try:
         status = app(list(arguments), standalone_mode=False)
     except typer.TyperException as exc:  # typer brings a click of its own: the class in `click` is another one
         if isinstance(exc, _Shown):
@@ -57,23 +71,23 @@ def execute(arguments: Sequence[str]) -> int:
         else:
             sys.stderr.write(f"{exc.format_message()}\n")
         return exc.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        sys.stderr.write("Interrupted.\n")
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone: nothing is left to say, nor to say at the end of the process.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except typer.Abort:
+        raise
     except Exception as exc:
         return _explain(exc)
     return status if isinstance(status, int) else 0
 
 
-def _explain(exc: Exception) -> int:
-    """Log what went wrong as one sentence and return the exit status that goes with it."""
+def _log() -> logging.Logger:
     log = logs.get_logger()
     if not log.handlers:  # the command failed before it knew the configured form
         logs.configure()
+    return log
+
+
+def _explain(exc: Exception) -> int:
+    """Log what went wrong as one sentence and return the exit status that goes with it."""
+    log = _log()
     if isinstance(exc, DatabaseConnectionError):
         log.error(logs.connection_error_message(str(exc)))
         return exc.exit_status

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import msgspec
 import typer
 
+from incident_process.cli import streams
 from incident_process.cli.options import AsJson, Config, Limit, load
 from incident_process.cli.output import emit, emit_json, emit_pairs, emit_table
 from incident_process.logs import get_logger
@@ -143,7 +144,7 @@ async def _preview_window(settings: "Settings", parts: Any, *, as_json: bool, li
         else:
             emit_json(item.document)
         shown += 1
-        if shown == limit:
+        if shown == limit or streams.fault():  # nobody reads on: there may be a million more
             break
     if as_json:
         emit("]" if shown else "[]")
