@@ -2,6 +2,10 @@
 
 import json
 import os
+import pty
+import re
+import termios
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -129,3 +133,60 @@ def test_a_slow_reader_of_a_pipe_that_does_not_block_gets_everything(site: Site)
         printed = pipe.read()
         assert running.wait().status == 0
     assert json.loads(printed[waiting:])["sequence"] == 0
+
+
+# -- a terminal -------------------------------------------------------------------------------------------------------
+
+LINE_END = re.compile(r"\r\n|\r\x1b\[2K")
+"""Where the next line begins, or the one that is there is taken away to be written anew."""
+
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+
+
+class Screen:
+    """A terminal of some width, and all that a command wrote to it."""
+
+    def __init__(self, columns: int) -> None:
+        self._ours, self.stream = pty.openpty()
+        termios.tcsetwinsize(self.stream, (24, columns))
+        self._written = bytearray()
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
+
+    def _read(self) -> None:
+        with suppress(OSError):  # the terminal's end, as Linux has it
+            while read := os.read(self._ours, 65536):
+                self._written += read
+
+    def close(self) -> str:
+        """Return what was written; no command may be left that writes to it."""
+        os.close(self.stream)
+        self._reading.join()
+        os.close(self._ours)
+        return self._written.decode()
+
+
+@pytest.mark.parametrize("columns", [20, 80])
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_log_lines_are_whole_beside_the_bar(site: Site, columns: int, form: str) -> None:
+    site.command.configure(process={"log_format": form, "log_level": "DEBUG"})
+    site.receiver.control(latency_ms=400)  # long enough for the bar to be drawn more than once
+    screen = Screen(columns)
+    finished = site.command("run", "--json", env={"TERM": "xterm"}, stderr=screen.stream)
+    written = screen.close()
+    assert finished.status == 0, written
+    assert finished.json["delivered"] == 3
+    lines = [CONTROL.sub("", line) for line in LINE_END.split(written)]
+    messages = (
+        [json.loads(line)["message"] for line in lines if line.startswith("{")]
+        if form == "json"
+        else [line.partition(":incident_logger:")[2] for line in lines]
+    )
+    assert f"Sending data to API: {site.receiver.url}" in messages
+    assert f"Updated Process_Operation with Last_execution_dtm: {finished.json['window']['end']}" in messages
+    payloads = [message for message in messages if message.startswith("Generated JSON payload: ")]
+    assert [json.loads(payload.partition(": ")[2])["Doc_Version"] for payload in payloads] == [1.0] * 3
+    bars = [line for line in lines if line.startswith("accounts ")]
+    assert len(bars) > 1
+    assert max(map(len, bars)) <= columns
+    assert lines[-1] == ""  # and it is gone at the end

@@ -23,7 +23,7 @@ def progress_for(stream: TextIO) -> Iterator[Progress]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(file=stream),
+        console=Console(file=stream, soft_wrap=True),  # the log's lines as they are, however narrow the terminal
         transient=True,
     ) as bar:
         yield _Bar(bar)
