@@ -190,3 +190,11 @@ def test_log_lines_are_whole_beside_the_bar(site: Site, columns: int, form: str)
     assert len(bars) > 1
     assert max(map(len, bars)) <= columns
     assert lines[-1] == ""  # and it is gone at the end
+
+
+def test_what_a_command_prints_beside_the_bar_goes_to_stdout(site: Site) -> None:
+    screen = Screen(20)
+    finished = site.command("reconcile", "--repair", "--json", env={"TERM": "xterm"}, stderr=screen.stream)
+    written = screen.close()
+    assert finished.status == 0, written
+    assert [item["account"] for item in finished.json["differences"]] == [f"{n:010d}" for n in range(3)]

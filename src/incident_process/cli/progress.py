@@ -1,5 +1,6 @@
 """A progress bar on a terminal; nothing when the output is piped, where a bar would only fill a log."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
@@ -25,6 +26,7 @@ def progress_for(stream: TextIO) -> Iterator[Progress]:
         TimeRemainingColumn(),
         console=Console(file=stream, soft_wrap=True),  # the log's lines as they are, however narrow the terminal
         transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # above the bar; but what goes to a file or a pipe must get there
     ) as bar:
         yield _Bar(bar)
 
