@@ -1,6 +1,7 @@
 """What a run says and how it ends (SPEC 7): exit statuses, the log on stderr, the one object on stdout."""
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -134,6 +135,19 @@ def test_a_configuration_that_is_named_and_missing(command: Command) -> None:
         assert finished.status == 2
         assert "nowhere.ini" in finished.stderr
         assert "Traceback" not in finished.stderr
+
+
+def test_a_configuration_that_may_not_be_read(make_site: MakeSite) -> None:
+    site = make_site()
+    site.command.config.chmod(0)
+    # Root reads everything, unless it gives up the right to.
+    by = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    finished = site.command("run", "--json", "--config", str(site.command.config), by=by)
+    assert finished.status == 2
+    assert finished.json["status"] == "failed"
+    assert "cannot be read: Permission denied" in finished.json["message"]
+    assert finished.messages("ERROR") == [finished.json["message"]]
+    assert "Usage:" not in finished.stderr
 
 
 def test_the_environment_wins_over_the_file(make_site: MakeSite) -> None:

@@ -27,7 +27,7 @@ def receiver(
     bodies: Annotated[bool, typer.Option(help="With --export: include the bodies, which are personal data.")] = True,
     summary: Annotated[bool, typer.Option("--summary", help="Print what was accepted and answered, and end.")] = False,
     config: Annotated[
-        Path | None, typer.Option(help="Configuration file: listen where its [API] api_url leads.")
+        Path | None, typer.Option(readable=False, help="Configuration file: listen where its [API] api_url leads.")
     ] = None,
     as_json: AsJson = False,
 ) -> int:
@@ -87,7 +87,10 @@ def demo(
     folder: Annotated[Path | None, typer.Option(help="Keep source, state and receiver's file in this folder.")] = None,
     accounts: Annotated[int, typer.Option(min=10, max=100_000, help="How many synthetic accounts.")] = 2_000,
     config: Annotated[
-        Path | None, typer.Option(help="Configuration file to check first; the demo's own parts stay apart from it.")
+        Path | None,
+        typer.Option(
+            readable=False, help="Configuration file to check first; the demo's own parts stay apart from it."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> int:

@@ -16,6 +16,7 @@ Config = Annotated[
         "--config",
         help="Configuration file; otherwise INCIDENT_PROCESS_CONFIG, config/databaseConfig.ini, DB_Config.ini.",
         show_default=False,
+        readable=False,  # whether it may be read, reading it says: as one sentence, and in the report with --json
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
