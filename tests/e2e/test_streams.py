@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from tempfile import TemporaryFile
 
 import pytest
 
@@ -198,3 +199,58 @@ def test_what_a_command_prints_beside_the_bar_goes_to_stdout(site: Site) -> None
     written = screen.close()
     assert finished.status == 0, written
     assert [item["account"] for item in finished.json["differences"]] == [f"{n:010d}" for n in range(3)]
+
+
+# -- an encoding that is not UTF-8 ------------------------------------------------------------------------------------
+
+NO_UTF8 = {"PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+NAME = "Bäß 東"
+NARROW = ({"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1:strict"}, {"LC_ALL": "POSIX", **NO_UTF8})
+
+
+@pytest.fixture
+def named(site: Site) -> Site:
+    """A site with an operation whose name only UTF-8 has."""
+    site.command.configure(process={"operation_name": NAME})
+    site.prepare()
+    return site
+
+
+@pytest.mark.parametrize("env", NARROW, ids=str)
+@pytest.mark.parametrize("arguments", [("status", "--json"), ("run", "--json"), ("doctor", "--json")])
+def test_json_is_utf8_whatever_the_locale_is(named: Site, env: dict[str, str], arguments: tuple[str, ...]) -> None:
+    finished = named.command(*arguments, env=env)
+    assert finished.status == 0, finished.stderr
+    assert finished.json
+    if arguments[0] == "status":
+        assert finished.json["operation"] == NAME
+
+
+@pytest.mark.parametrize("env", NARROW, ids=str)
+def test_documents_are_utf8_whatever_the_locale_is(site: Site, env: dict[str, str]) -> None:
+    row = {"ACCOUNT_NUM": "0000000009", "ASSET_ID": "A1", "LOAD_DATE": day(5), "CONTACT_PERSON": NAME}
+    site.customers(row)
+    for options in (("--json",), ("--json", "--account", "0000000009"), ("--account", "0000000009")):
+        finished = site.command("preview", *options, env=env)
+        assert finished.status == 0, finished.stderr
+        shown = finished.json[-1] if len(options) == 1 else finished.json
+        assert shown["Customer_Details"]["Customer_Name"] == NAME
+    site.run()
+    exported = site.command("receiver", "--database", str(site.receiver.database), "--export", "-", env=env)
+    assert exported.status == 0, exported.stderr
+    assert exported.json_lines[-1]["body"]["Customer_Details"]["Customer_Name"] == NAME
+
+
+@pytest.mark.parametrize("env", NARROW, ids=str)
+def test_text_shows_what_it_can_in_any_encoding(named: Site, env: dict[str, str]) -> None:
+    encoding = "latin-1" if "latin-1" in str(env) else "ascii"
+    shown = NAME.encode(encoding, "backslashreplace").decode(encoding)
+    named.command.configure(process={"operation_name": f"{NAME} 2"})
+    with TemporaryFile() as stdout, TemporaryFile() as stderr:
+        for command, status in (("status", 0), ("run", 6)):
+            finished = named.command(command, env=env, stdout=stdout.fileno(), stderr=stderr.fileno())
+            assert finished.status == status
+        stdout.seek(0)
+        stderr.seek(0)
+        assert f"{shown} 2\n" in stdout.read().decode(encoding)
+        assert f"Operation '{shown} 2'" in stderr.read().decode(encoding)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from incident_process.cli import streams
 from incident_process.cli.options import AsJson, load
 from incident_process.cli.output import emit, emit_json, emit_pairs
 from incident_process.errors import ConfigurationError
@@ -46,6 +47,7 @@ def receiver(
         return 0
     if export is not None:
         if str(export) == "-":
+            streams.use_utf8()
             service.export(database, sys.stdout, bodies=bodies)
         else:
             try:

@@ -6,15 +6,23 @@ from typing import Any
 
 import msgspec
 
+from incident_process.cli import streams
+
 
 def emit_json(value: Any) -> None:
     """Print one JSON value, indented."""
-    emit(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    emit_json_text(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def emit_json_line(value: Any) -> None:
     """Print one JSON value on one line."""
-    emit(msgspec.json.encode(value).decode())
+    emit_json_text(msgspec.json.encode(value).decode())
+
+
+def emit_json_text(text: str) -> None:
+    """Print a line that is JSON already, or a part of it."""
+    streams.use_utf8()
+    emit(text)
 
 
 class JsonListing:
@@ -30,21 +38,21 @@ class JsonListing:
         self._empty = True
 
     def __enter__(self) -> "JsonListing":
-        emit(f'{{"{self._name}":[')
+        emit_json_text(f'{{"{self._name}":[')
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         rest = msgspec.json.encode(self.members).decode()[1:]
-        emit(f"],{rest}" if self.members else "]}")
+        emit_json_text(f"],{rest}" if self.members else "]}")
 
     def item(self, value: Any) -> None:
         """Print one more item of the list, on a line of its own."""
-        emit(("" if self._empty else ",") + msgspec.json.encode(value).decode())
+        emit_json_text(("" if self._empty else ",") + msgspec.json.encode(value).decode())
         self._empty = False
 
 
 def emit(text: str) -> None:
-    """Print one line."""
+    """Print one line; a character that the terminal does not have is shown as an escape."""
     sys.stdout.write(f"{text}\n")
 
 

@@ -8,7 +8,7 @@ import typer
 
 from incident_process.cli import streams
 from incident_process.cli.options import AsJson, Config, Limit, load
-from incident_process.cli.output import emit, emit_json, emit_pairs, emit_table
+from incident_process.cli.output import emit, emit_json, emit_json_text, emit_pairs, emit_table
 from incident_process.logs import get_logger
 from incident_process.records import DeliveryStatus
 
@@ -140,14 +140,14 @@ async def _preview_window(settings: "Settings", parts: Any, *, as_json: bool, li
             log.info(f"Account {item.account} would be {item.outcome}: {item.error}.")
             continue
         if as_json:
-            emit(("," if shown else "[") + msgspec.json.encode(item.document).decode())
+            emit_json_text(("," if shown else "[") + msgspec.json.encode(item.document).decode())
         else:
             emit_json(item.document)
         shown += 1
         if shown == limit or streams.fault():  # nobody reads on: there may be a million more
             break
     if as_json:
-        emit("]" if shown else "[]")
+        emit_json_text("]" if shown else "[]")
     elif not shown:
         log.info("A run would send no document now.")
 

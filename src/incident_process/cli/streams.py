@@ -6,11 +6,9 @@ Loaded before anything else, so it loads next to nothing itself.
 import io
 import os
 import sys
+from typing import TYPE_CHECKING, TextIO
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TextIO
-
     from _typeshed import ReadableBuffer
 
 
@@ -53,6 +51,12 @@ def fault() -> OSError | None:
     return raw.fault if isinstance(raw, _Lasting) else None
 
 
+def use_utf8() -> None:
+    """Let stdout be UTF-8 from now on, whatever the locale says: JSON is, by its standard."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding != "utf-8":  # setting it flushes
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def _open_closed() -> None:
     # Otherwise the next file or socket takes their number: uvloop ends a process that has one of its own below 3.
     for number in range(3):
@@ -62,12 +66,12 @@ def _open_closed() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
-def _lasting(number: int, stream: "TextIO | None") -> io.TextIOWrapper:
+def _lasting(number: int, stream: TextIO | None) -> io.TextIOWrapper:
     """Return a stream like the one that Python has made for the descriptor, or for none where that was closed."""
     made = stream if isinstance(stream, io.TextIOWrapper) else None
     return io.TextIOWrapper(
         io.BufferedWriter(_Lasting(number, "wb", closefd=False)),
         encoding=made.encoding if made else "utf-8",
-        errors=made.errors if made else "backslashreplace",
+        errors="backslashreplace",  # as Python has it for stderr: no character is a reason to stop either
         line_buffering=made is not None and (made.line_buffering or made.write_through),  # the second: python -u
     )
