@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -216,6 +217,21 @@ def test_clock_set_back(site: Site) -> None:
     site.customers(("late", "2026-11-01 01:10:00"))
     _, accounts = site.look(span(utc(2026, 11, 1, 5, 50), utc(2026, 11, 1, 6, 20)), "America/New_York")
     assert accounts == {"late": False}
+
+
+@pytest.mark.parametrize("kind", ["datetime", "datetime(6)"])
+def test_a_row_of_the_repeated_hour_is_never_taken_back(site: Site, kind: str) -> None:
+    """What was current in the first pass is current in the second, and counts in one window only."""
+    site.tables(kind)
+    site.customers(("a", "2026-11-01 00:30:00"), ("a", "2026-11-01 01:40:00"))
+    night = utc(2026, 11, 1, 5, 30)
+    ends = [night + timedelta(minutes=20 * step) for step in range(8)]  # to 08:00Z, 03:00 by the clock
+    counted = 0
+    for start, end in pairwise(ends):
+        counted += site.look(span(start, end), "America/New_York")[0].rows["debt_cust_detail"]
+        (rows,) = site.read(["a"], end, "America/New_York")
+        assert value(rows, "LOAD_DATE") == [utc(2026, 11, 1, 5, 40)]
+    assert counted == 1
 
 
 # -- rows that cannot or not yet enter a window -----------------------------------------------------------------------

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from incident_process.records import NEVER
@@ -18,6 +18,7 @@ from incident_process.source.temporal import (
     as_text,
     floor,
     instant_of,
+    local,
     local_text,
     lookback_start,
     native_bound,
@@ -30,9 +31,15 @@ MICRO = LoadDateType(kind=Kind.DATETIME, digits=6)
 STAMP = LoadDateType(kind=Kind.TIMESTAMP)
 NEW_YORK = ZoneInfo("America/New_York")
 COLOMBO = ZoneInfo("Asia/Colombo")
+ST_JOHNS = ZoneInfo("America/St_Johns")  # set back from 00:01 to 23:01 in those years
 ZONES = [ZoneInfo("UTC"), NEW_YORK, COLOMBO, ZoneInfo("Australia/Lord_Howe"), ZoneInfo("Pacific/Apia")]
 
 instants = st.datetimes(datetime(1850, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
+nights = st.one_of(  # in which the clocks of two of the zones are set back, and the instants between
+    st.datetimes(datetime(2026, 11, 1, 4), datetime(2026, 11, 1, 8), timezones=st.just(UTC)),
+    st.datetimes(datetime(2026, 4, 4, 14), datetime(2026, 4, 4, 16), timezones=st.just(UTC)),
+    st.datetimes(datetime(2026, 4, 4), datetime(2026, 11, 2), timezones=st.just(UTC)),
+)
 columns = st.builds(LoadDateType, kind=st.sampled_from(Kind), digits=st.integers(0, 6))
 zones = st.sampled_from(ZONES)
 
@@ -54,16 +61,27 @@ def test_declarations(declared: str, expected: LoadDateType | None) -> None:
     assert parse_type(declared) == expected
 
 
-@given(instants, instants, columns, zones)
-def test_rounded_bounds_change_no_comparison(
-    row: datetime, bound: datetime, column: LoadDateType, zone: ZoneInfo
-) -> None:
-    exact = LoadDateType(kind=column.kind if column.kind is Kind.TIMESTAMP else Kind.DATETIME, digits=6)
-    value = native_bound(row, column, zone)
-    assert (value <= native_bound(bound, column, zone)) == (value <= native_bound(bound, exact, zone))
+@given(st.one_of(instants, nights), st.one_of(instants, nights), columns, zones)
+@example(datetime(2026, 11, 1, 5, 40, tzinfo=UTC), datetime(2026, 11, 1, 6, 10, tzinfo=UTC), SECOND, NEW_YORK)
+@example(datetime(2010, 11, 7, 2, 30, 30, tzinfo=UTC), datetime(2010, 11, 7, 2, 40, tzinfo=UTC), DATE, ST_JOHNS)
+def test_bounds_compare_as_instants_do(row: datetime, bound: datetime, column: LoadDateType, zone: ZoneInfo) -> None:
+    """Rounded to the column's precision, and over an hour that the clock repeats."""
+    value = floor(local(row, column, zone), column)
+    read = instant_of(value, column, zone)
+    assert read is not None
+    assert (value <= native_bound(bound, column, zone)) == (read <= bound)
 
 
-@given(instants, columns, zones)
+def test_in_the_second_pass_of_an_hour_all_of_it_is_over() -> None:
+    for minute in (0, 10, 59):
+        second_pass = datetime(2026, 11, 1, 6, minute, tzinfo=UTC)
+        assert native_bound(second_pass, SECOND, NEW_YORK) == datetime(2026, 11, 1, 1, 59, 59)
+        assert native_bound(second_pass, STAMP, NEW_YORK) == datetime(2026, 11, 1, 6, minute)
+    assert native_bound(datetime(2026, 11, 1, 5, 59, tzinfo=UTC), SECOND, NEW_YORK) == datetime(2026, 11, 1, 1, 59)
+    assert native_bound(datetime(2026, 11, 1, 7, tzinfo=UTC), SECOND, NEW_YORK) == datetime(2026, 11, 1, 2)
+
+
+@given(st.one_of(instants, nights), columns, zones)
 def test_there_and_back(instant: datetime, column: LoadDateType, zone: ZoneInfo) -> None:
     """A value read as an instant and compared again is the same value; it is never after the instant it came from."""
     native = native_bound(instant, column, zone)
@@ -76,20 +94,20 @@ def test_there_and_back(instant: datetime, column: LoadDateType, zone: ZoneInfo)
         assert read <= instant
 
 
-@given(instants, st.floats(0, 10_000_000), columns, zones)
+@given(st.one_of(instants, nights), st.floats(0, 10_000_000), columns, zones)
 def test_lookback_reaches_back(watermark: datetime, seconds: float, column: LoadDateType, zone: ZoneInfo) -> None:
     start = lookback_start(watermark, seconds, column, zone)
     assert start == floor(start, column)
-    assert start <= native_bound(watermark - timedelta(seconds=seconds), column, zone)
-    assert start <= native_bound(watermark - column.unit, column, zone)
+    assert start <= local(watermark - timedelta(seconds=seconds), column, zone)
+    assert start <= local(watermark - column.unit, column, zone)
 
 
-@given(instants, st.floats(1, 100_000), st.floats(0, 86_400), zones)
+@given(st.one_of(instants, nights), st.floats(1, 100_000), st.floats(0, 86_400), zones)
 def test_no_row_stamped_after_the_watermark_is_before_the_lookback(
     watermark: datetime, seconds: float, later: float, zone: ZoneInfo
 ) -> None:
     """Whatever the clock does: what is stamped from the lookback's start on, and read later, is in it or after it."""
-    stamped = native_bound(watermark + timedelta(seconds=later), SECOND, zone)
+    stamped = floor(local(watermark + timedelta(seconds=later), SECOND, zone), SECOND)
     assert stamped >= lookback_start(watermark, seconds, SECOND, zone)
 
 

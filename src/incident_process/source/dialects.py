@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from incident_process.records import Record
-from incident_process.source.temporal import FIRST, Kind, LoadDateType, as_text, local, native_bound
+from incident_process.source.temporal import FIRST, Kind, LoadDateType, as_text, local, native_bound, reached
 
 LOCAL_TEXT = "incident_local_text"
 """The name under which a SQLite connection knows ``temporal.local_text`` for its source's zone."""
@@ -179,7 +179,7 @@ class SqliteLoadDates(LoadDates):
 
     def bound(self, instant: datetime) -> str:
         """The longest form."""
-        return local(instant, self.column, self.zone).isoformat(" ", "microseconds")
+        return reached(instant, self.column, self.zone).isoformat(" ", "microseconds")
 
     def span(self, since: datetime, until: datetime) -> Condition:
         """A coarse range of the bare column, and the exact one of its longest form."""

@@ -25,7 +25,7 @@ FIRST = datetime(1, 1, 1)  # noqa: DTZ001 - a local time
 """The first local time that Python knows."""
 
 _SETTLED = timedelta(days=1)
-"""How far after the watermark a clock change still matters: no zone was ever set back by more than a day."""
+"""How far around an instant a clock change still matters: no zone was ever set back by more than a day."""
 
 
 class Kind(StrEnum):
@@ -75,13 +75,29 @@ def local(instant: datetime, column: LoadDateType, zone: tzinfo) -> datetime:
     return held.astimezone(UTC if column.kind is Kind.TIMESTAMP else zone).replace(tzinfo=None, fold=0)
 
 
+def reached(instant: datetime, column: LoadDateType, zone: tzinfo) -> datetime:
+    """Return the newest local time that is read as an instant at or before this one (aware), as a naive datetime.
+
+    That is what the clock shows; but in the second pass of a repeated hour, all times of that hour are over, because
+    each is read as the earlier of its two instants.
+    """
+    shown = local(instant, column, zone)
+    if column.kind is Kind.TIMESTAMP or not min(max(instant, EARLIEST), LATEST).astimezone(zone).fold:
+        return shown
+    low, high = shown, shown + _SETTLED
+    while high - low > timedelta.resolution:
+        middle = low + (high - low) // 2
+        low, high = (middle, high) if _twice(middle, zone) else (low, middle)
+    return low
+
+
 def native_bound(instant: datetime, column: LoadDateType, zone: tzinfo) -> datetime:
     """Return the value that stands for an instant in comparisons with the column (naive).
 
     It is rounded down to the column's precision, which changes no comparison: a column's value is at or before the
     instant exactly when it is at or before the rounded one, and after it exactly when it is after the rounded one.
     """
-    return floor(local(instant, column, zone), column)
+    return floor(reached(instant, column, zone), column)
 
 
 def lookback_start(watermark: datetime, seconds: float, column: LoadDateType, zone: tzinfo) -> datetime:
@@ -148,6 +164,12 @@ def local_text(text: str, zone: tzinfo) -> str:
         return text
     held = min(max(native.replace(tzinfo=UTC), EARLIEST), LATEST)
     return held.astimezone(zone).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+def _twice(native: datetime, zone: tzinfo) -> bool:
+    """Return True for a local time that occurs twice."""
+    offsets = [native.replace(tzinfo=zone, fold=fold).utcoffset() or timedelta() for fold in (0, 1)]
+    return offsets[0] > offsets[1]
 
 
 def _from_text(text: str) -> datetime | None:
