@@ -314,6 +314,26 @@ def test_accounts_are_exact(site: Site) -> None:
     assert (len(rows[-2].customers), len(rows[-2].payments), rows[-1].customers) == (0, 1, [])
 
 
+@pytest.mark.parametrize("charset", ["latin1", "utf8mb3", "ascii", "ucs2"])
+def test_an_account_whose_characters_a_column_has_not(
+    mariadb: MariaDBServer, mariadb_database: str, charset: str
+) -> None:
+    """One table knows characters that the other has not: neither the odd account nor the others hinder each other."""
+    odd = ["0712\u200b", "😀", "?", "0712?"]
+    plain = [f"{number:06d}" for number in range(200)]
+    with closing(mariadb.connect(mariadb_database)) as connection:
+        site = Site("mysql", connection, lambda zone: mysql_source(mariadb, mariadb_database, zone))
+        site.tables(account_type=f"varchar(40) CHARACTER SET {charset}")
+        site.run("ALTER TABLE debt_payment MODIFY AP_ACCOUNT_NUMBER varchar(40) CHARACTER SET utf8mb4")
+        site.customers(*((account, "2026-03-01") for account in (*plain, "?", "0712?")))
+        site.payments(*({"AP_ACCOUNT_NUMBER": account, "LOAD_DATE": "2026-03-01"} for account in (*plain, *odd)))
+        assert set(site.look(span(NEVER, utc(2026, 4, 1)))[1]) == {*plain, *odd}
+        for accounts in (odd, [*odd, *plain]):  # picked by the server, and picked here
+            rows = site.read(accounts, utc(2026, 4, 1))
+            assert [len(one.customers) for one in rows] == [0, 0, 1, 1] + [1] * (len(accounts) - 4)
+            assert [len(one.payments) for one in rows] == [1] * len(accounts)
+
+
 def test_assets_are_exact_and_null_is_one(site: Site) -> None:
     site.tables()
     assets = ["a", "A", "a ", "ä", "😀", "😁", None]

@@ -5,6 +5,7 @@ forms of different length, so there a column is compared in the longest form (``
 coarser condition on the bare column beside it, so that an index on it serves.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -20,6 +21,7 @@ OLDEST = {Kind.DATE: "1900-01-02", Kind.DATETIME: "1900-01-02 00:00:00", Kind.TI
 """The oldest value that counts as a date. No window reaches below 1900, so what is older stands for no date at all, as
 zero dates do: it is counted as unprocessable and never taken for a current row."""
 
+_NAME = re.compile(r"[a-z0-9_]+")
 _TIMES = " 00:00:00.000000"
 _DAY = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
 
@@ -217,6 +219,18 @@ def load_dates(dialect: Dialect, column: LoadDateType, zone: tzinfo) -> LoadDate
     return kind(column, zone, dialect.mark)
 
 
-def marks(dialect: Dialect, values: Sequence[Any]) -> str:
+def marks(mark: str, values: Sequence[Any]) -> str:
     """Return as many bound parameters as there are values, in parentheses."""
-    return f"({', '.join([dialect.mark] * len(values))})"
+    return f"({', '.join([mark] * len(values))})"
+
+
+def converted_mark(dialect: Dialect, charset: str, collation: str) -> str:
+    """Return a bound parameter that may hold any text, to be compared with a column of this character set.
+
+    The server refuses to compare a column with a character that its set has not. Converted, such a character is a
+    question mark, and what is found by it is dropped by the exact comparison. The index of the column serves as before.
+    """
+    named = _NAME.fullmatch(charset) and _NAME.fullmatch(collation)
+    if not named or charset == "utf8mb4":
+        return dialect.mark
+    return f"CONVERT({dialect.mark} USING {charset}) COLLATE {collation}"

@@ -5,10 +5,22 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
+from incident_process.records import Record
 from incident_process.source.dialects import Dialect
 from incident_process.source.queries import Statement
 
 Row = Sequence[Any]
+
+
+class Column(Record, frozen=True, kw_only=True):
+    """One column as the database declares it."""
+
+    declared: str
+    """Its type."""
+    charset: str = ""
+    """Its character set; empty where the database has one only, or the column holds no text."""
+    collation: str = ""
+    """Its collation, under the same conditions."""
 
 
 class TransientError(DatabaseConnectionError):
@@ -51,8 +63,8 @@ class Driver(Protocol):
         """Yield the rows of a statement in lists of at most ``size``, without holding them all; read it to its end."""
         ...
 
-    async def columns(self, table: str) -> Mapping[str, str]:
-        """Return the declared type of each column (name in capitals), nothing when there is no such table."""
+    async def columns(self, table: str) -> Mapping[str, Column]:
+        """Return what is declared of each column (name in capitals), nothing when there is no such table."""
         ...
 
     async def indexes(self, table: str) -> list[tuple[str, ...]]:

@@ -14,7 +14,7 @@ from asyncmy.cursors import SSCursor
 
 from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.source.dialects import Dialect, mysql_dialect
-from incident_process.source.driver import RefusedError, Row, TransientError
+from incident_process.source.driver import Column, RefusedError, Row, TransientError
 from incident_process.source.queries import Statement
 from incident_process.source.sql import SqlSource
 
@@ -38,7 +38,7 @@ _SESSION = (
 )
 
 _COLUMNS = """
-    SELECT COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS
+    SELECT COLUMN_NAME, COLUMN_TYPE, CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLUMNS
     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s
     """
 
@@ -169,10 +169,13 @@ class MySQLDriver:
             yield list(rows)
         await cursor.close()
 
-    async def columns(self, table: str) -> Mapping[str, str]:
-        """Return the columns that the user may see, with their types."""
+    async def columns(self, table: str) -> Mapping[str, Column]:
+        """Return the columns that the user may see, with their types and character sets."""
         rows = await self.fetch(Statement(sql=_COLUMNS, parameters=(table,)))
-        return {str(name).upper(): str(declared) for name, declared in rows}
+        return {
+            str(name).upper(): Column(declared=str(declared), charset=charset or "", collation=collation or "")
+            for name, declared, charset, collation in rows
+        }
 
     async def indexes(self, table: str) -> list[tuple[str, ...]]:
         """Return the indexes that the user may see; one over a prefix or an expression does not count."""

@@ -47,6 +47,8 @@ class TableQueries(Record, frozen=True, kw_only=True):
     dates: LoadDates
     text_columns: Collection[str]
     """The needed columns that hold text."""
+    account_mark: str
+    """A bound account number whose characters the column may not have."""
     payment_kind: Kind = Kind.DATETIME
     """The type of ACCOUNT_PAYMENT_DAT (payments only)."""
 
@@ -94,7 +96,7 @@ def current_customers(of: TableQueries, accounts: Sequence[str], as_of: datetime
     """
     exact = of.dialect.exact.format
     key = of.dates.key
-    among = marks(of.dialect, accounts)
+    among = account_marks(of, accounts)
     until, until_values = of.dates.until(as_of)
     return Statement(
         sql=f"""
@@ -124,7 +126,7 @@ def native_customers(of: TableQueries, accounts: Sequence[str], as_of: datetime)
     In the order of ``CUSTOMER_COLUMNS``, equal rows once, and after them 1 where the group has older rows, else 0.
     """
     until, until_values = of.dates.until(as_of)
-    among = _among(of, "ACCOUNT_NUM", accounts)
+    among = _among(of, accounts)
     return Statement(
         sql=f"""
             SELECT DISTINCT {_select(of, "c.")}, n.oldest < n.newest
@@ -155,7 +157,7 @@ def mixed_accounts(of: TableQueries, accounts: Sequence[str]) -> Statement:
             FROM (
                 SELECT ACCOUNT_NUM, ASSET_ID, MAX(LOAD_DATE) AS newest
                 FROM {CUSTOMER_TABLE}
-                WHERE {_among(of, "ACCOUNT_NUM", accounts)}
+                WHERE {_among(of, accounts)}
                 GROUP BY ACCOUNT_NUM, ASSET_ID
             ) AS n
             JOIN {CUSTOMER_TABLE} AS c
@@ -180,7 +182,7 @@ def native_payments(of: TableQueries, accounts: Sequence[str], as_of: datetime) 
             FROM (
                 SELECT AP_ACCOUNT_NUMBER, MAX(ACCOUNT_PAYMENT_DAT) AS newest
                 FROM {PAYMENT_TABLE}
-                WHERE {_among(of, "AP_ACCOUNT_NUMBER", accounts)}
+                WHERE {_among(of, accounts)}
                 GROUP BY AP_ACCOUNT_NUMBER
             ) AS n
             JOIN {PAYMENT_TABLE} AS c
@@ -198,7 +200,7 @@ def newest_payments(of: TableQueries, accounts: Sequence[str], as_of: datetime) 
     and zero dates are the oldest, and equal: they count only where an account has no other.
     """
     exact = of.dialect.exact.format
-    among = marks(of.dialect, accounts)
+    among = account_marks(of, accounts)
     until, until_values = of.dates.until(as_of)
     until_c, until_c_values = of.dates.until(as_of, "c.")
     return Statement(
@@ -220,11 +222,17 @@ def newest_payments(of: TableQueries, accounts: Sequence[str], as_of: datetime) 
     )
 
 
-def _among(of: TableQueries, column: str, values: Sequence[str]) -> str:
-    """Return the condition that a column is natively equal to one of these values."""
+def account_marks(of: TableQueries, accounts: Sequence[str]) -> str:
+    """Return a bound parameter for each of these account numbers, in parentheses."""
+    # Every character set of the field has the characters of ASCII.
+    return marks(of.dialect.mark if all(map(str.isascii, accounts)) else of.account_mark, accounts)
+
+
+def _among(of: TableQueries, accounts: Sequence[str]) -> str:
+    """Return the condition that the account is natively equal to one of these."""
     # In lists of less than 1000: MariaDB turns a longer one into a join, whose side it no longer steps through.
-    lists = [marks(of.dialect, values[start : start + _LIST]) for start in range(0, len(values), _LIST)]
-    return f"({' OR '.join(f'{column} IN {one}' for one in lists)})"
+    lists = [account_marks(of, accounts[start : start + _LIST]) for start in range(0, len(accounts), _LIST)]
+    return f"({' OR '.join(f'{ACCOUNT_COLUMN[of.table]} IN {one}' for one in lists)})"
 
 
 def _select(of: TableQueries, alias: str) -> str:

@@ -15,9 +15,9 @@ from datetime import date, datetime
 from typing import Any
 
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
-from incident_process.source.dialects import OLDEST, marks
+from incident_process.source.dialects import OLDEST
 from incident_process.source.driver import Row
-from incident_process.source.queries import ACCOUNT_COLUMN, NEEDED_COLUMNS, Statement, TableQueries
+from incident_process.source.queries import ACCOUNT_COLUMN, NEEDED_COLUMNS, Statement, TableQueries, account_marks
 from incident_process.source.temporal import Kind
 
 FEW = 100
@@ -42,7 +42,7 @@ def all_rows(of: TableQueries, accounts: Sequence[str], as_of: datetime, *, as_r
     ``as_range``: those of all accounts from the first of these to the last; only where ``make_a_range``.
     """
     until, until_values = of.dates.until(as_of)
-    among, values = f"IN {marks(of.dialect, accounts)}", tuple(accounts)
+    among, values = f"IN {account_marks(of, accounts)}", tuple(accounts)
     if as_range:
         among, values = f"BETWEEN {of.dialect.mark} AND {of.dialect.mark}", (min(accounts), max(accounts))
     return Statement(

@@ -21,8 +21,8 @@ from incident_process.source.contract import (
     unheard,
 )
 from incident_process.source.current import account_text, customer_rows, payment_rows
-from incident_process.source.dialects import SQLITE_DIALECT, load_dates
-from incident_process.source.driver import Driver, RefusedError, Row, TransientError
+from incident_process.source.dialects import SQLITE_DIALECT, converted_mark, load_dates
+from incident_process.source.driver import Column, Driver, RefusedError, Row, TransientError
 from incident_process.source.queries import ACCOUNT_COLUMN, NEEDED_COLUMNS, Statement, TableQueries
 from incident_process.source.spool import Sighting, SurveySpool
 from incident_process.source.temporal import Kind, LoadDateType, instant_of, lookback_start, parse_type
@@ -200,24 +200,26 @@ class SqlSource:
         for table, needed in NEEDED_COLUMNS.items():
             columns = await self._driver.columns(table)
             self._check(table, columns, needed)
-            column = parse_type(columns["LOAD_DATE"])
+            column = parse_type(columns["LOAD_DATE"].declared)
             if column is None and dialect.mark == "?":
                 column = LoadDateType(kind=Kind.DATETIME, digits=6)  # SQLite: a column of text needs no type
             if column is None:
                 raise ConfigurationError(
                     f"{self._driver.place}: the column LOAD_DATE of the table {table} is of type "
-                    f"{columns['LOAD_DATE']}; it has to be DATE, DATETIME or TIMESTAMP."
+                    f"{columns['LOAD_DATE'].declared}; it has to be DATE, DATETIME or TIMESTAMP."
                 )
-            paid = parse_type(columns.get("ACCOUNT_PAYMENT_DAT", ""))
+            paid = parse_type(columns["ACCOUNT_PAYMENT_DAT"].declared) if table == PAYMENT_TABLE else None
+            account = columns[ACCOUNT_COLUMN[table]]
             self._tables[table] = TableQueries(
                 table=table,
                 dialect=dialect,
                 dates=load_dates(dialect, column, self._zone),
-                text_columns=frozenset(name for name in needed if _is_text(columns[name])),
+                text_columns=frozenset(name for name in needed if _is_text(columns[name].declared)),
+                account_mark=converted_mark(dialect, account.charset, account.collation),
                 payment_kind=Kind.DATETIME if paid is None else paid.kind,
             )
 
-    def _check(self, table: str, columns: Mapping[str, str], needed: Sequence[str]) -> None:
+    def _check(self, table: str, columns: Mapping[str, Column], needed: Sequence[str]) -> None:
         if not columns:
             raise ConfigurationError(
                 f"{self._driver.place}: {self._driver.where} has no table {table}, or the user may not read it. "

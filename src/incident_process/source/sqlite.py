@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.source.dialects import LOCAL_TEXT, SQLITE_DIALECT, Dialect
-from incident_process.source.driver import Row, TransientError
+from incident_process.source.driver import Column, Row, TransientError
 from incident_process.source.queries import Statement
 from incident_process.source.sql import SqlSource
 from incident_process.source.temporal import local_text
@@ -96,10 +96,10 @@ class SqliteDriver:
             yield list(rows)
         await self._in_thread(cursor.close)
 
-    async def columns(self, table: str) -> Mapping[str, str]:
+    async def columns(self, table: str) -> Mapping[str, Column]:
         """Return the declared types of a table's columns."""
         rows = await self.fetch(Statement(sql="SELECT name, type FROM pragma_table_info(?)", parameters=(table,)))
-        return {str(name).upper(): str(declared) for name, declared in rows}
+        return {str(name).upper(): Column(declared=str(declared)) for name, declared in rows}
 
     async def indexes(self, table: str) -> list[tuple[str, ...]]:
         """Return the columns of each index; an expression counts as no column."""
