@@ -151,7 +151,7 @@ async def _unprocessable(source: Source) -> list[Finding]:
             Finding(
                 subject=table,
                 level=Level.WARNING,
-                finding=f"{rows} row(s) can never be processed: LOAD_DATE is NULL or no date, or there is no account.",
+                finding=f"{rows} row(s) can never be processed: LOAD_DATE is NULL or no date, or no usable account.",
                 remedy=f"Find them with SELECT * FROM {table} WHERE LOAD_DATE IS NULL OR LOAD_DATE < '0001-01-01', "  # noqa: S608  # shown, never run
                 "likewise by an empty account number; give them a LOAD_DATE of today, or delete them.",
             )

@@ -5,7 +5,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -93,7 +93,13 @@ async def collect(source: Source, size: int = 3) -> list[Touched]:
 
 @pytest.fixture(params=["mysql", "sqlite"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    if request.param == "sqlite":
+    with opened(request, tmp_path, request.param) as one:
+        yield one
+
+
+@contextmanager
+def opened(request: pytest.FixtureRequest, tmp_path: Path, dialect: str) -> Iterator[Site]:
+    if dialect == "sqlite":
         path = tmp_path / "source.db"
         with closing(sqlite3.connect(path)) as connection:
             yield Site("sqlite", connection, lambda zone: SqliteSource(path, zone))
@@ -332,6 +338,51 @@ def test_an_account_whose_characters_a_column_has_not(
             rows = site.read(accounts, utc(2026, 4, 1))
             assert [len(one.customers) for one in rows] == [0, 0, 1, 1] + [1] * (len(accounts) - 4)
             assert [len(one.payments) for one in rows] == [1] * len(accounts)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "declared", "asked", "lost"),
+    [
+        ("mysql", "int", {"71": "71", "123456789": "123456789"}, []),
+        ("mysql", "int(10) zerofill", {"71": "0000000071"}, []),
+        ("mysql", "decimal(20,0)", {"71": "71"}, []),
+        ("mysql", "double", {"71": "71", "1e20": "1e20"}, []),
+        ("mysql", "float", {"71": "71", "71.5": "71.5"}, ["123456789"]),
+        ("mysql", "varbinary(20)", {b"a1": "a1", b"A1": "A1", "ä".encode(): "ä", b"a?1": "a?1"}, [b"a\xff1"]),
+        ("mysql", "blob", {b"a1": "a1"}, [b"a\xff1"]),
+        ("sqlite", "integer", {"0071": "71"}, []),
+        ("sqlite", "real", {71: "71.0", 1e20: "1.0e+20"}, [123456789012345678]),
+        ("sqlite", "", {"0071": "0071"}, [71, 71.5]),
+        ("sqlite", "blob", {"a1": "a1"}, [b"a1", b"a\xff1"]),
+    ],
+)
+def test_an_account_column_that_holds_no_text(
+    request: pytest.FixtureRequest, tmp_path: Path, dialect: str, declared: str, asked: dict[Any, str], lost: list[Any]
+) -> None:
+    """An account is asked for as the survey names it; what cannot be asked for is counted, not passed over."""
+    with opened(request, tmp_path, dialect) as site:
+        site.tables(account_type=declared)
+        for account in (*asked, *lost):
+            site.customers((account, "2026-03-01"), (account, "2026-03-02"))
+            site.payments({"AP_ACCOUNT_NUMBER": account, "LOAD_DATE": "2026-03-01"})
+        assert set(site.look(span(NEVER, utc(2026, 4, 1)))[1]) == set(asked.values())
+        counted = {"debt_cust_detail": 2 * len(lost), "debt_payment": len(lost)}
+        assert site.reading(lambda source: source.unprocessable()) == counted
+        for others in ([], [f"{number}" for number in range(900_000, 900_200)]):  # picked by the server, and here
+            rows = site.read([*asked.values(), *others], utc(2026, 4, 1))
+            for one, account in zip(rows, asked.values(), strict=False):
+                assert value(one, "LOAD_DATE") == [utc(2026, 3, 2)]
+                assert value(one, "ACCOUNT_NUM") == paid(one, "AP_ACCOUNT_NUMBER") == [account]
+
+
+def test_zeros_that_the_type_fills_in_belong_to_the_value(mariadb: MariaDBServer, mariadb_database: str) -> None:
+    with closing(mariadb.connect(mariadb_database)) as connection:
+        site = Site("mysql", connection, lambda zone: mysql_source(mariadb, mariadb_database, zone))
+        site.tables()
+        site.run("ALTER TABLE debt_cust_detail MODIFY ASSET_ID int(6) zerofill")
+        site.customers(*({"ACCOUNT_NUM": "1", "ASSET_ID": one, "LOAD_DATE": "2026-03-01"} for one in (10, 9, None)))
+        for accounts in (["1"], [f"{number}" for number in range(1, 201)]):
+            assert set(value(site.read(accounts, utc(2026, 4, 1))[0], "ASSET_ID")) == {"000010", "000009", None}
 
 
 def test_assets_are_exact_and_null_is_one(site: Site) -> None:

@@ -69,7 +69,9 @@ class WindowRun(LeasedRun):
         unprocessable = await source.unprocessable()
         for table, rows in unprocessable.items():
             if rows:
-                log.warning("%d rows of %s can never be processed: no LOAD_DATE or no account number.", rows, table)
+                log.warning(
+                    "%d rows of %s can never be processed: no LOAD_DATE or no usable account number.", rows, table
+                )
         lookback = self._settings.process.lookback_seconds
         span = Span(watermark=window.start, lookback_seconds=lookback, until=window.end)
         # What has to be started for many accounts starts while the database is still counting them.

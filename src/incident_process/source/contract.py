@@ -103,7 +103,10 @@ class Source(Protocol):
         ...
 
     async def unprocessable(self) -> dict[str, int]:
-        """Return, per table, how many rows can never enter a window: LOAD_DATE NULL or zero, or no account number."""
+        """Return, per table, how many rows can never enter a window: LOAD_DATE NULL or zero, or no account number.
+
+        An account number that cannot be asked for is none: bytes that are no UTF-8, or a FLOAT that its text form cuts.
+        """
         ...
 
     async def survey(self, span: Span, seen: Callable[[int], None] = unheard) -> "Survey":

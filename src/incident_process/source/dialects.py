@@ -44,6 +44,8 @@ class Dialect(Record, frozen=True, kw_only=True):
     """Whether the newest value of each native group is one step in an index (see ``source.queries``)."""
     distinct: str
     """A text column in a form that DISTINCT tells apart by every character, case, accent and trailing space."""
+    text: str
+    """A column that holds no text in the text form of ``exact``, told apart by DISTINCT in the same manner."""
     many_groups: str
     """What tells the server to sort for GROUP BY: in a table of its own it finds few groups fast, a million slowly."""
     join: str
@@ -65,6 +67,7 @@ def mysql_dialect(version: str) -> Dialect:
         plain="CAST({} AS BINARY)",
         steps=True,
         distinct=f"CONVERT({{}} USING utf8mb4) COLLATE {collation}",
+        text=f"CONVERT({{}} USING utf8mb4) COLLATE {collation}",
         many_groups="SQL_BIG_RESULT",
         # The server begins with the better side: by index the dates, without one the table.
         join="JOIN",
@@ -85,6 +88,7 @@ SQLITE_DIALECT = Dialect(
     # Its dates are texts in several forms: the newest is not the last in an index.
     steps=False,
     distinct="{} COLLATE BINARY",
+    text="CAST({} AS TEXT)",
     many_groups="",
     # Always the table first, then the dates by an index made on the fly: left to itself, it joins each with each.
     join="CROSS JOIN",

@@ -47,6 +47,10 @@ class TableQueries(Record, frozen=True, kw_only=True):
     dates: LoadDates
     text_columns: Collection[str]
     """The needed columns that hold text."""
+    written_columns: Collection[str]
+    """The needed columns that hold no text and are read in their text form: so is the account known in the survey."""
+    lossy_account: bool
+    """Whether the text form of an account number may lead back to another one, or to none."""
     account_mark: str
     """A bound account number whose characters the column may not have."""
     payment_kind: Kind = Kind.DATETIME
@@ -57,7 +61,7 @@ def survey(of: TableQueries, watermark: datetime, since: datetime, until: dateti
     """Accounts with rows in the span: exact account, rows after the watermark, newest LOAD_DATE.
 
     In ascending order of the account's code points. ``since`` is in the column's own terms and included, ``watermark``
-    and ``until`` are instants (aware). Rows without an account number are left out.
+    and ``until`` are instants (aware). Rows without an account number that can be asked for are left out.
     """
     account = ACCOUNT_COLUMN[of.table]
     after, after_values = of.dates.after(watermark)
@@ -67,7 +71,7 @@ def survey(of: TableQueries, watermark: datetime, since: datetime, until: dateti
             SELECT {of.dialect.many_groups} {of.dialect.exact.format(account)} AS exact_account,
                 SUM({after}), MAX({of.dates.key("LOAD_DATE")})
             FROM {of.table}
-            WHERE {span} AND TRIM({account}) <> ''
+            WHERE {span} AND TRIM({account}) <> '' {f"AND {_askable(of)}" if of.lossy_account else ""}
             GROUP BY exact_account
             ORDER BY exact_account
             """,  # noqa: S608 - names only, values are bound
@@ -76,7 +80,10 @@ def survey(of: TableQueries, watermark: datetime, since: datetime, until: dateti
 
 
 def unprocessable(of: TableQueries) -> Statement:
-    """How many rows can never enter a window: LOAD_DATE NULL or no date, account number NULL or blank (SPEC 2)."""
+    """How many rows can never enter a window: LOAD_DATE NULL or no date, account number NULL or blank (SPEC 2).
+
+    Or such an account number that its rows cannot be asked for by it.
+    """
     account = ACCOUNT_COLUMN[of.table]
     valid = of.dates.valid("LOAD_DATE", of.dates.column.kind)
     # A blank sorts before '0' in every collation: an index on the account leads to the few that need TRIM.
@@ -84,6 +91,7 @@ def unprocessable(of: TableQueries) -> Statement:
         sql=f"""
             SELECT COUNT(*) FROM {of.table}
             WHERE LOAD_DATE IS NULL OR NOT {valid} OR {account} IS NULL OR ({account} < '0' AND TRIM({account}) = '')
+                {f"OR NOT {_askable(of)}" if of.lossy_account else ""}
             """  # noqa: S608 - names only
     )
 
@@ -235,12 +243,29 @@ def _among(of: TableQueries, accounts: Sequence[str]) -> str:
     return f"({' OR '.join(f'{ACCOUNT_COLUMN[of.table]} IN {one}' for one in lists)})"
 
 
+def plain_columns(of: TableQueries) -> str:
+    """Return the needed columns as the document needs them."""
+    return ", ".join(_column(of, name, name) for name in NEEDED_COLUMNS[of.table])
+
+
 def _select(of: TableQueries, alias: str) -> str:
     """Return the needed columns, text in the form that DISTINCT tells apart exactly."""
     return ", ".join(
-        f"{of.dialect.distinct.format(alias + name)} AS {name}" if name in of.text_columns else f"{alias}{name}"
+        f"{of.dialect.distinct.format(alias + name)} AS {name}"
+        if name in of.text_columns
+        else _column(of, name, alias + name)
         for name in NEEDED_COLUMNS[of.table]
     )
+
+
+def _column(of: TableQueries, name: str, column: str) -> str:
+    return f"{of.dialect.text.format(column)} AS {name}" if name in of.written_columns else column
+
+
+def _askable(of: TableQueries) -> str:
+    """Return the condition that an account number is equal to its text form, by which its rows are asked for."""
+    account = ACCOUNT_COLUMN[of.table]
+    return f"{account} = {of.dialect.exact.format(account)}"
 
 
 def _paid(of: TableQueries, alias: str) -> str:

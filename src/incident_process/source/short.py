@@ -17,7 +17,7 @@ from typing import Any
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 from incident_process.source.dialects import OLDEST
 from incident_process.source.driver import Row
-from incident_process.source.queries import ACCOUNT_COLUMN, NEEDED_COLUMNS, Statement, TableQueries, account_marks
+from incident_process.source.queries import ACCOUNT_COLUMN, Statement, TableQueries, account_marks, plain_columns
 from incident_process.source.temporal import Kind
 
 FEW = 100
@@ -47,7 +47,7 @@ def all_rows(of: TableQueries, accounts: Sequence[str], as_of: datetime, *, as_r
         among, values = f"BETWEEN {of.dialect.mark} AND {of.dialect.mark}", (min(accounts), max(accounts))
     return Statement(
         sql=f"""
-            SELECT {", ".join(NEEDED_COLUMNS[of.table])} FROM {of.table}
+            SELECT {plain_columns(of)} FROM {of.table}
             WHERE {ACCOUNT_COLUMN[of.table]} {among} AND {until}
             LIMIT {most(accounts) + 1}
             """,  # noqa: S608 - names and a number only, values are bound

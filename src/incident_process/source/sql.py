@@ -39,6 +39,8 @@ BATCH = 2000
 """Rows that are taken from a streaming cursor at once."""
 
 _TEXT_TYPES = ("CHAR", "TEXT", "CLOB", "ENUM", "SET", "STRING")
+_LOSSY_TYPES = ("FLOAT", "REAL", "DOUBLE", "BINARY", "BLOB", "BIT")
+"""Types of which the text form of a value may lead back to another value, or to none."""
 
 
 class SqlSource:
@@ -214,7 +216,9 @@ class SqlSource:
                 table=table,
                 dialect=dialect,
                 dates=load_dates(dialect, column, self._zone),
-                text_columns=frozenset(name for name in needed if _is_text(columns[name].declared)),
+                text_columns=frozenset(name for name in needed if _is_any(_TEXT_TYPES, columns[name].declared)),
+                written_columns=frozenset(name for name in needed if _is_written(name, columns[name].declared)),
+                lossy_account=not account.declared or _is_any(_LOSSY_TYPES, account.declared),
                 account_mark=converted_mark(dialect, account.charset, account.collation),
                 payment_kind=Kind.DATETIME if paid is None else paid.kind,
             )
@@ -312,5 +316,10 @@ def _account_at(of: TableQueries) -> int:
     return NEEDED_COLUMNS[of.table].index(ACCOUNT_COLUMN[of.table])
 
 
-def _is_text(declared: str) -> bool:
-    return any(name in declared.upper() for name in _TEXT_TYPES)
+def _is_any(types: Iterable[str], declared: str) -> bool:
+    return any(name in declared.upper() for name in types)
+
+
+def _is_written(name: str, declared: str) -> bool:
+    """Tell whether a column is read in its text form: what is no text and identifies an account, or is zero-filled."""
+    return not _is_any(_TEXT_TYPES, declared) and (name in ACCOUNT_COLUMN.values() or _is_any(["ZEROFILL"], declared))
