@@ -232,7 +232,7 @@ def make_site(
         databases.append(made)
         return made
 
-    def make(source: str = "sqlite", tracking: str = "sqlite", **types: str) -> Site:
+    def make(source: str = "sqlite", tracking: str = "sqlite", **types: Any) -> Site:
         receiver.calm()
         site = Site(command, database(source, "source"), receiver)
         with closing(site.source.connect()) as connection:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from incident_process.document import build
 from incident_process.errors import ConfigurationError, DatabaseConnectionError
 from incident_process.records import NEVER
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
@@ -373,6 +374,23 @@ def test_an_account_column_that_holds_no_text(
             for one, account in zip(rows, asked.values(), strict=False):
                 assert value(one, "LOAD_DATE") == [utc(2026, 3, 2)]
                 assert value(one, "ACCOUNT_NUM") == paid(one, "AP_ACCOUNT_NUMBER") == [account]
+
+
+def test_a_timestamp_is_an_instant_in_every_column(site: Site) -> None:
+    """``source_timezone`` is that of local times; zero dates and text that says its zone stay as they are."""
+    dates = ("ACCOUNT_EFFECTIVE_DTM_BSS", "LAST_BILL_DTM", "LAST_PAYMENT_DAT")
+    site.tables(more_types=dict.fromkeys((*dates, "ACCOUNT_PAYMENT_DAT"), "timestamp"))
+    noon = "2026-02-03 12:00:00"
+    site.customers({"ACCOUNT_NUM": "1", "LOAD_DATE": "2026-03-01"} | dict.fromkeys(dates[:2], noon))
+    site.run(f"UPDATE debt_cust_detail SET {dates[1]} = '0000-00-00 00:00:00'")
+    site.payments({"AP_ACCOUNT_NUMBER": "1", "LOAD_DATE": "2026-03-01", "ACCOUNT_PAYMENT_DAT": noon})
+    for accounts in (["1"], [f"{number}" for number in range(1, 201)]):  # picked by the server, and here
+        rows = site.read(accounts, utc(2026, 4, 1), "Asia/Colombo")[0]
+        assert [value(rows, name) for name in dates] == [[utc(2026, 2, 3, 12)], ["0000-00-00 00:00:00"], [None]]
+        assert paid(rows, "ACCOUNT_PAYMENT_DAT") == [utc(2026, 2, 3, 12)]
+        body = build.seal(build.draft("1", rows.customers, rows.payments, ZoneInfo("Asia/Colombo")), 1, NEVER, "me")
+        assert b'"Payment_Created":"2026-02-03T12:00:00.000Z"' in body
+    assert paid(site.read(["1"], utc(2026, 4, 1))[0], "ACCOUNT_PAYMENT_DAT")[0] in (datetime(2026, 2, 3, 12), noon)
 
 
 def test_zeros_that_the_type_fills_in_belong_to_the_value(mariadb: MariaDBServer, mariadb_database: str) -> None:

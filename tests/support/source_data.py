@@ -31,17 +31,19 @@ def create_tables(
     customer_type: str = "date",
     payment_type: str = "datetime",
     account_type: str | None = None,
+    more_types: Mapping[str, str] | None = None,
 ) -> None:
     """Create both tables, without key or index as in the field, with LOAD_DATE of the given types.
 
     ``dialect`` is "mysql" or "sqlite". ``account_type`` replaces the type of both account columns, for instance to
-    give them a collation.
+    give them a collation, ``more_types`` those of the columns that it names.
     """
     load_dates = {CUSTOMER_TABLE: customer_type, PAYMENT_TABLE: payment_type}
     for table, columns in source_columns().items():
         types = dict(columns) | {"LOAD_DATE": load_dates[table]}
         if account_type is not None:
             types["ACCOUNT_NUM" if table == CUSTOMER_TABLE else "AP_ACCOUNT_NUMBER"] = account_type
+        types |= {name: kind for name, kind in (more_types or {}).items() if name in types}
         # Without NULL, MySQL makes a TIMESTAMP column NOT NULL and gives it a default of its own.
         body = ", ".join(f"{name} {kind} NULL" for name, kind in types.items())
         _execute(connection, f"CREATE TABLE {table} ({body})" + (" ENGINE=InnoDB" if dialect == "mysql" else ""))

@@ -17,6 +17,7 @@ from incident_process.source.temporal import (
     LoadDateType,
     as_text,
     floor,
+    in_utc,
     instant_of,
     local,
     local_text,
@@ -172,6 +173,13 @@ def test_the_ends_of_time(instant: datetime, zone: ZoneInfo) -> None:
 def test_text_that_says_its_zone() -> None:
     for text in ("2026-03-01T04:30:00Z", "2026-03-01 04:30:00+00:00"):
         assert instant_of(text, SECOND, COLOMBO) == datetime(2026, 3, 1, 4, 30, tzinfo=UTC)
+
+
+def test_instants_of_a_row_get_their_zone() -> None:
+    noon, says_it = datetime(2026, 3, 1, 12), "2026-03-01T12:00:00+05:30"
+    row = (noon, noon, "2026-03-01 12:00:00", says_it, "0000-00-00 00:00:00", "soon", None, 3)
+    there = noon.replace(tzinfo=UTC)
+    assert in_utc(row, range(1, 8)) == [noon, there, there, says_it, "0000-00-00 00:00:00", "soon", None, 3]
 
 
 def test_utc_text_becomes_local_text() -> None:

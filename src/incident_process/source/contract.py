@@ -53,7 +53,8 @@ class AccountRows(Record, frozen=True, kw_only=True):
 
     ``customers`` rows follow ``columns.CUSTOMER_COLUMNS``: for each ASSET_ID all rows that share its newest LOAD_DATE
     (the document's order decides between them). ``payments`` rows follow ``columns.PAYMENT_COLUMNS``: all that share
-    the newest ACCOUNT_PAYMENT_DAT. LOAD_DATE values are already aware UTC instants, every other value is native.
+    the newest ACCOUNT_PAYMENT_DAT. LOAD_DATE values are already aware UTC instants, and where ``source_timezone``
+    is not UTC those of other TIMESTAMP columns are, too; every other value is native.
     """
 
     account: str

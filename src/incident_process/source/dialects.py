@@ -166,7 +166,7 @@ class SqliteLoadDates(LoadDates):
         """``YYYY-MM-DD HH:MM:SS.ffffff`` from each of the accepted forms."""
         text = f"REPLACE(REPLACE(REPLACE({column}, 'T', ' '), '+00:00', ''), 'Z', '')"
         longest = f"SUBSTR({text} || SUBSTR('{_TIMES}', LENGTH({text}) - 9), 1, 26)"
-        if not (self.column.kind is Kind.TIMESTAMP or _is_utc(self.zone)):
+        if not (self.column.kind is Kind.TIMESTAMP or is_utc(self.zone)):
             # A value that says Z or +00:00 has a zone of its own, so it is moved to the zone of its neighbours.
             zoned = f"{column} LIKE '%Z' OR {column} LIKE '%+00:00'"
             longest = f"CASE WHEN {zoned} THEN {LOCAL_TEXT}({column}) ELSE {longest} END"
@@ -213,7 +213,8 @@ class SqliteLoadDates(LoadDates):
         return (local(until, self.column, self.zone) + timedelta(days=2)).date().isoformat()
 
 
-def _is_utc(zone: tzinfo) -> bool:
+def is_utc(zone: tzinfo) -> bool:
+    """Tell whether local times of the zone are in UTC."""
     return zone is UTC or str(zone) in {"UTC", "Etc/UTC"}
 
 

@@ -53,6 +53,11 @@ class TableQueries(Record, frozen=True, kw_only=True):
     """Whether the text form of an account number may lead back to another one, or to none."""
     account_mark: str
     """A bound account number whose characters the column may not have."""
+    instants: Collection[int] = ()
+    """The places in a row of what is an instant and not a local time: TIMESTAMP columns, LOAD_DATE left out.
+
+    Empty where local times are in UTC, too.
+    """
     payment_kind: Kind = Kind.DATETIME
     """The type of ACCOUNT_PAYMENT_DAT (payments only)."""
 

@@ -21,11 +21,11 @@ from incident_process.source.contract import (
     unheard,
 )
 from incident_process.source.current import account_text, customer_rows, payment_rows
-from incident_process.source.dialects import SQLITE_DIALECT, converted_mark, load_dates
+from incident_process.source.dialects import SQLITE_DIALECT, converted_mark, is_utc, load_dates
 from incident_process.source.driver import Column, Driver, RefusedError, Row, TransientError
 from incident_process.source.queries import ACCOUNT_COLUMN, NEEDED_COLUMNS, Statement, TableQueries
 from incident_process.source.spool import Sighting, SurveySpool
-from incident_process.source.temporal import Kind, LoadDateType, instant_of, lookback_start, parse_type
+from incident_process.source.temporal import Kind, LoadDateType, in_utc, instant_of, lookback_start, parse_type
 
 T = TypeVar("T")
 
@@ -220,6 +220,7 @@ class SqlSource:
                 written_columns=frozenset(name for name in needed if _is_written(name, columns[name].declared)),
                 lossy_account=not account.declared or _is_any(_LOSSY_TYPES, account.declared),
                 account_mark=converted_mark(dialect, account.charset, account.collation),
+                instants=() if is_utc(self._zone) else _instants(needed, columns),
                 payment_kind=Kind.DATETIME if paid is None else paid.kind,
             )
 
@@ -300,7 +301,8 @@ class SqlSource:
                 loaded = row[-1]
                 if loaded not in instants:
                     instants[loaded] = instant_of(loaded, of.dates.column, self._zone)
-                place.append((*row[:-1], instants[loaded]))
+                shown = in_utc(row, of.instants) if of.instants else row
+                place.append((*shown[:-1], instants[loaded]))
             wanted += len(its_rows)
             kept += len(place)
         return wanted, kept
@@ -309,6 +311,12 @@ class SqlSource:
         if self._spool is not None:
             self._spool.close()
             self._spool = None
+
+
+def _instants(needed: Sequence[str], columns: Mapping[str, Column]) -> tuple[int, ...]:
+    """Return the places of the TIMESTAMP columns in a row, without its last, LOAD_DATE."""
+    types = [parse_type(columns[name].declared) for name in needed[:-1]]
+    return tuple(place for place, one in enumerate(types) if one is not None and one.kind is Kind.TIMESTAMP)
 
 
 def _account_at(of: TableQueries) -> int:

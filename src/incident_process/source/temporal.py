@@ -7,6 +7,8 @@ clock set forward) moves forward. What the first rule may hide, a longer lookbac
 
 import calendar
 import re
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import StrEnum
 from functools import lru_cache
@@ -148,6 +150,19 @@ def instant_of(value: Any, column: LoadDateType, zone: tzinfo) -> datetime | Non
     if not EARLIEST.replace(tzinfo=None) <= native <= LATEST.replace(tzinfo=None):
         return None
     return native.replace(tzinfo=UTC if column.kind is Kind.TIMESTAMP else zone, fold=0).astimezone(UTC)
+
+
+def in_utc(row: Sequence[Any], places: Collection[int]) -> list[Any]:
+    """Return a row with the zone UTC at its dates in these places; what says its zone or is no date stays as it is."""
+    values = list(row)
+    for place in places:
+        value = values[place]
+        if isinstance(value, str):
+            with suppress(ValueError):
+                value = datetime.fromisoformat(value.strip())
+        if isinstance(value, datetime) and value.tzinfo is None:
+            values[place] = value.replace(tzinfo=UTC)
+    return values
 
 
 def as_text(native: datetime, column: LoadDateType) -> str:
