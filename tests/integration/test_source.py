@@ -393,6 +393,26 @@ def test_a_timestamp_is_an_instant_in_every_column(site: Site) -> None:
     assert paid(site.read(["1"], utc(2026, 4, 1))[0], "ACCOUNT_PAYMENT_DAT")[0] in (datetime(2026, 2, 3, 12), noon)
 
 
+@pytest.mark.parametrize("number", [3, 20])
+def test_dates_of_payments_that_are_text(site: Site, number: int) -> None:
+    """The newest is so by time, in every form of text, and however long the history is."""
+    site.tables(more_types={"ACCOUNT_PAYMENT_DAT": "varchar(30)", "ACCOUNT_PAYMENT_SEQ": "varchar(10)"})
+    newest = {"2026-10-01": "9", "2026-10-01 00:00:00": "1", "2026-10-01T00:00:00": "10"}
+    older = {(datetime(2026, 9, 1) + timedelta(days=day)).isoformat(" "): "99" for day in range(number)}
+    accounts = [f"{one}" for one in range(1, 201)]
+    for account in accounts[:2]:
+        site.payments(
+            *(
+                {"AP_ACCOUNT_NUMBER": account, "LOAD_DATE": "2026-11-01"}
+                | {"ACCOUNT_PAYMENT_DAT": paid, "ACCOUNT_PAYMENT_SEQ": seq}
+                for paid, seq in (older | newest).items()
+            )
+        )
+    for asked in (["1"], accounts):
+        rows = site.read(asked, utc(2026, 12, 1))[0]
+        assert sorted(map(str, paid(rows, "ACCOUNT_PAYMENT_SEQ"))) == ["1", "10", "9"]
+
+
 def test_zeros_that_the_type_fills_in_belong_to_the_value(mariadb: MariaDBServer, mariadb_database: str) -> None:
     with closing(mariadb.connect(mariadb_database)) as connection:
         site = Site("mysql", connection, lambda zone: mysql_source(mariadb, mariadb_database, zone))

@@ -177,6 +177,35 @@ def test_the_newest_payment_is_by_date_then_sequence() -> None:
     }
 
 
+@pytest.mark.parametrize("zone", [UTC_ZONE, ZoneInfo("Asia/Colombo")])
+@pytest.mark.parametrize(
+    ("newest", "others"),
+    [
+        (("2026-10-01", "10"), [("2026-10-01", "9"), ("2026-10-01", ""), ("2026-10-01", None)]),
+        (("2026-10-01", 9), [("2026-10-01 00:00:00", 1), ("2026-10-01T00:00:00", 2)]),
+        (("2026-10-01 00:00:00.5", 1), [("2026-10-01T00:00:00", 2)]),
+        (("2026-10-01 00:00:00", 1), [("2026-09-30T12:00:00Z", 2), ("0000-00-00", 3), (None, 4), ("", 5)]),
+        ((datetime(2026, 10, 1, 1, tzinfo=UTC_ZONE), 1), [("0000-00-00 00:00:00", 2)]),
+        ((datetime(2026, 10, 1, 1), Decimal(10)), [(datetime(2026, 10, 1, 1), Decimal(9))]),  # noqa: DTZ001 - a driver's
+    ],
+)
+def test_payments_are_compared_by_instants_and_whole_numbers(
+    newest: tuple[Any, Any], others: list[tuple[Any, Any]], zone: ZoneInfo
+) -> None:
+    rows = [payment(ACCOUNT_PAYMENT_DAT=paid, ACCOUNT_PAYMENT_SEQ=seq) for paid, seq in (newest, *others)]
+    for ordered in (rows, rows[::-1]):
+        assert build.newest_payment(ordered, zone) is rows[0]
+
+
+def test_what_is_no_date_or_number_stays_the_newest_payment_and_is_named() -> None:
+    rows = [payment(ACCOUNT_PAYMENT_DAT=paid, ACCOUNT_PAYMENT_SEQ=1) for paid in ("soon", "2026-10-01")]
+    with pytest.raises(DataProcessingError, match="ACCOUNT_PAYMENT_DAT"):
+        build.draft("1", [customer()], rows, UTC_ZONE)
+    rows = [payment(ACCOUNT_PAYMENT_SEQ=seq) for seq in ("A1", "2", 3)]
+    with pytest.raises(DataProcessingError, match="ACCOUNT_PAYMENT_SEQ"):
+        build.draft("1", [customer()], rows, UTC_ZONE)
+
+
 def test_without_a_payment_the_last_action_is_what_the_customer_row_says() -> None:
     row = customer(
         LAST_PAYMENT_DAT=date(2026, 1, 5), LAST_PAYMENT_MNY=Decimal(10), LAST_BILL_SEQ=3, LAST_BILL_DTM=date(2026, 1, 1)

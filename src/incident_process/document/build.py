@@ -92,7 +92,7 @@ def draft(account: str, customers: Sequence[Row], payments: Sequence[Row], zone:
     Raises DataProcessingError, naming the column, for a value that cannot be what its column says.
     """
     rows = current_rows(customers)
-    payment = newest_payment(payments)
+    payment = newest_payment(payments, zone)
     try:
         return _draft(account, rows, payment, zone)
     except ValueError as exc:

@@ -78,15 +78,21 @@ def moment(value: Any, zone: ZoneInfo) -> str:
 
 @lru_cache(maxsize=8192)  # as above
 def _moment(value: Any, zone: ZoneInfo) -> str:
+    when = instant(value, zone)
+    return NO_DATE if when is None else stamp(when)
+
+
+def instant(value: Any, zone: ZoneInfo) -> datetime | None:
+    """Return a date column's value as an instant (aware UTC), None for no date; ``zone`` is that of local times."""
     when = _datetime(value)
     if when is None:
-        return NO_DATE
+        return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=zone)
     try:
-        return stamp(when.astimezone(UTC))
+        return when.astimezone(UTC)
     except OverflowError:  # the first or last day of the calendar, moved over its edge by the zone
-        return stamp(when.replace(tzinfo=UTC))
+        return when.replace(tzinfo=UTC)
 
 
 def sortable(value: Any) -> tuple[int, Any]:

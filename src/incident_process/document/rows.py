@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from functools import cmp_to_key
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from incident_process.document.convert import is_no_date, sortable
+from incident_process.document.convert import instant, sortable, whole
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 
 Row = Sequence[Any]
@@ -34,19 +35,34 @@ def current_rows(rows: Sequence[Row]) -> list[Row]:
         return sorted(newest.values(), key=cmp_to_key(_by_age), reverse=True)
 
 
-def newest_payment(rows: Sequence[Row]) -> Row | None:
+def newest_payment(rows: Sequence[Row], zone: ZoneInfo) -> Row | None:
     """Return the newest payment: by ACCOUNT_PAYMENT_DAT, then ACCOUNT_PAYMENT_SEQ, then the rest of the row.
 
-    NULL and zero dates are equal, and older than every date: the document shows both as no date.
+    Dates are compared as instants and sequences as whole numbers, whatever type a site has declared; what cannot be
+    read so stands above. NULL and zero dates are equal, and older than every date: the document shows both as no date.
     """
     if len(rows) < 2:
         return rows[0] if rows else None
 
     def age(row: Row) -> tuple[Any, ...]:
-        date = None if is_no_date(row[_PAID]) else row[_PAID]
-        return sortable(date), sortable(row[_SEQ]), [sortable(value) for value in row]
+        return _when(row[_PAID], zone), _number(row[_SEQ]), [sortable(value) for value in row]
 
     return max(rows, key=age)
+
+
+def _when(value: Any, zone: ZoneInfo) -> tuple[int, Any]:
+    try:
+        when = instant(value, zone)
+    except ValueError:
+        return sortable(value)
+    return (0, 0) if when is None else (2, when)
+
+
+def _number(value: Any) -> tuple[int, Any]:
+    try:
+        return (0, 0) if value is None else (1, whole(value))
+    except ValueError:
+        return sortable(value)
 
 
 def _age(row: Row) -> tuple[Any, Row]:

@@ -42,7 +42,7 @@ async def customer_rows(fetch: Fetch, of: TableQueries, accounts: Sequence[str],
 async def payment_rows(fetch: Fetch, of: TableQueries, accounts: Sequence[str], as_of: datetime) -> list[Row]:
     """Return the newest payments of these accounts, in the order of ``PAYMENT_COLUMNS``; others' as above."""
     rows: list[Row] = []
-    if of.dialect.steps and accounts:
+    if of.dialect.steps and accounts and not of.payment_text:
         rows = await fetch(queries.native_payments(of, accounts, as_of))
     found = {account_text(row[_PAYER]) for row in rows}
     # No payments, none with a date, newer ones that are loaded after ``as_of``, or another account's in their place.

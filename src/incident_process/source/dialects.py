@@ -106,8 +106,11 @@ class LoadDates(ABC):
         self._mark = mark
 
     @abstractmethod
-    def key(self, column: str) -> str:
-        """Return the expression in which values of a date column are compared and the newest is found."""
+    def key(self, column: str, kind: Kind | None = None) -> str:
+        """Return the expression in which values of a date column are compared and the newest is found.
+
+        ``kind`` is that of the column; without it, it is LOAD_DATE's.
+        """
 
     @abstractmethod
     def valid(self, column: str, kind: Kind) -> str:
@@ -133,7 +136,7 @@ class LoadDates(ABC):
 class MySQLLoadDates(LoadDates):
     """The column as it is, with bounds rounded down to its precision: sargable, and exact for every type."""
 
-    def key(self, column: str) -> str:
+    def key(self, column: str, kind: Kind | None = None) -> str:
         """The column itself."""
         return column
 
@@ -162,11 +165,11 @@ class MySQLLoadDates(LoadDates):
 class SqliteLoadDates(LoadDates):
     """Text in its longest form. The declared type says how long a unit is and in which zone; it is not enforced."""
 
-    def key(self, column: str) -> str:
+    def key(self, column: str, kind: Kind | None = None) -> str:
         """``YYYY-MM-DD HH:MM:SS.ffffff`` from each of the accepted forms."""
         text = f"REPLACE(REPLACE(REPLACE({column}, 'T', ' '), '+00:00', ''), 'Z', '')"
         longest = f"SUBSTR({text} || SUBSTR('{_TIMES}', LENGTH({text}) - 9), 1, 26)"
-        if not (self.column.kind is Kind.TIMESTAMP or is_utc(self.zone)):
+        if not ((kind or self.column.kind) is Kind.TIMESTAMP or is_utc(self.zone)):
             # A value that says Z or +00:00 has a zone of its own, so it is moved to the zone of its neighbours.
             zoned = f"{column} LIKE '%Z' OR {column} LIKE '%+00:00'"
             longest = f"CASE WHEN {zoned} THEN {LOCAL_TEXT}({column}) ELSE {longest} END"

@@ -60,6 +60,8 @@ class TableQueries(Record, frozen=True, kw_only=True):
     """
     payment_kind: Kind = Kind.DATETIME
     """The type of ACCOUNT_PAYMENT_DAT (payments only)."""
+    payment_text: bool = False
+    """Whether MySQL has to make a date of that column first, so that neither an index nor the text's order serves."""
 
 
 def survey(of: TableQueries, watermark: datetime, since: datetime, until: datetime) -> Statement:
@@ -276,4 +278,6 @@ def _askable(of: TableQueries) -> str:
 def _paid(of: TableQueries, alias: str) -> str:
     """Return ACCOUNT_PAYMENT_DAT to compare by, NULL where it is no date."""
     column = f"{alias}ACCOUNT_PAYMENT_DAT"
-    return f"CASE WHEN {of.dates.valid(column, of.payment_kind)} THEN {of.dates.key(column)} END"
+    if of.payment_text:
+        column = f"CAST({column} AS DATETIME(6))"
+    return f"CASE WHEN {of.dates.valid(column, of.payment_kind)} THEN {of.dates.key(column, of.payment_kind)} END"

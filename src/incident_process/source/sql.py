@@ -222,6 +222,7 @@ class SqlSource:
                 account_mark=converted_mark(dialect, account.charset, account.collation),
                 instants=() if is_utc(self._zone) else _instants(needed, columns),
                 payment_kind=Kind.DATETIME if paid is None else paid.kind,
+                payment_text=table == PAYMENT_TABLE and paid is None and dialect is not SQLITE_DIALECT,
             )
 
     def _check(self, table: str, columns: Mapping[str, Column], needed: Sequence[str]) -> None:
@@ -259,7 +260,8 @@ class SqlSource:
         """Put a table's current rows to their accounts, picked by the server or here (``short`` says when)."""
         of, choice = self._tables[table], self._choices[table]
         is_customers = table == CUSTOMER_TABLE
-        while of.dialect is not SQLITE_DIALECT and choice.all_rows(accounts):
+        here = of.dialect is not SQLITE_DIALECT and not of.payment_text
+        while here and choice.all_rows(accounts):
             as_range = choice.as_range(accounts)
             rows = await self._driver.fetch(short.all_rows(of, accounts, as_of, as_range=as_range))
             if len(rows) <= short.most(accounts):
