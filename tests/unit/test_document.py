@@ -94,6 +94,11 @@ def test_money_of_any_driver_type(given_value: Any, kept: str) -> None:
     assert str(convert.money(given_value)) == kept
 
 
+@pytest.mark.parametrize("nothing", [Decimal("-0.001000"), -0.001, -0.0, "-0", Decimal("-0.00"), Decimal("0.00"), 0])
+def test_no_amount_is_less_than_nothing_and_nothing(nothing: Any) -> None:
+    assert str(convert.money(nothing)) == "0.00"
+
+
 @pytest.mark.parametrize(
     ("value", "written"),
     [
@@ -138,6 +143,21 @@ def test_current_rows_are_the_newest_of_each_asset_and_null_counts_as_one() -> N
     body = sealed(rows)
     assert [(p["Product_Id"], p["Product_Name"]) for p in body["Product_Details"]] == [("A", "new"), ("B", "only")]
     assert len(build.current_rows(rows)) == 3
+
+
+@pytest.mark.parametrize(
+    ("assets", "ordered"),
+    [
+        ([10, 9, 0, None, 9_999_999_999], ["0", "9", "10", "9999999999"]),
+        ([Decimal("10.5"), Decimal(9), None], ["9", "10.5"]),
+        ([10.0, 9.5], ["9.5", "10.0"]),
+        (["10", "9", None], ["10", "9"]),
+        (["10", 9], ["10", "9"]),
+    ],
+)
+def test_products_are_in_the_order_of_their_asset_numbers_or_texts(assets: list[Any], ordered: list[str]) -> None:
+    body = sealed([customer(ASSET_ID=asset) for asset in assets])
+    assert [product["Product_Id"] for product in body["Product_Details"]] == ordered
 
 
 def test_contacts_are_distinct_and_newest_first_with_the_date_of_the_newest_row_that_has_them() -> None:

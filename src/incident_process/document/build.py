@@ -5,10 +5,11 @@
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from functools import lru_cache
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,6 +28,8 @@ __all__ += ["readdress", "seal"]
 _C = {name: position for position, name in enumerate(CUSTOMER_COLUMNS)}
 _P = {name: position for position, name in enumerate(PAYMENT_COLUMNS)}
 _LOADED = _C["LOAD_DATE"]
+_ASSET = _C["ASSET_ID"]
+_PRODUCT_ID = attrgetter("Product_Id")
 
 _IMAGE = (
     b'{"account":%b,"customer_ref":%b,"arrears":%b,"read_on":%b,"contacts":%b,"products":%b,"customer":%b,"details":%b,'
@@ -261,8 +264,16 @@ def _products(rows: Sequence[Row], zone: ZoneInfo) -> list[model.Product]:
             )
         )
     if len(products) > 1:
-        products.sort(key=lambda product: product.Product_Id)
+        products.sort(key=_asset_order(rows))
     return products
+
+
+def _asset_order(rows: Sequence[Row]) -> Callable[[model.Product], Any]:
+    """Return the key by which products are in the order of ASSET_ID: as numbers where it holds numbers only."""
+    if all(row[_ASSET] is None or isinstance(row[_ASSET], int | float | Decimal) for row in rows):
+        numbers = {text(row[_ASSET]): row[_ASSET] for row in rows}
+        return lambda product: numbers[product.Product_Id]
+    return _PRODUCT_ID
 
 
 def _last_action(newest: Row, payment: Row | None, zone: ZoneInfo) -> model.LastAction:

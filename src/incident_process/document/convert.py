@@ -48,7 +48,7 @@ def whole(value: Any) -> int:
 
 
 def money(value: Any) -> Decimal:
-    """Return an amount with exactly two decimals, halves away from zero.
+    """Return an amount with exactly two decimals, halves away from zero; zero has no sign.
 
     A float (SQLite) is read by its shortest decimal form, which is what was stored.
     """
@@ -56,7 +56,7 @@ def money(value: Any) -> Decimal:
         return ZERO
     try:
         amount = value if type(value) is Decimal else Decimal(str(value))
-        return amount.quantize(_CENT, context=_MONEY)
+        return amount.quantize(_CENT, context=_MONEY) or ZERO
     except InvalidOperation:
         msg = "is not an amount of money"
         raise ValueError(msg) from None
