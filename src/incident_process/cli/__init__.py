@@ -1,6 +1,7 @@
 """The command line: thin, over the engine and the read service (SPEC 7)."""
 
 import gc
+import os
 import sys
 
 from incident_process.cli import streams
@@ -14,6 +15,8 @@ def main() -> None:
     """Run the command and end the process with its exit status."""
     streams.prepare()
     gc.set_threshold(COLLECT_AFTER)
+    # pydantic looks for plugins of its own in every installed package; a command has none, and needs not wait for that.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from incident_process.cli.app import execute
 
     status = execute(sys.argv[1:])
