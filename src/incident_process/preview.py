@@ -7,16 +7,20 @@ from typing import Any
 import msgspec
 
 from incident_process.document.build import seal
+from incident_process.logs import get_logger
 from incident_process.pipeline.content import Content, Need, content_of, need
+from incident_process.pipeline.guard import held_end
 from incident_process.records import DeliveryStatus, Operation, Record, Tracking
 from incident_process.settings import Settings
 from incident_process.source.contract import Source, Span
 from incident_process.state.contract import StateStore
 from incident_process.window import id_floor, plan, system_date
 
+log = get_logger()
+
 
 class Previewed(Record, frozen=True, kw_only=True):
-    """What a run would do for one account; ``document`` is None where it would send nothing."""
+    """What a run would write for one account; ``document`` is None where it would send nothing."""
 
     account: str
     outcome: str
@@ -39,12 +43,20 @@ async def preview_account(settings: Settings, source: Source, account: str) -> P
 
 
 async def preview_window(settings: Settings, source: Source, store: StateStore) -> AsyncIterator[Previewed]:
-    """Yield what the next run would do, account by account, whether or not it is due."""
+    """Yield what a run would write and send now, account by account, whether or not it is due.
+
+    What earlier runs left in the outbox a run sends before, as it was written: that is logged, not yielded. The window
+    waits for open transactions of the source as a run's does.
+    """
     process = settings.process
     tracking = Tracking(process.tracking)
     now = await source.now()
+    waiting = (await store.delivery_counts())[DeliveryStatus.PENDING]
+    if waiting:
+        log.info("%d incident(s) wait in the outbox: a run sends them first, as they were written.", waiting)
     operation = await store.read_operation() or Operation(name=process.operation_name)
-    window = plan(operation, system_date(now, process.time_gap_seconds, tracking))
+    date = system_date(now, process.time_gap_seconds, tracking)
+    window = plan(operation, await held_end(source, settings, date, now))
     await source.survey(Span(watermark=window.start, lookback_seconds=process.lookback_seconds, until=window.end))
     async for touched in source.touched(process.chunk_accounts):
         accounts = [item.account for item in touched]

@@ -164,6 +164,16 @@ def test_preview_shows_what_would_be_sent_and_sends_nothing(site: Site) -> None:
     assert good(site.command("preview", "--account", "0000000002")).json["Account_Num"] == "0000000002"
 
 
+def test_preview_counts_what_waits_in_the_outbox(site: Site) -> None:
+    site.receiver.control(fail_rate=1.0)
+    site.command.configure(api={"max_attempts": 1})
+    site.run(expect=4)
+    finished = good(site.command("preview"))
+    assert "3 incident(s) wait in the outbox: a run sends them first, as they were written." in finished.messages()
+    assert "A run would build no new document now." in finished.messages()
+    assert finished.stdout == ""
+
+
 def test_preview_of_an_account_that_makes_no_incident(site: Site) -> None:
     finished = site.command("preview", "--account", PAYMENTS_ONLY)
     assert "no customer row" in finished.stdout + finished.stderr

@@ -182,6 +182,9 @@ def test_a_load_that_commits_late_is_waited_for(make_site: MakeSite) -> None:
             )
         time.sleep(4)
         load(site, ALL[1:2], moment(2))
+        preview = site.command("preview", "--json")
+        assert preview.json == []
+        assert any("The window waits for an open transaction" in message for message in preview.messages("INFO"))
         report = site.run()
         assert report["window"]["end"] < f"{moment(3).replace(' ', 'T')}Z"
         assert report["delivered"] == 0

@@ -84,10 +84,10 @@ def preview(
     account: Annotated[str | None, typer.Option(help="The document of this account instead of a window's.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many documents; without it, all.")] = None,
 ) -> int:
-    """Show the documents that a run would send now, or that of one account. Nothing is sent.
+    """Show the documents that a run would build and send now, or that of one account. Nothing is sent.
 
     They are shown as they would be sent, personal data included; with --json as one array, with --account as one
-    object. Example: incident-process preview --account 0000003746
+    object. What waits in the outbox is counted. Example: incident-process preview --account 0000003746
     """
     settings = load(config)
     if account is not None:
@@ -149,7 +149,7 @@ async def _preview_window(settings: "Settings", parts: Any, *, as_json: bool, li
     if as_json:
         emit_json_text("]" if shown else "[]")
     elif not shown:
-        log.info("A run would send no document now.")
+        log.info("A run would build no new document now.")
 
 
 def with_parts(settings: "Settings", work: Callable[[Any], Awaitable[Result]]) -> Result:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from incident_process.logs import get_logger
 from incident_process.pipeline.content import Resend
 from incident_process.pipeline.context import Parts, RunContext
+from incident_process.pipeline.guard import held_end
 from incident_process.pipeline.keeper import LeaseKeeper
 from incident_process.pipeline.leased import LeasedRun
 from incident_process.pipeline.tally import Tally
@@ -55,7 +56,8 @@ class AccountsRun(LeasedRun):
         process = self._settings.process
         operation = await self._parts.store.read_operation()
         self._operation = operation or Operation(name=process.operation_name)
-        end = await self._held(system_date(now, process.time_gap_seconds, self._tracking), now)
+        date = system_date(now, process.time_gap_seconds, self._tracking)
+        end = await held_end(self._parts.source, self._settings, date, now)
         # Not before the watermark: what a window run has delivered may hold rows up to there.
         self._as_of = plan(self._operation, end).end
         return await self._journaled(keeper, now)

@@ -18,8 +18,7 @@ from incident_process.pipeline.journal import Journal
 from incident_process.pipeline.keeper import LeaseKeeper, leased
 from incident_process.pipeline.spread import SpreadCrew
 from incident_process.pipeline.tally import Tally
-from incident_process.records import Operation, RunKind, RunReport, RunStatus, Tracking, Window, iso
-from incident_process.window import hold
+from incident_process.records import Operation, RunKind, RunReport, RunStatus, Tracking, Window
 
 log = get_logger()
 
@@ -120,28 +119,6 @@ class LeasedRun(ABC):
             await crew.resume()
             yield crew
             await crew.settle()
-
-    async def _held(self, end: datetime, now: datetime) -> datetime:
-        """Return where the window may end: below what open transactions of the source may still bring (SPEC 3)."""
-        limit = self._settings.process.guard_limit_seconds
-        writers = await self._parts.source.writers() if limit else []
-        if writers is None:
-            log.warning(
-                "Open transactions of the source cannot be seen, so rows that are committed late are left to the "
-                "lookback. Remedy: GRANT PROCESS ON *.* to the source's user."
-            )
-            return end
-        held = hold(end, now, writers, limit)
-        if held.given_up:
-            log.warning(
-                "%d transaction(s) of the source have been open for more than %g s: the window no longer waits for "
-                "them. What they commit later than the lookback reaches is found by 'reconcile'.",
-                held.given_up,
-                limit,
-            )
-        if held.end < end:
-            log.info("The window waits for an open transaction of the source: it ends at %s.", iso(held.end))
-        return held.end
 
     def _report(self, status: RunStatus, message: str | None) -> RunReport:
         return RunReport(

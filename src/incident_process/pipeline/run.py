@@ -10,6 +10,7 @@ from datetime import datetime
 from incident_process import logs
 from incident_process.faults import Step
 from incident_process.pipeline.context import RunContext
+from incident_process.pipeline.guard import held_end
 from incident_process.pipeline.keeper import LeaseKeeper
 from incident_process.pipeline.leased import LeasedRun
 from incident_process.pipeline.nothing import send_empty
@@ -33,7 +34,8 @@ class WindowRun(LeasedRun):
         refused = refusal(self._tracking, process.operation_name, operation, date)
         if refused is not None:
             return self._refuse(refused)
-        self._window = plan(self._operation, await self._held(date, now))
+        end = await held_end(self._parts.source, self._settings, date, now)
+        self._window = plan(self._operation, end)
         log.info(logs.window_message(self._window))
         return await self._journaled(keeper, now)
 

@@ -1,0 +1,41 @@
+"""The in-flight guard: a window waits for open transactions of the source (SPEC 3)."""
+
+from datetime import datetime
+
+from incident_process.logs import get_logger
+from incident_process.records import iso
+from incident_process.settings import Settings
+from incident_process.source.contract import Source
+from incident_process.window import hold
+
+log = get_logger()
+
+
+async def held_end(source: Source, settings: Settings, end: datetime, now: datetime) -> datetime:
+    """Return where a window may end: below what open transactions of the source may still bring.
+
+    Args:
+        source: Is asked for the transactions, before any rows are read.
+        settings: Say for how long one is waited for.
+        end: Where the window would end without them.
+        now: The source's clock.
+    """
+    limit = settings.process.guard_limit_seconds
+    writers = await source.writers() if limit else []
+    if writers is None:
+        log.warning(
+            "Open transactions of the source cannot be seen, so rows that are committed late are left to the "
+            "lookback. Remedy: GRANT PROCESS ON *.* to the source's user."
+        )
+        return end
+    held = hold(end, now, writers, limit)
+    if held.given_up:
+        log.warning(
+            "%d transaction(s) of the source have been open for more than %g s: the window no longer waits for "
+            "them. What they commit later than the lookback reaches is found by 'reconcile'.",
+            held.given_up,
+            limit,
+        )
+    if held.end < end:
+        log.info("The window waits for an open transaction of the source: it ends at %s.", iso(held.end))
+    return held.end
