@@ -152,8 +152,8 @@ async def _unprocessable(source: Source) -> list[Finding]:
                 subject=table,
                 level=Level.WARNING,
                 finding=f"{rows} row(s) can never be processed: LOAD_DATE is NULL or no date, or no usable account.",
-                remedy=f"Find them with SELECT * FROM {table} WHERE LOAD_DATE IS NULL OR LOAD_DATE < '0001-01-01', "  # noqa: S608  # shown, never run
-                "likewise by an empty account number; give them a LOAD_DATE of today, or delete them.",
+                remedy="Give them a LOAD_DATE of today and an account number, or delete them. They are found with: "
+                f"{source.unprocessable_rows[table]}",
             )
         )
     return findings

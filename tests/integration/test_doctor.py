@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,45 @@ def test_a_source_as_in_the_field_gets_its_indexes_advised(sqlite_url: str, tmp_
     assert operation.exit_status == 6
     assert "init" in operation.finding
     assert about(found, "receiver", Level.OK)
+
+
+NOBODY = (None, "", "   ")
+NO_DATE = {
+    "mysql": (None, "0000-00-00", "1890-01-01"),
+    "sqlite": (None, "", "garbage", "0000-00-00", "20/11/2026", "1890-01-01"),
+}
+
+
+@pytest.mark.parametrize("dialect", NO_DATE)
+@pytest.mark.parametrize("kind", ["date", "datetime", "timestamp"])
+def test_the_statement_that_doctor_shows_finds_the_rows_that_it_counts(
+    dialect: str, kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    connection: Any
+    if dialect == "sqlite":
+        url, connection = f"sqlite:///{tmp_path}/s.db", sqlite3.connect(tmp_path / "s.db")
+    else:
+        server, name = request.getfixturevalue("mariadb"), request.getfixturevalue("mariadb_database")
+        url, connection = server.url(name), server.connect(name)
+    with closing(connection), closing(connection.cursor()) as cursor:
+        create_tables(connection, dialect, customer_type=kind, payment_type=kind)
+        if dialect == "mysql":
+            cursor.execute("SET sql_mode = ''")  # as the loaders of zero dates have it
+        rows = [
+            ("1", "2026-01-01"),
+            *(("2", at) for at in NO_DATE[dialect]),
+            *((account, "2026-01-01") for account in NOBODY),
+        ]
+        insert_customers(connection, [{"ACCOUNT_NUM": account, "LOAD_DATE": at} for account, at in rows])
+        insert_payments(connection, [{"AP_ACCOUNT_NUMBER": account, "LOAD_DATE": at} for account, at in rows])
+        if dialect == "mysql":
+            cursor.execute("SET sql_mode = DEFAULT, time_zone = '+05:30'")  # as an operator's client may have it
+        found = findings("http://127.0.0.1:9/x", url, f"sqlite:///{tmp_path}/state.db")
+        for table in ("debt_cust_detail", "debt_payment"):
+            (finding,) = [one for one in about(found, table, Level.WARNING) if "can never" in one.finding]
+            assert finding.finding.startswith(f"{len(rows) - 1} row(s)")
+            cursor.execute(finding.remedy[finding.remedy.index("SELECT") :])
+            assert len(cursor.fetchall()) == len(rows) - 1
 
 
 def test_what_is_advised_is_what_doctor_looks_for(mariadb: MariaDBServer, mariadb_database: str) -> None:

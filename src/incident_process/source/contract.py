@@ -110,6 +110,11 @@ class Source(Protocol):
         """
         ...
 
+    @property
+    def unprocessable_rows(self) -> Mapping[str, str]:
+        """The statement by which an operator finds these rows, per table."""
+        ...
+
     async def survey(self, span: Span, seen: Callable[[int], None] = unheard) -> "Survey":
         """Look over the span in one consistent view and hold its accounts ready for ``touched``.
 

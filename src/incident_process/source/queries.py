@@ -91,16 +91,20 @@ def unprocessable(of: TableQueries) -> Statement:
 
     Or such an account number that its rows cannot be asked for by it.
     """
+    return Statement(sql=f"SELECT COUNT(*) FROM {of.table} WHERE {_unprocessable(of)}")  # noqa: S608 - names only
+
+
+def unprocessable_rows(of: TableQueries) -> str:
+    """The statement by which an operator finds what ``unprocessable`` counts: one line, to be shown and never run."""
+    return f"SELECT * FROM {of.table} WHERE {_unprocessable(of)};"  # noqa: S608 - names only
+
+
+def _unprocessable(of: TableQueries) -> str:
     account = ACCOUNT_COLUMN[of.table]
     valid = of.dates.valid("LOAD_DATE", of.dates.column.kind)
     # A blank sorts before '0' in every collation: an index on the account leads to the few that need TRIM.
-    return Statement(
-        sql=f"""
-            SELECT COUNT(*) FROM {of.table}
-            WHERE LOAD_DATE IS NULL OR NOT {valid} OR {account} IS NULL OR ({account} < '0' AND TRIM({account}) = '')
-                {f"OR NOT {_askable(of)}" if of.lossy_account else ""}
-            """  # noqa: S608 - names only
-    )
+    condition = f"LOAD_DATE IS NULL OR NOT ({valid}) OR {account} IS NULL OR ({account} < '0' AND TRIM({account}) = '')"
+    return f"{condition} OR NOT {_askable(of)}" if of.lossy_account else condition
 
 
 def current_customers(of: TableQueries, accounts: Sequence[str], as_of: datetime) -> Statement:

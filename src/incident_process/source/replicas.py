@@ -255,6 +255,11 @@ class ReplicatedSource:
         """Return, per table, how many rows can never enter a window."""
         return await self._primary.unprocessable()
 
+    @property
+    def unprocessable_rows(self) -> Mapping[str, str]:
+        """The statement by which an operator finds these rows, per table."""
+        return self._primary.unprocessable_rows
+
     async def survey(self, span: Span, seen: Callable[[int], None] = unheard) -> Survey:
         """Look over the span at the primary."""
         survey = await self._primary.survey(span, seen)

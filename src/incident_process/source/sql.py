@@ -126,6 +126,11 @@ class SqlSource:
 
         return await self._attempt(work)
 
+    @property
+    def unprocessable_rows(self) -> Mapping[str, str]:
+        """The statement by which an operator finds these rows, per table."""
+        return {name: queries.unprocessable_rows(of) for name, of in self._tables.items()}
+
     async def survey(self, span: Span, seen: Callable[[int], None] = unheard) -> Survey:
         """Look over the span in one consistent view and hold its accounts ready for ``touched``."""
 
