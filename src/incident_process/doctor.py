@@ -211,11 +211,18 @@ async def _with_store(settings: Settings) -> list[Finding]:
     async with make_store(settings) as store:
         await store.prepare()
         await store.try_writes()
+        missing = await store.missing_indexes()
+        there = "tables" if missing else "tables or collections and indexes"
         return [
-            Finding(
-                subject="state",
-                level=Level.OK,
-                finding="Connected; tables or collections and indexes are in place, and may be written.",
+            Finding(subject="state", level=Level.OK, finding=f"Connected; {there} are in place, and may be written."),
+            *(
+                Finding(
+                    subject="state",
+                    level=Level.WARNING,
+                    finding=f"The index {statement.split()[2]} is missing: whole tables are read instead.",
+                    remedy=f"{statement};",
+                )
+                for statement in missing
             ),
             await _lease(store),
         ]

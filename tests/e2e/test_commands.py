@@ -82,6 +82,26 @@ def test_init_keeps_an_operation_that_is_there(site: Site) -> None:
     assert site.operation() == before
 
 
+@pytest.mark.parametrize("state", ["sqlite", "mariadb"])
+def test_init_creates_an_index_that_doctor_misses(make_site: MakeSite, state: str) -> None:
+    site = make_site("sqlite", state)
+    site.prepare()
+    assert site.state is not None
+    on = " ON Incident_Delivery" if state == "mariadb" else ""
+    site.state.sql(f"DROP INDEX Delivery_By_Account{on}")
+
+    def missed() -> list[str]:
+        found = good(site.command("doctor", "--json")).json
+        return [one["remedy"] for one in found if one["subject"] == "state" and one["level"] != "ok"]
+
+    (remedy,) = missed()
+    good(site.command("init"))
+    assert missed() == []
+    site.state.sql(f"DROP INDEX Delivery_By_Account{on}")
+    site.state.sql(remedy.rstrip(";"))
+    assert missed() == []
+
+
 # -- what only reads --------------------------------------------------------------------------------------------------
 
 

@@ -116,6 +116,7 @@ async def _init_state(settings: "Settings") -> list[str]:
 
     async with make_store(settings) as store:
         await store.prepare()
+        await store.create_indexes()
         created = await store.create_operation(settings.process.execution_duration)
     if settings.notify.urls:
         async with make_conditions(settings):

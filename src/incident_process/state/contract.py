@@ -86,7 +86,18 @@ class StateStore(Protocol):
     # -- set-up ---------------------------------------------------------------------------------------------------
 
     async def prepare(self) -> None:
-        """Create the program's own tables or collections and indexes where they are missing; keep what is there."""
+        """Create the program's own tables or collections and indexes where they are missing; keep what is there.
+
+        Whether a table that is there has its indexes is not looked at in SQL, because every command begins here.
+        """
+        ...
+
+    async def missing_indexes(self) -> list[str]:
+        """Return, after ``prepare``, the statements that create the indexes which are missing: work, but slowly."""
+        ...
+
+    async def create_indexes(self) -> None:
+        """Create them, after ``prepare``; where none is missing, no right to create is used."""
         ...
 
     async def create_operation(self, execution_minutes: int) -> bool:

@@ -110,6 +110,13 @@ class MongoStateStore:
         await self._outbox.prepare()
         await self._scopes.prepare()
 
+    async def missing_indexes(self) -> list[str]:
+        """Return nothing: ``prepare`` has created those that were missing."""
+        return []
+
+    async def create_indexes(self) -> None:
+        """Nothing to do: ``prepare`` has created those that were missing."""
+
     async def create_operation(self, execution_minutes: int) -> bool:
         """Return False: in Mongo tracking the first advance with new data creates the document."""
         return False

@@ -4,7 +4,7 @@
 program's own. Their instants are UTC to the microsecond, their texts compare exactly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from incident_process.state.sql.connection import Connection
@@ -176,6 +176,18 @@ CONDITION = Table(
 """The program's own too, where alerts are configured (``conditions.py``)."""
 
 
+_MYSQL_INDEXES = """
+    SELECT INDEX_NAME, COLUMN_NAME, SUB_PART FROM information_schema.STATISTICS
+    WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ?
+    ORDER BY INDEX_NAME, SEQ_IN_INDEX"""
+
+_SQLITE_INDEXES = """
+    SELECT list.name, info.name, list.partial
+    FROM pragma_index_list(?) AS list JOIN pragma_index_info(list.name) AS info
+    ORDER BY list.name, info.seqno"""
+"""Name and columns of each index of a table, and after them what makes it of no use: it is only over a part."""
+
+
 async def prepare(database: Database, tables: Sequence[Table]) -> None:
     """Create those of the tables that are missing; where none is, nothing is written and no right to create is used."""
 
@@ -188,6 +200,38 @@ async def prepare(database: Database, tables: Sequence[Table]) -> None:
 
     if await database.read(missing):
         await database.write(create_all)
+
+
+async def missing_indexes(connection: Connection) -> list[str]:
+    """Return the statements that create the indexes which tables that are there lack; one of another name counts."""
+    statements = []
+    for table in OWN:
+        present = await _indexes(connection, table)
+        for name, columns in table.indexes:
+            wanted = columns.split(", ")
+            if not any(of[: len(wanted)] == wanted for of in present):
+                statements.append(f"CREATE INDEX {name} ON {table.name} ({columns})")
+    return statements
+
+
+async def create_indexes(database: Database) -> None:
+    """Create the indexes that are missing; where none is, nothing is written and no right to create is used."""
+
+    async def create_all(connection: Connection) -> None:
+        for statement in await missing_indexes(connection):
+            await connection.execute(statement)
+
+    if await database.read(missing_indexes):
+        await database.write(create_all)
+
+
+async def _indexes(connection: Connection, table: Table) -> Iterable[list[str]]:
+    """Return the columns of each index."""
+    query = _MYSQL_INDEXES if connection.dialect is MYSQL else _SQLITE_INDEXES
+    found: dict[str, list[str]] = {}
+    for name, column, partial in await connection.rows(query, (table.name,)):
+        found.setdefault(name, []).append("" if partial else column)
+    return found.values()
 
 
 async def try_writes(connection: Connection) -> None:

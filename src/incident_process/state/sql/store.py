@@ -103,6 +103,14 @@ class SqlStateStore:
         """Create the program's own tables where they are missing; keep what is there."""
         await schema.prepare(self._database, schema.OWN)
 
+    async def missing_indexes(self) -> list[str]:
+        """Return the statements that create the indexes which are missing."""
+        return await self._database.read(schema.missing_indexes)
+
+    async def create_indexes(self) -> None:
+        """Create the indexes that are missing from tables which are there."""
+        await schema.create_indexes(self._database)
+
     async def create_operation(self, execution_minutes: int) -> bool:
         """Create ``Process_Operation`` and the operation's row; True when the row was created."""
         return await self._database.write(
