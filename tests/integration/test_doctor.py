@@ -148,3 +148,17 @@ def test_a_state_that_may_only_be_read_is_an_error(
             cursor.execute("DROP USER 'auditor'@'%'")
     assert state_finding.exit_status == 3
     assert "lacks a right on a table; grant SELECT, INSERT, UPDATE and DELETE" in state_finding.finding
+
+
+def test_an_empty_state_without_the_right_to_create_is_told_the_right(
+    mariadb: MariaDBServer, mariadb_database: str, sqlite_url: str
+) -> None:
+    with mariadb.connect(None) as admin, admin.cursor() as cursor:
+        cursor.execute("CREATE USER 'runner'@'%' IDENTIFIED BY 'a-long-random-password'")
+        cursor.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {mariadb_database}.* TO 'runner'@'%'")
+        try:
+            state = f"mysql://runner:a-long-random-password@{mariadb.host}:{mariadb.port}/{mariadb_database}"
+            (finding,) = about(findings("http://127.0.0.1:9/x", sqlite_url, state), "state", Level.ERROR)
+        finally:
+            cursor.execute("DROP USER 'runner'@'%'")
+    assert "CREATE and INDEX" in finding.finding

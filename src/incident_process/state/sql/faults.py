@@ -32,7 +32,8 @@ _MYSQL = {
     1049: "there is no such database; create it, or correct the name",
     1114: "a table is full; free disk space",
     1021: "the disk is full; free disk space",
-    1142: "the user lacks a right on a table; grant SELECT, INSERT, UPDATE and DELETE",
+    1142: "the user lacks a right on a table; grant SELECT, INSERT, UPDATE and DELETE, and CREATE and INDEX where a "
+    "table or an index is missing",
     1205: "a lock was waited for in vain; another program holds the state's rows",
     1213: "a deadlock with another program",
     1290: "it is read-only; name a server that may be written",
