@@ -271,7 +271,7 @@ def test_a_failing_receiver_leaves_the_row_as_it_was(make_site: MakeSite) -> Non
     site.receiver.control(fail_rate=1.0, fail_status=503)
     finished = site.finish(expect=4)
     assert (finished.json["status"], finished.json["pending"]) == ("incomplete", 10)
-    assert "circuit breaker" in finished.json["message"]
+    assert "(circuit breaker): HTTP 503 Service Unavailable" in finished.json["message"]
     assert site.operation() == row
     site.receiver.calm()
     assert site.run()["sequence"] == 8

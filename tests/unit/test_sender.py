@@ -150,9 +150,30 @@ def test_failures_across_accounts_open_the_breaker_and_nothing_is_dead() -> None
     transport = Scripted(lambda *_: 503)
     results, sender = send(transport, range(500), Limits(max_connections=8, max_attempts=3, breaker_failures=5))
     assert sender.broken
+    assert sender.stopped == "the receiver fails across accounts (circuit breaker): HTTP 503 Service Unavailable"
     assert len(results) == 500
     assert {result.verdict for result in results.values()} <= {None, Verdict.RETRY}
     assert sum(transport.posts.values()) < 40, "an outage is met with a few probes, not with every account"
+
+
+def test_a_broken_circuit_says_why_without_what_was_sent() -> None:
+    class Repeating(Scripted):
+        async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
+            answer = await super().post(body, key, may_send)
+            said = b'{"detail": "no room for Jane Doe"}' if answer.status else b""
+            return msgspec.structs.replace(answer, excerpt=said)
+
+    async def stopped(script: Callable[[str, int], int | None]) -> str | None:
+        made = [msgspec.structs.replace(one, body=b'{"name": "Jane Doe"}') for one in incidents(range(100))]
+        async with Sender(Repeating(script), Limits(max_connections=8, max_attempts=2), lambda: True) as sender:
+            await sender.deliver(made, resumed=False)
+        return sender.stopped
+
+    full, silent = (asyncio.run(stopped(lambda *_, status=status: status)) for status in (507, None))
+    assert (
+        full == "the receiver fails across accounts (circuit breaker): HTTP 507 Insufficient Storage: no room for ***"
+    )
+    assert silent == "the receiver fails across accounts (circuit breaker): no answer (ConnectError)"
 
 
 def test_401_for_everybody_opens_the_breaker_too() -> None:

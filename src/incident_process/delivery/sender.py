@@ -16,11 +16,17 @@ from typing import Any
 from incident_process.delivery.breaker import Breaker, Circuit
 from incident_process.delivery.pace import Pace
 from incident_process.delivery.policy import Verdict, backoff, judge, retry_after
+from incident_process.delivery.reasons import reason
 from incident_process.delivery.transport import Answer, Transport
 from incident_process.records import Incident, Record
 
 BROKEN = "the receiver fails across accounts (circuit breaker)"
-"""Why a sender has stopped, when the circuit breaker stopped it."""
+"""Why a sender has stopped, when the circuit breaker stopped it; ``broken`` says it with what was answered last."""
+
+
+def broken(failure: str | None) -> str:
+    """Return why a sender has stopped; ``failure`` is a sender's, its own or that of another one of the run."""
+    return BROKEN if failure is None else f"{BROKEN}: {failure}"
 
 
 class Limits(Record, frozen=True, kw_only=True):
@@ -92,6 +98,7 @@ class Sender:
         self._delayed: dict[_Job, asyncio.TimerHandle] = {}
         self._not_before = 0.0
         self._fault: Exception | None = None
+        self._failed: tuple[Answer, bytes] | None = None  # the last one that may be the service's, and its body
         self._tasks: set[asyncio.Task[None]] = set()
         self._chance = random.Random()  # noqa: S311  # jitter, not a secret
 
@@ -113,6 +120,11 @@ class Sender:
     def broken(self) -> bool:
         """True when the circuit breaker stopped the sender."""
         return self._breaker.circuit is Circuit.OPEN
+
+    @property
+    def failure(self) -> str | None:
+        """Why the last request failed that may have done so for the service; None while there is none."""
+        return None if self._failed is None else reason(*self._failed)
 
     @property
     def well(self) -> bool:
@@ -207,6 +219,7 @@ class Sender:
     def _not_delivered(self, job: _Job, answer: Answer, verdict: Verdict, *, probe: bool) -> None:
         job.unanswered |= answer.status is None and not answer.unsent
         if verdict in {Verdict.RETRY, Verdict.SUSPECT}:
+            self._failed = answer, job.incident.body
             self._note_failure(job, probe=probe)
         else:
             self._breaker.success()
@@ -260,7 +273,7 @@ class Sender:
             elif too_long:
                 self._breaker.give_up()
         if self._breaker.circuit is Circuit.OPEN:
-            self.stop(BROKEN)
+            self.stop(broken(self.failure))
         self._clear.set()
 
     def _put_aside(self) -> None:

@@ -95,6 +95,7 @@ async def _claimed(
             vanished=tally.vanished,
             delivered=crew.sender.delivered,
             well=crew.sender.well,
+            failure=crew.sender.failure,
             stopped=crew.sender.stopped,
             unsettled=crew.unsettled if len(crew.unsettled) else None,
         )

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from incident_process import logs
 from incident_process.delivery.policy import Verdict
-from incident_process.delivery.sender import BROKEN, Limits, Sender
+from incident_process.delivery.sender import Limits, Sender, broken
 from incident_process.delivery.transport import Answer
 from incident_process.errors import LeaseLostError
 from incident_process.faults import Step
@@ -209,7 +209,7 @@ class Crew:
             )
         reason = self.sender.stopped or self._cut_short or self._tally.unfinished
         if reason is not None and self.sender.stopped is None and not self._well:
-            reason = f"{BROKEN}: {reason}"
+            reason = f"{broken(self._failure)}; {reason}"
         if reason is not None:
             log.error("Delivery is incomplete: %s. The next run resumes.", reason)
         elif self._tally.by_status[DeliveryStatus.DELIVERED]:
@@ -223,6 +223,10 @@ class Crew:
     @property
     def _well(self) -> bool:
         return self.sender.well
+
+    @property
+    def _failure(self) -> str | None:
+        return self.sender.failure
 
     def _is_enough(self) -> bool:
         """Tell whether to begin no further chunk; asked before each, so a run whose last one is begun is whole."""

@@ -46,9 +46,9 @@ class ChunkTask(Record, frozen=True, kw_only=True):
 class ChunkDone(Record, frozen=True, kw_only=True):
     """What came of a task.
 
-    ``worker`` names who did it. ``counts`` are the incidents by their status. ``delivered`` and ``well`` are the
-    evidence of its sender on the service, ``stopped`` why that was cut short. With ``error``, the name of a class and
-    a sentence, the rest says how far it had come.
+    ``worker`` names who did it. ``counts`` are the incidents by their status. ``delivered``, ``well`` and ``failure``
+    are the evidence of its sender on the service, ``stopped`` why that was cut short. With ``error``, the name of a
+    class and a sentence, the rest says how far it had come.
     """
 
     worker: str = ""
@@ -59,6 +59,7 @@ class ChunkDone(Record, frozen=True, kw_only=True):
     vanished: int = 0
     delivered: int = 0
     well: bool = True
+    failure: str | None = None
     stopped: str | None = None
     unsettled: Unsettled | None = None
     error: tuple[str, str] | None = None

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from datetime import datetime
 
-from incident_process.delivery.sender import BROKEN
+from incident_process.delivery.sender import broken
 from incident_process.errors import DatabaseConnectionError, IncidentProcessError, LeaseLostError
 from incident_process.logs import get_logger
 from incident_process.pipeline.chunk import tally_of
@@ -49,6 +49,7 @@ class SpreadCrew(Crew):
 
     _elsewhere = 0
     _failing = 0
+    _failure_elsewhere: str | None = None
 
     async def go_over(
         self, lists: AsyncIterator[list[Touched]], as_of: datetime, resend: Resend = Resend.CHANGED
@@ -79,6 +80,10 @@ class SpreadCrew(Crew):
         return self.sender.well and not self._failing
 
     @property
+    def _failure(self) -> str | None:
+        return self._failure_elsewhere or self.sender.failure
+
+    @property
     def is_stopped(self) -> bool:
         """True when tasks under way are to end, too."""
         if not self._keeper.holds():
@@ -100,13 +105,14 @@ class SpreadCrew(Crew):
             self._left[task.scope] = done.unsettled
         if not done.well:
             self._failing += 1
+            self._failure_elsewhere = done.failure
         elif done.delivered:
             self._failing = 0
         if done.stopped is not None:
             # The breaker of one stops all: what it has seen, the others are about to see.
             self.sender.stop(done.stopped)
         elif self._failing >= FAILING:
-            self.sender.stop(BROKEN)
+            self.sender.stop(broken(self._failure))
         if done.error is None and done.stopped is None:
             self._parts.progress.advance(len(task.accounts))
 
