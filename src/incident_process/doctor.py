@@ -5,12 +5,13 @@ what every command creates: the state's own tables or collections where they are
 """
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from incident_process.engine.compose import make_source, make_store
+from incident_process.engine.compose import make_source, make_store, make_transport
 from incident_process.errors import DeliveryIncompleteError, IncidentProcessError, OperationRefusedError
 from incident_process.records import NEVER, Record, RunStatus, Tracking, iso
 from incident_process.settings import Settings
@@ -53,7 +54,7 @@ async def examine(settings: Settings) -> list[Finding]:
     ]
     findings += await _guarded("source", lambda: _with_source(settings))
     findings += await _guarded("state", lambda: _with_store(settings))
-    findings.append(await _receiver(settings.api.api_url))
+    findings += await _guarded("receiver", lambda: _receiver(settings))
     return findings
 
 
@@ -237,21 +238,28 @@ async def _lease(store: StateStore) -> Finding:
     )
 
 
-async def _receiver(url: str) -> Finding:
-    """Open a connection to the receiver and close it: whether it takes an incident only an incident can tell."""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    where = f"{parts.hostname}:{port}"
+async def _receiver(settings: Settings) -> list[Finding]:
+    """Connect as a run would and hang up: whether the receiver takes an incident only an incident can tell."""
+    parts = urlsplit(settings.api.api_url)
+    where = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            _, writer = await asyncio.open_connection(parts.hostname, port)
-        writer.close()
-    except (OSError, TimeoutError) as exc:
-        return Finding(
+        async with make_transport(settings) as transport, asyncio.timeout(CONNECT_SECONDS):
+            await transport.connect()
+    except ssl.SSLError as exc:
+        said = getattr(exc, "verify_message", "") or exc.reason or type(exc).__name__
+        finding = f"{where} accepts connections, but no TLS comes about ({said})."
+        remedy = "Correct [API] api_url, or name in [API] ca_file the authority that signed the receiver's certificate."
+    except (OSError, ValueError) as exc:  # ValueError: a name that cannot even be asked for
+        finding = f"{where} does not answer ({type(exc).__name__})."
+        remedy = "Correct [API] api_url, or see that the receiver runs and can be reached from here."
+    else:
+        return [Finding(subject="receiver", level=Level.OK, finding=f"{where} accepts connections.")]
+    return [
+        Finding(
             subject="receiver",
             level=Level.ERROR,
-            finding=f"{where} does not answer ({type(exc).__name__}).",
-            remedy="Correct [API] api_url, or see that the receiver runs and can be reached from here.",
+            finding=finding,
+            remedy=remedy,
             exit_status=DeliveryIncompleteError.exit_status,
         )
-    return Finding(subject="receiver", level=Level.OK, finding=f"{where} accepts connections.")
+    ]

@@ -2,7 +2,9 @@
 
 import asyncio
 import sqlite3
+import threading
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,18 @@ import pytest
 from incident_process.doctor import Finding, Level, examine
 from incident_process.settings import Settings
 from incident_process.source.indexes import INDEX_ADVICE
+from tests.support.authority import Authority
 from tests.support.mariadb import MariaDBServer
 from tests.support.receivers import start_receiver
 from tests.support.source_data import create_tables, insert_customers, insert_payments
 
 
-def findings(api_url: str, database: str, state: str, **process: Any) -> list[Finding]:
+def findings(api_url: str, database: str, state: str, ca_file: Path | None = None, **process: Any) -> list[Finding]:
     settings = Settings.model_validate(
         {
             "database": {"url": database},
             "state": {"url": state},
-            "api": {"api_url": api_url},
+            "api": {"api_url": api_url, "ca_file": ca_file},
             "process": {"tracking": "sql", **process},
         }
     )
@@ -131,6 +134,31 @@ def test_a_database_that_is_down_is_an_error_and_the_rest_is_still_looked_at(tmp
     assert "secret" not in f"{found}"
     assert about(found, "state", Level.OK)
     assert about(found, "lease", Level.OK)
+
+
+def test_a_receiver_is_looked_at_with_tls_where_a_run_would_speak_it(sqlite_url: str, tmp_path: Path) -> None:
+    own, other = Authority("own"), Authority("other")
+    ca_file = own.write(tmp_path / "ca.pem")
+
+    def look(api_url: str, ca_file: Path | None) -> Finding:
+        found = findings(api_url, sqlite_url, f"sqlite:///{tmp_path}/state.db", ca_file)
+        (finding,) = [one for one in found if one.subject == "receiver"]
+        return finding
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        server.socket = own.server(tmp_path, "127.0.0.1").wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
+        assert look(f"https://127.0.0.1:{port}/", ca_file).level is Level.OK
+        for unknown in (None, other.write(tmp_path / "other.pem")):
+            found = look(f"https://127.0.0.1:{port}/", unknown)
+            assert (found.level, found.exit_status) == (Level.ERROR, 4)
+            assert "no TLS comes about" in found.finding
+            assert "unable to get local issuer certificate" in found.finding
+            assert "[API] ca_file" in found.remedy
+        server.shutdown()
+    with start_receiver(tmp_path) as receiver:
+        assert look(receiver.url.replace("http:", "https:"), None).level is Level.ERROR
 
 
 def test_a_state_that_may_only_be_read_is_an_error(

@@ -129,6 +129,10 @@ class HttpTransport:
             excerpt=connection.excerpt,
         )
 
+    async def connect(self) -> None:
+        """Open a connection as for a request, and close it: OSError or ValueError say why that cannot be done."""
+        (await self._connect()).close()
+
     def _at_hand(self) -> Connection | None:
         """Return a connection that was used a moment ago, the last one first; close those that nobody needed."""
         oldest = self._loop.time() - IDLE_SECONDS
