@@ -159,6 +159,19 @@ def test_deliveries_and_their_filters(site: Site) -> None:
     assert good(site.command("deliveries", "--account", "none")).stdout.strip()
 
 
+def test_what_a_run_resumed_stands_under_the_run_that_wrote_it(site: Site) -> None:
+    site.receiver.control(fail_rate=1.0)
+    site.command.configure(api={"max_attempts": 1})
+    first = site.run(expect=4)["run_id"]
+    site.receiver.calm()
+    second = site.run()
+    assert (second["resumed"], second["delivered"]) == (3, 3)
+    assert site.deliveries("--run", second["run_id"]) == []
+    assert len(site.deliveries("--run", first, "--status", "delivered")) == 3
+    words = " ".join(good(site.command("deliveries", "--help")).stdout.split())
+    assert "what it resumed stands under the run that wrote it (`resumed` in its record)" in words
+
+
 def test_preview_shows_what_would_be_sent_and_sends_nothing(site: Site) -> None:
     validator = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
     shown = good(site.command("preview", "--json")).json

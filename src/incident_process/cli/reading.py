@@ -58,7 +58,13 @@ def deliveries(
     as_json: AsJson = False,
     account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
     status: Annotated[DeliveryStatus | None, typer.Option(help="Only this status.")] = None,
-    run: Annotated[str | None, typer.Option(help="Only this run, by its run_id.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            help="Only incidents that this run, by its run_id, wrote; what it resumed stands under the run that wrote "
+            "it (`resumed` in its record)."
+        ),
+    ] = None,
     limit: Limit = 100,
 ) -> int:
     """Show the ledger, newest incident first.
