@@ -34,7 +34,14 @@ def status(config: Config = None, as_json: AsJson = False) -> int:
         emit_json(answer)
         return 0
     last = answer.pop("last_run")
-    emit_pairs(answer | {"last_run": f"{last['run_id']} {last['status']} {last['started']}" if last else None})
+    counts = answer.pop("deliveries")  # those overtaken since included
+    emit_pairs(
+        answer
+        | {
+            "deliveries since the beginning": counts,
+            "last_run": f"{last['run_id']} {last['status']} {last['started']}" if last else None,
+        }
+    )
     return 0
 
 
