@@ -84,6 +84,15 @@ def test_exit_statuses_are_told_apart() -> None:
         assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", "2 6")
 
 
+def test_reconcile_is_tried_for_as_long_as_the_page_says() -> None:
+    reconcile = unit(UNITS / "incident-process-reconcile.service")
+    assert (reconcile["Unit"]["StartLimitIntervalSec"], reconcile["Service"]["RestartSec"]) == ("4h", "5min")
+    hours = int(reconcile["Unit"]["StartLimitBurst"]) * 5 / 60
+    assert 3 <= hours < 4, "less than three hours, or for ever"
+    page = (ROOT / "docs" / "how-to" / "systemd.md").read_text(encoding="utf-8")
+    assert "tried again for three hours" in page
+
+
 @pytest.mark.parametrize("name", ["run", "reconcile"])
 def test_every_timer_starts_a_service_that_is_there(name: str) -> None:
     timer = unit(UNITS / f"incident-process-{name}.timer")
