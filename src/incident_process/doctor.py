@@ -16,8 +16,10 @@ from incident_process.errors import DeliveryIncompleteError, IncidentProcessErro
 from incident_process.records import NEVER, Record, RunStatus, Tracking, iso
 from incident_process.settings import Settings
 from incident_process.source.contract import Source
+from incident_process.source.driver import TransientError as SourceAwayError
 from incident_process.source.indexes import INDEX_ADVICE
 from incident_process.state.contract import StateStore
+from incident_process.state.sql.faults import TransientError as StateAwayError
 from incident_process.window import refusal, system_date
 
 SKEW_SECONDS = 5.0
@@ -62,7 +64,8 @@ async def _guarded(subject: str, look: Callable[[], Awaitable[list[Finding]]]) -
     try:
         return await look()
     except IncidentProcessError as exc:
-        remedy = "The message says what to correct." if exc.exit_status == 2 else "See that it runs and can be reached."
+        away = isinstance(exc, SourceAwayError | StateAwayError)
+        remedy = "See that it runs and can be reached." if away else "The message says what to correct."
         return [
             Finding(subject=subject, level=Level.ERROR, finding=str(exc), remedy=remedy, exit_status=exc.exit_status)
         ]

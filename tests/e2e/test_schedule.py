@@ -1,5 +1,7 @@
 """``schedule`` as a process: when it runs, how it ends, what it survives, and that SPEC 10 holds all the while."""
 
+import asyncio
+import logging
 import os
 import shutil
 import signal
@@ -14,7 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from incident_process.engine.compose import open_parts
 from incident_process.faults import VARIABLE, Step
+from incident_process.pipeline.run import WindowRun
+from incident_process.records import RunStatus, Tracking
+from incident_process.schedule.run import ScheduledRun
+from incident_process.schedule.timing import Pauses, Rules, Timetable
+from incident_process.settings import Settings
 from tests.e2e.conftest import TRACKINGS, MakeSite, MariaDBDatabase, Site, day, moment
 from tests.support.command import KILLED, wait_until
 from tests.support.schedules import Schedule, free_port, schedule
@@ -147,6 +155,28 @@ def test_two_share_the_work_and_one_outlives_the_other(make_site: MakeSite, trac
             two.wait_for(COMPLETED, two.count(COMPLETED) + 1)
         two.stop()
     check_once(site, 30 if tracking == "mongo" else 40)
+
+
+def test_a_lease_that_is_held_is_a_warning_to_a_run_by_hand_only(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    settings = Settings.load(site.command.config, {})
+    rules = Rules(
+        tracking=Tracking.SQL,
+        operation=settings.process.operation_name,
+        time_gap_seconds=60,
+        timetable=Timetable(interval_seconds=60),
+        pauses=Pauses(first=1, cap=1),
+    )
+
+    async def levels() -> list[int]:
+        async with open_parts(settings) as parts:
+            await parts.store.acquire_lease("elsewhere:1", 30)
+            caplog.clear()
+            for run in (ScheduledRun(parts, rules), WindowRun(parts)):
+                assert (await run.run()).status is RunStatus.LOCKED
+        return [record.levelno for record in caplog.records if "holds the lease" in record.getMessage()]
+
+    with caplog.at_level(logging.INFO):
+        assert asyncio.run(levels()) == [logging.INFO, logging.WARNING]
 
 
 def test_one_takes_over_in_the_middle_of_the_others_run(mongo_site: Site) -> None:

@@ -161,6 +161,21 @@ def test_a_receiver_is_looked_at_with_tls_where_a_run_would_speak_it(sqlite_url:
         assert look(receiver.url.replace("http:", "https:"), None).level is Level.ERROR
 
 
+def test_a_remedy_does_not_send_to_a_server_that_has_answered(
+    mariadb: MariaDBServer, mariadb_database: str, sqlite_url: str
+) -> None:
+    wrong = f"mysql://nobody:wrong@{mariadb.host}:{mariadb.port}/{mariadb_database}"
+    for subject, found in (
+        ("source", findings("http://127.0.0.1:9/x", wrong, wrong)),
+        ("state", findings("http://127.0.0.1:9/x", sqlite_url, wrong)),
+    ):
+        (finding,) = about(found, subject, Level.ERROR)
+        assert finding.remedy == "The message says what to correct."
+    away = findings("http://127.0.0.1:9/x", "mysql://u:p@127.0.0.1:9/db", "mysql://u:p@127.0.0.1:9/db")
+    remedies = {finding.remedy for subject in ("source", "state") for finding in about(away, subject, Level.ERROR)}
+    assert remedies == {"See that it runs and can be reached."}
+
+
 def test_a_state_that_may_only_be_read_is_an_error(
     mariadb: MariaDBServer, mariadb_database: str, sqlite_url: str
 ) -> None:

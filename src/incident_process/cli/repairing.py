@@ -13,6 +13,7 @@ from incident_process.cli.output import JsonListing, emit, emit_json, emit_json_
 from incident_process.cli.reading import with_store
 from incident_process.cli.running import report_run
 from incident_process.errors import ConfigurationError, DeliveryIncompleteError
+from incident_process.logs import get_logger
 from incident_process.pipeline.progress import Progress
 from incident_process.records import RunReport
 
@@ -95,6 +96,8 @@ def replay(config: Config = None, as_json: AsJson = False, account: Account = No
 
     async def made(parts: Parts) -> LeasedRun:
         found = await current(parts.store, account=account, reason=reason)
+        if not found:
+            get_logger().info("No dead letter that still stands fits.")
         return make(parts, [entry.account for entry in found])
 
     return report_run(config, lambda settings, progress: run_leased(settings, made, progress=progress), as_json=as_json)

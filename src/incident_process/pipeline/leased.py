@@ -1,6 +1,7 @@
 """What every kind of run has in common: the lease, the run's record, the outcome of faults, the report (SPEC 6, 7)."""
 
 import asyncio
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
@@ -27,6 +28,8 @@ class LeasedRun(ABC):
     """One run under the operation's lease. Made for a single call of ``run``."""
 
     kind: RunKind
+    held_level = logging.WARNING
+    """Of the line that says that another runner holds the lease."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -65,7 +68,7 @@ class LeasedRun(ABC):
                 self._parts.faults.reach(Step.LEASED)
                 return await self._run_leased(keeper, now)
         except LeaseHeldError as exc:
-            log.warning("%s", exc)
+            log.log(self.held_level, "%s", exc)
             # Nobody else's work: but where the operation stands may be told without the lease, and is asked for.
             self._operation = await self._parts.store.read_operation() or self._operation
             return self._report(RunStatus.LOCKED, str(exc))

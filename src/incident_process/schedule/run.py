@@ -1,5 +1,6 @@
 """The run that a schedule does: a window run that asks under the lease whether it is still due."""
 
+import logging
 from datetime import datetime
 
 from incident_process.logs import get_logger
@@ -15,6 +16,8 @@ log = get_logger()
 
 class ScheduledRun(WindowRun):
     """A window run, unless another host did it between the look and the lease."""
+
+    held_level = logging.INFO  # of those who share the work, all but one find it so at each run
 
     def __init__(self, parts: Parts, rules: Rules) -> None:
         super().__init__(parts)
