@@ -41,7 +41,7 @@ async def pages(store: StateStore, *, account: str | None = None) -> AsyncIterat
         ]
 
 
-async def current(store: StateStore, *, account: str | None = None, reason: str | None = None) -> list[LedgerEntry]:
+async def standing(store: StateStore, *, account: str | None = None, reason: str | None = None) -> list[LedgerEntry]:
     """Return the dead letters that still stand, newest first; ``reason``: whose error holds it, in any case."""
     return [
         entry
@@ -63,4 +63,4 @@ def reason_of(entry: LedgerEntry) -> str:
 
 async def listed(store: StateStore, *, account: str | None = None, reason: str | None = None) -> list[dict[str, Any]]:
     """Return the standing dead letters as plain types."""
-    return [delivery_row(entry) for entry in await current(store, account=account, reason=reason)]
+    return [delivery_row(entry) for entry in await standing(store, account=account, reason=reason)]

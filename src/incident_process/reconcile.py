@@ -77,7 +77,7 @@ class Reconciliation:
     def repair(self) -> AccountsRun:
         """Return a run that goes through everything, names what differs, and sends what is missing or stale."""
         # What the ledger believes delivered and the receiver does not have is unchanged to the ledger: it is forced.
-        resend = Resend.ALL if self._receiver_log is not None else Resend.DIFFERENT
+        resend = Resend.ALL if self._receiver_log is not None else Resend.REBUILT
         return AccountsRun(self._parts, RunKind.RECONCILE, self._differing, resend=resend)
 
     async def _differing(self, as_of: datetime, tally: Tally) -> AsyncIterator[list[Touched]]:

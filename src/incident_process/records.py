@@ -50,6 +50,8 @@ UNFINISHED = frozenset({RunStatus.FAILED, RunStatus.INCOMPLETE})
 """How a run ends whose work the next one has to resume."""
 INTERRUPTED = "interrupted by "
 """How the message of a run begins that somebody has stopped by a signal, whose name follows: that is no fault."""
+LEFT_RUNNING = "ended without a word (killed or cut off); found by run "
+"""How the error of a run begins that was left running, before the id of the run that closed it as failed."""
 
 
 class DeliveryStatus(StrEnum):

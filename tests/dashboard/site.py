@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 import incident_process
-from incident_process.dead_letters import current
+from incident_process.dead_letters import standing
 from incident_process.demo.data import Population
 from incident_process.demo.tables import create_sqlite, insert
 from incident_process.engine.compose import make_store
@@ -82,7 +82,7 @@ class Site:
         """Send all dead letters once more."""
 
         async def made(parts: Parts) -> LeasedRun:
-            return replay(parts, [entry.account for entry in await current(parts.store)])
+            return replay(parts, [entry.account for entry in await standing(parts.store)])
 
         return run_leased(Settings.load(self.config, {}), made)
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from incident_process import insights
-from incident_process.dead_letters import current, group_of, pages
+from incident_process.dead_letters import group_of, pages, standing
 from incident_process.records import DeliveryStatus
 from tests.integration.test_state import begin, chunk, incident, outcome, story
 from tests.support.stores import StoreFactory
@@ -34,9 +34,9 @@ async def test_dead_letters_that_still_stand_are_found_page_by_page(
         found = [entry async for page in pages(store) for entry in page]
         assert [entry.incident_id for entry in found] == [count + 2, *range(count, 2, -1)]
         assert len({group_of(entry) for entry in found}) == 3
-        assert await current(store) == found
-        assert [entry.incident_id for entry in await current(store, reason="http 413")] == [count + 2]
-        assert await current(store, account=dead[0].account) == []
+        assert await standing(store) == found
+        assert [entry.incident_id for entry in await standing(store, reason="http 413")] == [count + 2]
+        assert await standing(store, account=dead[0].account) == []
 
 
 @story

@@ -381,7 +381,7 @@ async def test_a_run_left_running_is_closed_as_failed_by_the_next(stores: StoreF
         assert (newest.run_id, newest.status) == ("r2", RunStatus.RUNNING)
         assert (dangling.run_id, dangling.status) == ("r1", RunStatus.FAILED)
         assert dangling.ended_at is not None
-        assert dangling.error
+        assert dangling.error == "ended without a word (killed or cut off); found by run r2"
         assert [run.run_id for run in await store.runs(limit=1)] == ["r2"]
         assert [run.status for run in await other.runs()] == [RunStatus.RUNNING]
 

@@ -88,14 +88,14 @@ def replay(config: Config = None, as_json: AsJson = False, account: Account = No
 
     Example: incident-process dead-letters replay --account 0000003746
     """
-    from incident_process.dead_letters import current
+    from incident_process.dead_letters import standing
     from incident_process.engine.local import run_leased
     from incident_process.pipeline.accounts import replay as make
     from incident_process.pipeline.context import Parts
     from incident_process.pipeline.leased import LeasedRun
 
     async def made(parts: Parts) -> LeasedRun:
-        found = await current(parts.store, account=account, reason=reason)
+        found = await standing(parts.store, account=account, reason=reason)
         if not found:
             get_logger().info("No dead letter that still stands fits.")
         return make(parts, [entry.account for entry in found])

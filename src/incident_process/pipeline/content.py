@@ -67,7 +67,7 @@ class Resend(Enum):
     """What may be sent although the ledger knows it."""
 
     CHANGED = "changed"  # nothing: only what differs from what the ledger last says
-    DIFFERENT = "different"  # nothing either, but contents are built whatever the ledger says of their rows: a repair
+    REBUILT = "rebuilt"  # nothing either, but contents are built whatever the ledger says of their rows: a repair
     DEAD = "dead"  # dead letters too: a replay
     ALL = "all"  # everything, under keys of its own: a forced backfill
 

@@ -10,11 +10,9 @@ import msgspec
 from pymongo.errors import DuplicateKeyError
 
 from incident_process.errors import LeaseLostError
-from incident_process.records import Counts, Lease, RunKind, RunRecord, RunStatus, Window
+from incident_process.records import LEFT_RUNNING, Counts, Lease, RunKind, RunRecord, RunStatus, Window
 from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.dates import to_bson
-
-_LEFT_BEHIND = "The runner ended without closing this run; a later run goes on with its work."
 
 
 class Runs:
@@ -44,7 +42,7 @@ class Runs:
                 "$set": {
                     "Status": RunStatus.FAILED.value,
                     "Ended_Dtm": now,
-                    "Error": _LEFT_BEHIND,
+                    "Error": f"{LEFT_RUNNING}{run_id}",
                     "Token": lease.token,
                 }
             },

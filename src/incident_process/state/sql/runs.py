@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from incident_process.records import Counts, RunKind, RunRecord, RunStatus, Window
+from incident_process.records import LEFT_RUNNING, Counts, RunKind, RunRecord, RunStatus, Window
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import instant_of, instant_or_none, marks, stamp, stamp_or_none
 from incident_process.state.sql.schema import shortened
@@ -34,8 +34,7 @@ _NEWEST = f"""
 
 async def open_run(connection: Connection, run: RunRecord, now: datetime) -> None:
     """Write the run, and close what a crash has left running."""
-    said = f"ended without a word (killed or cut off); found by run {run.run_id}"
-    closed = (RunStatus.FAILED.value, stamp(now), said)
+    closed = (RunStatus.FAILED.value, stamp(now), f"{LEFT_RUNNING}{run.run_id}")
     await connection.execute(_CLOSE_OTHERS, (*closed, run.operation, RunStatus.RUNNING.value, run.run_id))
     await write(connection, run)
 
