@@ -5,9 +5,11 @@ it had. ``test_source_plans`` does so for SQLite and for few accounts in a state
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,6 +22,7 @@ from incident_process.source.mysql import MySQLSource
 from incident_process.source.queries import Statement
 from incident_process.state.sql import SqlStateStore
 from incident_process.state.sql.mysql import MySQLConnection
+from incident_process.state.sql.sqlite import SqliteConnection
 from tests.support.mariadb import MariaDBServer
 from tests.support.source_data import create_tables
 from tests.support.stores import OPERATION
@@ -251,3 +254,27 @@ def test_no_query_of_the_state_scans_a_table(
         statement: set(scans(plan)) - SMALL for statement, plan in plans.items() if NEWEST_ENTRIES not in statement
     }
     assert {statement: tables for statement, tables in found.items() if tables} == {}
+
+
+@pytest.mark.parametrize("before", [None, 50])
+def test_the_newest_entries_of_all_are_not_sorted_on_sqlite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int | None
+) -> None:
+    asked: list[tuple[str, Any]] = []
+    run = SqliteConnection._run
+
+    async def noted(connection: SqliteConnection, statement: str, values: Any) -> Any:
+        asked.append((statement, values))
+        return await run(connection, statement, values)
+
+    async def main() -> None:
+        async with SqlStateStore(f"sqlite:///{tmp_path}/state.db", OPERATION, ZoneInfo("UTC")) as store:
+            await store.prepare()
+            monkeypatch.setattr(SqliteConnection, "_run", noted)
+            await store.deliveries(before=before)
+
+    asyncio.run(main())
+    ((statement, values),) = asked
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
+        (plan,) = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert "sqlite_autoindex_Incident_Delivery_1" in plan  # of the primary key

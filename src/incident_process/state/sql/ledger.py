@@ -283,6 +283,9 @@ async def entries(
 ) -> list[LedgerEntry]:
     """Return ledger entries whose columns are as wanted (None: any), newest Incident_Id first."""
     conditions, values = ["Operation_name = ?"], [operation]
+    if connection.dialect is not MYSQL and not any(wanted.values()):
+        # Otherwise SQLite would find all of the ledger by an index and sort it, instead of reading from the key's end.
+        conditions = ["+Operation_name = ?"]
     for column, value in wanted.items():
         if value is not None:
             conditions.append(f"{column} = ?")
