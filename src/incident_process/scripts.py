@@ -17,7 +17,7 @@ import msgspec
 from incident_process import arguments, logs
 from incident_process.delivery.identity import idempotency_key
 from incident_process.delivery.policy import Verdict
-from incident_process.delivery.reasons import reason
+from incident_process.delivery.reasons import reason, secrets_of
 from incident_process.delivery.sender import Sender
 from incident_process.document.build import Draft, check, digest, document, draft
 from incident_process.document.convert import stamp
@@ -346,6 +346,7 @@ async def _send(settings: Settings, url: str, incident: Incident) -> None:
     ):
         (result,) = await sender.deliver([incident], resumed=False)
     if result.verdict is not Verdict.DELIVERED:
-        why = reason(result.answer, incident.body) if result.answer else "it was not sent"
+        secrets = secrets_of(settings.api.request_headers, url)
+        why = reason(result.answer, incident.body, secrets) if result.answer else "it was not sent"
         msg = f"incident {incident.incident_id} was not delivered after {result.attempts} attempts: {why}"
         raise IncidentCreationError(msg)

@@ -29,6 +29,7 @@ ACCOUNTS = (
 )
 """At most 20 characters, as the field's column holds them."""
 TOKEN = "synthetic-Token-4711"
+HEADER = "synthetic header 4712"
 
 
 @pytest.mark.parametrize("tracking", TRACKINGS)
@@ -140,6 +141,26 @@ def test_a_response_of_five_megabytes(site: Site, serve: Serve, status: int) -> 
     (entry,) = site.deliveries()
     assert (entry["http_status"], len(server.posted)) == (status, 1)
     assert len(entry["error"] or "") <= 240
+
+
+@pytest.mark.parametrize("status", [401, 422, 503])
+def test_a_receiver_that_repeats_the_credentials(site: Site, serve: Serve, status: int) -> None:
+    """They reach neither ledger nor log nor report, whatever an answer says (SPEC 5)."""
+    said = f"bad token Bearer {TOKEN}, or {TOKEN}, or {HEADER} " * 40
+    server = serve(status, {"Content-Type": "application/json"}, json.dumps({"detail": said}).encode())
+    site.command.configure(
+        api={"api_url": server.url, "headers": f"X-Key: {HEADER}"}, process={"log_level": "DEBUG", "log_format": "json"}
+    )
+    shown = [site.command("run", "--json")]
+    headers = server.posted[0][0]
+    assert (headers["Authorization"], headers["X-Key"]) == (f"Bearer {TOKEN}", HEADER)
+    shown += [site.command(command, "--json") for command in ("status", "history", "deliveries")]
+    shown.append(site.command("dead-letters", "list", "--json"))
+    (entry,) = site.deliveries()
+    assert "bad token ***, or ***, or *** bad token" in entry["error"]
+    for finished in shown:
+        assert TOKEN not in finished.stdout + finished.stderr
+        assert HEADER not in finished.stdout + finished.stderr
 
 
 @pytest.mark.parametrize("status", [302, 307])

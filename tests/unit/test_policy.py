@@ -1,5 +1,6 @@
 """Outcomes, retries, breaker, idempotency key: SPEC 5 as pure decisions."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from incident_process.delivery.breaker import Breaker, Circuit
+from incident_process.delivery.connection import EXCERPT_BYTES
 from incident_process.delivery.identity import idempotency_key
 from incident_process.delivery.policy import (
     LONGEST_DELAY_SECONDS,
@@ -17,7 +19,7 @@ from incident_process.delivery.policy import (
     judge,
     retry_after,
 )
-from incident_process.delivery.reasons import reason
+from incident_process.delivery.reasons import LONGEST, reason, secrets_of
 from incident_process.delivery.transport import Answer
 from incident_process.records import DeliveryStatus
 
@@ -173,3 +175,41 @@ BODY = b'{"Account_Num":"0012345678","Customer_Details":{"Customer_Name":"Jane S
 )
 def test_a_refusal_is_remembered_without_the_customer_s_data(answer: Answer, said: str) -> None:
     assert reason(answer, BODY) == said
+
+
+SECRETS = secrets_of(
+    {"Authorization": "Bearer s3cr3t-%;#x", "X-Key": 'hush "77"', "X-Proxy": "Basic bWU6cGFzcyB3b3Jk", "X-V": "2"},
+    "https://receiver.example/in?api_key=of-the-query&v=1",
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("bad token Bearer s3cr3t-%;#x", "bad token ***"),
+        ("bad token s3cr3t-%;#x of bearer", "bad token *** of bearer"),
+        ('{"x-key": "hush \\"77\\""} and hush  "77"', '{"x-key": "***"} and ***'),
+        ("not Basic bWU6cGFzcyB3b3Jk: me:pass word, not pass word", "not ***: ***, not ***"),
+        ("no such page: /in?api_key=of-the-query&v=1, 2, 1", "no such page: /in?***, 2, 1"),
+        ("of-the-query Jane Samples3cr3t-%;#x0012345678", "*** *********"),
+        ("x" * (LONGEST - 40) + " s3cr3t-%;#x", "x" * (LONGEST - 40) + " ***"),
+    ],
+)
+def test_a_refusal_is_remembered_without_the_credentials(said: str, kept: str) -> None:
+    answer = Answer(status=403, seconds=1, excerpt=json.dumps({"detail": said}).encode())
+    assert reason(answer, BODY, SECRETS) == f"HTTP 403 Forbidden: {kept}"
+
+
+def test_values_that_overlap_leave_no_end() -> None:
+    answer = Answer(status=400, seconds=1, excerpt=b'{"detail": "it is: 0012345678-abc"}')
+    assert reason(answer, BODY, {"it is: 0012"}) == "HTTP 400 Bad Request: ***-abc"
+
+
+@pytest.mark.parametrize("place", range(EXCERPT_BYTES - 40, EXCERPT_BYTES + 1, 5))
+def test_a_secret_at_the_end_of_what_was_looked_at_leaves_no_half(place: int) -> None:
+    """Of an answer that was cut nothing is kept; no cut falls between two masks."""
+    said = json.dumps({"detail": " " * (place - 12) + "Bearer s3cr3t-%;#x"}).encode()[:EXCERPT_BYTES]
+    assert "s3c" not in reason(Answer(status=403, seconds=1, excerpt=said), BODY, SECRETS)
+    for before in range(LONGEST - 60, LONGEST):
+        said = json.dumps({"detail": "x" * before + "Bearer s3cr3t-%;#x"}).encode()
+        assert "s3c" not in reason(Answer(status=403, seconds=1, excerpt=said), BODY, SECRETS)

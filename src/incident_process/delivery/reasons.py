@@ -1,23 +1,43 @@
-"""What a refusal is remembered by: short, one line, and without the customer's data (SPEC 6, 7)."""
+"""What a refusal is remembered by: short, one line, without the customer's data and the credentials (SPEC 5, 6, 7)."""
 
-from collections.abc import Iterator
+from base64 import b64decode
+from collections.abc import Collection, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
 from incident_process.delivery.transport import Answer
 
 LONGEST = 240
+MASK = "***"
 SHORTEST_VALUE = 3
 """Values of one or two characters say nothing about anybody, and stand in every text."""
 
 
-def reason(answer: Answer, body: bytes) -> str:
+def secrets_of(headers: Mapping[str, str], url: str) -> frozenset[str]:
+    """Return what a receiver is told beside the body and nobody else may know: the ``secrets`` of ``reason``.
+
+    Of each header it is the value, whole and without its first word, which may be a scheme as in ``Bearer …``; of
+    ``Basic …`` also what that encodes. Of the address it is the query, which ``logs.sending_message`` leaves out, too.
+    """
+    query = urlsplit(url).query
+    found = {query, *(value for _, value in parse_qsl(query))}
+    for value in headers.values():
+        scheme, _, rest = value.strip().partition(" ")
+        found |= {value, rest}
+        if scheme.lower() == "basic":
+            pair = _decoded(rest)
+            found |= {pair, pair.partition(":")[2]}
+    return frozenset(found)
+
+
+def reason(answer: Answer, body: bytes, secrets: Collection[str] = ()) -> str:
     """Return why an attempt failed, for ledger and log.
 
-    Receivers like to repeat what they dislike. Whatever stands in the body that was sent is therefore masked in the
-    receiver's words before they are kept.
+    Receivers like to repeat what they dislike. Whatever stands in the body that was sent, or is one of the secrets
+    that went with it, is therefore masked in the receiver's words before they are kept.
     """
     if answer.status is None:
         return f"no answer ({answer.error})"
@@ -25,8 +45,12 @@ def reason(answer: Answer, body: bytes) -> str:
         phrase = f"HTTP {answer.status} {HTTPStatus(answer.status).phrase}"
     except ValueError:
         phrase = f"HTTP {answer.status}"
-    said = _masked(_said(answer.excerpt), body)
-    return f"{phrase}: {said}"[:LONGEST] if said else phrase
+    said = _said(answer.excerpt)
+    if not said:
+        return phrase
+    # Before the cut, which could leave the half of a value that nothing would recognise.
+    said = _masked(said, [*_texts(msgspec.json.decode(body)), *secrets, *map(_escaped, secrets)])
+    return f"{phrase}: {said}"[:LONGEST]
 
 
 def _said(excerpt: bytes) -> str:
@@ -40,7 +64,7 @@ def _said(excerpt: bytes) -> str:
         said = "; ".join(_problem(item) for item in said)
     elif isinstance(said, dict):
         said = said.get("message", "")
-    return " ".join("".join(c if c.isprintable() else " " for c in str(said)).split())
+    return _one_line(str(said))
 
 
 def _problem(item: Any) -> str:
@@ -51,13 +75,45 @@ def _problem(item: Any) -> str:
     return f"{where}: {item.get('msg', '')}"
 
 
-def _masked(said: str, body: bytes) -> str:
-    if not said:
-        return said
-    values = {text for text in _texts(msgspec.json.decode(body)) if len(text) >= SHORTEST_VALUE}
-    for text in sorted(values, key=len, reverse=True):
-        said = said.replace(text, "***")
-    return said
+def _masked(said: str, values: Collection[str]) -> str:
+    """Return the text with each value in it masked; values that overlap are masked as one, so that no end is left."""
+    spans = sorted(
+        span
+        for value in {_one_line(value) for value in values}
+        if len(value) >= SHORTEST_VALUE
+        for span in _places(said, value)
+    )
+    shown, at = [], 0
+    for start, end in spans:
+        if start >= at:
+            shown += [said[at:start], MASK]
+        at = max(at, end)
+    return "".join([*shown, said[at:]])
+
+
+def _places(said: str, value: str) -> Iterator[tuple[int, int]]:
+    at = said.find(value)
+    while at >= 0:
+        yield at, at + len(value)
+        at = said.find(value, at + 1)
+
+
+def _one_line(text: str) -> str:
+    if text.isprintable() and "  " not in text:  # as good as all are
+        return text.strip()
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _escaped(secret: str) -> str:
+    """Return the text as it stands in JSON, for a receiver that quotes the answer of another one."""
+    return msgspec.json.encode(secret).decode()[1:-1]
+
+
+def _decoded(basic: str) -> str:
+    try:
+        return b64decode(basic).decode()
+    except ValueError:  # no base64, or no text
+        return ""
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -132,9 +132,5 @@ def make_transport(settings: Settings, url: str | None = None) -> HttpTransport:
     To another ``url`` the configured credentials do not go.
     """
     api = settings.api
-    headers = {}
-    if url is None or url == api.api_url:
-        headers = {name: value.get_secret_value() for name, value in api.headers.items()}
-        if api.bearer_token is not None:
-            headers["Authorization"] = f"Bearer {api.bearer_token.get_secret_value()}"
+    headers = api.request_headers if url is None or url == api.api_url else {}
     return HttpTransport(url or api.api_url, headers, api.timeout_seconds, api.ca_file)

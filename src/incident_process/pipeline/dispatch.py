@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from incident_process.delivery.policy import Fate, Verdict, fate_of_exhausted
-from incident_process.delivery.reasons import reason
+from incident_process.delivery.reasons import reason, secrets_of
 from incident_process.delivery.sender import Attempted, Sender
 from incident_process.document.build import readdress
 from incident_process.faults import Step
@@ -54,6 +54,8 @@ class Dispatcher:
         self._clock = context.clock
         self._faults = context.parts.faults
         self._max_runs = context.parts.settings.process.max_runs
+        api = context.parts.settings.api
+        self._secrets = secrets_of(api.request_headers, api.api_url)
         self._sender = sender
         self._tally = tally
         self._unsettled: dict[str, dict[int, Outcome]] = {}
@@ -171,7 +173,7 @@ class Dispatcher:
         if result.answer is not None:
             http = result.answer.status
             if status is not DeliveryStatus.DELIVERED:
-                error = reason(result.answer, incident.body)
+                error = reason(result.answer, incident.body, self._secrets)
         return Outcome(
             incident_id=incident.incident_id,
             account=incident.account,

@@ -205,6 +205,14 @@ class Api(Section):
     )
     send_empty: bool = Field(default=True, description="post {} when there is no new data")
 
+    @property
+    def request_headers(self) -> dict[str, str]:
+        """The headers that the settings add to each request, in the clear."""
+        headers = {name: value.get_secret_value() for name, value in self.headers.items()}
+        if self.bearer_token is not None:
+            headers["Authorization"] = f"Bearer {self.bearer_token.get_secret_value()}"
+        return headers
+
     @field_validator("api_url")
     @classmethod
     def _address(cls, value: str) -> str:
