@@ -189,8 +189,46 @@ async def test_a_lease_document_that_was_deleted_by_hand_leaves_the_outbox_claim
 async def test_two_documents_of_one_operation_are_refused_with_the_remedy(mongo_stores: MongoStores) -> None:
     async with mongo_stores() as store, Look(mongo_stores) as database:
         await database["Process_Operation"].insert_many([{"Operation_name": OPERATION}, {"Operation_name": OPERATION}])
-        with pytest.raises(ConfigurationError, match="keep the right one"):
+        with pytest.raises(
+            ConfigurationError, match=r"several documents with the Operation_name .*: keep the right one"
+        ):
             await store.prepare()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"unique": True}, {"unique": True, "partialFilterExpression": {"Operation_name": {"$exists": True}}}],
+    ids=["plain", "unique", "partial"],
+)
+@story
+async def test_an_index_of_the_team_is_left_alone(mongo_stores: MongoStores, options: dict[str, Any]) -> None:
+    async with mongo_stores() as store, Look(mongo_stores) as database:
+        collection = database["Process_Operation"]
+        await collection.create_index("Operation_name", **options)
+        before = await collection.index_information()
+        lease = await begin(store)
+        assert (await store.advance(lease, step(await operation_of(store)))).sequence == 1
+        assert await collection.index_information() == before
+
+
+@pytest.mark.parametrize("before", [True, False])
+@story
+async def test_documents_of_other_programs_are_their_own_business(mongo_stores: MongoStores, before: bool) -> None:
+    theirs = [{"Operation_name": "another", "Process_Operation_Sequence": sequence} for sequence in (1, 2)]
+    async with mongo_stores() as store, Look(mongo_stores) as database:
+        collection = database["Process_Operation"]
+        if before:
+            await collection.insert_many(theirs)
+        else:  # what earlier versions made goes
+            condition = {"Operation_name": {"$gt": ""}}
+            await collection.create_index([("Operation_name", 1)], unique=True, partialFilterExpression=condition)
+        lease = await begin(store)
+        assert (await store.advance(lease, step(await operation_of(store)))).sequence == 1
+        if not before:
+            await collection.insert_many(theirs)
+        await store.prepare()
+        assert await collection.count_documents({"Operation_name": "another"}) == 2
+        assert list(await collection.index_information()) == ["_id_"]
 
 
 # -- advance, cut short or overtaken ----------------------------------------------------------------------------------
@@ -253,6 +291,34 @@ async def test_a_late_advance_changes_nothing(mongo_stores: MongoStores, place: 
                     await late.advance(old, step(before, LATER))
         after = await operation_of(successor)
         assert (after.sequence, after.last_execution) == (sequence, LATER + timedelta(hours=1))
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+@pytest.mark.parametrize("place", ["advance: intent written", "advance: about to insert"])
+@story
+async def test_a_first_advance_that_is_overtaken_leaves_one_document(
+    mongo_stores: MongoStores, place: str, goes_on: bool
+) -> None:
+    """Both see that there is none, and both finish the same intent; no index keeps the second document away."""
+    async with mongo_stores() as successor, Look(mongo_stores) as database:
+
+        async def overtake() -> None:
+            lease = await take_over(successor, old)
+            if goes_on:
+                await successor.advance(lease, step(await operation_of(successor), LATER))
+
+        pause = Interruption(place, overtake)
+        async with interrupted(mongo_stores, pause) as late:
+            old = await begin(late)
+            first = step(await operation_of(late))
+            if goes_on:
+                with pytest.raises(LeaseLostError):
+                    await late.advance(old, first)
+            else:
+                assert (await late.advance(old, first)).sequence == 1  # it was decided, and done by the other
+        assert pause.reached == 1
+        assert (await operation_of(successor)).sequence == (2 if goes_on else 1)
+        assert await database["Process_Operation"].count_documents({}) == 1
 
 
 @story

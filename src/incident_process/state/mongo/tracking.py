@@ -17,17 +17,23 @@ from typing import Any
 from uuid import uuid4
 
 from bson import ObjectId
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, OperationFailure
 
+from incident_process import logs
 from incident_process.errors import ConfigurationError, DatabaseConnectionError, LeaseLostError
 from incident_process.records import Advance, Lease, Operation, Record
 from incident_process.state.mongo.connection import Checkpoint, Collection, Document
 from incident_process.state.mongo.dates import from_micros, read_date, to_bson, to_micros
 from incident_process.state.mongo.lease import LeaseDocument
 
+log = logs.get_logger()
+
 SEQUENCE = "Process_Operation_Sequence"
 LAST = "Last_execution_dtm"
 NAME = "Operation_name"
+
+_FORMER_INDEX = "Operation_name_1"
+"""Made by earlier versions over all names, which are none of this program's business but one."""
 
 _RACES = 5
 """How often the document may change under the hand of the one who moves it before it gives up."""
@@ -52,14 +58,27 @@ class Tracking:
         self._checkpoint = checkpoint
 
     async def prepare(self) -> None:
-        """Make the name unique. Documents without a name, or of other programs, are no business of the index."""
-        try:
-            await self._collection.create_index([(NAME, 1)], unique=True, partialFilterExpression={NAME: {"$gt": ""}})
-        except DuplicateKeyError as exc:
+        """Raise ConfigurationError where the operation has several documents.
+
+        No index sees to it that there is one: the first has its key from the intent, and all later steps are updates.
+        Indexes and documents of other programs are left alone.
+        """
+        await self._drop_former_index()
+        if len(await self._collection.find({NAME: self._operation}, {"_id": True}).limit(2).to_list()) > 1:
             raise ConfigurationError(
-                "Process_Operation holds several documents with one Operation_name: "
-                "keep the right one of each, delete the others, then start again."
-            ) from exc
+                f"Process_Operation holds several documents with the Operation_name {self._operation!r}: "
+                "keep the right one, delete the others, then start again."
+            )
+
+    async def _drop_former_index(self) -> None:
+        found = (await self._collection.index_information()).get(_FORMER_INDEX, {})
+        # One of this name that the team has made has no such condition.
+        if not found.get("unique") or found.get("partialFilterExpression") != {NAME: {"$gt": ""}}:
+            return
+        try:
+            await self._collection.drop_index(_FORMER_INDEX)
+        except OperationFailure as exc:  # somebody was faster, or the user may not: it does no harm to this operation
+            log.debug("The index %s of Process_Operation was not dropped (code %s).", _FORMER_INDEX, exc.code)
 
     async def read(self) -> Operation | None:
         """Return the operation, or None when it has no document; finish what a crashed holder had decided."""
@@ -122,6 +141,7 @@ class Tracking:
                 return True
             if intent["from"] is None and seen is None:
                 # The key is part of the intent: two who finish it at once cannot insert two documents.
+                await self._checkpoint("advance: about to insert")
                 first = {"_id": intent["key"], NAME: self._operation, "created_dtm": intent["ended"], **target}
                 try:
                     await self._collection.insert_one(first)
@@ -136,8 +156,8 @@ class Tracking:
         raise DatabaseConnectionError("Process_Operation keeps changing while it is being moved; try again.")
 
     async def _see(self) -> _Seen | None:
-        """Read the document; where there are several (no index yet), the one with the highest sequence counts."""
-        found = await self._collection.find_one({NAME: self._operation}, sort=[(SEQUENCE, -1)])
+        """Read the document; where somebody has added another, the one with the highest sequence counts."""
+        found = await self._collection.find_one({NAME: self._operation}, sort=[(SEQUENCE, -1), ("_id", 1)])
         if found is None:
             return None
         raw = {name: {"$eq": found[name]} if name in found else {"$exists": False} for name in (SEQUENCE, LAST)}
