@@ -87,6 +87,34 @@ def test_a_file_that_cannot_be_written_is_a_warning(make_site: MakeSite) -> None
     assert finished.json["status"] == "completed"
 
 
+def test_a_run_by_hand_shows_at_the_schedule_as_well(make_site: MakeSite) -> None:
+    """What its metrics say of the last run is what its readiness says, whoever did that run."""
+    site = make_site()
+    metered(site)
+    site.customers(*({"ACCOUNT_NUM": f"{n:06d}", "ASSET_ID": "A1", "LOAD_DATE": day(0)} for n in range(60)))
+    site.command.configure(api={"max_attempts": 2, "max_connections": 4})
+    site.receiver.control(fail_rate=1)
+    with schedule(site.command, retry_seconds=3600, retry_cap_seconds=3600) as running:
+
+        def shown() -> dict[str, float]:
+            return values(running.ask("/metrics")[1].decode())
+
+        wait_until(lambda: "last run is incomplete" in str(running.ready()["reasons"]))
+        found = shown()
+        assert found["last_run_success[]"] == 0
+        assert found["pending_incidents[]"] > 0
+        assert "processed_until_timestamp_seconds[]" not in found
+        site.receiver.calm()
+        assert site.run()["status"] == "completed"
+        wait_until(lambda: shown()["last_run_success[]"] == 1)
+        found = shown()
+        assert running.ready()["ready"]
+        assert (found["last_run_success[]"], found["pending_incidents[]"]) == (1, 0)
+        assert found["processed_until_timestamp_seconds[]"] > 0
+        assert found["runs_total[window,completed]"] == 0
+        running.stop()
+
+
 def test_the_schedule_shows_them_while_it_runs(make_site: MakeSite) -> None:
     site = make_site()
     metered(site)

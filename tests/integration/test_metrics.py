@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -108,6 +109,60 @@ def test_the_lag_goes_on_between_two_looks(meter: Meter) -> None:
     assert 100 <= first < shown(meter)[f"{P}watermark_lag_seconds", ""] < 110
     meter.seen(T0, Operation(name=OPERATION))  # never ran: what was known stays
     assert (f"{P}watermark_lag_seconds", "") in shown(meter)
+
+
+def over(run_id: str, status: RunStatus, minutes: int, **counts: int) -> RunRecord:
+    began = T0 + timedelta(minutes=minutes)
+    return msgspec.structs.replace(
+        progress(run_id, **counts),
+        status=status,
+        started_at=began,
+        ended_at=began + timedelta(seconds=9),
+        window=Window(start=NEVER, end=began),
+    )
+
+
+def last_run(meter: Meter) -> dict[str, float]:
+    found = {name.removeprefix(P): value for (name, _), value in shown(meter).items()}
+    names = ("last_run_success", "pending_incidents", "processed_until_timestamp_seconds", "last_run_duration_seconds")
+    return {name: found[name] for name in names if name in found}
+
+
+def test_a_run_of_another_process_is_the_last_run_too(meter: Meter) -> None:
+    """Its record is looked at; runs and incidents are counted where they were done."""
+    incomplete, completed = over("r1", RunStatus.INCOMPLETE, 0, pending=157), over("r2", RunStatus.COMPLETED, 1)
+    meter.ended(RunKind.WINDOW, report(RunStatus.INCOMPLETE, pending=157))
+    meter.seen(T0, None, [incomplete])
+    mine = last_run(meter)
+    assert mine == {"last_run_success": 0, "pending_incidents": 157, "last_run_duration_seconds": 2.5}
+    counted = shown(meter)[f"{P}runs_total", "kind=window,status=completed"]
+    meter.seen(T0 + timedelta(seconds=100), None, [completed, incomplete])
+    until = completed.started_at.timestamp()
+    assert last_run(meter) == {
+        "last_run_success": 1,
+        "pending_incidents": 0,
+        "processed_until_timestamp_seconds": until,
+        "last_run_duration_seconds": 9,
+    }
+    ago = time.time() - shown(meter)[f"{P}last_run_end_timestamp_seconds", ""]
+    assert 31 <= ago < 41, "by this machine's clock, whatever the source's says"
+    assert shown(meter)[f"{P}runs_total", "kind=window,status=completed"] == counted
+    failed = over("r3", RunStatus.FAILED, 2, pending=3)
+    meter.seen(T0 + timedelta(seconds=200), None, [failed, completed, incomplete])
+    found = last_run(meter)
+    assert (found["last_run_success"], found["pending_incidents"]) == (0, 3)
+    assert found["processed_until_timestamp_seconds"] == until
+
+
+def test_an_older_run_of_another_process_says_nothing_about_a_fault_of_this_one(meter: Meter) -> None:
+    """A run that could not reach the state leaves no record, or one that is not closed."""
+    completed = over("r1", RunStatus.COMPLETED, 0)
+    meter.seen(T0, None, [completed])
+    assert last_run(meter)["last_run_success"] == 1, "also right after a start"
+    for run_id in ("r2", None):
+        meter.ended(RunKind.WINDOW, report(RunStatus.FAILED, run_id))
+        meter.seen(T0 + timedelta(seconds=100), None, [completed])
+        assert last_run(meter)["last_run_success"] == 0
 
 
 class TestTextFile:

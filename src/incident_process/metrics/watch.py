@@ -53,6 +53,10 @@ class Meter:
         self._clock: tuple[datetime, float] | None = None
         """The source's time, and this machine's time since boot when it was asked."""
         self._file: TextFile | None = None
+        self._own: str | None = None
+        """The last run of this process."""
+        self._newest: str | None = None
+        """The newest run that was over at the last look, of whatever process."""
 
     def attach(self, parts: Parts) -> Parts:
         """Return the parts of a run with somebody who looks on."""
@@ -72,10 +76,18 @@ class Meter:
 
         self.instruments.breaker.set_function(state)
 
-    def seen(self, now: datetime, operation: Operation | None) -> None:
-        """Note the source's clock and where the operation stands."""
+    def seen(self, now: datetime, operation: Operation | None, ended: Sequence[RunRecord] = ()) -> None:
+        """Note the source's clock, where the operation stands, and what another process has done.
+
+        ``ended`` are the window runs that are over, newest first.
+        """
         self._clock = (now, uptime())
         self.moved(operation)
+        # Not each time: this process's own last run may have failed without a record, and then an older one is newest.
+        if ended and ended[0].run_id != self._newest:
+            self._newest = ended[0].run_id
+            if self._newest != self._own:
+                self._take(now, ended)
 
     def moved(self, operation: Operation | None) -> None:
         """Note the watermark; before the first run there is none."""
@@ -91,6 +103,7 @@ class Meter:
     def ended(self, kind: RunKind, report: RunReport) -> None:
         """Count a run that is over."""
         shown = self.instruments
+        self._own = report.run_id
         if report.run_id is not None:
             self._count(report.run_id, report.counts)
         shown.runs.labels(kind.value, report.status.value).inc()
@@ -117,6 +130,19 @@ class Meter:
             if more > 0:
                 self.instruments.incidents.labels(outcome).inc(more)
         self.instruments.pending.set(counts.pending)
+
+    def _take(self, now: datetime, ended: Sequence[RunRecord]) -> None:
+        """Show the last run as its record has it, where another process did it; what was counted stays this one's."""
+        shown, last = self.instruments, ended[0]
+        shown.pending.set(last.counts.pending)
+        shown.last_success.set(last.status in DONE)
+        if last.ended_at is not None:
+            shown.last_duration.set((last.ended_at - last.started_at).total_seconds())
+            # Its times are of the source's clock, this one is read against that of this machine.
+            shown.last_end.set((datetime.now(UTC) - (now - last.ended_at)).timestamp())
+        until = next((run.window.end for run in ended if run.status in DONE and run.window is not None), None)
+        if until is not None:
+            shown.processed_until.set(until.timestamp())
 
     def _lag(self) -> float:
         if self._watermark is None or self._clock is None:

@@ -139,7 +139,7 @@ class Scheduler:
             log.info("Source and state are within reach again.")
         self._readiness.seen(view, next_due)
         if self._meter is not None:
-            self._meter.seen(view.now, view.operation)
+            self._meter.seen(view.now, view.operation, view.ended)
         if self._notifier is not None:
             await self._notifier.looked(view.runs, view.now)
 

@@ -28,6 +28,15 @@ class View(Record, frozen=True, kw_only=True):
         return next((run for run in self.runs if run.kind is RunKind.WINDOW and run.started_at <= self.now), None)
 
     @property
+    def ended(self) -> Sequence[RunRecord]:
+        """The window runs that began before now and are over, newest first."""
+        return [
+            run
+            for run in self.runs
+            if run.kind is RunKind.WINDOW and run.started_at <= self.now and run.status is not RunStatus.RUNNING
+        ]
+
+    @property
     def failures(self) -> int:
         """How many window runs have failed in a row, up to now, on whatever host."""
         count = 0
