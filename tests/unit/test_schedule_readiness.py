@@ -48,6 +48,21 @@ def test_the_newest_run_of_any_host_counts() -> None:
     assert seen(msgspec.structs.replace(BAD, error="interrupted by SIGTERM")).reasons() == []
 
 
+def test_while_a_run_is_tried_again_the_last_one_still_counts() -> None:
+    """A stand-by that looks on is no more ready for it than the one at work."""
+    again = msgspec.structs.replace(GOOD, run_id="r3", status=RunStatus.RUNNING)
+    ready = seen(again, BAD, GOOD)
+    assert ready.reasons() == ["the last run is incomplete: the receiver fails"]
+    ready.ended("the state cannot be reached")
+    next_one = msgspec.structs.replace(again, run_id="r4")
+    ready.seen(View(now=T0, operation=None, runs=(next_one, BAD, GOOD)), Due(at=T0))
+    assert ready.reasons() == ["the last run failed: the state cannot be reached"]
+    done = msgspec.structs.replace(again, status=RunStatus.COMPLETED)
+    ready.seen(View(now=T0, operation=None, runs=(done, BAD, GOOD)), Due(at=T0))
+    assert ready.reasons() == []
+    assert seen(again).reasons() == []
+
+
 def test_a_fault_counts_until_there_was_another_run() -> None:
     at_once = Due(at=T0)
     ready = seen(GOOD, due=at_once)

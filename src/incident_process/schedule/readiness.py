@@ -21,13 +21,14 @@ class Readiness:
         self._fault: tuple[str, RunRecord | None] | None = None
         """What ended the last run of this process, and the newest run that was known then."""
         self._newest: RunRecord | None = None
+        """The newest that is over: of one that is at work, here or elsewhere, nobody knows yet how it ends."""
         self._due: Due | None = None
 
     def seen(self, view: View, due: Due) -> None:
         """Note that source and state were read."""
         self._seen_at = uptime()
         self._error = None
-        self._newest = view.newest
+        self._newest = next(iter(view.ended), None)
         if self._fault is not None and (self._newest != self._fault[1] or due.at > view.now):
             self._fault = None  # there has been a run since, or nothing was left undone
         self._due = due
