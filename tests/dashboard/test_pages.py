@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it has no types
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from tests.dashboard.browser import FOREIGN_NAME, go, launched, sign_in
 from tests.dashboard.site import TOKEN, UNMASK_TOKEN, Served, Site
@@ -150,6 +150,32 @@ def test_an_account_is_searched_by_how_it_begins(desk: Page, served: Served, sit
     desk.get_by_role("link", name=site.changed).click()
     expect(desk.get_by_role("heading", level=1)).to_have_text(site.changed)
     expect(desk.get_by_role("table", name="Incidents").get_by_role("row")).to_have_count(3)
+
+
+def test_a_dead_letter_s_page_says_that_it_has_to_be_replayed(desk: Page, served: Served, site: Site) -> None:
+    go(desk, served, f"accounts/{site.refused[422][0]}")
+    desk.get_by_role("button", name="Look it up").click()
+    expect(desk.locator("main")).to_contain_text("It was turned away with this content: replay it.")
+
+
+@pytest.mark.parametrize(
+    ("comparison", "said"),
+    [
+        ("pending", "It waits for an outcome: the next run resumes it."),
+        ("waiting", "an earlier incident waits for an outcome"),
+        ("unfit", "Its rows make no document now; what was delivered stands."),
+    ],
+)
+def test_what_a_run_would_do_is_said(desk: Page, served: Served, site: Site, comparison: str, said: str) -> None:
+    def answer(route: Route) -> None:
+        found = route.fetch()
+        route.fulfill(response=found, json={**found.json(), "comparison": comparison})
+
+    desk.route("**/api/document?*", answer)
+    go(desk, served, f"accounts/{site.changed}")
+    desk.get_by_role("button", name=re.compile("^Look")).click()
+    expect(desk.locator("main")).to_contain_text(said)
+    desk.unroute("**/api/document?*")
 
 
 def test_the_chart_is_walked_with_the_keyboard(desk: Page, served: Served) -> None:

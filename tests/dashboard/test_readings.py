@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from incident_process.dashboard.readings import Rate, Readings
+from incident_process.dashboard.readings import Rate, Readings, comparison
 from incident_process.dead_letters import group_of, reason_of
 from incident_process.insights import percentiles
-from incident_process.records import DeliveryStatus, LedgerEntry
+from incident_process.preview import Previewed
+from incident_process.records import DeliveryStatus, Known, LedgerEntry
 from incident_process.settings import Settings
 
 
@@ -89,6 +90,44 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_shown(tmp_path: Path) -> No
         assert found["latency"]["sample"] == 0
 
     asyncio.run(scene())
+
+
+DEAD, PENDING, DELIVERED = DeliveryStatus.DEAD, DeliveryStatus.PENDING, DeliveryStatus.DELIVERED
+
+
+@pytest.mark.parametrize(
+    ("now", "delivered", "newest", "status", "said"),
+    [
+        ("b", "b", "b", DELIVERED, "same"),
+        ("b", "a", "a", DELIVERED, "changed"),
+        ("b", "a", "b", DEAD, "dead"),
+        ("b", None, "b", DEAD, "dead"),
+        ("c", "a", "b", DEAD, "changed"),
+        ("c", None, "b", DEAD, "never_delivered"),
+        ("a", "a", "b", DEAD, "same"),  # its rows are again as they were
+        ("b", "b", "b", DEAD, "same"),  # a forced one was turned away; the receiver has this content
+        ("b", "a", "b", PENDING, "pending"),
+        ("b", None, "b", PENDING, "pending"),
+        (None, "a", "b", PENDING, "pending"),
+        ("c", "a", "b", PENDING, "waiting"),
+        (None, "a", "a", DELIVERED, "absent"),
+        (None, None, "b", DEAD, "absent"),
+    ],
+)
+def test_an_account_s_content_beside_the_ledger(
+    now: str | None, delivered: str | None, newest: str, status: DeliveryStatus, said: str
+) -> None:
+    found = Previewed(account="1", outcome="pending", document=b"{}", digest=now) if now else None
+    known = Known(delivered_digest=delivered, newest_digest=newest, newest_status=status)
+    assert comparison(found, known) == said
+    assert comparison(found, None) == "never_delivered"
+
+
+@pytest.mark.parametrize(("delivered", "said"), [(None, "never_delivered"), ("a", "unfit")])
+def test_rows_that_make_no_document_are_never_sent(delivered: str | None, said: str) -> None:
+    found = Previewed(account="1", outcome="dead", document=None, digest="b", error="x")
+    known = Known(delivered_digest=delivered, newest_digest="b", newest_status=DEAD)
+    assert comparison(found, known) == said, "and a replay would not send them either"
 
 
 @pytest.mark.parametrize("kept", ["off", "30"])

@@ -18,8 +18,8 @@ from incident_process.errors import DatabaseConnectionError, IncidentProcessErro
 from incident_process.health import Health, health, unreachable
 from incident_process.insights import delivery_row
 from incident_process.pipeline.content import NO_CUSTOMER_DIGEST
-from incident_process.preview import preview_account
-from incident_process.records import DeliveryStatus, LedgerEntry, RunKind, RunStatus, iso
+from incident_process.preview import Previewed, preview_account
+from incident_process.records import DeliveryStatus, Known, LedgerEntry, RunKind, RunStatus, iso
 from incident_process.settings import Settings
 
 CHARTED_RUNS = 40
@@ -148,7 +148,7 @@ class Readings:
             "account": account,
             "outcome": found.outcome if found else "absent",
             "error": found.error if found else None,
-            "comparison": _comparison(found.digest if found else None, known.delivered_digest if known else None),
+            "comparison": comparison(found, known),
             "delivered_id": str(delivered_id) if delivered_id else None,
             "delivered_digest": known.delivered_digest if known else None,
             "digest": found.digest if found and found.digest != NO_CUSTOMER_DIGEST else None,
@@ -272,12 +272,24 @@ def done_of(run: dict[str, Any]) -> int:
     return sum(run[name] for name in ("delivered", "unchanged", "skipped", "dead", "pending"))
 
 
-def _comparison(now: str | None, delivered: str | None) -> str:
-    if delivered is None:
+def comparison(now: Previewed | None, known: Known | None) -> str:
+    """Return how an account's present content stands to what the ledger says of it, by a name that the page knows.
+
+    It follows ``pipeline.content.need``, which decides what a run sends.
+    """
+    if known is None:
         return "never_delivered"
+    same_as_newest = now is not None and now.digest == known.newest_digest
+    if known.newest_status is DeliveryStatus.PENDING:
+        return "pending" if now is None or same_as_newest else "waiting"
     if now is None:
         return "absent"
-    return "same" if now == delivered else "changed"
+    if now.document is not None and now.digest == known.delivered_digest:
+        return "same"
+    if now.document is not None and known.newest_status is DeliveryStatus.DEAD and same_as_newest:
+        return "dead"
+    otherwise = "changed" if now.document is not None else "unfit"
+    return "never_delivered" if known.delivered_digest is None else otherwise
 
 
 def _durations(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
