@@ -190,6 +190,45 @@ def test_the_chart_is_walked_with_the_keyboard(desk: Page, served: Served) -> No
     expect(desk.get_by_role("heading", level=1)).to_contain_text("run of")
 
 
+PLACES = """chart => [chart, ...chart.querySelectorAll("text")].map((element) => {
+  const { left, right, top, bottom } = element.getBoundingClientRect();
+  return { text: element.textContent, left, right, top, bottom };
+})"""
+"""Where a chart and its labels are, all at one moment."""
+
+
+@pytest.mark.parametrize("width", [1280, 900, 360])
+@pytest.mark.parametrize("bands", [1, 5, 7, 12])
+@pytest.mark.parametrize("highest", [0, 3])
+def test_no_label_of_the_latencies_lies_over_another(
+    desk: Page, served: Served, width: int, bands: int, highest: int
+) -> None:
+    def answer(route: Route) -> None:
+        content = (found := route.fetch()).json()
+        for place, band in enumerate(content["latency"]["bands"]):
+            band["count"] = (place == highest) * 24_000 + 900 + place if place < bands else 0
+        route.fulfill(response=found, json=content)
+
+    before = desk.viewport_size
+    desk.set_viewport_size({"width": width, "height": 900})
+    desk.route("**/api/overview", answer)
+    go(desk, served, "runs")
+    go(desk, served, "")
+    chart = desk.get_by_role("img", name=re.compile("Deliveries by how long they took"))
+    expect(chart.locator("text").filter(has_text="≤").first).to_be_visible()
+    frame, *boxes = chart.evaluate(PLACES)
+    desk.unroute("**/api/overview")
+    assert before is not None
+    desk.set_viewport_size(before)
+    if highest < bands:
+        assert ("≤ 50 ms", "≤ 100 ms", "≤ 250 ms", "≤ 500 ms")[highest] in [box["text"] for box in boxes]
+    for place, one in enumerate(boxes):
+        assert frame["left"] - 1 <= one["left"] < one["right"] <= frame["right"] + 1
+        for other in boxes[:place]:
+            beside = one["left"] >= other["right"] or other["left"] >= one["right"]
+            assert beside or one["top"] >= other["bottom"] or other["top"] >= one["bottom"], (one, other)
+
+
 def test_an_outcome_can_be_left_out_of_the_chart(desk: Page, served: Served) -> None:
     go(desk, served, "")
     parts = desk.locator(".chart .part.c-delivered")

@@ -140,18 +140,33 @@ export function latencyChart(bands, width) {
   const tall = 110;
   const most = Math.max(...shown.map((band) => band.count));
   const step = width / shown.length;
+  const middle = (place) => step * (place + 0.5);
+  // What most deliveries took is named in any case.
+  const highest = shown.findIndex((band) => band.count === most);
+  const nearest = [...shown.keys()].sort((a, b) => Math.abs(a - highest) - Math.abs(b - highest));
+  const names = spaced(nearest, middle, 62, width);
+  const counts = spaced(nearest.filter((place) => shown[place].count), middle, 40, width);
   return h("div", { class: "chart" },
     s("svg", { viewBox: `0 0 ${width} ${tall}`, role: "img",
       "aria-label": `Deliveries by how long they took: ${shown.filter((band) => band.count).map((band) => `${count(band.count)} ${bandName(band)}`).join(", ")}` },
       shown.map((band, place) => {
         const size = band.count ? Math.max(LEAST, (tall - 44) * (band.count / most)) : 0;
-        const middle = step * (place + 0.5);
         return [
           s("rect", { class: "band", x: step * place + step * 0.14, y: tall - 24 - size, width: step * 0.72, height: size, rx: 2 }),
-          band.count ? s("text", { x: middle, y: tall - 30 - size, "text-anchor": "middle" }, short(band.count)) : null,
-          s("text", { x: middle, y: tall - 6, "text-anchor": "middle" }, band.upto === null ? "more" : `≤ ${duration(band.upto)}`),
+          counts.has(place) ? s("text", { x: counts.get(place), y: tall - 30 - size, "text-anchor": "middle" }, short(band.count)) : null,
+          names.has(place) ? s("text", { x: names.get(place), y: tall - 6, "text-anchor": "middle" }, band.upto === null ? "more" : `≤ ${duration(band.upto)}`) : null,
         ];
       })));
+}
+
+/** Where labels stand that take so much `room` each: of these places, the first ones first, those that find it. */
+function spaced(places, middle, room, width) {
+  const found = new Map();
+  for (const place of places) {
+    const x = Math.min(width - room / 2, Math.max(room / 2, middle(place)));
+    if ([...found.values()].every((other) => Math.abs(other - x) >= room)) found.set(place, x);
+  }
+  return found;
 }
 
 const bandName = (band) => (band.upto === null ? "over 5 minutes" : `up to ${duration(band.upto)}`);
