@@ -178,6 +178,15 @@ def test_what_a_run_would_do_is_said(desk: Page, served: Served, site: Site, com
     desk.unroute("**/api/document?*")
 
 
+def test_an_address_that_was_cut_says_so(desk: Page, served: Served) -> None:
+    go(desk, served, "doctor")
+    desk.evaluate("location.hash = '#/accounts/%E0%A4%A'")
+    expect(desk.locator("main")).to_contain_text("There is nothing at this address.")
+    expect(desk.get_by_role("heading", level=1)).to_have_text("Not found")
+    go(desk, served, "accounts")
+    expect(desk.locator("main")).to_contain_text("Written last")
+
+
 def test_the_chart_is_walked_with_the_keyboard(desk: Page, served: Served) -> None:
     go(desk, served, "")
     last = desk.locator("a.bar").last

@@ -4,7 +4,7 @@ import { askToSignIn, signIn, signInFields } from "./dialogs.js";
 import { announce, h, renew } from "./dom.js";
 import { count } from "./format.js";
 import { icon } from "./icons.js";
-import { failure } from "./parts.js";
+import { failure, heading } from "./parts.js";
 import * as account from "./pages/account.js";
 import * as accounts from "./pages/accounts.js";
 import * as deadLetters from "./pages/dead-letters.js";
@@ -23,6 +23,12 @@ const PAGES = [
   ["doctor", "Doctor", "doctor", doctor],
 ];
 
+const NOWHERE = {
+  title: () => "Not found",
+  load: async () => ({}),
+  view: () => [heading("Not found"), failure(new Problem(404, "There is nothing at this address."))],
+};
+
 const main = document.getElementById("main");
 let current = null; // what is shown: {page, place, data, own}
 let timer = 0;
@@ -33,8 +39,17 @@ function placeOf(hash) {
   const [path, query] = hash.replace(/^#\/?/, "").split("?");
   const [name, ...rest] = path.split("/");
   const known = PAGES.find(([key]) => key === name) ?? PAGES[0];
-  const id = rest.length ? decodeURIComponent(rest.join("/")) : null;
-  return { name: known[0], id, query: new URLSearchParams(query), page: id && known[4] ? known[4] : known[3] };
+  const id = rest.length ? decoded(rest.join("/")) : null;
+  const page = id === undefined ? NOWHERE : id && known[4] ? known[4] : known[3];
+  return { name: known[0], id, query: new URLSearchParams(query), page };
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined; // an address that was cut in the middle of a character
+  }
 }
 
 const tools = {
