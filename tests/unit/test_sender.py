@@ -160,18 +160,20 @@ def test_a_broken_circuit_says_why_without_what_was_sent() -> None:
     class Repeating(Scripted):
         async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
             answer = await super().post(body, key, may_send)
-            said = b'{"detail": "no room for Jane Doe"}' if answer.status else b""
+            said = b'{"detail": "no room for Jane Doe by s3cr3t"}' if answer.status else b""
             return msgspec.structs.replace(answer, excerpt=said)
 
     async def stopped(script: Callable[[str, int], int | None]) -> str | None:
         made = [msgspec.structs.replace(one, body=b'{"name": "Jane Doe"}') for one in incidents(range(100))]
-        async with Sender(Repeating(script), Limits(max_connections=8, max_attempts=2), lambda: True) as sender:
+        limits = Limits(max_connections=8, max_attempts=2)
+        async with Sender(Repeating(script), limits, lambda: True, secrets=("s3cr3t",)) as sender:
             await sender.deliver(made, resumed=False)
         return sender.stopped
 
     full, silent = (asyncio.run(stopped(lambda *_, status=status: status)) for status in (507, None))
     assert (
-        full == "the receiver fails across accounts (circuit breaker): HTTP 507 Insufficient Storage: no room for ***"
+        full
+        == "the receiver fails across accounts (circuit breaker): HTTP 507 Insufficient Storage: no room for *** by ***"
     )
     assert silent == "the receiver fails across accounts (circuit breaker): no answer (ConnectError)"
 

@@ -7,7 +7,7 @@ holds up neither its chunk's neighbours nor the next chunk.
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -72,7 +72,10 @@ class _Job:
 
 
 class Sender:
-    """An asynchronous context manager. ``may_send`` is asked before every request: False stops the sender."""
+    """An asynchronous context manager.
+
+    ``may_send`` is asked before every request: False stops the sender. ``secrets`` are those of ``reasons.reason``.
+    """
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class Sender:
         limits: Limits,
         may_send: Callable[[], bool],
         on_answer: Callable[[Incident, Answer, Verdict], None] = lambda *_: None,
+        secrets: Collection[str] = (),
     ) -> None:
         self.stopped: str | None = None
         self.delivered = 0
@@ -87,6 +91,7 @@ class Sender:
         self._limits = limits
         self._may_send = may_send
         self._on_answer = on_answer
+        self._secrets = secrets
         self._breaker = Breaker(limits.breaker_failures, limits.max_attempts)
         self._pace = Pace(limits.requests_per_second, shared=limits.rate_is_shared)
         # Those that never failed come first: they tell soonest whether the service takes anything.
@@ -124,7 +129,7 @@ class Sender:
     @property
     def failure(self) -> str | None:
         """Why the last request failed that may have done so for the service; None while there is none."""
-        return None if self._failed is None else reason(*self._failed)
+        return None if self._failed is None else reason(*self._failed, self._secrets)
 
     @property
     def well(self) -> bool:

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from incident_process import logs
 from incident_process.delivery.policy import Verdict
+from incident_process.delivery.reasons import secrets_of
 from incident_process.delivery.sender import Limits, Sender, broken
 from incident_process.delivery.transport import Answer
 from incident_process.errors import LeaseLostError
@@ -53,8 +54,9 @@ class Crew:
         self._cut_short: str | None = None
         self._left: dict[int, Unsettled] = {}
         """By scope, the incidents there that used up their attempts."""
-        allowed = allowed or limits(self._parts.settings.api)
-        self.sender = Sender(self._parts.transport, allowed, keeper.holds, _log_answer)
+        api = self._parts.settings.api
+        secrets = secrets_of(api.request_headers, api.api_url)
+        self.sender = Sender(self._parts.transport, allowed or limits(api), keeper.holds, _log_answer, secrets)
         self._parts.watch(self.sender)
         self._dispatcher = Dispatcher(context, self.sender, tally)
 
