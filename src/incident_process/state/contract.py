@@ -93,7 +93,7 @@ class StateStore(Protocol):
         ...
 
     async def missing_indexes(self) -> list[str]:
-        """Return, after ``prepare``, the statements that create the indexes which are missing: work, but slowly."""
+        """Return, after ``prepare``, the statements that create missing indexes: all works without them, slowly."""
         ...
 
     async def create_indexes(self) -> None:
