@@ -304,12 +304,14 @@ class SqlSource:
             place = found.get(account)
             if place is None:
                 continue
-            for row in pick(its_rows):
+            picked: Sequence[Row] = pick(its_rows)
+            if of.instants:
+                picked = [in_utc(row, of.instants) for row in picked]
+            for row in picked:
                 loaded = row[-1]
                 if loaded not in instants:
                     instants[loaded] = instant_of(loaded, of.dates.column, self._zone)
-                shown = in_utc(row, of.instants) if of.instants else row
-                place.append((*shown[:-1], instants[loaded]))
+                place.append((*row[:-1], instants[loaded]))
             wanted += len(its_rows)
             kept += len(place)
         return wanted, kept
