@@ -92,3 +92,24 @@ def test_a_value_with_a_zone_keeps_it(tmp_path: Path) -> None:
     assert (survey.newest, accounts) == (moment, {"z", "local"})
     assert {row[-1] for one in rows for row in one.customers} == {moment}
     assert look(path, NEVER, moment.replace(minute=29), "Asia/Colombo")[1] == set()
+
+
+def test_a_value_with_a_zone_keeps_its_place_in_a_repeated_hour(tmp_path: Path) -> None:
+    """New York, 2026-11-01: 02:00 becomes 01:00 at 06:00Z. Each row is the newest from its own instant on."""
+    path = tmp_path / "s.db"
+    loaded = {
+        "2026-11-01T05:40:00Z": (5, 40),
+        "2026-11-01 01:50:00": (5, 50),
+        "2026-11-01T06:05:00Z": (6, 5),
+        "2026-11-01 06:20:00.5+00:00": (6, 20),
+        "2026-11-01 02:00:00": (7, 0),
+    }
+    filled(path, "datetime", [{"ACCOUNT_NUM": "same", "LOAD_DATE": form} for form in loaded])
+    start = datetime(2026, 11, 1, 5, 30, tzinfo=UTC)
+    for hour, minute in loaded.values():
+        end = datetime(2026, 11, 1, hour, minute, 1, tzinfo=UTC)
+        survey, _, (*_, found) = look(path, start, end, "America/New_York")
+        (newest,) = (row[-1] for row in found.customers)
+        assert (survey.rows["debt_cust_detail"], survey.newest) == (1, newest)
+        assert newest.replace(microsecond=0) == end.replace(second=0)
+        start = end

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from incident_process.records import Record
-from incident_process.source.temporal import FIRST, Kind, LoadDateType, as_text, local, native_bound, reached
+from incident_process.source.temporal import FIRST, Kind, LoadDateType, as_text, local, native_bound, text_bound
 
 LOCAL_TEXT = "incident_local_text"
 """The name under which a SQLite connection knows ``temporal.local_text`` for its source's zone."""
@@ -188,7 +188,7 @@ class SqliteLoadDates(LoadDates):
 
     def bound(self, instant: datetime) -> str:
         """The longest form."""
-        return reached(instant, self.column, self.zone).isoformat(" ", "microseconds")
+        return text_bound(instant, self.column, self.zone)
 
     def span(self, since: datetime, until: datetime) -> Condition:
         """A coarse range of the bare column, and the exact one of its longest form."""

@@ -18,6 +18,8 @@ from incident_process.records import Record
 
 _DECLARED = re.compile(r"\s*(date|datetime|timestamp)\b\s*(?:\(\s*(\d)\s*\))?", re.IGNORECASE)
 _TEXT = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?)?")
+_SECOND_PASS = re.compile(r".{26}\|\d{4}-\d\d-\d\d .{15}Z$")
+"""What ``text_bound`` makes of an instant in the second pass of a repeated hour."""
 
 EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
 """Instants are held between these two, so that no zone's offset leads out of the years 1 to 9999."""
@@ -53,6 +55,9 @@ class LoadDateType(Record, frozen=True, kw_only=True):
     def unit(self) -> timedelta:
         """The least lookback that closes ties: a day for a DATE, otherwise a second."""
         return timedelta(days=1) if self.kind is Kind.DATE else timedelta(seconds=1)
+
+
+_LOCAL = LoadDateType(kind=Kind.DATETIME, digits=6)
 
 
 def parse_type(declared: str) -> LoadDateType | None:
@@ -91,6 +96,18 @@ def reached(instant: datetime, column: LoadDateType, zone: tzinfo) -> datetime:
         middle = low + (high - low) // 2
         low, high = (middle, high) if _twice(middle, zone) else (low, middle)
     return low
+
+
+def text_bound(instant: datetime, column: LoadDateType, zone: tzinfo) -> str:
+    """Return an instant (aware) as text that is in its order among local times in the longest form.
+
+    In the second pass of a repeated hour it is the newest time of that hour, and the instant itself behind it.
+    """
+    native = reached(instant, column, zone)
+    text = native.isoformat(" ", "microseconds")
+    if native == local(instant, column, zone):
+        return text
+    return f"{text}|{instant.astimezone(UTC).replace(tzinfo=None).isoformat(' ', 'microseconds')}Z"
 
 
 def native_bound(instant: datetime, column: LoadDateType, zone: tzinfo) -> datetime:
@@ -138,6 +155,8 @@ def instant_of(value: Any, column: LoadDateType, zone: tzinfo) -> datetime | Non
         zone: the zone of local times; text that ends in Z or +00:00 is in UTC all the same.
     """
     if isinstance(value, str):
+        if _SECOND_PASS.match(value):
+            value = value.partition("|")[2]
         if value.endswith(("Z", "+00:00")):
             zone = UTC  # it says its zone itself
         value = _from_text(value)
@@ -172,13 +191,11 @@ def as_text(native: datetime, column: LoadDateType) -> str:
     return native.isoformat(" ", "microseconds")
 
 
+@lru_cache(maxsize=4096)  # as above
 def local_text(text: str, zone: tzinfo) -> str:
-    """Return a UTC time in text form as the local time of a zone, in the longest form; no date text stays as it is."""
+    """Return a UTC time in text form as local times of a zone are compared; no date text stays as it is."""
     native = _from_text(text)
-    if native is None:
-        return text
-    held = min(max(native.replace(tzinfo=UTC), EARLIEST), LATEST)
-    return held.astimezone(zone).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return text if native is None else text_bound(native.replace(tzinfo=UTC), _LOCAL, zone)
 
 
 def _twice(native: datetime, zone: tzinfo) -> bool:
