@@ -6,39 +6,25 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from incident_process.insights import delivery_row
-from incident_process.records import DeliveryStatus, LedgerEntry
+from incident_process.records import LedgerEntry
 from incident_process.state.contract import StateStore
 
 PAGE = 1000
 MOST = 1_000_000
-"""Beyond so many dead letters the newest are looked at: that is no list to go through, but a receiver to mend."""
+"""Of more dead letters the newest are looked at: that is no list to go through, but a receiver to mend."""
 _NUMBER = re.compile(r"\d{4,}")
 
 
 async def pages(store: StateStore, *, account: str | None = None) -> AsyncIterator[list[LedgerEntry]]:
     """Yield the dead letters that still stand, newest first: those that nothing else of their account has followed."""
-    seen: set[str] = set()
     before: int | None = None
-    looked_at = 0
-    while looked_at < MOST:
-        page = await store.deliveries(account=account, status=DeliveryStatus.DEAD, before=before, limit=PAGE)
-        if not page:
+    for _ in range(MOST // PAGE):
+        page = await store.dead_letters(account=account, before=before, limit=PAGE)
+        if page:
+            yield page
+        if len(page) < PAGE:
             return
         before = page[-1].incident_id
-        looked_at += len(page)
-        newest: dict[str, LedgerEntry] = {}
-        for entry in page:
-            if entry.account not in seen:
-                newest.setdefault(entry.account, entry)
-        seen.update(newest)
-        known = await store.last_known(list(newest))
-        yield [
-            entry
-            for entry in newest.values()
-            if (last := known.get(entry.account)) is not None
-            and last.newest_status is DeliveryStatus.DEAD
-            and last.newest_digest == entry.digest
-        ]
 
 
 async def standing(store: StateStore, *, account: str | None = None, reason: str | None = None) -> list[LedgerEntry]:

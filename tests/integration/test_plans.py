@@ -221,6 +221,9 @@ async def commands(store: SqlStateStore) -> None:
     await store.deliveries(status=DeliveryStatus.PENDING)
     await store.deliveries(status=DeliveryStatus.DEAD, limit=20)
     await store.deliveries(run_id="run-7", limit=20)
+    await store.dead_letters(limit=20)
+    await store.dead_letters(before=20_000)
+    await store.dead_letters(account=ASKED[3])
     async for _ in store.delivered_accounts():
         break
 

@@ -611,6 +611,35 @@ async def test_deliveries_go_on_below_an_id(stores: StoreFactory) -> None:
 
 
 @story
+async def test_a_dead_letter_stands_until_something_of_its_account_follows(stores: StoreFactory) -> None:
+    """Of the same content or of another, whatever became of it; what other operations have says nothing."""
+    one, other, skipped = ("a", "A", "c")
+    async with stores() as store, stores("another") as another:
+        lease = await begin(store)
+        first = [incident(number, account) for number, account in enumerate((one, one, other, skipped, "d"), start=1)]
+        await store.enqueue(lease, chunk(*first))
+        await store.record_outcomes(lease, chunk(*first), [outcome(each, DeliveryStatus.DEAD) for each in first])
+        elsewhere = await begin(another)
+        await another.enqueue(elsewhere, chunk(incident(50, other), name="x1", run_id="r9"))
+
+        async def standing(**wanted: Any) -> list[int]:
+            return [entry.incident_id for entry in await store.dead_letters(**wanted)]
+
+        assert await standing() == [5, 4, 3, 2], "of an account the newest only"
+        assert await standing(limit=2) == [5, 4]
+        assert await standing(before=4, limit=1) == [3]
+        assert await standing(account=one) == [2]
+        (found,) = await store.dead_letters(account=other)
+        assert [found] == await store.deliveries(account=other)
+        parked = Parked(incident_id=7, account=skipped, digest="none", status=DeliveryStatus.SKIPPED, error="x")
+        await store.enqueue(lease, chunk(incident(6, "d"), name="c2", parked=[parked]))
+        assert await standing() == [3, 2], "pending and skipped entries follow, too"
+        await store.record_outcomes(lease, chunk(incident(6, "d"), name="c2"), [outcome(incident(6, "d"))])
+        assert await standing() == [3, 2]
+        assert await another.dead_letters() == []
+
+
+@story
 async def test_accounts_are_found_by_how_they_begin(stores: StoreFactory) -> None:
     async with stores() as store, stores("another") as other:
         lease = await begin(store)

@@ -279,6 +279,15 @@ class StateStore(Protocol):
         """Return ledger entries of the operation, newest Incident_Id first; with ``before``, those below that id."""
         ...
 
+    async def dead_letters(
+        self, *, account: str | None = None, before: int | None = None, limit: int = 100
+    ) -> list[LedgerEntry]:
+        """Return dead entries that no other entry of their account has followed, newest Incident_Id first.
+
+        With ``before``, those below that id. Fewer than ``limit`` means that there are no more.
+        """
+        ...
+
     async def accounts(self, starting: str, limit: int) -> list[str]:
         """Return accounts of the ledger that begin with the text, in ascending order of code points."""
         ...

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Collection as Some
 
-from incident_process.records import DeliveryStatus, Known
+from incident_process.records import DeliveryStatus, Known, LedgerEntry
 from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.ledger import PENDING, lists
 
@@ -28,6 +28,21 @@ class History:
 
     async def last_known(self, accounts: Sequence[str]) -> dict[str, Known]:
         """Return what the ledger last says of these accounts: newest id per account and status, then their digests."""
+        newest = await self._newest(accounts)
+        digests: _Digests = {}
+        for ids in lists([one for by_status in newest.values() for one in by_status.values()]):
+            async for found in self._collection.find({"_id": {"$in": ids}}, {"Digest": True, "Rows_Digest": True}):
+                # An entry of before has none of its rows.
+                digests[found["_id"]] = found["Digest"], found.get("Rows_Digest", "")
+        known = ((account, _known(by_status, digests)) for account, by_status in newest.items())
+        return {account: last for account, last in known if last is not None}
+
+    async def not_followed(self, entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
+        """Return those of the entries that are the newest of their accounts."""
+        newest = await self._newest(list({entry.account for entry in entries}))
+        return [entry for entry in entries if entry.incident_id >= max(newest[entry.account].values(), default=0)]
+
+    async def _newest(self, accounts: Sequence[str]) -> _Newest:
         newest: _Newest = defaultdict(dict)
         pending: list[int] = []
         for some in lists(accounts):
@@ -53,13 +68,7 @@ class History:
                 else:
                     newest[group["_id"]["a"]][group["_id"]["s"]] = group["id"]
         await self._add_pending(newest, pending)
-        digests: _Digests = {}
-        for ids in lists([one for by_status in newest.values() for one in by_status.values()]):
-            async for found in self._collection.find({"_id": {"$in": ids}}, {"Digest": True, "Rows_Digest": True}):
-                # An entry of before has none of its rows.
-                digests[found["_id"]] = found["Digest"], found.get("Rows_Digest", "")
-        known = ((account, _known(by_status, digests)) for account, by_status in newest.items())
-        return {account: last for account, last in known if last is not None}
+        return newest
 
     async def _add_pending(self, newest: _Newest, ids: Sequence[int]) -> None:
         """Add those of the pending entries that count, or what has become of them meanwhile.

@@ -35,6 +35,9 @@ from incident_process.state.mongo.runs import Runs
 from incident_process.state.mongo.scopes import ScopeLease, Scopes
 from incident_process.state.mongo.tracking import Tracking
 
+_DEAD_PAGE = 1000
+"""Dead entries that are looked at in one go for those that still stand."""
+
 
 async def _go_on(name: str) -> None:
     """Do nothing at a checkpoint; its name is for tests."""
@@ -304,6 +307,20 @@ class MongoStateStore:
             "_id": None if before is None else {"$lt": before},
         }
         return await self._ledger.list({name: value for name, value in wanted.items() if value is not None}, limit)
+
+    @translated
+    async def dead_letters(
+        self, *, account: str | None = None, before: int | None = None, limit: int = 100
+    ) -> list[LedgerEntry]:
+        """Return dead entries that no other entry of their account has followed, newest Incident_Id first."""
+        found: list[LedgerEntry] = []
+        while len(found) < limit:
+            page = await self.deliveries(account=account, status=DeliveryStatus.DEAD, before=before, limit=_DEAD_PAGE)
+            if not page:
+                break
+            found += await self._history.not_followed(page)
+            before = page[-1].incident_id
+        return found[:limit]
 
     @translated
     async def accounts(self, starting: str, limit: int) -> list[str]:

@@ -72,6 +72,16 @@ _DELIVERING_RUN = f"""
 
 _ENTRIES = f"SELECT {_COLUMNS} FROM Incident_Delivery WHERE {{}} ORDER BY Incident_Id DESC LIMIT ?"
 
+_DEAD_LETTERS = f"""
+    SELECT {_COLUMNS} FROM Incident_Delivery AS entry
+    WHERE {{}} AND NOT EXISTS (
+        SELECT 1 FROM Incident_Delivery AS later
+        WHERE later.Operation_name = entry.Operation_name AND later.Account_Num = entry.Account_Num
+            AND later.Incident_Id > entry.Incident_Id
+    )
+    ORDER BY entry.Incident_Id DESC LIMIT ?"""
+"""Of entries as wanted, those that nothing of their account has followed."""
+
 _COUNTS = "SELECT Status, COUNT(*) FROM Incident_Delivery WHERE Operation_name = ? GROUP BY Status"
 
 
@@ -282,6 +292,26 @@ async def entries(
     connection: Connection, operation: str, wanted: Mapping[str, str | None], *, before: int | None, limit: int
 ) -> list[LedgerEntry]:
     """Return ledger entries whose columns are as wanted (None: any), newest Incident_Id first."""
+    return await _entries(connection, _ENTRIES, operation, wanted, before=before, limit=limit)
+
+
+async def dead_letters(
+    connection: Connection, operation: str, account: str | None, *, before: int | None, limit: int
+) -> list[LedgerEntry]:
+    """Return the dead letters that still stand, of one account or of all, newest Incident_Id first."""
+    wanted = {"Account_Num": account, "Status": DeliveryStatus.DEAD}
+    return await _entries(connection, _DEAD_LETTERS, operation, wanted, before=before, limit=limit)
+
+
+async def _entries(
+    connection: Connection,
+    query: str,
+    operation: str,
+    wanted: Mapping[str, str | None],
+    *,
+    before: int | None,
+    limit: int,
+) -> list[LedgerEntry]:
     conditions, values = ["Operation_name = ?"], [operation]
     if connection.dialect is not MYSQL and not any(wanted.values()):
         # Otherwise SQLite would find all of the ledger by an index and sort it, instead of reading from the key's end.
@@ -294,7 +324,7 @@ async def entries(
     if before is not None:
         conditions.append("Incident_Id < ?")
         bounds = [before, limit]
-    rows = await connection.rows(_ENTRIES.format(" AND ".join(conditions)), (*values, *bounds))
+    rows = await connection.rows(query.format(" AND ".join(conditions)), (*values, *bounds))
     return [_entry(row) for row in rows]
 
 

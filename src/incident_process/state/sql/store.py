@@ -315,6 +315,14 @@ class SqlStateStore:
             lambda connection: ledger.entries(connection, self._operation, wanted, before=before, limit=limit)
         )
 
+    async def dead_letters(
+        self, *, account: str | None = None, before: int | None = None, limit: int = 100
+    ) -> list[LedgerEntry]:
+        """Return dead entries that no other entry of their account has followed, newest Incident_Id first."""
+        return await self._database.read(
+            lambda connection: ledger.dead_letters(connection, self._operation, account, before=before, limit=limit)
+        )
+
     async def accounts(self, starting: str, limit: int) -> list[str]:
         """Return accounts of the ledger that begin with the text, in ascending order of code points."""
         return await self._database.read(
