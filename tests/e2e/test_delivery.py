@@ -99,6 +99,30 @@ def test_one_account_that_is_forbidden_is_a_dead_letter_at_once(site: Site) -> N
     assert (entry["status"], entry["attempts"], entry["http_status"]) == ("dead", 1, 403)
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_one_account_that_is_forbidden_is_a_dead_letter_at_once_also_where_nobody_can_be_asked(
+    site: Site, status: int
+) -> None:
+    """One that was sent later was delivered: so the refusal was of the record."""
+    site.command.configure(api={"send_empty": "off", "max_connections": 2})
+    site.receiver.control(fail_accounts={BAD: status})
+    report = site.run()
+    assert (report["status"], report["delivered"], report["dead"], report["pending"]) == ("completed", 9, 1, 0)
+    assert len(site.requests()) == 10
+    assert ledger(site)[BAD]["error"].startswith(f"HTTP {status}")
+
+
+def test_refusals_that_nothing_was_delivered_after_kill_no_record(site: Site) -> None:
+    """A token that runs out in the middle of a run refuses its last accounts: too few of them for the breaker."""
+    site.command.configure(api={"send_empty": "off", "max_connections": 1}, process={"max_runs": 2})
+    site.receiver.control(fail_accounts={f"{number:010d}": 401 for number in range(7, 10)})
+    for delivered in (7, 0, 0):
+        report = site.run(expect=4)
+        assert (report["delivered"], report["dead"], report["pending"]) == (delivered, 0, 3)
+    site.receiver.calm()
+    assert site.run()["delivered"] == 3
+
+
 # -- a service that fails ---------------------------------------------------------------------------------------------
 
 

@@ -183,6 +183,27 @@ def test_401_for_everybody_opens_the_breaker_too() -> None:
     assert sender.broken
 
 
+def test_a_refusal_is_of_the_record_once_another_that_was_sent_later_is_delivered() -> None:
+    transport = Scripted(lambda key, _: 403 if key in {"3", "9"} else 201)
+    _, sender = send(transport, range(10), Limits(max_connections=2))
+    assert [key for key in "0123456789" if sender.singled_out(key)] == ["3"]
+
+
+def test_a_token_that_runs_out_singles_nobody_out() -> None:
+    """Those that were on their way when it ran out are taken, also where others have been refused by then."""
+
+    class Expiring(Scripted):
+        async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
+            if key in {"4", "5", "6", "7"}:
+                await asyncio.sleep(0.05)  # taken, and answered after the refusals of the others
+            return await super().post(body, key)
+
+    transport = Expiring(lambda key, _: 201 if int(key) < 8 else 401)
+    results, sender = send(transport, range(20), Limits(max_connections=6, breaker_failures=100))
+    assert {key for key, result in results.items() if result.verdict is Verdict.SUSPECT} == set(map(str, range(8, 20)))
+    assert not any(sender.singled_out(str(key)) for key in range(20))
+
+
 def test_accounts_that_failed_in_earlier_runs_do_not_stop_the_others() -> None:
     """Six poisoned accounts of earlier runs come first and fail; the service takes everybody else."""
     transport = Scripted(lambda key, _: 500 if key.startswith("bad") else 201)

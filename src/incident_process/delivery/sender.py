@@ -68,6 +68,7 @@ class _Job:
     unanswered: bool = False
     sent: bool = False
     first_tried: float = 0.0
+    place: int = 0
     answer: Answer | None = field(default=None, repr=False)
 
 
@@ -102,6 +103,10 @@ class Sender:
         self._stopping = asyncio.Event()
         self._delayed: dict[_Job, asyncio.TimerHandle] = {}
         self._not_before = 0.0
+        self._places = itertools.count()
+        self._refused: dict[str, int] = {}
+        """The suspects after whom nothing was delivered yet: by key, their place among all requests."""
+        self._singled_out: set[str] = set()
         self._fault: Exception | None = None
         self._failed: tuple[Answer, bytes] | None = None  # the last one that may be the service's, and its body
         self._tasks: set[asyncio.Task[None]] = set()
@@ -135,6 +140,14 @@ class Sender:
     def well(self) -> bool:
         """True while failures, if there are any, are single ones among successes."""
         return self._breaker.circuit is Circuit.CLOSED
+
+    def singled_out(self, key: str) -> bool:
+        """Tell whether the service refused the incident with this key while it took others.
+
+        That is so once one was delivered that was sent after it and answered after its refusal: a token that has run
+        out meets all that is sent from then on. What was on its way before and is still taken shows nothing.
+        """
+        return key in self._singled_out
 
     def stop(self, reason: str) -> None:
         """Start no further request. What is under way ends; what waits comes back from ``deliver`` as it is."""
@@ -200,6 +213,7 @@ class Sender:
                 return
             if job.attempts == 0:
                 job.first_tried = asyncio.get_running_loop().time()
+            job.place = next(self._places)
             may_have_arrived = job.resumed or job.sent
             job.attempts += 1
             job.answer = answer = await self._transport.post(job.incident.body, job.incident.key, self._may_send)
@@ -213,6 +227,8 @@ class Sender:
             if verdict is Verdict.DELIVERED:
                 self._breaker.success()
                 self.delivered += 1
+                if self._refused:
+                    self._single_out(job)
                 self._finish(job, verdict)
             else:
                 self._not_delivered(job, answer, verdict, probe=probe)
@@ -223,6 +239,8 @@ class Sender:
 
     def _not_delivered(self, job: _Job, answer: Answer, verdict: Verdict, *, probe: bool) -> None:
         job.unanswered |= answer.status is None and not answer.unsent
+        if verdict is Verdict.SUSPECT:
+            self._refused[job.incident.key] = job.place
         if verdict in {Verdict.RETRY, Verdict.SUSPECT}:
             self._failed = answer, job.incident.body
             self._note_failure(job, probe=probe)
@@ -232,6 +250,13 @@ class Sender:
             self._again_or_finish(job, answer)
         else:
             self._finish(job, verdict)
+
+    def _single_out(self, delivered: _Job) -> None:
+        """Note which suspects were sent before the incident that was delivered just now."""
+        before = [key for key, place in self._refused.items() if place < delivered.place]
+        for key in before:
+            del self._refused[key]
+        self._singled_out.update(before)
 
     async def _wait_for_turn(self) -> None:
         await self._pace.turn(self._stopping)

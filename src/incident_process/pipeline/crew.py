@@ -163,16 +163,18 @@ class Crew:
 
         Before it is held against a record that it was not taken, find out whether the service takes anything at all.
         """
-        unsettled = self._dispatcher.unsettled + sum(map(len, self._left.values()))
-        if not unsettled or self.sender.stopped is not None:
+        unsettled = [self._dispatcher.leave(), *self._left.values()]
+        if not any(map(len, unsettled)) or self.sender.stopped is not None:
             return
-        has_suspects = self._dispatcher.has_suspects or any(left.suspects for left in self._left.values())
+        clear = sum(len(left.refused_alone(self.sender)) for left in unsettled)
+        unclear = sum(map(len, unsettled)) - clear
+        has_suspects = sum(len(left.suspects) for left in unsettled) > clear
         others_succeeded = self._delivered > 0 and self._well
         takes = False
-        if (has_suspects or not others_succeeded) and self._parts.settings.api.send_empty:
+        if (has_suspects or (unclear and not others_succeeded)) and self._parts.settings.api.send_empty:
             # That it refuses {} shows that the service answers, not that it takes incidents: evidence against a
             # single record among others, never against several that fail alike.
-            alone = unsettled == 1
+            alone = unclear == 1
             takes = (alone or others_succeeded) and await takes_requests(self._parts.transport)
         await self._dispatcher.settle(others_succeeded=others_succeeded or takes, takes_requests=takes)
         for scope, left in self._left.items():

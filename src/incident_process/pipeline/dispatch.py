@@ -31,11 +31,13 @@ class Unsettled(Record, frozen=True, kw_only=True):
     """Incidents that used up the attempts of this run and have no fate yet; not their bodies.
 
     ``outcomes``: how the last attempt ended, by chunk and Incident_Id. ``suspects``: those among them that were turned
-    away for a reason that may hold for every body.
+    away for a reason that may hold for every body, with their keys. ``singled_out``: those of whom their sender knows
+    that it does not.
     """
 
     outcomes: dict[str, dict[int, Outcome]]
-    suspects: frozenset[int]
+    suspects: dict[int, str]
+    singled_out: frozenset[int] = frozenset()
 
     def __repr__(self) -> str:
         """Leave the outcomes out: they name accounts."""
@@ -43,6 +45,10 @@ class Unsettled(Record, frozen=True, kw_only=True):
 
     def __len__(self) -> int:
         return sum(map(len, self.outcomes.values()))
+
+    def refused_alone(self, sender: Sender) -> frozenset[int]:
+        """Return the suspects that the service refused while it took others."""
+        return self.singled_out | {number for number, key in self.suspects.items() if sender.singled_out(key)}
 
 
 class Dispatcher:
@@ -60,8 +66,10 @@ class Dispatcher:
         self._tally = tally
         self._unsettled: dict[str, dict[int, Outcome]] = {}
         """How the last attempt ended of incidents that used up the attempts of this run, by chunk; not their bodies."""
-        self._suspects: set[int] = set()
-        """Those among them that were turned away for a reason that may hold for every body."""
+        self._suspects: dict[int, str] = {}
+        """Those among them that were turned away for a reason that may hold for every body, with their keys."""
+        self._singled_out: frozenset[int] = frozenset()
+        """Those among them of whom another sender knows that it does not."""
 
     async def dispatch(self, chunk: Chunk, *, resumed: bool) -> None:
         """Send a chunk's incidents and record their outcomes; what has none stays in the outbox."""
@@ -115,11 +123,14 @@ class Dispatcher:
     async def settle(self, *, others_succeeded: bool, takes_requests: bool) -> None:
         """Decide on the incidents that used up their attempts, now that the run knows how the service did otherwise.
 
+        Suspects that the service refused while it took others are dead at once.
+
         Args:
             others_succeeded: The service took another incident in this run, or answers at all.
             takes_requests: It was asked now, and neither fails nor turns away whoever asks: a suspicious refusal was
                 of the record then.
         """
+        refused = frozenset(self._suspects) if takes_requests else self.leave().refused_alone(self._sender)
         for chunk_id, last in self._unsettled.items():
             chunk = await self._store.load_chunk(chunk_id)
             if chunk is None:
@@ -129,7 +140,7 @@ class Dispatcher:
                 if incident.incident_id not in last:
                     continue
                 fate = fate_of_exhausted(incident.runs, others_succeeded=others_succeeded, max_runs=self._max_runs)
-                if takes_requests and incident.incident_id in self._suspects:
+                if incident.incident_id in refused:
                     fate = Fate(status=DeliveryStatus.DEAD, runs=incident.runs)
                 outcomes.append(self._settled(last[incident.incident_id], incident, fate))
             await self._store.record_outcomes(self._lease, chunk, outcomes)
@@ -138,15 +149,18 @@ class Dispatcher:
             self._tally.by_status[DeliveryStatus.DEAD] += dead
         self._unsettled.clear()
         self._suspects.clear()
+        self._singled_out = frozenset()
 
     def leave(self) -> Unsettled:
         """Return what is not settled, for a dispatcher under another lease that takes it over."""
-        return Unsettled(outcomes=self._unsettled, suspects=frozenset(self._suspects))
+        left = Unsettled(outcomes=dict(self._unsettled), suspects=dict(self._suspects), singled_out=self._singled_out)
+        return msgspec.structs.replace(left, singled_out=left.refused_alone(self._sender))
 
     def take(self, left: Unsettled) -> None:
         """Settle these incidents as if this dispatcher had tried them; their chunks are claimed by its lease."""
         self._unsettled |= left.outcomes
         self._suspects |= left.suspects
+        self._singled_out |= left.singled_out
 
     @property
     def stopped(self) -> bool:
@@ -157,11 +171,6 @@ class Dispatcher:
     def unsettled(self) -> int:
         """How many incidents used up their attempts and have no fate yet."""
         return sum(map(len, self._unsettled.values()))
-
-    @property
-    def has_suspects(self) -> bool:
-        """True when one of them was turned away for a reason that may hold for every body."""
-        return bool(self._suspects)
 
     def _outcome(self, result: Attempted) -> Outcome:
         incident = result.incident
@@ -214,7 +223,11 @@ class Dispatcher:
         ]
         if tried:
             self._unsettled[chunk.chunk_id] = {outcome.incident_id: outcome for _, outcome in tried}
-            self._suspects |= {outcome.incident_id for result, outcome in tried if result.verdict is Verdict.SUSPECT}
+            self._suspects |= {
+                result.incident.incident_id: result.incident.key
+                for result, _ in tried
+                if result.verdict is Verdict.SUSPECT
+            }
 
     async def _readdress(self, chunk: Chunk, taken: Sequence[Attempted]) -> tuple[Chunk, list[Incident]]:
         """Give incidents whose id the receiver has for another body a new id each."""
