@@ -3,7 +3,7 @@
 import http.client
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import MakeSite, Site, SqliteDatabase, day
-from tests.support.command import wait_until
+from tests.support.command import Command, wait_until
+from tests.support.listener import listening
 
 BAD = "0000000005"
 QUICK = {"max_attempts": 2, "timeout_seconds": 20}
@@ -27,6 +28,21 @@ def site(make_site: MakeSite) -> Site:
     made.prepare()
     given_accounts(made, 10)
     return made
+
+
+Answering = Callable[[Callable[[str | None], int]], None]
+
+
+@pytest.fixture
+def answering(command: Command) -> Iterator[Answering]:
+    """Have incidents posted to a receiver that answers as a function says of the account; None stands for ``{}``."""
+    with listening() as listener:
+
+        def answer(judge: Callable[[str | None], int]) -> None:
+            listener.judge = lambda body: judge(json.loads(body).get("Account_Num"))
+            command.configure(api={"api_url": f"http://{listener.address}/", "max_connections": 4})
+
+        yield answer
 
 
 def given_accounts(site: Site, count: int, *, first: int = 0, load_date: str | None = None) -> list[str]:
@@ -120,6 +136,37 @@ def test_refusals_that_nothing_was_delivered_after_kill_no_record(site: Site) ->
         report = site.run(expect=4)
         assert (report["delivered"], report["dead"], report["pending"]) == (delivered, 0, 3)
     site.receiver.calm()
+    assert site.run()["delivered"] == 3
+
+
+def test_a_few_accounts_that_keep_failing_are_dead_after_max_runs_also_in_quiet_hours(
+    site: Site, answering: Answering
+) -> None:
+    site.command.configure(process={"max_runs": 3})
+    answering(lambda account: 500 if account in {None, BAD, "0000000006"} else 201)
+    for delivered in (8, 0, 0, 0):
+        report = site.run(expect=4)
+        assert (report["delivered"], report["pending"], report["dead"]) == (delivered, 2, 0)
+    answering(lambda account: 500 if account in {BAD, "0000000006"} else 201)
+    report = site.run(expect=4)
+    assert (report["delivered"], report["pending"], report["dead"]) == (0, 2, 0)
+    report = site.run()
+    assert (report["status"], report["delivered"], report["pending"], report["dead"]) == ("completed", 0, 0, 2)
+
+
+def test_a_few_accounts_that_fail_from_the_first_on_may_be_all_that_a_failing_service_was_sent(
+    make_site: MakeSite, answering: Answering
+) -> None:
+    """That it takes {} does not show that it takes incidents, also where it says so for hours."""
+    site = make_site()
+    site.command.configure(api=QUICK, process={"max_runs": 2})
+    site.prepare()
+    given_accounts(site, 3)
+    answering(lambda account: 200 if account is None else 500)
+    for _ in range(4):
+        report = site.run(expect=4)
+        assert (report["delivered"], report["pending"], report["dead"]) == (0, 3, 0)
+    answering(lambda _: 200)
     assert site.run()["delivered"] == 3
 
 

@@ -1,7 +1,8 @@
-"""A local HTTP server that keeps what it is sent: it stands for a chat, a mail gateway, a collector of traces."""
+"""A local HTTP server that keeps what it is sent: it stands for a chat, a mail gateway, a collector of traces, and
+for receivers that are told what to answer."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,9 +18,10 @@ class Heard:
 
 
 class Listener:
-    """``heard`` grows; ``status`` is what it answers from now on."""
+    """``heard`` grows; ``status`` is what it answers from now on, unless ``judge`` says what it answers to a body."""
 
     def __init__(self) -> None:
+        self.judge: Callable[[bytes], int] = lambda _: self.status
         self.heard: list[Heard] = []
         self.status = 200
         listener = self
@@ -29,7 +31,7 @@ class Listener:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 listener.heard.append(Heard(path=self.path, headers=headers, body=body))
-                self.send_response(listener.status)
+                self.send_response(listener.judge(body))
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 

@@ -13,6 +13,8 @@ from incident_process.delivery.connection import EXCERPT_BYTES
 from incident_process.delivery.identity import idempotency_key
 from incident_process.delivery.policy import (
     LONGEST_DELAY_SECONDS,
+    Evidence,
+    Fate,
     Verdict,
     backoff,
     fate_of_exhausted,
@@ -92,10 +94,26 @@ def test_retry_after_takes_any_text(header: str) -> None:
 
 
 def test_a_run_counts_against_a_record_only_when_others_succeeded() -> None:
-    assert fate_of_exhausted(2, others_succeeded=False, max_runs=3).status is DeliveryStatus.PENDING
-    assert fate_of_exhausted(2, others_succeeded=False, max_runs=3).runs == 2
-    assert fate_of_exhausted(0, others_succeeded=True, max_runs=3).runs == 1
-    assert fate_of_exhausted(2, others_succeeded=True, max_runs=3).status is DeliveryStatus.DEAD
+    assert fate_of_exhausted(2, Evidence.NONE, max_runs=3) == Fate(status=DeliveryStatus.PENDING, runs=2)
+    assert fate_of_exhausted(0, Evidence.OTHERS, max_runs=3).runs == 1
+    assert fate_of_exhausted(2, Evidence.OTHERS, max_runs=3).status is DeliveryStatus.DEAD
+
+
+def test_that_it_takes_the_empty_payload_counts_only_where_others_were_taken_before() -> None:
+    for suspect in (False, True):
+        found = fate_of_exhausted(0, Evidence.EMPTY, max_runs=1, suspect=suspect)
+        assert found == Fate(status=DeliveryStatus.PENDING, runs=0)
+    assert fate_of_exhausted(1, Evidence.EMPTY, max_runs=3) == Fate(status=DeliveryStatus.PENDING, runs=2)
+    assert fate_of_exhausted(2, Evidence.EMPTY, max_runs=3).status is DeliveryStatus.DEAD
+    assert fate_of_exhausted(1, Evidence.EMPTY, max_runs=3, suspect=True).status is DeliveryStatus.DEAD
+
+
+def test_a_suspect_is_dead_at_once_where_the_service_turns_away_nobody_else() -> None:
+    assert fate_of_exhausted(0, Evidence.ASKED, max_runs=3, suspect=True).status is DeliveryStatus.DEAD
+    assert fate_of_exhausted(0, Evidence.ASKED, max_runs=3) == Fate(status=DeliveryStatus.PENDING, runs=1)
+    assert fate_of_exhausted(0, Evidence.OTHERS, max_runs=3, suspect=True) == Fate(
+        status=DeliveryStatus.PENDING, runs=1
+    )
 
 
 def _circuit(breaker: Breaker) -> Circuit:

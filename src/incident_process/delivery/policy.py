@@ -69,6 +69,15 @@ def retry_after(header: str | None, now: datetime, cap_seconds: float) -> float 
     return min(max(0.0, (when - now).total_seconds()), cap_seconds)
 
 
+class Evidence(StrEnum):
+    """What a run has shown of the service as a whole."""
+
+    NONE = "none"  # it took nothing
+    EMPTY = "empty"  # it took {} and nothing else, while several incidents failed
+    OTHERS = "others"  # it took another incident
+    ASKED = "asked"  # when it was asked with {} at the end, it neither failed nor turned away whoever asks
+
+
 class Fate(Record, frozen=True, kw_only=True):
     """What becomes of an incident whose attempts of this run are used up."""
 
@@ -76,13 +85,19 @@ class Fate(Record, frozen=True, kw_only=True):
     runs: int
 
 
-def fate_of_exhausted(runs_before: int, *, others_succeeded: bool, max_runs: int) -> Fate:
+def fate_of_exhausted(runs_before: int, evidence: Evidence, *, max_runs: int, suspect: bool = False) -> Fate:
     """Decide between a failing service and a poisonous record (SPEC 5).
 
     A run counts against the record only when the service took something else in that run; a record against which
-    ``max_runs`` runs count is dead. Without such evidence it stays pending as it was, however often it is tried.
+    ``max_runs`` runs count is dead, and a suspect at once where the service turns away nobody else. Without such
+    evidence it stays pending as it was, however often it is tried.
+
+    That the service takes ``{}`` shows little while incidents fail alike: it counts only against a record that failed
+    in an earlier run in which others were taken.
     """
-    if not others_succeeded:
+    if evidence is Evidence.NONE or (evidence is Evidence.EMPTY and not runs_before):
         return Fate(status=DeliveryStatus.PENDING, runs=runs_before)
+    if suspect and evidence is not Evidence.OTHERS:
+        return Fate(status=DeliveryStatus.DEAD, runs=runs_before)
     runs = runs_before + 1
     return Fate(status=DeliveryStatus.DEAD if runs >= max_runs else DeliveryStatus.PENDING, runs=runs)

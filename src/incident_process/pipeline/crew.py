@@ -11,7 +11,7 @@ from contextlib import aclosing
 from datetime import datetime
 
 from incident_process import logs
-from incident_process.delivery.policy import Verdict
+from incident_process.delivery.policy import Evidence, Verdict
 from incident_process.delivery.reasons import secrets_of
 from incident_process.delivery.sender import Limits, Sender, broken
 from incident_process.delivery.transport import Answer
@@ -24,7 +24,7 @@ from incident_process.pipeline.context import RunContext
 from incident_process.pipeline.dispatch import Dispatcher, Unsettled
 from incident_process.pipeline.keeper import LeaseKeeper, in_scope
 from incident_process.pipeline.memory import rare_collections
-from incident_process.pipeline.nothing import takes_requests
+from incident_process.pipeline.nothing import empty_verdict
 from incident_process.pipeline.prepare import Preparer
 from incident_process.pipeline.tally import Tally
 from incident_process.pipeline.together import together
@@ -169,20 +169,29 @@ class Crew:
         clear = sum(len(left.refused_alone(self.sender)) for left in unsettled)
         unclear = sum(map(len, unsettled)) - clear
         has_suspects = sum(len(left.suspects) for left in unsettled) > clear
-        others_succeeded = self._delivered > 0 and self._well
-        takes = False
-        if (has_suspects or (unclear and not others_succeeded)) and self._parts.settings.api.send_empty:
-            # That it refuses {} shows that the service answers, not that it takes incidents: evidence against a
-            # single record among others, never against several that fail alike.
-            alone = unclear == 1
-            takes = (alone or others_succeeded) and await takes_requests(self._parts.transport)
-        await self._dispatcher.settle(others_succeeded=others_succeeded or takes, takes_requests=takes)
+        evidence = Evidence.OTHERS if self._delivered > 0 and self._well else Evidence.NONE
+        if has_suspects or (unclear and evidence is Evidence.NONE):
+            evidence = await self._asked(evidence, unclear)
+        await self._dispatcher.settle(evidence)
         for scope, left in self._left.items():
             async with in_scope(self._context, scope) as context:
                 await context.parts.store.claim_outbox(context.lease)
                 dispatcher = Dispatcher(context, self.sender, self._tally)
                 dispatcher.take(left)
-                await dispatcher.settle(others_succeeded=others_succeeded or takes, takes_requests=takes)
+                await dispatcher.settle(evidence)
+
+    async def _asked(self, evidence: Evidence, unclear: int) -> Evidence:
+        """Ask with an empty payload, where so many incidents say nothing of the service; return what is known then."""
+        api = self._parts.settings.api
+        alone = unclear == 1 or evidence is Evidence.OTHERS
+        if not api.send_empty or not (alone or unclear < api.breaker_failures):
+            return evidence
+        verdict = await empty_verdict(self._parts.transport)
+        # That it refuses {} shows that the service answers, not that it takes incidents: evidence against a single
+        # record among others, never against several that fail alike.
+        if alone:
+            return evidence if verdict in {Verdict.RETRY, Verdict.SUSPECT} else Evidence.ASKED
+        return Evidence.EMPTY if verdict is Verdict.DELIVERED else evidence
 
     @property
     def context(self) -> RunContext:

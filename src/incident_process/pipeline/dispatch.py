@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from incident_process.delivery.policy import Fate, Verdict, fate_of_exhausted
+from incident_process.delivery.policy import Evidence, Fate, Verdict, fate_of_exhausted
 from incident_process.delivery.reasons import reason, secrets_of
 from incident_process.delivery.sender import Attempted, Sender
 from incident_process.document.build import readdress
@@ -120,17 +120,12 @@ class Dispatcher:
             log.warning("%d incident(s) whose delivery is in doubt were parked as dead letters.", parked)
         return msgspec.structs.replace(chunk, incidents=tuple(i for i in chunk.incidents if not i.in_doubt))
 
-    async def settle(self, *, others_succeeded: bool, takes_requests: bool) -> None:
+    async def settle(self, evidence: Evidence) -> None:
         """Decide on the incidents that used up their attempts, now that the run knows how the service did otherwise.
 
         Suspects that the service refused while it took others are dead at once.
-
-        Args:
-            others_succeeded: The service took another incident in this run, or answers at all.
-            takes_requests: It was asked now, and neither fails nor turns away whoever asks: a suspicious refusal was
-                of the record then.
         """
-        refused = frozenset(self._suspects) if takes_requests else self.leave().refused_alone(self._sender)
+        refused = self.leave().refused_alone(self._sender)
         for chunk_id, last in self._unsettled.items():
             chunk = await self._store.load_chunk(chunk_id)
             if chunk is None:
@@ -139,7 +134,8 @@ class Dispatcher:
             for incident in chunk.incidents:
                 if incident.incident_id not in last:
                     continue
-                fate = fate_of_exhausted(incident.runs, others_succeeded=others_succeeded, max_runs=self._max_runs)
+                suspect = incident.incident_id in self._suspects
+                fate = fate_of_exhausted(incident.runs, evidence, max_runs=self._max_runs, suspect=suspect)
                 if incident.incident_id in refused:
                     fate = Fate(status=DeliveryStatus.DEAD, runs=incident.runs)
                 outcomes.append(self._settled(last[incident.incident_id], incident, fate))

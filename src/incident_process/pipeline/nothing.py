@@ -21,11 +21,8 @@ async def send_empty(transport: Transport, url: str) -> None:
         log.warning("The empty payload was not accepted: %s.", answer.error or f"HTTP {answer.status}")
 
 
-async def takes_requests(transport: Transport) -> bool:
-    """Find out with an empty payload whether the service is at work; that it refuses the payload says that it is.
-
-    Unless it refuses for a reason that may hold for every body, such as credentials.
-    """
+async def empty_verdict(transport: Transport) -> Verdict:
+    """Find out with an empty payload whether the service is at work."""
     answer = await transport.post(EMPTY, None)
     log.log(logging.DEBUG, "Asked whether the service takes requests: %s.", answer.error or f"HTTP {answer.status}")
-    return judge(answer.status, may_have_arrived=False) not in {Verdict.RETRY, Verdict.SUSPECT}
+    return judge(answer.status, may_have_arrived=False)
