@@ -115,9 +115,10 @@ class Lease(Record, frozen=True, kw_only=True):
 class Incident(Record, frozen=True, kw_only=True):
     """One incident as it is stored in the outbox and sent: the body is final, byte for byte.
 
-    ``attempts`` and ``runs`` count what was tried before this run. ``in_doubt``: it may have reached the receiver
-    without an answer; so it stands from the first write on, until a run has recorded that it surely did not.
-    ``rows_digest`` identifies the rows that it was made of, "" where nobody has looked.
+    ``attempts`` and ``runs`` count what was tried before this run, ``elsewhere`` those attempts that were made under
+    earlier ids, which were somebody else's. ``in_doubt``: it may have reached the receiver without an answer; so it
+    stands from the first write on, until a run has recorded that it surely did not. ``rows_digest`` identifies the rows
+    that it was made of, "" where nobody has looked.
     """
 
     incident_id: int
@@ -129,6 +130,17 @@ class Incident(Record, frozen=True, kw_only=True):
     runs: int = 0
     in_doubt: bool = True
     rows_digest: str = ""
+    elsewhere: int = 0
+
+    @property
+    def tried(self) -> bool:
+        """True when an earlier run has recorded attempts under this id."""
+        return self.attempts > self.elsewhere
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """True when an earlier run may have sent it under this id."""
+        return self.in_doubt or self.tried
 
     def __repr__(self) -> str:
         """Leave the body out: it is personal data."""
@@ -159,7 +171,7 @@ class Outcome(Record, frozen=True, kw_only=True):
     """What became of one incident in this run.
 
     ``attempts`` and ``runs`` are totals, earlier runs included. ``status`` PENDING means: no outcome yet, keep it;
-    ``in_doubt`` then says whether an attempt of this run had no answer.
+    ``in_doubt`` then says whether an attempt had no answer.
     """
 
     incident_id: int

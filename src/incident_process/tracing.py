@@ -177,7 +177,8 @@ class _TracedStore:
 
     async def record_outcomes(self, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
         await self._store.record_outcomes(lease, chunk, outcomes)
-        self._chunks.end(chunk, outcomes)
+        if not all(outcome.in_doubt and outcome.error is None for outcome in outcomes):  # noted before they are sent
+            self._chunks.end(chunk, outcomes)
 
 
 class _TracedTransport:

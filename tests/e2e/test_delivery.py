@@ -337,6 +337,65 @@ def test_a_409_on_a_first_attempt_takes_a_new_id(site: Site, stranger: Callable[
     assert by_id == {row["incident_id"]: row["account_num"] for row in ours}
 
 
+def test_a_409_to_everything_is_a_failing_service(make_site: MakeSite, answering: Answering) -> None:
+    """Nothing dies of it, and the next run does not take the 409 for the answer to what was never sent."""
+    site = make_site()
+    site.prepare()
+    given_accounts(site, 20)
+    answering(lambda account: 200 if account is None else 409)
+    for _ in range(2):
+        finished = site.finish(expect=4)
+        report = finished.json
+        assert (report["delivered"], report["dead"], report["pending"]) == (0, 0, 20)
+        assert "circuit breaker" in report["message"]
+        assert len([line for line in finished.messages("WARNING") if "Incident_Id" in line]) <= 50
+    answering(lambda _: 201)
+    assert site.run()["delivered"] == 20
+
+
+@pytest.mark.parametrize("send_empty", ["on", "off"])
+def test_a_409_under_each_id_for_one_account_is_a_dead_letter(
+    make_site: MakeSite, answering: Answering, send_empty: str
+) -> None:
+    site = make_site()
+    site.command.configure(api={"send_empty": send_empty})
+    site.prepare()
+    given_accounts(site, 10)
+    answering(lambda account: 409 if account == BAD else 201)
+    report = site.run()
+    assert (report["status"], report["delivered"], report["dead"]) == ("completed", 9, 1)
+    entry = ledger(site)[BAD]
+    assert (entry["attempts"], entry["http_status"]) == (11, 409)
+
+
+def test_a_409_to_what_no_run_has_sent_yet_is_somebody_else_s_id(
+    site: Site, stranger: Callable[[Site, int], int]
+) -> None:
+    site.command.configure(api={"max_connections": 1, "breaker_failures": 2})
+    site.receiver.control(fail_rate=1.0, fail_status=503)
+    site.run(expect=4)
+    site.receiver.calm()
+    (untried, *_) = [entry for entry in site.deliveries() if not entry["attempts"]]
+    assert stranger(site, untried["incident_id"]) == 201
+    assert site.run()["delivered"] == 10
+    assert accepted_times(site) == Counter({**{f"{n:010d}": 1 for n in range(10)}, "stranger": 1})
+
+
+def test_a_409_to_what_a_killed_run_has_sent_is_a_delivery_also_where_the_one_before_had_not(site: Site) -> None:
+    site.command.configure(api={"max_connections": 1, "breaker_failures": 2})
+    site.receiver.control(fail_rate=1.0, fail_status=503)
+    site.run(expect=4)
+    assert not all(entry["attempts"] for entry in site.deliveries())
+    site.command.configure(api={"max_connections": 10})
+    site.receiver.control(fail_rate=0, stall_rate=1.0)
+    with site.command.started("run") as running:
+        wait_until(lambda: len(site.accepted()) == 10)
+        running.kill()
+    site.receiver.calm()
+    assert site.run()["delivered"] == 10
+    assert set(accepted_times(site).values()) == {1}
+
+
 @pytest.fixture
 def stranger() -> Callable[[Site, int], int]:
     """Another program that posts an incident of its own under an id of its choice."""

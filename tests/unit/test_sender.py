@@ -6,6 +6,7 @@ Real sockets are in tests/integration and tests/e2e; here the answers are chosen
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 import pytest
@@ -121,6 +122,35 @@ def test_a_lease_that_is_lost_while_connecting_stops_the_sender() -> None:
 def test_409_on_a_first_attempt_is_somebody_else_s_id_unless_the_run_resumes() -> None:
     assert send(Scripted(lambda *_: 409), ["a"])[0]["a"].verdict is Verdict.TAKEN
     assert send(Scripted(lambda *_: 409), ["a"], resumed=True)[0]["a"].verdict is Verdict.DELIVERED
+
+
+def test_409_in_a_resumed_run_to_what_was_never_sent_is_somebody_else_s_id() -> None:
+    left_as: dict[str, dict[str, Any]] = {
+        "clear": {"in_doubt": False},
+        "moved": {"in_doubt": False, "attempts": 3, "elsewhere": 3},
+        "doubtful": {"in_doubt": True, "attempts": 3, "elsewhere": 3},
+        "tried": {"in_doubt": False, "attempts": 1},
+    }
+    left = [msgspec.structs.replace(one, **left_as[one.account]) for one in incidents(left_as)]
+
+    async def go() -> list[Attempted]:
+        async with Sender(Scripted(lambda *_: 409), Limits(max_connections=1), lambda: True) as sender:
+            return await sender.deliver(left, resumed=True)
+
+    found = {result.incident.account: result.verdict for result in asyncio.run(asyncio.wait_for(go(), 20))}
+    assert [name for name, verdict in found.items() if verdict is Verdict.TAKEN] == ["clear", "moved"]
+    assert [name for name, verdict in found.items() if verdict is Verdict.DELIVERED] == ["doubtful", "tried"]
+
+
+def test_what_was_in_doubt_stays_so_where_the_run_does_not_come_to_it() -> None:
+    async def go() -> list[Attempted]:
+        async with Sender(Scripted(lambda *_: 201), Limits(), lambda: True) as sender:
+            sender.stop("asked to")
+            return await sender.deliver(incidents("a"), resumed=True) + await sender.deliver(
+                incidents("b"), resumed=False
+            )
+
+    assert [result.unanswered for result in asyncio.run(asyncio.wait_for(go(), 20))] == [True, False]
 
 
 def test_422_is_dead_at_once_and_the_others_go_on() -> None:

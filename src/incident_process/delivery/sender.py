@@ -48,7 +48,7 @@ class Attempted(Record, frozen=True, kw_only=True):
     """How far one incident got in this run.
 
     ``verdict`` is None when it was not tried, RETRY when its attempts are used up or the sender was stopped between
-    two of them. ``attempts`` are those of this run; ``unanswered``: one of them had no answer.
+    two of them. ``attempts`` are those of this run; ``unanswered``: one of them, or of an earlier run, had no answer.
     """
 
     incident: Incident
@@ -105,7 +105,7 @@ class Sender:
         self._not_before = 0.0
         self._places = itertools.count()
         self._refused: dict[str, int] = {}
-        """The suspects after whom nothing was delivered yet: by key, their place among all requests."""
+        """What was refused, or met a taken id, and after which nothing was delivered: by key, its place among all."""
         self._singled_out: set[str] = set()
         self._fault: Exception | None = None
         self._failed: tuple[Answer, bytes] | None = None  # the last one that may be the service's, and its body
@@ -166,8 +166,9 @@ class Sender:
     async def deliver(self, incidents: Sequence[Incident], *, resumed: bool) -> list[Attempted]:
         """Send the incidents and return how far each got, in the order of their ends.
 
-        ``resumed``: an earlier run may have sent them already, so a 409 means delivered. A fault of this program in
-        the middle of sending is raised here, once nothing is under way any more.
+        ``resumed``: an earlier run may have sent them already, but for those of which it is known that it has not; so a
+        409 means delivered. A fault of this program in the middle of sending is raised here, once nothing is under way
+        any more.
         """
         results: list[Attempted] = []
         if not incidents:
@@ -181,7 +182,7 @@ class Sender:
                 all_done.set_result(None)
 
         for incident in incidents:
-            job = _Job(incident, resumed, done)
+            job = _Job(incident, resumed and incident.may_have_arrived, done, unanswered=resumed and incident.in_doubt)
             if self.stopped is None:
                 self._put(job)
             else:
@@ -239,12 +240,15 @@ class Sender:
 
     def _not_delivered(self, job: _Job, answer: Answer, verdict: Verdict, *, probe: bool) -> None:
         job.unanswered |= answer.status is None and not answer.unsent
-        if verdict is Verdict.SUSPECT:
-            self._refused[job.incident.key] = job.place
-        if verdict in {Verdict.RETRY, Verdict.SUSPECT}:
+        key = job.incident.key
+        once_more = key in self._refused or key in self._singled_out
+        if verdict in {Verdict.SUSPECT, Verdict.TAKEN} and not once_more:
+            self._refused[key] = job.place
+        # An id may be somebody else's, and so may all of a block; that a new one is, too, is no accident.
+        if verdict in {Verdict.RETRY, Verdict.SUSPECT} or (verdict is Verdict.TAKEN and once_more):
             self._failed = answer, job.incident.body
             self._note_failure(job, probe=probe)
-        else:
+        elif verdict is Verdict.DEAD:
             self._breaker.success()
         if verdict is Verdict.RETRY:
             self._again_or_finish(job, answer)
@@ -323,7 +327,7 @@ class Sender:
             self._queue.put_nowait(item)
 
     def _put(self, job: _Job) -> None:
-        failed_before = job.attempts > 0 or job.incident.attempts > 0
+        failed_before = job.attempts > 0 or job.incident.tried
         self._queue.put_nowait((failed_before, next(self._numbers), job))
 
     def _asked_pause(self, answer: Answer | None) -> float | None:

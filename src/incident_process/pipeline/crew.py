@@ -110,6 +110,8 @@ class Crew:
                 self._tally.resumed += len(chunk.incidents)
                 if self._parts.settings.process.in_doubt == "park":
                     chunk = await dispatcher.park_doubtful(chunk)
+                else:
+                    await dispatcher.note_in_doubt(chunk)
                 await dispatcher.dispatch(chunk, resumed=True)
 
     async def go_over(

@@ -75,17 +75,23 @@ class Dispatcher:
         """Send a chunk's incidents and record their outcomes; what has none stays in the outbox."""
         results: dict[int, Attempted] = {}
         waiting: Sequence[Incident] = chunk.incidents
-        for round_ in range(MAX_READDRESSED + 1):
+        for _ in range(MAX_READDRESSED + 1):
             answered = await self._sender.deliver(waiting, resumed=resumed)
             results |= {result.incident.incident_id: result for result in answered}
             taken = [result for result in answered if result.verdict is Verdict.TAKEN]
-            if not taken or round_ == MAX_READDRESSED:
+            if not taken:
                 break
-            # Never left for the next run: it could not tell this 409 from the answer to its own earlier attempt.
+            # Never left under the id that is taken, also when nothing more is sent: the next run could not tell this
+            # 409 from the answer to its own earlier attempt. Of a new id that was never tried it can.
             chunk, waiting = await self._readdress(chunk, taken)
             for result in taken:
                 del results[result.incident.incident_id]
             resumed = False
+        else:  # under each of so many ids: a refusal that may hold for every body
+            results |= {
+                new.incident_id: msgspec.structs.replace(result, incident=new, verdict=Verdict.SUSPECT, attempts=0)
+                for new, result in zip(waiting, taken, strict=True)
+            }
         self._faults.reach(Step.POSTED)
         outcomes = [self._outcome(result) for result in results.values()]
         await self._store.record_outcomes(self._lease, chunk, outcomes)
@@ -119,6 +125,26 @@ class Dispatcher:
         if parked:
             log.warning("%d incident(s) whose delivery is in doubt were parked as dead letters.", parked)
         return msgspec.structs.replace(chunk, incidents=tuple(i for i in chunk.incidents if not i.in_doubt))
+
+    async def note_in_doubt(self, chunk: Chunk) -> None:
+        """Note as in doubt what surely was never sent, before it is.
+
+        Should this run die, the next one must not take the 409 to it for somebody else's.
+        """
+        outcomes = [
+            Outcome(
+                incident_id=incident.incident_id,
+                account=incident.account,
+                status=DeliveryStatus.PENDING,
+                attempts=incident.attempts,
+                runs=incident.runs,
+                in_doubt=True,
+                at=self._clock.now(),
+            )
+            for incident in chunk.incidents
+            if not incident.may_have_arrived
+        ]
+        await self._store.record_outcomes(self._lease, chunk, outcomes)
 
     async def settle(self, evidence: Evidence) -> None:
         """Decide on the incidents that used up their attempts, now that the run knows how the service did otherwise.
@@ -173,7 +199,7 @@ class Dispatcher:
         status, error, http = DeliveryStatus.PENDING, None, None
         if result.verdict is Verdict.DELIVERED:
             status = DeliveryStatus.DELIVERED
-        elif result.verdict is Verdict.DEAD or result.verdict is Verdict.TAKEN:  # TAKEN: under each of so many ids
+        elif result.verdict is Verdict.DEAD:
             status = DeliveryStatus.DEAD
         if result.answer is not None:
             http = result.answer.status
@@ -215,7 +241,7 @@ class Dispatcher:
         tried = [
             (result, outcome)
             for result, outcome in zip(results, outcomes, strict=True)
-            if outcome.status is DeliveryStatus.PENDING and result.attempts
+            if outcome.status is DeliveryStatus.PENDING and result.answer is not None
         ]
         if tried:
             self._unsettled[chunk.chunk_id] = {outcome.incident_id: outcome for _, outcome in tried}
@@ -238,6 +264,7 @@ class Dispatcher:
                 key=old.key,
                 body=readdress(old.body, incident_id),
                 attempts=old.attempts + result.attempts,
+                elsewhere=old.attempts + result.attempts,
                 runs=old.runs,
                 rows_digest=old.rows_digest,
             )
