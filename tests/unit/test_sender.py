@@ -308,6 +308,41 @@ def test_retry_after_0_and_a_year_do_not_hang() -> None:
     assert send(transport, ["a"], limits)[0]["a"].attempts == 3
 
 
+def test_a_pause_that_the_receiver_asks_for_uses_up_no_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("incident_process.delivery.sender.SHORTEST_PAUSE", 0.01)
+    limits = Limits(max_attempts=3, retry_after_cap_seconds=0.01)
+    transport = Scripted(lambda _, before: 201 if before > 7 else 429, retry_after="1")
+    result = send(transport, ["a"], limits)[0]["a"]
+    assert (result.verdict, result.attempts) == (Verdict.DELIVERED, 9)
+    transport = Scripted(lambda _, before: 503 if before > 7 else 429, retry_after="1")
+    result = send(transport, ["a"], limits)[0]["a"]
+    assert (result.verdict, result.attempts) == (Verdict.RETRY, 11)
+
+
+def test_pauses_that_the_receiver_asks_for_are_bounded_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("incident_process.delivery.sender.SHORTEST_PAUSE", 0.01)
+    limits = Limits(max_attempts=3, retry_after_cap_seconds=0.01, retry_seconds=0.2)
+    result = send(Scripted(lambda *_: 429, retry_after="1"), ["a"], limits)[0]["a"]
+    assert result.verdict is Verdict.RETRY
+    assert 3 < result.attempts <= 20
+
+
+def test_a_receiver_that_throttles_gets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a few requests in each stretch of time, and says when the next one begins."""
+    monkeypatch.setattr("incident_process.delivery.sender.SHORTEST_PAUSE", 0.01)
+    taken: Counter[int] = Counter()
+
+    def script(_key: str, _before: int) -> int:
+        stretch = int(asyncio.get_running_loop().time() / 0.01)
+        taken[stretch] += 1
+        return 201 if taken[stretch] <= 5 else 429
+
+    limits = Limits(max_connections=64, max_attempts=2, retry_after_cap_seconds=0.01)
+    results, sender = send(Scripted(script, retry_after="1"), range(300), limits)
+    assert {result.verdict for result in results.values()} == {Verdict.DELIVERED}
+    assert sender.stopped is None
+
+
 def test_without_the_lease_nothing_is_posted() -> None:
     transport = Scripted(lambda *_: 201)
     results, sender = send(transport, range(20), may_send=lambda: False)

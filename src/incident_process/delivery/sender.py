@@ -29,6 +29,11 @@ def broken(failure: str | None) -> str:
     return BROKEN if failure is None else f"{BROKEN}: {failure}"
 
 
+SHORTEST_PAUSE = 1.0
+"""Seconds of Retry-After from which on a 429 does not use up one of ``max_attempts``; the least that it can ask for. A
+cap below that takes the pauses away, and with them what bounds the attempts."""
+
+
 class Limits(Record, frozen=True, kw_only=True):
     """How hard to try: the keys of ``[API]`` in the configuration.
 
@@ -62,9 +67,12 @@ class Attempted(Record, frozen=True, kw_only=True):
 @dataclass(eq=False, slots=True)
 class _Job:
     incident: Incident
+    number: int
     resumed: bool
     done: Callable[[Attempted], None]
     attempts: int = 0
+    put_off: int = 0
+    """Those of the attempts that only met a pause that the receiver asked for."""
     unanswered: bool = False
     sent: bool = False
     first_tried: float = 0.0
@@ -95,7 +103,8 @@ class Sender:
         self._secrets = secrets
         self._breaker = Breaker(limits.breaker_failures, limits.max_attempts)
         self._pace = Pace(limits.requests_per_second, shared=limits.rate_is_shared)
-        # Those that never failed come first: they tell soonest whether the service takes anything.
+        # Those that never failed come first: they tell soonest whether the service takes anything. Among them the
+        # oldest: what was put off for a pause goes out right after it, and not behind all that has come since.
         self._queue: asyncio.PriorityQueue[tuple[bool, int, _Job]] = asyncio.PriorityQueue()
         self._numbers = itertools.count()
         self._clear = asyncio.Event()  # set while requests may go out freely
@@ -182,7 +191,13 @@ class Sender:
                 all_done.set_result(None)
 
         for incident in incidents:
-            job = _Job(incident, resumed and incident.may_have_arrived, done, unanswered=resumed and incident.in_doubt)
+            job = _Job(
+                incident,
+                next(self._numbers),
+                resumed and incident.may_have_arrived,
+                done,
+                unanswered=resumed and incident.in_doubt,
+            )
             if self.stopped is None:
                 self._put(job)
             else:
@@ -327,8 +342,8 @@ class Sender:
             self._queue.put_nowait(item)
 
     def _put(self, job: _Job) -> None:
-        failed_before = job.attempts > 0 or job.incident.tried
-        self._queue.put_nowait((failed_before, next(self._numbers), job))
+        failed_before = job.attempts > job.put_off or job.incident.tried
+        self._queue.put_nowait((failed_before, job.number, job))
 
     def _asked_pause(self, answer: Answer | None) -> float | None:
         if answer is None:
@@ -340,10 +355,11 @@ class Sender:
         pause = self._asked_pause(answer)
         if pause is not None and answer.status == 429:
             self._not_before = max(self._not_before, loop.time() + pause)  # the limit is the client's, not the record's
+            job.put_off += pause >= SHORTEST_PAUSE
         if pause is None:
             pause = backoff(job.attempts, self._chance.random())
         too_late = loop.time() + pause - job.first_tried > self._limits.retry_seconds
-        if job.attempts >= self._limits.max_attempts or too_late or self.stopped is not None:
+        if job.attempts - job.put_off >= self._limits.max_attempts or too_late or self.stopped is not None:
             self._finish(job, Verdict.RETRY)
         else:
             self._delayed[job] = loop.call_later(pause, self._requeue, job)
