@@ -43,7 +43,13 @@ class CarriesTrace(Protocol):
     """A transport that can tell the receiver which trace a request belongs to."""
 
     async def post(
-        self, body: bytes, key: str | None, may_send: MaySend = always, *, trace: str | None = None
+        self,
+        body: bytes,
+        key: str | None,
+        may_send: MaySend = always,
+        *,
+        fresh: bool = False,
+        trace: str | None = None,
     ) -> Answer:
         """Post the body once, with ``trace`` as the header ``traceparent``."""
         ...
@@ -189,10 +195,10 @@ class _TracedTransport:
         self._chunks = chunks
         self._attributes = {"http.request.method": "POST", "server.address": receiver}
 
-    async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
+    async def post(self, body: bytes, key: str | None, may_send: MaySend = always, *, fresh: bool = False) -> Answer:
         known = self._chunks.of(key)
         if known is None:
-            return await self._transport.post(body, key, may_send)
+            return await self._transport.post(body, key, may_send, fresh=fresh)
         chunk, incident_id = known
         with self._chunks.tracer.start_as_current_span(
             "incident_process.request",
@@ -202,7 +208,7 @@ class _TracedTransport:
             record_exception=False,  # its text may hold what must not leave
             set_status_on_exception=False,
         ) as span:
-            answer = await self._transport.post(body, key, may_send, trace=_traceparent(span))
+            answer = await self._transport.post(body, key, may_send, fresh=fresh, trace=_traceparent(span))
             if answer.status is not None:
                 span.set_attribute("http.response.status_code", answer.status)
             else:

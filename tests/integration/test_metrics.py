@@ -239,7 +239,7 @@ class _Instant:
     def __init__(self, statuses: Iterator[int | None]) -> None:
         self._statuses = statuses
 
-    async def post(self, _body: bytes, _key: str | None, _may_send: object = None) -> Answer:
+    async def post(self, _body: bytes, _key: str | None, _may_send: object = None, *, fresh: bool = False) -> Answer:
         return Answer(status=next(self._statuses), seconds=0.02)
 
 

@@ -14,8 +14,11 @@ import uvloop
 
 from incident_process.delivery import transport as module
 from incident_process.delivery.connection import EXCERPT_BYTES, MOST_BYTES, Connection
+from incident_process.delivery.policy import Verdict
+from incident_process.delivery.sender import Limits, Sender
 from incident_process.delivery.transport import Answer, HttpTransport
 from incident_process.errors import APIConfigError
+from incident_process.records import Incident
 from tests.support.authority import Authority
 
 T = TypeVar("T")
@@ -469,6 +472,43 @@ def test_requests_at_once_have_a_connection_each_and_share_them_afterwards() -> 
                 answers = await asyncio.gather(*(transport.post(BODY, f"{number}") for number in range(10)))
                 assert [answer.status for answer in answers] == [201] * 10
             assert peer.connections == 10
+
+    run(main())
+
+
+def test_a_fresh_connection_takes_the_place_of_the_one_that_lay_idle_longest() -> None:
+    async def main() -> None:
+        async with receiver(*[CREATED] * 40) as (transport, peer):
+            for _ in range(2):
+                await asyncio.gather(*(transport.post(BODY, f"{number}") for number in range(4)))
+            for number in range(8):
+                assert (await transport.post(BODY, f"{number}", fresh=True)).status == 201
+                assert len(transport._idle) == 4
+            assert [number for number, _ in peer.requests[-8:]] == list(range(5, 13))
+
+    run(main())
+
+
+def test_a_receiver_that_closes_its_connections_without_a_word_gets_everything() -> None:
+    """It does so soon after each answer, so whoever uses a kept connection is likely to meet the end."""
+
+    async def soon(_peer: Peer, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CREATED)
+        await asyncio.sleep(0.03)
+        writer.close()
+
+    incidents = [
+        Incident(incident_id=number, account=f"{number}", digest="d", key=f"{number}", body=BODY)
+        for number in range(100)
+    ]
+
+    async def main() -> None:
+        async with receiver(*[soon] * 500) as (transport, _):
+            limits = Limits(max_connections=8, max_attempts=2)
+            async with Sender(transport, limits, lambda: True) as sender:
+                results = await sender.deliver(incidents, resumed=False)
+            assert {result.verdict for result in results} == {Verdict.DELIVERED}
+            assert any(result.attempts == 2 for result in results)
 
     run(main())
 

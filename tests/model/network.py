@@ -23,7 +23,7 @@ class Requests(Port):
         self._receiver = receiver
         self._witness = witness
 
-    async def post(self, body: bytes, key: str | None, _may_send: MaySend = always) -> Answer:
+    async def post(self, body: bytes, key: str | None, _may_send: MaySend = always, *, fresh: bool = False) -> Answer:
         """Post the body once, over a connection that is there already."""
         if key is None:
             await self.process.pause()

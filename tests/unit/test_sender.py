@@ -27,7 +27,7 @@ class Scripted:
         self._script = script
         self._retry_after = retry_after
 
-    async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
+    async def post(self, body: bytes, key: str | None, may_send: MaySend = always, *, fresh: bool = False) -> Answer:
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         await asyncio.sleep(0)
@@ -84,6 +84,20 @@ def test_a_passing_failure_is_tried_again(first: int | None) -> None:
     assert (results["a"].verdict, results["a"].attempts) == (Verdict.DELIVERED, 2)
 
 
+def test_after_an_attempt_without_an_answer_the_next_has_a_connection_of_its_own() -> None:
+    asked = []
+
+    class Noting(Scripted):
+        async def post(
+            self, body: bytes, key: str | None, may_send: MaySend = always, *, fresh: bool = False
+        ) -> Answer:
+            asked.append(fresh)
+            return await super().post(body, key)
+
+    send(Noting(lambda _, before: (None, None, 503, 201)[before]), ["a"])
+    assert asked == [False, True, True, False]
+
+
 def test_409_after_a_lost_answer_is_a_delivery() -> None:
     transport = Scripted(lambda _, before: 409 if before else None)
     results, _ = send(transport, ["a"])
@@ -92,7 +106,9 @@ def test_409_after_a_lost_answer_is_a_delivery() -> None:
 
 def test_409_after_attempts_that_were_never_sent_is_somebody_else_s_id() -> None:
     class Down(Scripted):
-        async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
+        async def post(
+            self, body: bytes, key: str | None, may_send: MaySend = always, *, fresh: bool = False
+        ) -> Answer:
             answer = await super().post(body, key)
             return msgspec.structs.replace(answer, unsent=answer.status is None)
 
@@ -108,7 +124,9 @@ def test_a_lease_that_is_lost_while_connecting_stops_the_sender() -> None:
     holds = [True]
 
     class Slow(Scripted):
-        async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
+        async def post(
+            self, body: bytes, key: str | None, may_send: MaySend = always, *, fresh: bool = False
+        ) -> Answer:
             holds[0] = False
             await super().post(body, key)
             return Answer(status=None if not may_send() else 201, seconds=0.0, unsent=True)
@@ -223,7 +241,9 @@ def test_a_token_that_runs_out_singles_nobody_out() -> None:
     """Those that were on their way when it ran out are taken, also where others have been refused by then."""
 
     class Expiring(Scripted):
-        async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
+        async def post(
+            self, body: bytes, key: str | None, may_send: MaySend = always, *, fresh: bool = False
+        ) -> Answer:
             if key in {"4", "5", "6", "7"}:
                 await asyncio.sleep(0.05)  # taken, and answered after the refusals of the others
             return await super().post(body, key)
@@ -255,7 +275,9 @@ def test_accounts_that_failed_in_earlier_runs_do_not_stop_the_others() -> None:
 
 def test_a_refused_connection_leaves_nothing_in_doubt_and_a_lost_answer_does() -> None:
     class Refusing(Scripted):
-        async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
+        async def post(
+            self, body: bytes, key: str | None, may_send: MaySend = always, *, fresh: bool = False
+        ) -> Answer:
             answer = await super().post(body, key)
             return msgspec.structs.replace(answer, unsent=key == "refused")
 

@@ -232,7 +232,11 @@ class Sender:
             job.place = next(self._places)
             may_have_arrived = job.resumed or job.sent
             job.attempts += 1
-            job.answer = answer = await self._transport.post(job.incident.body, job.incident.key, self._may_send)
+            # A receiver that closes its connections without a word closes all that are kept.
+            fresh = job.answer is not None and job.answer.status is None
+            job.answer = answer = await self._transport.post(
+                job.incident.body, job.incident.key, self._may_send, fresh=fresh
+            )
             if answer.unsent and not self._may_send():  # it was lost while there was no connection yet
                 self.stop("the lease was lost")
                 self._give_back(job)

@@ -53,10 +53,11 @@ def always() -> bool:
 class Transport(Protocol):
     """Posts a body once."""
 
-    async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
+    async def post(self, body: bytes, key: str | None, may_send: MaySend = always, *, fresh: bool = False) -> Answer:
         """Post the body under an Idempotency-Key; never raises for what the network or the receiver does.
 
         ``may_send`` is asked again once there is a connection, where that took time; no leaves the body unsent.
+        ``fresh``: over a connection that nothing was sent over yet.
         """
         ...
 
@@ -95,11 +96,17 @@ class HttpTransport:
             self._idle.pop().close()
 
     async def post(
-        self, body: bytes, key: str | None, may_send: MaySend = always, *, trace: str | None = None
+        self,
+        body: bytes,
+        key: str | None,
+        may_send: MaySend = always,
+        *,
+        fresh: bool = False,
+        trace: str | None = None,
     ) -> Answer:
         """Post the body once; ``trace`` is the context of a trace for the header ``traceparent``."""
         started = time.perf_counter()
-        connection = self._at_hand()
+        connection = self._at_hand(fresh=fresh)
         if connection is None:
             try:
                 connection = await self._connect()
@@ -133,8 +140,15 @@ class HttpTransport:
         """Open a connection as for a request, and close it: OSError or ValueError say why that cannot be done."""
         (await self._connect()).close()
 
-    def _at_hand(self) -> Connection | None:
-        """Return a connection that was used a moment ago, the last one first; close those that nobody needed."""
+    def _at_hand(self, *, fresh: bool) -> Connection | None:
+        """Return a connection that was used a moment ago, the last one first; close those that nobody needed.
+
+        ``fresh``: return none, and close the one that has lain idle longest: it gives its place to a new one.
+        """
+        if fresh:
+            if self._idle:
+                self._idle.pop(0).close()
+            return None
         oldest = self._loop.time() - IDLE_SECONDS
         while self._idle:
             connection = self._idle.pop()

@@ -221,8 +221,8 @@ class _WatchedTransport:
         self._observe = {answer: instruments.attempts.labels(answer).observe for answer in ANSWERS}
         self._other = self._observe["other"]
 
-    async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
-        answer = await self._transport.post(body, key, may_send)
+    async def post(self, body: bytes, key: str | None, may_send: MaySend = always, *, fresh: bool = False) -> Answer:
+        answer = await self._transport.post(body, key, may_send, fresh=fresh)
         name = "none" if answer.status is None else f"{answer.status // 100}xx"
         self._observe.get(name, self._other)(answer.seconds)
         return answer
