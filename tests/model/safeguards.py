@@ -13,9 +13,10 @@ from incident_process.pipeline import build, content, prepare
 from incident_process.pipeline.content import Content, Need, Resend, content_of
 from incident_process.pipeline.context import RunContext
 from incident_process.pipeline.crew import Crew
+from incident_process.pipeline.dispatch import Dispatcher
 from incident_process.pipeline.keeper import LeaseKeeper
 from incident_process.pipeline.run import WindowRun
-from incident_process.records import Incident, Known, RunStatus, Window
+from incident_process.records import Chunk, Incident, Known, RunStatus, Window
 from incident_process.source.contract import Survey
 from tests.model import scenes
 from tests.model.machine import Storm
@@ -114,6 +115,13 @@ def _no_nonce(patch: Patch) -> None:
     patch.setattr(prepare, "idempotency_key", key)
 
 
+def _no_notes(patch: Patch) -> None:
+    async def note_nothing(_dispatcher: Dispatcher, _chunk: Chunk) -> None:
+        """Leave the outbox as it is."""
+
+    patch.setattr(Dispatcher, "note_in_doubt", note_nothing)
+
+
 class _Eager(WindowRun):
     """Moves the watermark once it knows the window's accounts, before anything is sent."""
 
@@ -150,6 +158,12 @@ SAFEGUARDS: Sequence[Safeguard] = (
         remove=_rebuild,
         seen_in=scenes.killed_twice,
         breaks={"one body", "missed"},
+    ),
+    Safeguard(
+        name="what was never sent is noted as in doubt before it is",
+        remove=_no_notes,
+        seen_in=scenes.stopped_then_killed,
+        breaks={"doubled"},
     ),
     Safeguard(
         name="the window waits for open transactions",

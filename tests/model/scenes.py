@@ -94,6 +94,26 @@ def killed_twice() -> Iterator[tuple[Setup, Script]]:
         yield Setup(list(Tracking)[first % 2]), script(first, second, fault)
 
 
+def stopped_then_killed() -> Iterator[tuple[Setup, Script]]:
+    """A runner is asked to stop at each of its points, and the next one, which sends what that had not, is killed."""
+
+    def script(stopped: int, killed: int) -> Script:
+        def play_it(history: History) -> None:
+            _two_accounts(history)
+            history.start("window", local=True)
+            history.go(0, stopped)
+            history.stop(0)
+            history.finish()
+            history.start("window", local=True)
+            history.go(0, killed)
+            history.crash(0)
+
+        return play_it
+
+    for stopped, killed in _pairs():
+        yield Setup(list(Tracking)[killed % 2]), script(stopped, killed)
+
+
 def restored_at_each_point() -> Iterator[tuple[Setup, Script]]:
     """The state is copied at each point of a run, and the copy restored when that run has ended."""
 
@@ -204,6 +224,7 @@ SCENES: dict[str, Scene] = {
     "overtaken after its lease": overtaken_by_time,
     "overtaken because the store's clock was set": overtaken_by_the_clock,
     "killed, and the next one, too": killed_twice,
+    "stopped, and the next one killed": stopped_then_killed,
     "the state restored from a copy": restored_at_each_point,
     "a late commit": committed_late,
     "content that is never answered for": never_answered,
