@@ -9,14 +9,16 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import msgspec
 import pytest
 import uvloop
 
+from incident_process.delivery import opening
 from incident_process.delivery import transport as module
 from incident_process.delivery.connection import EXCERPT_BYTES, MOST_BYTES, Connection
 from incident_process.delivery.policy import Verdict
 from incident_process.delivery.sender import Limits, Sender
-from incident_process.delivery.transport import Answer, HttpTransport
+from incident_process.delivery.transport import Answer, HttpTransport, always
 from incident_process.errors import APIConfigError
 from incident_process.records import Incident
 from tests.support.authority import Authority
@@ -472,6 +474,61 @@ def test_requests_at_once_have_a_connection_each_and_share_them_afterwards() -> 
                 answers = await asyncio.gather(*(transport.post(BODY, f"{number}") for number in range(10)))
                 assert [answer.status for answer in answers] == [201] * 10
             assert peer.connections == 10
+
+    run(main())
+
+
+async def post_at_once(transport: HttpTransport, number: int) -> list[Answer]:
+    return await asyncio.gather(*(transport.post(BODY, f"{one}") for one in range(number)))
+
+
+@pytest.mark.parametrize(("patience", "at_once"), [(30.0, 4), (0.01, 20)])
+def test_few_connections_are_opened_before_the_receiver_has_answered_over_one(
+    monkeypatch: pytest.MonkeyPatch, patience: float, at_once: int
+) -> None:
+    """Its queue may be short. A long way to it, or a slow receiver, holds them up for a moment only."""
+    monkeypatch.setattr(opening, "PATIENCE_SECONDS", patience)
+
+    async def main() -> None:
+        may_answer = asyncio.Event()
+
+        async def wait(_peer: Peer, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await may_answer.wait()
+            writer.write(CREATED)
+
+        async with receiver(*[wait] * 40, seconds=20.0) as (transport, peer):
+            posting = asyncio.create_task(post_at_once(transport, 20))
+            async with asyncio.timeout(10.0):
+                while len(peer.requests) < at_once:  # noqa: ASYNC110  # the peer has no event for it
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            assert peer.connections == at_once
+            may_answer.set()
+            assert {answer.status for answer in await posting} == {201}
+            assert transport._opening._free >= opening.AT_ONCE
+            assert not transport._opening._waiting
+
+    run(main())
+
+
+@pytest.mark.parametrize("how", ["hung up on", "refused", "cancelled", "without the lease"])
+def test_a_connection_without_an_answer_lets_the_next_one_be_opened(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setattr(opening, "PATIENCE_SECONDS", 30.0)
+
+    async def main() -> None:
+        said = {"hung up on": hang_up, "cancelled": silence}.get(how, CREATED)
+        async with receiver(*[said] * 20) as (transport, peer):
+            if how == "refused":
+                transport._address = msgspec.structs.replace(transport._address, port=1)
+            may_send = (lambda: False) if how == "without the lease" else always
+            posts = [asyncio.create_task(transport.post(BODY, f"{one}", may_send, fresh=True)) for one in range(20)]
+            if how == "cancelled":
+                await peer.asked.wait()
+                for post in posts:
+                    post.cancel()
+            async with asyncio.timeout(5.0):
+                await asyncio.gather(*posts, return_exceptions=True)
+            assert (transport._opening._free, len(transport._opening._waiting)) == (opening.AT_ONCE, 0)
 
     run(main())
 

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from incident_process.delivery.address import Address, parse_address
 from incident_process.delivery.connection import Connection, NoAnswerError
+from incident_process.delivery.opening import Opening, Slot
 from incident_process.errors import APIConfigError
 from incident_process.records import Record
 
@@ -86,6 +87,7 @@ class HttpTransport:
         self._tls = context if self._address.tls else None
         self._head = _head(self._address, self._headers)
         self._loop = asyncio.get_running_loop()
+        self._opening = Opening(self._loop)
         return self
 
     async def __aexit__(
@@ -106,13 +108,16 @@ class HttpTransport:
     ) -> Answer:
         """Post the body once; ``trace`` is the context of a trace for the header ``traceparent``."""
         started = time.perf_counter()
+        slot: Slot | None = None
         connection = self._at_hand(fresh=fresh)
         if connection is None:
             try:
-                connection = await self._connect()
+                connection, slot = await self._opened()
             except (OSError, ValueError) as exc:  # ValueError: a name that cannot even be asked for
                 return _no_answer(started, type(exc).__name__, unsent=True)
+            started = slot.since
             if not may_send():
+                slot.end()
                 self._idle.append(connection)
                 return _no_answer(started, "NotAllowed", unsent=True)
         waiter = connection.send(self._request(body, key, trace))
@@ -127,6 +132,8 @@ class HttpTransport:
             raise
         finally:
             too_late.cancel()
+            if slot is not None:
+                slot.end(answered=waiter.done() and not waiter.cancelled() and waiter.exception() is None)
         if connection.usable:
             self._idle.append(connection)
         return Answer(
@@ -156,6 +163,15 @@ class HttpTransport:
                 return connection
             connection.close()
         return None
+
+    async def _opened(self) -> tuple[Connection, Slot]:
+        """Open a connection when its turn has come; raise as ``_connect`` does."""
+        slot = await self._opening.slot()
+        try:
+            return await self._connect(), slot
+        except BaseException:
+            slot.end()
+            raise
 
     async def _connect(self) -> Connection:
         """Open a connection; raise OSError, of which TimeoutError is one, when that cannot be done."""
