@@ -168,9 +168,11 @@ class Crew:
         unsettled = [self._dispatcher.leave(), *self._left.values()]
         if not any(map(len, unsettled)) or self.sender.stopped is not None:
             return
-        clear = sum(len(left.refused_alone(self.sender)) for left in unsettled)
-        unclear = sum(map(len, unsettled)) - clear
-        has_suspects = sum(len(left.suspects) for left in unsettled) > clear
+        refused_alone = sum(
+            len(left.refused_alone(self.sender)) for left in unsettled
+        )  # of these nothing is to be asked
+        unclear = sum(map(len, unsettled)) - refused_alone
+        has_suspects = sum(len(left.suspects) for left in unsettled) > refused_alone
         evidence = Evidence.OTHERS if self._delivered > 0 and self._well else Evidence.NONE
         if has_suspects or (unclear and evidence is Evidence.NONE):
             evidence = await self._asked(evidence, unclear)
@@ -183,7 +185,10 @@ class Crew:
                 await dispatcher.settle(evidence)
 
     async def _asked(self, evidence: Evidence, unclear: int) -> Evidence:
-        """Ask with an empty payload, where so many incidents say nothing of the service; return what is known then."""
+        """Ask with an empty payload where that can tell; return what is known then.
+
+        ``unclear``: how many incidents have no fate yet of which nothing else is known.
+        """
         api = self._parts.settings.api
         alone = unclear == 1 or evidence is Evidence.OTHERS
         if not api.send_empty or not (alone or unclear < api.breaker_failures):
