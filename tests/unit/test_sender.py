@@ -206,8 +206,10 @@ def test_failures_across_accounts_open_the_breaker_and_nothing_is_dead() -> None
 
 def test_a_broken_circuit_says_why_without_what_was_sent() -> None:
     class Repeating(Scripted):
-        async def post(self, body: bytes, key: str | None, may_send: MaySend = always) -> Answer:
-            answer = await super().post(body, key, may_send)
+        async def post(
+            self, body: bytes, key: str | None, may_send: MaySend = always, *, fresh: bool = False
+        ) -> Answer:
+            answer = await super().post(body, key, may_send, fresh=fresh)
             said = b'{"detail": "no room for Jane Doe by s3cr3t"}' if answer.status else b""
             return msgspec.structs.replace(answer, excerpt=said)
 
