@@ -9,8 +9,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from enum import StrEnum
-from urllib.parse import urlsplit
 
+from incident_process.delivery.address import parse_address
 from incident_process.engine.compose import make_source, make_store, make_transport
 from incident_process.errors import DeliveryIncompleteError, IncidentProcessError, OperationRefusedError
 from incident_process.records import NEVER, Record, RunStatus, Tracking, iso
@@ -243,8 +243,8 @@ async def _lease(store: StateStore) -> Finding:
 
 async def _receiver(settings: Settings) -> list[Finding]:
     """Connect as a run would and hang up: whether the receiver takes an incident only an incident can tell."""
-    parts = urlsplit(settings.api.api_url)
-    where = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    address = parse_address(settings.api.api_url)
+    where = f"{address.host}:{address.port}"
     try:
         async with make_transport(settings) as transport, asyncio.timeout(CONNECT_SECONDS):
             await transport.connect()

@@ -29,7 +29,6 @@ async def retried(
         wait_initial: The first pause, in seconds.
         seconds: The time after which there is no further attempt; None: any number.
     """
-    logging.getLogger("stamina").addFilter(_not_ours)
     token = _ours.set(True)
     try:
         async for attempt in stamina.retry_context(
@@ -49,3 +48,6 @@ def _not_ours(record: logging.LogRecord) -> bool:
     stamina is not ours to silence. stamina's hooks are one list for the whole process, so the logger is the place.
     """
     return not _ours.get()
+
+
+logging.getLogger("stamina").addFilter(_not_ours)

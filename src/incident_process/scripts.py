@@ -17,7 +17,7 @@ import msgspec
 from incident_process import arguments, logs
 from incident_process.delivery.identity import idempotency_key
 from incident_process.delivery.policy import Verdict
-from incident_process.delivery.reasons import reason, secrets_of
+from incident_process.delivery.reasons import secrets_of
 from incident_process.delivery.sender import Sender
 from incident_process.document.build import Draft, check, digest, document, draft
 from incident_process.document.convert import stamp
@@ -340,13 +340,14 @@ def _encoded(document: dict[str, Any]) -> bytes:
 
 async def _send(settings: Settings, url: str, incident: Incident) -> None:
     """Send one incident; raise IncidentCreationError unless it was delivered."""
+    one = msgspec.structs.replace(limits(settings.api), max_connections=1)
+    secrets = secrets_of(settings.api.request_headers, url)
     async with (
         make_transport(settings, url) as transport,
-        Sender(transport, msgspec.structs.replace(limits(settings.api), max_connections=1), lambda: True) as sender,
+        Sender(transport, one, lambda: True, secrets=secrets) as sender,
     ):
         (result,) = await sender.deliver([incident], resumed=False)
     if result.verdict is not Verdict.DELIVERED:
-        secrets = secrets_of(settings.api.request_headers, url)
-        why = reason(result.answer, incident.body, secrets) if result.answer else "it was not sent"
+        why = sender.reason_of(result.answer, incident.body) if result.answer else "it was not sent"
         msg = f"incident {incident.incident_id} was not delivered after {result.attempts} attempts: {why}"
         raise IncidentCreationError(msg)

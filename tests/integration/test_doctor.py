@@ -176,32 +176,31 @@ def test_a_remedy_does_not_send_to_a_server_that_has_answered(
     assert remedies == {"See that it runs and can be reached."}
 
 
+def found_of_state(server: MariaDBServer, database: str, source: str, rights: str) -> Finding:
+    """Return the one error of a state whose user has these rights on it."""
+    with server.connect(None) as admin, admin.cursor() as cursor:
+        cursor.execute("CREATE USER 'limited'@'%' IDENTIFIED BY 'a-long-random-password'")
+        cursor.execute(f"GRANT {rights} ON {database}.* TO 'limited'@'%'")
+        try:
+            state = f"mysql://limited:a-long-random-password@{server.host}:{server.port}/{database}"
+            (finding,) = about(findings("http://127.0.0.1:9/x", source, state), "state", Level.ERROR)
+        finally:
+            cursor.execute("DROP USER 'limited'@'%'")
+    return finding
+
+
 def test_a_state_that_may_only_be_read_is_an_error(
     mariadb: MariaDBServer, mariadb_database: str, sqlite_url: str
 ) -> None:
     state = mariadb.url(mariadb_database)
     assert about(findings("http://127.0.0.1:9/x", sqlite_url, state), "state", Level.OK)
-    with mariadb.connect(None) as admin, admin.cursor() as cursor:
-        cursor.execute("CREATE USER 'auditor'@'%' IDENTIFIED BY 'a-long-random-password'")
-        cursor.execute(f"GRANT SELECT ON {mariadb_database}.* TO 'auditor'@'%'")
-        try:
-            reader = f"mysql://auditor:a-long-random-password@{mariadb.host}:{mariadb.port}/{mariadb_database}"
-            (state_finding,) = about(findings("http://127.0.0.1:9/x", sqlite_url, reader), "state", Level.ERROR)
-        finally:
-            cursor.execute("DROP USER 'auditor'@'%'")
-    assert state_finding.exit_status == 3
-    assert "lacks a right on a table; grant SELECT, INSERT, UPDATE and DELETE" in state_finding.finding
+    finding = found_of_state(mariadb, mariadb_database, sqlite_url, "SELECT")
+    assert finding.exit_status == 3
+    assert "lacks a right on a table; grant SELECT, INSERT, UPDATE and DELETE" in finding.finding
 
 
 def test_an_empty_state_without_the_right_to_create_is_told_the_right(
     mariadb: MariaDBServer, mariadb_database: str, sqlite_url: str
 ) -> None:
-    with mariadb.connect(None) as admin, admin.cursor() as cursor:
-        cursor.execute("CREATE USER 'runner'@'%' IDENTIFIED BY 'a-long-random-password'")
-        cursor.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {mariadb_database}.* TO 'runner'@'%'")
-        try:
-            state = f"mysql://runner:a-long-random-password@{mariadb.host}:{mariadb.port}/{mariadb_database}"
-            (finding,) = about(findings("http://127.0.0.1:9/x", sqlite_url, state), "state", Level.ERROR)
-        finally:
-            cursor.execute("DROP USER 'runner'@'%'")
+    finding = found_of_state(mariadb, mariadb_database, sqlite_url, "SELECT, INSERT, UPDATE, DELETE")
     assert "CREATE and INDEX" in finding.finding

@@ -143,12 +143,16 @@ class Sender:
     @property
     def failure(self) -> str | None:
         """Why the last request failed that may have done so for the service; None while there is none."""
-        return None if self._failed is None else reason(*self._failed, self._secrets)
+        return None if self._failed is None else self.reason_of(*self._failed)
 
     @property
     def well(self) -> bool:
         """True while failures, if there are any, are single ones among successes."""
         return self._breaker.circuit is Circuit.CLOSED
+
+    def reason_of(self, answer: Answer, body: bytes) -> str:
+        """Return why an attempt with this body failed, as ``reasons.reason`` does, without the sender's secrets."""
+        return reason(answer, body, self._secrets)
 
     def singled_out(self, key: str) -> bool:
         """Tell whether the service refused the incident with this key while it took others.

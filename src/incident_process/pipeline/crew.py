@@ -168,9 +168,8 @@ class Crew:
         unsettled = [self._dispatcher.leave(), *self._left.values()]
         if not any(map(len, unsettled)) or self.sender.stopped is not None:
             return
-        refused_alone = sum(
-            len(left.refused_alone(self.sender)) for left in unsettled
-        )  # of these nothing is to be asked
+        # Of these nothing is to be asked.
+        refused_alone = sum(len(left.refused_alone(self.sender)) for left in unsettled)
         unclear = sum(map(len, unsettled)) - refused_alone
         has_suspects = sum(len(left.suspects) for left in unsettled) > refused_alone
         evidence = Evidence.OTHERS if self._delivered > 0 and self._well else Evidence.NONE

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from incident_process.delivery.policy import Evidence, Fate, Verdict, fate_of_exhausted
-from incident_process.delivery.reasons import reason, secrets_of
 from incident_process.delivery.sender import Attempted, Sender
 from incident_process.document.build import readdress
 from incident_process.faults import Step
@@ -60,8 +59,6 @@ class Dispatcher:
         self._clock = context.clock
         self._faults = context.parts.faults
         self._max_runs = context.parts.settings.process.max_runs
-        api = context.parts.settings.api
-        self._secrets = secrets_of(api.request_headers, api.api_url)
         self._sender = sender
         self._tally = tally
         self._unsettled: dict[str, dict[int, Outcome]] = {}
@@ -107,16 +104,9 @@ class Dispatcher:
         for what they were.
         """
         outcomes = [
-            Outcome(
-                incident_id=incident.incident_id,
-                account=incident.account,
-                status=DeliveryStatus.DEAD if incident.in_doubt else DeliveryStatus.PENDING,
-                attempts=incident.attempts,
-                runs=incident.runs,
-                error=IN_DOUBT if incident.in_doubt else None,
-                in_doubt=True,
-                at=self._clock.now(),
-            )
+            self._before_sending(incident, DeliveryStatus.DEAD, IN_DOUBT)
+            if incident.in_doubt
+            else self._before_sending(incident)
             for incident in chunk.incidents
         ]
         await self._store.record_outcomes(self._lease, chunk, outcomes)
@@ -131,19 +121,7 @@ class Dispatcher:
 
         Should this run die, the next one must not take the 409 to it for somebody else's.
         """
-        outcomes = [
-            Outcome(
-                incident_id=incident.incident_id,
-                account=incident.account,
-                status=DeliveryStatus.PENDING,
-                attempts=incident.attempts,
-                runs=incident.runs,
-                in_doubt=True,
-                at=self._clock.now(),
-            )
-            for incident in chunk.incidents
-            if not incident.may_have_arrived
-        ]
+        outcomes = [self._before_sending(incident) for incident in chunk.incidents if not incident.may_have_arrived]
         await self._store.record_outcomes(self._lease, chunk, outcomes)
 
     async def settle(self, evidence: Evidence) -> None:
@@ -204,7 +182,7 @@ class Dispatcher:
         if result.answer is not None:
             http = result.answer.status
             if status is not DeliveryStatus.DELIVERED:
-                error = reason(result.answer, incident.body, self._secrets)
+                error = self._sender.reason_of(result.answer, incident.body)
         return Outcome(
             incident_id=incident.incident_id,
             account=incident.account,
@@ -215,6 +193,21 @@ class Dispatcher:
             error=error,
             in_doubt=status is DeliveryStatus.PENDING and result.unanswered,
             at=result.at,
+        )
+
+    def _before_sending(
+        self, incident: Incident, status: DeliveryStatus = DeliveryStatus.PENDING, error: str | None = None
+    ) -> Outcome:
+        """Return what is noted of an incident before this run sends anything of its chunk: from then on it may have."""
+        return Outcome(
+            incident_id=incident.incident_id,
+            account=incident.account,
+            status=status,
+            attempts=incident.attempts,
+            runs=incident.runs,
+            error=error,
+            in_doubt=True,
+            at=self._clock.now(),
         )
 
     def _settled(self, last: Outcome, incident: Incident, fate: Fate) -> Outcome:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 from incident_process.records import INTERRUPTED, UNFINISHED, Operation, Record, RunKind, RunRecord, RunStatus, Tracking
@@ -25,28 +26,21 @@ class View(Record, frozen=True, kw_only=True):
     @property
     def newest(self) -> RunRecord | None:
         """The newest window run that began before now: what a clock that was set back has left ahead does not count."""
-        return next((run for run in self.runs if run.kind is RunKind.WINDOW and run.started_at <= self.now), None)
+        return next(iter(self._begun), None)
 
     @property
     def ended(self) -> Sequence[RunRecord]:
         """The window runs that began before now and are over, newest first."""
-        return [
-            run
-            for run in self.runs
-            if run.kind is RunKind.WINDOW and run.started_at <= self.now and run.status is not RunStatus.RUNNING
-        ]
+        return [run for run in self._begun if run.status is not RunStatus.RUNNING]
 
     @property
     def failures(self) -> int:
         """How many window runs have failed in a row, up to now, on whatever host."""
-        count = 0
-        for run in self.runs:
-            if run.kind is not RunKind.WINDOW or run.started_at > self.now:
-                continue
-            if not failed(run):
-                break
-            count += 1
-        return count
+        return len(list(takewhile(failed, self._begun)))
+
+    @property
+    def _begun(self) -> Sequence[RunRecord]:
+        return [run for run in self.runs if run.kind is RunKind.WINDOW and run.started_at <= self.now]
 
 
 class Pauses(Record, frozen=True, kw_only=True):
