@@ -218,9 +218,13 @@ class LedgerEntry(Record, frozen=True, kw_only=True):
     updated_at: datetime
 
 
+SOURCE_TABLES = ("debt_cust_detail", "debt_payment")
+"""Customer rows and payments (SPEC 2)."""
+
+
 def no_rows() -> dict[str, int]:
-    """Return the rows of a run that found none, or did not come to look, by table (SPEC 2)."""
-    return {"debt_cust_detail": 0, "debt_payment": 0}
+    """Return the rows of a run that found none, or did not come to look, by table."""
+    return dict.fromkeys(SOURCE_TABLES, 0)
 
 
 class Counts(Record, frozen=True, kw_only=True):

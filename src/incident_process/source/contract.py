@@ -10,10 +10,9 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol
 
-from incident_process.records import Record
+from incident_process.records import SOURCE_TABLES, Record
 
-CUSTOMER_TABLE = "debt_cust_detail"
-PAYMENT_TABLE = "debt_payment"
+CUSTOMER_TABLE, PAYMENT_TABLE = SOURCE_TABLES
 
 
 class Span(Record, frozen=True, kw_only=True):
