@@ -16,6 +16,9 @@ CONNECTIONS = 64
 MONGO_ACCOUNTS = 20_000
 """More than this the Mongo-wire server of the tests does not get in the main measurement: it would take most of it."""
 
+CHUNK = 1_000
+"""Incidents that are written at a time: the product's default ``chunk_accounts``."""
+
 ASSETS = 3
 """Customer rows of an account in one load."""
 

@@ -8,15 +8,21 @@ from pathlib import Path
 
 import msgspec
 
+from bench import product
 from bench.ground import Ground
 from bench.measure import Case, Line, Sample, command, unmeasured
-from bench.plan import CONNECTIONS
+from bench.plan import CHUNK, CONNECTIONS
 from bench.product import clean
-from bench.programs import post, read
+from bench.programs import post, read, together
 from bench.servers import find
 
 RAW = "raw posting, same client"
 """The line that all others are compared with."""
+
+FLOOR = "reading, posting and raw writes to SQLite at once"
+"""What is left when nothing is built, decided or waited for."""
+
+ROOT = Path(__file__).parent.parent.parent
 
 _SCRIPT = """
 wrk.method = "POST"
@@ -55,6 +61,14 @@ def cases(ground: Ground) -> Iterator[Case]:
         repeats=plan.repeats,
         note="one pass over both tables, rows thrown away",
     )
+    yield Case(
+        section="limits",
+        name=FLOOR,
+        count=plan.accounts,
+        run=lambda: _floor(ground),
+        repeats=plan.repeats,
+        note="no document built, nothing compared, nothing waits for anything: no program of these parts is faster",
+    )
 
 
 def lines(ground: Ground) -> Iterator[Line]:
@@ -77,13 +91,31 @@ def raw_posting(ground: Ground, url: str, servers: Mapping[str, int], connection
 
 def raw_reading(ground: Ground, database: str, since: str | None = None) -> Sample:
     """Read rows raw; the seconds are those of the whole process."""
-    server = ground.mariadb
-    where = [server.host, str(server.port), server.user, database, *([since] if since else [])]
+    where = [*_address(ground, database), *([since] if since else [])]
     return command(
         [sys.executable, read.__file__, *where],
-        servers={"database": server.pid},
-        environment=clean() | {"BENCH_PASSWORD": server.password},
+        servers={"database": ground.mariadb.pid},
+        environment=clean() | {"BENCH_PASSWORD": ground.mariadb.password},
     )
+
+
+def _floor(ground: Ground) -> Sample:
+    """Read, post and write raw at once; the seconds are those until the last of the three is done."""
+    made = product.on_sqlite(ground.folder, ground.source(ground.main), ground.receiver.url, ground.watched)
+    sizes = (ground.plan.accounts, CONNECTIONS, CHUNK)
+    arguments = [ground.bodies, made.state, *sizes, ground.receiver.url, *_address(ground, ground.main)]
+    sample = command(
+        [sys.executable, "-m", together.__name__, *map(str, arguments)],
+        servers=ground.watched,
+        environment=clean() | {"BENCH_PASSWORD": ground.mariadb.password},
+        folder=ROOT,
+    )
+    return replace(sample, seconds=float(sample.output))
+
+
+def _address(ground: Ground, database: str) -> list[str]:
+    server = ground.mariadb
+    return [server.host, str(server.port), server.user, database]
 
 
 def typical_body(ground: Ground) -> tuple[str, Path]:

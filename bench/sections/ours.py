@@ -12,6 +12,7 @@ from pymongo import MongoClient
 from bench import product
 from bench.ground import Ground, say
 from bench.measure import Case, Line, Sample, command, line
+from bench.plan import CHUNK
 from bench.product import clean
 from bench.programs import mongo_writes
 
@@ -20,8 +21,6 @@ ON_SQLITE_SMALL = "ours, state on SQLite, a tenth of the accounts"
 ON_MARIADB = "ours, state on MariaDB"
 ON_MONGO = "ours, state on MongoDB's protocol"
 RAW_MONGO = "raw writes of an incident on MongoDB's protocol"
-CHUNK = 1_000
-"""Incidents that are written at a time: the product's default ``chunk_accounts``."""
 
 
 def cases(ground: Ground) -> Iterator[Case]:
