@@ -10,6 +10,9 @@ from pathlib import Path
 
 from incident_process.records import Record
 
+PROCESSES = Path("/proc")
+"""A folder for each process that this one may see."""
+
 
 class Runner(Record, frozen=True, kw_only=True):
     """One process of one machine, recognisable as long as the machine is up."""
@@ -25,7 +28,7 @@ class Runner(Record, frozen=True, kw_only=True):
     def this(cls) -> "Runner":
         """Describe the running process."""
         pid = os.getpid()
-        return cls(host=socket.gethostname(), pid=pid, machine=_machine(), started=_started(pid))
+        return cls(host=socket.gethostname(), pid=pid, machine=_machine(), started=_started(pid) or "")
 
     @classmethod
     def parse(cls, holder: str) -> "Runner | None":
@@ -41,9 +44,10 @@ class Runner(Record, frozen=True, kw_only=True):
 
     def is_gone(self) -> bool:
         """Return True only when this process surely no longer exists. Of another machine's process nothing is sure."""
-        if not self.machine or self.machine != _machine():
+        if not (self.machine and self.started) or self.machine != _machine():
             return False
-        return _started(self.pid) != self.started
+        started = _started(self.pid)
+        return started is not None and started != self.started
 
 
 def _machine() -> str:
@@ -54,11 +58,25 @@ def _machine() -> str:
         return ""
 
 
-def _started(pid: int) -> str:
-    """Return the start time of a process in clock ticks since boot; empty when there is no such process."""
+def _started(pid: int) -> str | None:
+    """Return the start time of a process in clock ticks since boot; empty when there is no such process.
+
+    None of one that is there and hidden: ``/proc`` may show only the processes of one's own user (``hidepid``), and
+    none of another service of systemd (``ProtectProc=invisible`` with ``PrivateUsers=yes``).
+    """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = (PROCESSES / str(pid) / "stat").read_text(errors="replace")
     except OSError:
-        return ""
+        return None if _exists(pid) else ""
     state, *rest = stat.rpartition(")")[2].split()  # the name before the bracket may hold anything
     return "" if state in {"Z", "X"} else rest[18]
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # asks only; answered for hidden processes, too
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
