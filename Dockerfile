@@ -17,7 +17,8 @@ RUN groupadd --gid 10001 incident \
 COPY --from=build /opt/incident-process /opt/incident-process
 ENV PATH=/opt/incident-process/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1
+    PYTHONDONTWRITEBYTECODE=1 \
+    XDG_STATE_HOME=/tmp
 # By number, so that Kubernetes can see that it is not root.
 USER 10001:10001
 WORKDIR /var/lib/incident-process

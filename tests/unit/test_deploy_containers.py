@@ -61,6 +61,7 @@ def test_the_image_is_pinned_and_not_run_as_root() -> None:
     last = DOCKERFILE.rpartition("FROM ")[2]
     assert "\nUSER 10001:10001\n" in last
     assert '\nENTRYPOINT ["incident-process"]\n' in last
+    assert "XDG_STATE_HOME=/tmp\n" in last, "the only place that may be written, for notes of alerts"
 
 
 def test_compose_starts_what_the_page_names_in_an_order_that_works() -> None:

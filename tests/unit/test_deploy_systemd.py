@@ -69,6 +69,7 @@ def test_services_keep_the_password_and_end_in_order(path: Path) -> None:
     assert service["LoadCredential"] == "databaseConfig.ini:/etc/incident-process/databaseConfig.ini"
     assert "INCIDENT_PROCESS_CONFIG=%d/databaseConfig.ini" in path.read_text(encoding="utf-8")
     assert service["User"] == service["StateDirectory"] == "incident-process"
+    assert "Environment=XDG_STATE_HOME=%S\n" in path.read_text(encoding="utf-8"), "for notes of alerts"
     # SIGTERM lets the chunk under way finish; SIGKILL must not come before that.
     stop_seconds = Settings.model_fields["schedule"].get_default(call_default_factory=True).stop_seconds
     assert float(service["TimeoutStopSec"]) > 2 * stop_seconds

@@ -35,6 +35,7 @@ class Notifier:
         self._settings = settings
         self._conditions = conditions
         self._operation = settings.process.operation_name
+        self._local = LocalConditions(self._operation)
         self._last: dict[str, bool] = {}
 
     async def ended(self, kind: RunKind, report: RunReport, parts: Parts | None) -> None:
@@ -70,14 +71,13 @@ class Notifier:
             return
         self._last |= {name: said is not None for name, said in found.items()}
         async with AsyncExitStack() as stack:
-            local = LocalConditions(self._operation)
-            store: ConditionStore = local
+            store: ConditionStore
             try:
                 store = await stack.enter_async_context(self._conditions())
-                if not local.is_empty():
-                    await _move(local, store)
+                if not self._local.is_empty():
+                    await _move(self._local, store)
             except (DatabaseConnectionError, ConfigurationError):
-                await stack.enter_async_context(local)
+                store = await stack.enter_async_context(self._local)
             known = await store.all()
             now = datetime.now(UTC)
             for name, said in found.items():
