@@ -76,6 +76,20 @@ def test_what_was_told_is_told_once(story: Story) -> None:
     assert story.heard == ["Alert", "Over", "Alert"]
 
 
+def test_what_could_not_be_sent_is_sent_after_a_later_look(story: Story) -> None:
+    story.takes = False
+    story.blind()
+    story.takes = True
+    story.blind()
+    story.takes = False
+    story.sees()
+    story.takes = True
+    story.sees()
+    assert story.heard == ["Alert", "Over"]
+    story.blind()
+    assert story.heard == ["Alert", "Over", "Alert"], "the next time is news again"
+
+
 @pytest.mark.parametrize("notes", [Path("/dev/null")], ids=["read-only"])
 def test_an_outage_of_the_state_is_told_where_nothing_can_be_noted(story: Story) -> None:
     """As under systemd and in containers, whose file systems are read-only."""

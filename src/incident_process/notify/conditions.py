@@ -82,7 +82,7 @@ def lag_found(runs: Sequence[RunRecord], now: datetime, limit_seconds: float) ->
 class Step(Record, frozen=True, kw_only=True):
     """One change of a condition by compare-and-set; ``telling`` says what its winner has to send, if anything.
 
-    ``settled`` is the change that follows once that was sent; where it cannot be sent, a later run tries again.
+    ``settled`` is the change that follows once that was sent; where it cannot be sent, it is tried again later.
     """
 
     before: Condition | None
@@ -108,6 +108,11 @@ def step(name: str, said: str | None, known: Condition | None, now: datetime) ->
     """
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)
     return _stands(name, said, known, now) if said is not None else _gone(known, now)
+
+
+def is_told(known: Condition | None) -> bool:
+    """Return True unless somebody has taken on to tell a condition's beginning or end, and has not done it yet."""
+    return known is None or known.stage is Stage.STANDING
 
 
 def _stands(name: str, said: str, known: Condition | None, now: datetime) -> Step | None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.logs import get_logger
-from incident_process.notify.conditions import TITLES, Found, Name, Step, found_by, lag_found, step
+from incident_process.notify.conditions import TITLES, Found, Name, Step, found_by, is_told, lag_found, step
 from incident_process.notify.local import LocalConditions
 from incident_process.pipeline.context import Parts
 from incident_process.records import RunKind, RunRecord, RunReport, RunStatus
@@ -36,7 +36,8 @@ class Notifier:
         self._conditions = conditions
         self._operation = settings.process.operation_name
         self._local = LocalConditions(self._operation)
-        self._last: dict[str, bool] = {}
+        self._told: dict[str, bool] = {}
+        """Which conditions stand and which do not, as far as there is nothing left to tell of them."""
 
     async def ended(self, kind: RunKind, report: RunReport, parts: Parts | None) -> None:
         """Tell what a run that is over has found; ``parts`` None where it could not even begin."""
@@ -55,8 +56,8 @@ class Notifier:
         await self._changed({Name.SIGHT: reason})
 
     async def _changed(self, found: Found) -> None:
-        """Tell what was found between runs, unless it is what this process found the last time."""
-        if all(self._last.get(name) == (said is not None) for name, said in found.items()):
+        """Tell what was found between runs, unless it was found the last time, too, and all is told of it."""
+        if all(self._told.get(name) == (said is not None) for name, said in found.items()):
             return
         try:
             await self.tell(found)
@@ -69,7 +70,8 @@ class Notifier:
         """Compare what was found with what was told, and tell the difference."""
         if not found:
             return
-        self._last |= {name: said is not None for name, said in found.items()}
+        for name in found:
+            self._told.pop(name, None)
         async with AsyncExitStack() as stack:
             store: ConditionStore
             try:
@@ -82,17 +84,19 @@ class Notifier:
             now = datetime.now(UTC)
             for name, said in found.items():
                 due = step(name, said, known.get(name), now)
-                if due is not None and await store.change(due.before, due.after):
-                    await self._follow(store, due)
+                if await self._take(store, due) if due is not None else is_told(known.get(name)):
+                    self._told[name] = said is not None
 
-    async def _follow(self, store: ConditionStore, due: Step) -> None:
-        """Tell what the change calls for, and note that it was told."""
+    async def _take(self, store: ConditionStore, due: Step) -> bool:
+        """Make the change, tell what it calls for, and note that it was told; return whether nothing is left to do."""
+        if not await store.change(due.before, due.after):
+            return False
         if due.telling is None or due.after is None:
-            return
-        if await self._send(due.after, over=due.telling is Stage.ENDING):
-            await store.change(due.after, due.settled)
-        else:
-            log.warning("An alert could not be sent (%s); a later run tries again.", TITLES[Name(due.after.name)])
+            return True
+        if not await self._send(due.after, over=due.telling is Stage.ENDING):
+            log.warning("An alert could not be sent (%s); it is tried again later.", TITLES[Name(due.after.name)])
+            return False
+        return await store.change(due.after, due.settled)
 
     async def _send(self, condition: Condition, *, over: bool) -> bool:
         from incident_process.notify.sending import send
