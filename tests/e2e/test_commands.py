@@ -65,6 +65,8 @@ def test_init_embedded_creates_what_holds_without_a_file(command: Command) -> No
     assert "init --embedded" in lost.stderr
     assert "incidents.db with both source tables" in good(command("init", "--embedded")).stdout
     assert "Created" not in good(command("init", "--embedded")).stdout, "it is safe to repeat"
+    made = command.folder / "data" / "incident-process" / "incidents.db"
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600, "it will hold personal data"
     assert good(command.run()).json["status"] == "no_data"
     assert [path.name for path in command.folder.iterdir()] == ["data"], "no configuration is written"
     (command.folder / "DB_Config.ini").touch()

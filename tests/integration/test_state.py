@@ -4,6 +4,7 @@ import asyncio
 import functools
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
@@ -1130,6 +1131,17 @@ async def test_sqlite_needs_its_folder_and_a_file_of_its_own(sqlite_stores: Sqli
     with pytest.raises(DatabaseConnectionError, match="not a SQLite database"):
         async with sqlite_stores():
             pass
+
+
+@story
+async def test_a_sqlite_file_is_for_its_owner_and_one_that_is_there_stays_as_it_is(sqlite_stores: SqliteStores) -> None:
+    async with sqlite_stores() as store:
+        await store.prepare()
+        files = sorted(sqlite_stores.file.parent.glob(f"{sqlite_stores.file.name}*"))
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}, "unsent bodies are personal data"
+    sqlite_stores.file.chmod(0o660)
+    async with sqlite_stores():
+        assert stat.S_IMODE(sqlite_stores.file.stat().st_mode) == 0o660
 
 
 @pytest.mark.parametrize("url", ["postgresql://u:secret@h/d", "secret", "sqlite://", "mysql://u:secret@h"])

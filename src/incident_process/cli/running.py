@@ -140,6 +140,7 @@ def _init_embedded(configured: Path | None) -> int:
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)  # it will hold personal data
             create_sqlite(path)
         except (OSError, sqlite3.Error) as exc:
             msg = f"{path} cannot be written ({exc}): see that the folder may be written to."

@@ -94,6 +94,9 @@ class SqliteConnection(Connection):
     # -- in the thread ------------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
+        with suppress(OSError):  # of a file that is there, or cannot be made: SQLite says which
+            # unsent bodies are personal data: for the owner's eyes, and SQLite gives the files beside it the same mode
+            self._path.touch(mode=0o600, exist_ok=False)
         self._connection = sqlite3.connect(
             self._path,
             timeout=BUSY_SECONDS,
