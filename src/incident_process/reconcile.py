@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,10 @@ class Reconciliation:
                     if content is None:
                         continue
                     entry = known.get(rows.account)
-                    difference = compare(content, entry) if received is None else received.compare(content, entry)
+                    if received is None or await self._is_later(received, rows.account, entry):
+                        difference = compare(content, entry)
+                    else:
+                        difference = received.compare(content, entry)
                     self._note(rows.account, difference)
                     if difference in SENDABLE:
                         sendable.append(Touched(account=rows.account, in_window=False))
@@ -107,6 +110,16 @@ class Reconciliation:
                     yield sendable
             async for surplus in known_accounts.below(None):
                 self._note(surplus, Difference.SURPLUS)
+
+    async def _is_later(self, received: "_Received", account: str, known: Known | None) -> bool:
+        """Tell whether the ledger knows of a later delivery to the account than the receiver's log can.
+
+        So it does of what another run has sent since the export, and this very run from the outbox.
+        """
+        if known is None or known.delivered_digest in {None, received.digest(account)}:
+            return False
+        last = await self._parts.store.deliveries(account=account, status=DeliveryStatus.DELIVERED, limit=1)
+        return any(entry.updated_at > received.exported_at for entry in last)
 
     def _accounts_delivered(self, received: "_Received | None") -> AsyncIterator[str]:
         return self._parts.store.delivered_accounts() if received is None else received.accounts()
@@ -156,19 +169,28 @@ class _Ascending:
 
 
 class _Received:
-    """The content that the receiver accepted last of each account, in a file of its own that nobody else sees."""
+    """The content that the receiver accepted last of each account, in a file of its own that nobody else sees.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    ``exported_at``: when the export was last written to.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, exported_at: datetime) -> None:
+        self.exported_at = exported_at
         self._connection = connection
+
+    def digest(self, account: str) -> str | None:
+        """Return the digest of what the receiver accepted last of the account, None where it has nothing of it."""
+        row = self._connection.execute("SELECT digest FROM last WHERE account = ?", (account,)).fetchone()
+        return None if row is None else str(row[0])
 
     def compare(self, content: Content, known: Known | None) -> Difference | None:
         """Return in what the account's content differs from what the receiver has."""
         if content.draft is None:
             return compare(content, known)
-        row = self._connection.execute("SELECT digest FROM last WHERE account = ?", (content.account,)).fetchone()
-        if row is None:
+        digest = self.digest(content.account)
+        if digest is None:
             return Difference.MISSING
-        return None if row[0] == content.digest else Difference.STALE
+        return None if digest == content.digest else Difference.STALE
 
     async def accounts(self) -> AsyncIterator[str]:
         """Yield the receiver's accounts in ascending order."""
@@ -188,6 +210,10 @@ def _received(export: Path | None) -> Iterator[_Received | None]:
     if export is None:
         yield None
         return
+    try:
+        exported_at = datetime.fromtimestamp(export.stat().st_mtime, UTC)
+    except OSError as exc:
+        raise _unusable(export, "cannot be read") from exc
     with tempfile.NamedTemporaryFile(prefix="incident-process-", suffix=".db") as file:
         connection = sqlite3.connect(file.name, isolation_level=None)
         try:
@@ -196,7 +222,7 @@ def _received(export: Path | None) -> Iterator[_Received | None]:
             connection.execute("BEGIN")
             connection.executemany("INSERT OR REPLACE INTO last VALUES (?, ?)", _read_export(export))
             connection.execute("COMMIT")
-            yield _Received(connection)
+            yield _Received(connection, exported_at)
         finally:
             connection.close()
 
@@ -210,5 +236,10 @@ def _read_export(export: Path) -> Iterator[tuple[str, str]]:
                 yield found.Account_Num, content_digest(bytes(found.body))
     except (OSError, msgspec.DecodeError, DataProcessingError) as exc:
         what = "cannot be read" if isinstance(exc, OSError) else f"is no export of a receiver's log (line {number})"
-        msg = f"--receiver-log {export} {what}. Make one with 'incident-process receiver --export', bodies included."
-        raise ConfigurationError(msg) from exc
+        raise _unusable(export, what) from exc
+
+
+def _unusable(export: Path, what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"--receiver-log {export} {what}. Make one with 'incident-process receiver --export', bodies included."
+    )
