@@ -115,10 +115,11 @@ class Lease(Record, frozen=True, kw_only=True):
 class Incident(Record, frozen=True, kw_only=True):
     """One incident as it is stored in the outbox and sent: the body is final, byte for byte.
 
-    ``attempts`` and ``runs`` count what was tried before this run, ``elsewhere`` those attempts that were made under
-    earlier ids, which were somebody else's. ``in_doubt``: it may have reached the receiver without an answer; so it
-    stands from the first write on, until a run has recorded that it surely did not. ``rows_digest`` identifies the rows
-    that it was made of, "" where nobody has looked.
+    ``attempts`` and ``runs`` count what was tried before this run, ``elsewhere`` those attempts that cannot have
+    brought it to the receiver under this id: made under earlier ids, which were somebody else's, or never sent for want
+    of a connection. ``in_doubt``: it may have reached the receiver without an answer; so it stands from the first write
+    on, until a run has recorded that it surely did not. ``rows_digest`` identifies the rows that it was made of, ""
+    where nobody has looked.
     """
 
     incident_id: int
@@ -134,7 +135,7 @@ class Incident(Record, frozen=True, kw_only=True):
 
     @property
     def tried(self) -> bool:
-        """True when an earlier run has recorded attempts under this id."""
+        """True when an earlier run has recorded attempts that were sent under this id."""
         return self.attempts > self.elsewhere
 
     @property
@@ -170,8 +171,8 @@ class Chunk(Record, frozen=True, kw_only=True):
 class Outcome(Record, frozen=True, kw_only=True):
     """What became of one incident in this run.
 
-    ``attempts`` and ``runs`` are totals, earlier runs included. ``status`` PENDING means: no outcome yet, keep it;
-    ``in_doubt`` then says whether an attempt had no answer.
+    ``attempts``, with ``elsewhere`` among them, and ``runs`` are totals, earlier runs included. ``status`` PENDING
+    means: no outcome yet, keep it; ``in_doubt`` then says whether an attempt had no answer.
     """
 
     incident_id: int
@@ -182,6 +183,7 @@ class Outcome(Record, frozen=True, kw_only=True):
     http_status: int | None = None
     error: str | None = None
     in_doubt: bool = False
+    elsewhere: int = 0
     at: datetime
 
 

@@ -18,6 +18,8 @@ from tests.support.listener import listening
 
 BAD = "0000000005"
 QUICK = {"max_attempts": 2, "timeout_seconds": 20}
+NOBODY = "http://127.0.0.1:9/"
+"""Nobody listens on the port of the discard protocol."""
 
 
 @pytest.fixture
@@ -368,15 +370,21 @@ def test_a_409_under_each_id_for_one_account_is_a_dead_letter(
     assert (entry["attempts"], entry["http_status"]) == (11, 409)
 
 
+@pytest.mark.parametrize("tried", [False, True])
 def test_a_409_to_what_no_run_has_sent_yet_is_somebody_else_s_id(
-    site: Site, stranger: Callable[[Site, int], int]
+    site: Site, stranger: Callable[[Site, int], int], tried: bool
 ) -> None:
+    """Not come to by the run before, or tried while the receiver was not there."""
     site.command.configure(api={"max_connections": 1, "breaker_failures": 2})
-    site.receiver.control(fail_rate=1.0, fail_status=503)
+    if tried:
+        site.command.configure(api={"api_url": NOBODY})
+    else:
+        site.receiver.control(fail_rate=1.0, fail_status=503)
     site.run(expect=4)
     site.receiver.calm()
-    (untried, *_) = [entry for entry in site.deliveries() if not entry["attempts"]]
-    assert stranger(site, untried["incident_id"]) == 201
+    site.command.configure(api={"api_url": site.receiver.url})
+    (unsent, *_) = [entry for entry in site.deliveries() if bool(entry["attempts"]) is tried]
+    assert stranger(site, unsent["incident_id"]) == 201
     assert site.run()["delivered"] == 10
     assert accepted_times(site) == Counter({**{f"{n:010d}": 1 for n in range(10)}, "stranger": 1})
 

@@ -533,10 +533,12 @@ async def test_what_is_in_doubt_stays_so_until_a_run_has_said_otherwise(stores: 
         await store.enqueue(lease, whole)
         first, second, _ = whole.incidents
         doubtful = msgspec.structs.replace(outcome(first, DeliveryStatus.PENDING), in_doubt=True)
-        await store.record_outcomes(lease, whole, [doubtful, outcome(second, DeliveryStatus.PENDING)])
+        unsent = msgspec.structs.replace(outcome(second, DeliveryStatus.PENDING), attempts=2, elsewhere=2)
+        await store.record_outcomes(lease, whole, [doubtful, unsent])
         left = await store.load_chunk(whole.chunk_id)
         assert left is not None
         assert [one.in_doubt for one in left.incidents] == [True, False, True]
+        assert [one.may_have_arrived for one in left.incidents] == [True, False, True]
 
 
 @story

@@ -284,8 +284,8 @@ def test_a_refused_connection_leaves_nothing_in_doubt_and_a_lost_answer_does() -
             return msgspec.structs.replace(answer, unsent=key == "refused")
 
     results, _ = send(Refusing(lambda *_: None), ["refused", "lost"], Limits(max_connections=2, max_attempts=2))
-    assert not results["refused"].unanswered
-    assert results["lost"].unanswered
+    assert (results["refused"].unanswered, results["refused"].unsent) == (False, 2)
+    assert (results["lost"].unanswered, results["lost"].unsent) == (True, 0)
 
 
 def test_a_stop_is_not_held_up_by_the_pace() -> None:

@@ -53,12 +53,14 @@ class Attempted(Record, frozen=True, kw_only=True):
     """How far one incident got in this run.
 
     ``verdict`` is None when it was not tried, RETRY when its attempts are used up or the sender was stopped between
-    two of them. ``attempts`` are those of this run; ``unanswered``: one of them, or of an earlier run, had no answer.
+    two of them. ``attempts`` are those of this run, ``unsent`` so many of them had no connection to be sent over;
+    ``unanswered``: one of them, or of an earlier run, had no answer.
     """
 
     incident: Incident
     verdict: Verdict | None
     attempts: int
+    unsent: int
     unanswered: bool
     answer: Answer | None
     at: datetime
@@ -73,8 +75,9 @@ class _Job:
     attempts: int = 0
     put_off: int = 0
     """Those of the attempts that only met a pause that the receiver asked for."""
+    unsent: int = 0
+    """Those for which there was no connection."""
     unanswered: bool = False
-    sent: bool = False
     first_tried: float = 0.0
     place: int = 0
     answer: Answer | None = field(default=None, repr=False)
@@ -234,18 +237,18 @@ class Sender:
             if job.attempts == 0:
                 job.first_tried = asyncio.get_running_loop().time()
             job.place = next(self._places)
-            may_have_arrived = job.resumed or job.sent
+            may_have_arrived = job.resumed or job.attempts > job.unsent
             job.attempts += 1
             # A receiver that closes its connections without a word closes all that are kept.
             fresh = job.answer is not None and job.answer.status is None
             job.answer = answer = await self._transport.post(
                 job.incident.body, job.incident.key, self._may_send, fresh=fresh
             )
+            job.unsent += answer.unsent
             if answer.unsent and not self._may_send():  # it was lost while there was no connection yet
                 self.stop("the lease was lost")
                 self._give_back(job)
                 return
-            job.sent |= not answer.unsent
             verdict = judge(answer.status, may_have_arrived=may_have_arrived)
             self._on_answer(job.incident, answer, verdict)
             if verdict is Verdict.DELIVERED:
@@ -385,6 +388,7 @@ class Sender:
                 incident=job.incident,
                 verdict=verdict,
                 attempts=job.attempts,
+                unsent=job.unsent,
                 unanswered=job.unanswered,
                 answer=job.answer,
                 at=datetime.now(UTC),

@@ -86,7 +86,9 @@ class Dispatcher:
             resumed = False
         else:  # under each of so many ids: a refusal that may hold for every body
             results |= {
-                new.incident_id: msgspec.structs.replace(result, incident=new, verdict=Verdict.SUSPECT, attempts=0)
+                new.incident_id: msgspec.structs.replace(
+                    result, incident=new, verdict=Verdict.SUSPECT, attempts=0, unsent=0
+                )
                 for new, result in zip(waiting, taken, strict=True)
             }
         self._faults.reach(Step.POSTED)
@@ -192,6 +194,7 @@ class Dispatcher:
             http_status=http,
             error=error,
             in_doubt=status is DeliveryStatus.PENDING and result.unanswered,
+            elsewhere=incident.elsewhere + result.unsent,
             at=result.at,
         )
 
@@ -207,6 +210,7 @@ class Dispatcher:
             runs=incident.runs,
             error=error,
             in_doubt=True,
+            elsewhere=incident.elsewhere,
             at=self._clock.now(),
         )
 
@@ -224,6 +228,7 @@ class Dispatcher:
             http_status=last.http_status,
             error=error,
             in_doubt=last.in_doubt,
+            elsewhere=incident.elsewhere,
             at=self._clock.now(),
         )
 

@@ -77,7 +77,11 @@ def settle(entry: Entry, outcomes: Collection[Outcome], *, keep: bool) -> Entry:
         elif outcome.status is DeliveryStatus.PENDING:
             incidents.append(
                 msgspec.structs.replace(
-                    incident, attempts=outcome.attempts, runs=outcome.runs, in_doubt=outcome.in_doubt
+                    incident,
+                    attempts=outcome.attempts,
+                    runs=outcome.runs,
+                    in_doubt=outcome.in_doubt,
+                    elsewhere=outcome.elsewhere,
                 )
             )
         elif keep:
