@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from tests.e2e.conftest import TRACKINGS, MakeSite, Site, moment
+from tests.e2e.conftest import TRACKINGS, MakeSite, Site, day, moment
 from tests.e2e.test_crash import check_ids, received
 
 FIRST, TIE, NEWER = "0000000001", "0000000002", "0000000009"
@@ -148,6 +148,19 @@ def test_null_zero_1970_and_future_dates(make_site: MakeSite, tracking: str) -> 
     assert site.run()["delivered"] == 2
     amounts = {"1970": "1970.00", "late 1970": "1971.00", FIRST: "2.00", "future": "3.00"}
     check_promise(site, {account: Decimal(amount) for account, amount in amounts.items()})
+
+
+def test_a_watermark_that_was_set_too_far_ahead_brings_no_future_row(make_site: MakeSite) -> None:
+    site = make_site()
+    site.prepare()
+    load(site, FIRST, day(1), OUTSTANDING="1.00")
+    load(site, FIRST, day(-30), OUTSTANDING="2.00")
+    ahead = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3650)
+    set_watermark(site, ahead, written(ahead))
+    repaired = site.command("reconcile", "--repair")
+    assert repaired.status == 0, repaired.stderr
+    assert any("still to come" in line for line in repaired.messages("WARNING"))
+    assert histories(site) == {FIRST: [Decimal("1.00")]}
 
 
 @pytest.mark.parametrize("tracking", TRACKINGS)

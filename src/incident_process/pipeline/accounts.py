@@ -58,8 +58,8 @@ class AccountsRun(LeasedRun):
         self._operation = operation or Operation(name=process.operation_name)
         date = system_date(now, process.time_gap_seconds, self._tracking)
         end = await held_end(self._parts.source, self._settings, date, now)
-        # Not before the watermark: what a window run has delivered may hold rows up to there.
-        self._as_of = plan(self._operation, end).end
+        # Not before the watermark, unless that lies ahead: what a window run has delivered may hold rows up to there.
+        self._as_of = min(plan(self._operation, end).end, date)
         return await self._journaled(keeper, now)
 
     async def _work(self, context: RunContext, keeper: LeaseKeeper) -> tuple[RunStatus, str | None]:

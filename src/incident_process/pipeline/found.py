@@ -61,6 +61,12 @@ def findings(operation: Operation, last: RunRecord | None, *, has_deliveries: bo
         now: The source's clock.
     """
     begun = operation if operation.sequence or operation.last_execution > NEVER else None
+    if operation.last_execution > now + TOLERANCE:
+        yield _warning(
+            f"Process_Operation says that rows were processed up to {iso(operation.last_execution)}, which is still to "
+            f"come by the source's clock ({iso(now)}): until then no window finds anything. Correct "
+            "Last_execution_dtm, or the clock."
+        )
     if last is not None:
         yield from _about(last, has_deliveries, now)
         if last.kind is RunKind.WINDOW and last.status is RunStatus.COMPLETED and begun is None:

@@ -53,7 +53,8 @@ class WindowRun(LeasedRun):
                     touched = self._parts.source.touched(self._settings.process.chunk_accounts)
                     # A window may end earlier than documents were built before (a guard that holds it, a run that
                     # did not finish, a backfill): an account's older content must not follow its newer one.
-                    as_of = await self._parts.store.raise_as_of(context.lease, window.end)
+                    # It is not remembered of a watermark that somebody has set too far ahead.
+                    as_of = await self._parts.store.raise_as_of(context.lease, min(window.end, self._date))
                     await crew.go_over(touched, as_of)
         reason = crew.unfinished()
         if reason is not None or survey is None:
