@@ -20,10 +20,9 @@ MAX_READDRESSED = 10
 """How often one incident gets a new id in a run; ids are clock-based, so even a second time would be strange."""
 
 
-IN_DOUBT = (
-    "in doubt: an earlier run may have sent it without an answer; see whether the receiver has this Incident_Id "
-    "before you replay it, which sends it under a new one"
-)
+LOOK_FIRST = "see whether the receiver has this Incident_Id before you replay it, which sends it under a new one"
+IN_DOUBT = f"in doubt: an earlier run may have sent it without an answer; {LOOK_FIRST}"
+UNANSWERED = f"in doubt: an attempt before may have arrived without an answer; {LOOK_FIRST}"
 
 
 class Unsettled(Record, frozen=True, kw_only=True):
@@ -185,6 +184,8 @@ class Dispatcher:
             http = result.answer.status
             if status is not DeliveryStatus.DELIVERED:
                 error = self._sender.reason_of(result.answer, incident.body)
+            if status is DeliveryStatus.DEAD and result.unanswered:
+                error = f"{error}; {UNANSWERED}"
         return Outcome(
             incident_id=incident.incident_id,
             account=incident.account,
@@ -219,6 +220,8 @@ class Dispatcher:
         error = last.error
         if fate.status is DeliveryStatus.DEAD and incident.incident_id not in self._suspects:
             error = f"gave up after {incident.attempts} attempts in {fate.runs} runs; last: {last.error}"
+        if fate.status is DeliveryStatus.DEAD and last.in_doubt:
+            error = f"{error}; {UNANSWERED}"
         return Outcome(
             incident_id=incident.incident_id,
             account=incident.account,
