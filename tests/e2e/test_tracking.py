@@ -140,6 +140,8 @@ def test_without_a_table_or_a_row_the_operation_is_inactive(make_site: MakeSite,
     site.prepare()
     site.command.configure(process={"operation_name": "Another operation"})
     assert site.run(expect=6)["status"] == "inactive"
+    repaired = site.command("reconcile", "--repair", "--json")
+    assert (repaired.status, repaired.json["run"]["status"]) == (6, "inactive"), "nothing is new to who has no row"
     assert site.requests() == []
 
 
@@ -151,6 +153,7 @@ def test_an_end_date_in_the_past_terminates(make_site: MakeSite) -> None:
     assert finished.json["status"] == "terminated"
     (said,) = finished.messages("ERROR")
     assert "terminated because of its end date 2026-01-01T00:00:00Z" in said
+    assert site.command("backfill", "--from", "2026-01-01", "--to", "2026-12-31").status == 6
     assert site.operation() == row
     assert site.requests() == []
 

@@ -100,6 +100,8 @@ def _told(report: RunReport) -> dict[str, Any]:
         sentence = (
             "Another run is at work just now, and only one may be: nothing was replayed. Try again when it has ended."
         )
+    elif report.status in {RunStatus.INACTIVE, RunStatus.TERMINATED}:
+        sentence = f"Nothing was replayed. {report.message}"
     elif report.status is RunStatus.NO_DATA:
         sentence = "Nothing had to be sent: no chosen dead letter stands any more, or its content was delivered before."
     else:

@@ -17,7 +17,7 @@ from incident_process.pipeline.leased import LeasedRun
 from incident_process.pipeline.tally import Tally
 from incident_process.records import Operation, RunKind, RunReport, RunStatus, Window, iso
 from incident_process.source.contract import Span, Touched
-from incident_process.window import plan, system_date
+from incident_process.window import plan, refusal, system_date
 
 log = get_logger()
 
@@ -57,6 +57,9 @@ class AccountsRun(LeasedRun):
         operation = await self._parts.store.read_operation()
         self._operation = operation or Operation(name=process.operation_name)
         date = system_date(now, process.time_gap_seconds, self._tracking)
+        refused = refusal(self._tracking, process.operation_name, operation, date)
+        if refused is not None and refused.status is not RunStatus.NOT_DUE:  # when it is due is for windows to say
+            return self._refuse(refused)
         end = await held_end(self._parts.source, self._settings, date, now)
         # Not before the watermark, unless that lies ahead: what a window run has delivered may hold rows up to there.
         self._as_of = min(plan(self._operation, end).end, date)

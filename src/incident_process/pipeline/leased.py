@@ -20,6 +20,7 @@ from incident_process.pipeline.keeper import LeaseKeeper, leased
 from incident_process.pipeline.spread import SpreadCrew
 from incident_process.pipeline.tally import Tally
 from incident_process.records import Operation, RunKind, RunReport, RunStatus, Tracking, Window
+from incident_process.window import Refusal
 
 log = get_logger()
 
@@ -122,6 +123,11 @@ class LeasedRun(ABC):
             await crew.resume()
             yield crew
             await crew.settle()
+
+    def _refuse(self, refused: Refusal) -> RunReport:
+        """Say why the operation may not run, and report it."""
+        log.log(logging.INFO if refused.status is RunStatus.NOT_DUE else logging.ERROR, refused.message)
+        return self._report(refused.status, refused.message)
 
     def _report(self, status: RunStatus, message: str | None) -> RunReport:
         return RunReport(

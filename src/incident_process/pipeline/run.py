@@ -4,7 +4,6 @@ Wherever it is killed, the next run finds in the outbox what may have been sent 
 byte for byte, and goes over its window once more: the ledger's digests leave out what was delivered.
 """
 
-import logging
 from datetime import datetime
 
 from incident_process import logs
@@ -16,7 +15,7 @@ from incident_process.pipeline.leased import LeasedRun
 from incident_process.pipeline.nothing import send_empty
 from incident_process.records import Advance, RunKind, RunReport, RunStatus, Tracking, Window
 from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE, Span, Survey
-from incident_process.window import Refusal, plan, refusal, system_date, watermark_after
+from incident_process.window import plan, refusal, system_date, watermark_after
 
 log = logs.get_logger()
 
@@ -101,7 +100,3 @@ class WindowRun(LeasedRun):
             log.info(logs.updated_sql_message(self._operation.last_execution))
         else:
             log.info(logs.updated_mongo_message(self._operation.last_execution))
-
-    def _refuse(self, refused: Refusal) -> RunReport:
-        log.log(logging.INFO if refused.status is RunStatus.NOT_DUE else logging.ERROR, refused.message)
-        return self._report(refused.status, refused.message)
