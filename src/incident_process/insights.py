@@ -56,7 +56,7 @@ async def status(settings: Settings, source: Source, store: StateStore) -> dict[
         "gate": refused.status.value if refused else "open",
         "execution_minutes": known.execution_minutes,
         "lease": {"holder": lease.holder, "expires": iso(lease.expires_at)} if lease and lease.active else None,
-        "deliveries": {state.value: counts.get(state, 0) for state in DeliveryStatus},
+        "deliveries": {state.value: counts[state] for state in DeliveryStatus},
         "last_run": run_row(last[0]) if last else None,
     }
 

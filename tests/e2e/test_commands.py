@@ -297,6 +297,6 @@ def test_wrong_usage(command: Command, arguments: tuple[str, ...]) -> None:
 def test_reading_commands_need_no_run(make_site: MakeSite) -> None:
     """On a state that was never prepared, they say what there is: nothing."""
     site = make_site("sqlite", "mongo")
-    answers: list[Any] = [good(site.command(name, "--json")).json for name in ("history", "deliveries")]
-    assert answers == [[], []]
+    answers: list[Any] = [good(site.command(name, "--json")).json for name in ("history", "deliveries", "preview")]
+    assert answers == [[], [], []]
     assert good(site.command("status", "--json")).json["sequence"] == 0

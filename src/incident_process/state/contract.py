@@ -297,7 +297,7 @@ class StateStore(Protocol):
         ...
 
     async def delivery_counts(self) -> dict[DeliveryStatus, int]:
-        """Return how many ledger entries stand in each status."""
+        """Return how many ledger entries stand in each status; a status without entries is 0."""
         ...
 
     async def purge_bodies(self, lease: Lease, older_than: datetime) -> int:

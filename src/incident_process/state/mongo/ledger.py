@@ -236,14 +236,15 @@ class Ledger:
         return [_entry(found) async for found in cursor]
 
     async def counts(self) -> dict[DeliveryStatus, int]:
-        """Return how many entries stand in each status."""
+        """Return how many entries stand in each status; a status without entries is 0."""
         cursor = await self._collection.aggregate(
             [
                 {"$match": {"Operation_name": self._operation}},
                 {"$group": {"_id": "$Status", "count": {"$sum": 1}}},
             ]
         )
-        return {DeliveryStatus(group["_id"]): int(group["count"]) async for group in cursor}
+        by_status = {DeliveryStatus(group["_id"]): int(group["count"]) async for group in cursor}
+        return {status: by_status.get(status, 0) for status in DeliveryStatus}
 
 
 async def insert_missing(collection: Collection, documents: Sequence[Document]) -> bool:

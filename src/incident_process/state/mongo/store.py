@@ -335,7 +335,7 @@ class MongoStateStore:
 
     @translated
     async def delivery_counts(self) -> dict[DeliveryStatus, int]:
-        """Return how many ledger entries stand in each status."""
+        """Return how many ledger entries stand in each status; a status without entries is 0."""
         return await self._ledger.counts()
 
     @translated

@@ -340,7 +340,7 @@ class SqlStateStore:
         return await self._database.read(lambda connection: outbox.kept_body(connection, scope, run_id, incident_id))
 
     async def delivery_counts(self) -> dict[DeliveryStatus, int]:
-        """Return how many ledger entries stand in each status."""
+        """Return how many ledger entries stand in each status; a status without entries is 0."""
         return await self._database.read(lambda connection: ledger.counts(connection, self._operation))
 
     async def purge_bodies(self, lease: Lease, older_than: datetime) -> int:
