@@ -147,17 +147,19 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
         value does not fit, DatabaseConnectionError when the source cannot be reached.
         """
         self._read(time_period_start, time_period_end)
-        if not self._rows.customers:
-            msg = "the account has no customer row, so no incident can be made of it"
-            raise DataProcessingError(msg)
+        self._need_customer()
         self._draft = draft(self.account_num, self._rows.customers, [], self._need_settings().process.zone)
         self.mongo_data = self._document(self._draft)
         return "success"
 
     def get_payment_data(self, time_period_start: object = None, time_period_end: Moment | None = None) -> str:
-        """Put the newest payment into ``mongo_data``; return ``"success"``, or ``"failure"`` when there is none."""
+        """Put the newest payment into ``mongo_data``; return ``"success"``, or ``"failure"`` when there is none.
+
+        Raises what ``read_customer_details`` does, whose rows it uses where that was called before.
+        """
         if self._rows is None:
             self.read_customer_details(time_period_start, time_period_end)
+        self._need_customer()
         if not self._rows.payments:
             return "failure"
         zone = self._need_settings().process.zone
@@ -224,6 +226,11 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
         if self._draft is not None and json.loads(body, parse_float=Decimal) == self._document(self._draft):
             return digest(self._draft)
         return hashlib.sha256(body).hexdigest()
+
+    def _need_customer(self) -> None:
+        if not self._rows.customers:
+            msg = "the account has no customer row, so no incident can be made of it"
+            raise DataProcessingError(msg)
 
     def _need_settings(self) -> Settings:
         if self._settings is None:

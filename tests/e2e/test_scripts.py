@@ -279,8 +279,10 @@ def test_a_period_that_is_none(small_site: Site, period: tuple[Any, Any]) -> Non
 
 def test_an_account_that_makes_no_incident(small_site: Site) -> None:
     for account in (NO_CUSTOMER, "unknown"):
-        with pytest.raises(DataProcessingError, match="customer row"):
-            create_incident(account, 1).process_incident()
+        incident = create_incident(account, 1)
+        for step in (incident.process_incident, incident.read_customer_details, incident.get_payment_data):
+            with pytest.raises(DataProcessingError, match="customer row"):
+                step()
     assert small_site.requests() == []
 
 
