@@ -155,17 +155,18 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
     def get_payment_data(self, time_period_start: object = None, time_period_end: Moment | None = None) -> str:
         """Put the newest payment into ``mongo_data``; return ``"success"``, or ``"failure"`` when there is none.
 
-        Raises what ``read_customer_details`` does, whose rows it uses where that was called before.
+        Without a period it uses the rows that ``read_customer_details`` has read, and reads them where it has not.
+        Raises what that does.
         """
         if self._rows is None:
             self.read_customer_details(time_period_start, time_period_end)
+        elif (time_period_start, time_period_end) != (None, None):
+            self._read(time_period_start, time_period_end)
         self._need_customer()
-        if not self._rows.payments:
-            return "failure"
         zone = self._need_settings().process.zone
         self._draft = draft(self.account_num, self._rows.customers, self._rows.payments, zone)
         self.mongo_data["Last_Actions"] = self._document(self._draft)["Last_Actions"]
-        return "success"
+        return "success" if self._rows.payments else "failure"
 
     def format_json_object(self) -> str:
         """Return ``mongo_data`` as JSON. Raises DataProcessingError when it no longer fits the contract."""
@@ -215,7 +216,7 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
     def process_incident(self, time_period_start: object = None, time_period_end: Moment | None = None) -> bool:
         """Read, build and send; return True. Raises ValueError for the period, else one of this package's errors."""
         self.read_customer_details(time_period_start, time_period_end)
-        self.get_payment_data(time_period_start, time_period_end)
+        self.get_payment_data()
         return self.send_to_api(self.format_json_object())
 
     def _content_digest(self, body: bytes) -> str:

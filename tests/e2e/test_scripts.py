@@ -243,6 +243,12 @@ def test_a_period_ends_where_it_is_told_to(sql_site: Site) -> None:
     assert incident.read_customer_details(None, datetime.now(UTC) - timedelta(days=7)) == "success"
     assert incident.mongo_data["Arrears"] == Decimal("1.00")
     assert incident.get_payment_data() == "failure"
+    assert incident.get_payment_data(None, datetime.now(UTC)) == "success"
+    assert incident.mongo_data["Last_Actions"][0]["Payment_Seq"] == 7
+    assert incident.get_payment_data(day(9), day(7)) == "failure"
+    assert incident.mongo_data["Last_Actions"][0]["Payment_Seq"] == 0
+    with pytest.raises(ValueError, match="time_period_end"):
+        incident.get_payment_data(None, "yesterday")
 
 
 @pytest.mark.parametrize(
