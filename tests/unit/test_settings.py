@@ -104,6 +104,10 @@ class TestReading:
         settings = load(b"\xef\xbb\xbf" + SMALL.upper().replace("\n", "\r\n").encode())
         assert settings.process.tracking is Tracking.SQL
 
+    def test_what_follows_a_header_is_no_part_of_its_name(self, load: Load) -> None:
+        settings = load(SMALL.replace("[PROCESS]", "[ PROCESS ] ; see [OLD]\nmax_runs = 9"))
+        assert (settings.process.tracking, settings.process.max_runs) == (Tracking.SQL, 9)
+
     def test_the_environment_wins_whatever_its_case(self, load: Load) -> None:
         settings = load(SMALL, INCIDENT_PROCESS__API__API_URL="https://other/", incident_process__process__max_runs="9")
         assert settings.api.api_url == "https://other/"
@@ -343,6 +347,7 @@ class TestMistakes:
         ("text", "said"),
         [
             (f"[API]\nx = {SECRET}\n[api]\n", "line 3: the section [API] is there twice"),
+            (f"[API]\nx = {SECRET}\n[API ]\n", "line 3: the section [API] is there twice"),
             (f"[API]\nx = 1\nX = {SECRET}\n", "line 3: [API] x is there twice"),
             (f"password = {SECRET}\n", "line 1: a value stands before any section"),
             (f"[DATABASE]\n{SECRET}\n", "line 2: this is neither"),

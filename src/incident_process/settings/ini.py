@@ -11,7 +11,7 @@ from pathlib import Path
 
 from incident_process.errors import ConfigurationError
 
-_HEADER = re.compile(r"\[[^\]]+\]")
+_HEADER = re.compile(r"\[\s*([^\]]*[^\]\s])\s*\]")
 
 
 def parse(text: str, path: Path) -> dict[str, dict[str, str]]:
@@ -61,10 +61,11 @@ def read(path: Path) -> str:
 
 def _lines(text: str) -> Iterator[str]:
     # Only \n ends a line, as in a file that is read line by line. A header at the left margin can be nothing else, so
-    # it is safe to fold here, where the parser still counts lines: then [API] beside [api] is a duplicate to it.
+    # it is safe to fold here, where the parser still counts lines: then [API] beside [ api ] is a duplicate to it. What
+    # follows is left out: the parser does so too, but takes `[API] ; as in [OLD]` for a name up to the last bracket.
     for line in text.replace("\r\n", "\n").split("\n"):
         found = _HEADER.match(line)
-        yield f"{found.group().lower()}{line[found.end() :]}" if found else line
+        yield f"[{found.group(1).lower()}]" if found else line
 
 
 def _fault(exc: configparser.Error) -> str:
