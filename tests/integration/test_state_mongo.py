@@ -98,6 +98,7 @@ async def take_over(store: MongoStateStore, old: Lease) -> Lease:
         ("2026-01-02 03:04:05", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ("2026-01-02", datetime(2026, 1, 2, tzinfo=UTC)),
         ({"$date": "2026-01-02T03:04:05Z"}, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ({"$date": "2026-01-02T03:04:05.000+00:00Z"}, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ({"$date": 1767323045678}, datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)),
         ({"$date": {"$numberLong": "1767323045678"}}, datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)),
         ({"$date": {"$numberLong": "-2208988800000"}}, NEVER),

@@ -55,7 +55,8 @@ def _read(value: object) -> datetime:
     if isinstance(value, datetime):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
     if isinstance(value, str):
-        return _read(datetime.fromisoformat(value.strip()))
+        # The team's own scripts append the Z to a text that says its zone already.
+        return _read(datetime.fromisoformat(value.strip().replace("+00:00Z", "Z")))
     if isinstance(value, Mapping):
         return _read_extended(value.get("$date"))
     raise TypeError(type(value).__name__)
