@@ -72,6 +72,9 @@ def test_messages_of_a_run(make_site: MakeSite) -> None:
         f"Updated MongoDB with newest timestamp: {newest}",
     ]
     (payload,) = [line for line in finished.messages("DEBUG") if line.startswith("Generated JSON payload: ")]
+    order = finished.messages()
+    sending = order.index(f"Sending data to API: {site.receiver.url}")
+    assert order.index("Fetched 2 records from debt_payment.") < order.index(payload) < sending
     shown = json.loads(payload.partition(": ")[2])
     assert (shown["Account_Num"], shown["Customer_Details"]["Customer_Name"]) == ("0000000001", "***")
     assert "Synthetic Person" not in finished.stderr

@@ -5,7 +5,6 @@ lists of accounts, one being read and built while others are on their way.
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
@@ -271,10 +270,6 @@ def limits(api: Api) -> Limits:
 
 
 def _log_answer(incident: Incident, answer: Answer, verdict: Verdict) -> None:
-    """Leave two DEBUG lines an attempt; the body is decoded and masked only where somebody reads it."""
-    if not log.isEnabledFor(logging.DEBUG):
-        return
-    log.debug(logs.payload_message(logs.mask_body(incident.body)))
     log.debug(
         "Incident %d: %s after %.3f s (%s).",
         incident.incident_id,

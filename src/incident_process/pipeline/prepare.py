@@ -1,9 +1,11 @@
 """From a list of accounts to a chunk that lies in ledger and outbox, ready to be sent (SPEC 4, 6)."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from incident_process import logs
 from incident_process.delivery.identity import idempotency_key
 from incident_process.document.build import seal
 from incident_process.errors import DataProcessingError
@@ -14,6 +16,8 @@ from incident_process.pipeline.context import RunContext
 from incident_process.records import Chunk, DeliveryStatus, Incident, Known, Parked
 from incident_process.source.contract import Touched
 from incident_process.window import id_floor
+
+log = logs.get_logger()
 
 
 class Preparer:
@@ -62,6 +66,8 @@ class Preparer:
             made = self._entry(content, incident_id, nonce)
             if isinstance(made, Incident):
                 incidents.append(made)
+                if log.isEnabledFor(logging.DEBUG):  # the body is decoded and masked only where somebody reads it
+                    log.debug(logs.payload_message(logs.mask_body(made.body)))
             else:
                 parked.append(made)
         self._chunks += 1
