@@ -1,5 +1,6 @@
 """Tracking, end to end (SPEC 6, 7): the three steps, the gate of the SQL table, its success, its rollback."""
 
+import asyncio
 import copy
 import json
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from incident_process.doctor import Level, examine
+from incident_process.settings import Settings
 from tests.e2e.conftest import OPERATION, TRACKINGS, MakeSite, Site, day, moment
 from tests.support.command import wait_until
 
@@ -179,6 +182,26 @@ def test_not_due_yet_is_an_information(make_site: MakeSite) -> None:
     assert "2999-12-31T00:00:00Z" in said
     assert site.operation() == row
     assert site.requests() == []
+
+
+def test_a_watermark_that_is_still_to_come_is_said(make_site: MakeSite) -> None:
+    site = make_site()
+    given_accounts(site, "1")
+    given_operation(site, Last_execution_dtm=datetime.fromisoformat(FAR))
+    (found,) = [
+        finding
+        for finding in asyncio.run(examine(Settings.load(site.command.config, {})))
+        if finding.subject == "operation"
+    ]
+    finished = site.finish()
+    assert finished.json["status"] == "no_data"
+    said = "Process_Operation has processed through 2999-12-31T00:00:00Z, which is still to come"
+    assert said in finished.messages("WARNING")[0]
+    assert (found.level, found.finding.startswith(said)) == (Level.WARNING, True)
+    assert site.state is not None
+    site.state.sql("UPDATE Process_Operation SET Last_execution_dtm = ?", f"{day(6)} 00:00:00")
+    site.make_due()
+    assert site.run()["delivered"] == 1
 
 
 # -- tracking = sql: success ------------------------------------------------------------------------------------------

@@ -61,12 +61,9 @@ def findings(operation: Operation, last: RunRecord | None, *, has_deliveries: bo
         now: The source's clock.
     """
     begun = operation if operation.sequence or operation.last_execution > NEVER else None
-    if operation.last_execution > now + TOLERANCE:
-        yield _warning(
-            f"Process_Operation says that rows were processed up to {iso(operation.last_execution)}, which is still to "
-            f"come by the source's clock ({iso(now)}): until then no window finds anything. Correct "
-            "Last_execution_dtm, or the clock."
-        )
+    ahead = watermark_ahead(operation, now)
+    if ahead is not None:
+        yield _warning(ahead)
     if last is not None:
         yield from _about(last, has_deliveries, now)
         if last.kind is RunKind.WINDOW and last.status is RunStatus.COMPLETED and begun is None:
@@ -87,6 +84,20 @@ def findings(operation: Operation, last: RunRecord | None, *, has_deliveries: bo
         )
     else:
         yield _info("The state knows no earlier run of this operation: every account in the source is new.")
+
+
+def watermark_ahead(operation: Operation, now: datetime) -> str | None:
+    """Return the sentence about a watermark that the source's clock ``now`` has yet to reach, None where it has.
+
+    Until then every window is empty, and nothing else would show it.
+    """
+    if operation.last_execution <= now + TOLERANCE:
+        return None
+    return (
+        f"Process_Operation has processed through {iso(operation.last_execution)}, which is still to come by the "
+        f"source's clock ({iso(now)}): until then no window holds a row. The clock was set back, or Last_execution_dtm "
+        "is wrong or meant in another zone: set it to the newest LOAD_DATE that was processed."
+    )
 
 
 def _about(last: RunRecord, has_deliveries: bool, now: datetime) -> Iterator[Finding]:
