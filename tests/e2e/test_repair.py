@@ -164,7 +164,8 @@ def test_reconcile_with_the_receiver_s_own_log_finds_what_it_lost(make_site: Mak
     assert site.command("reconcile", "--receiver-log", str(export), "--repair").status == 0
     assert times(site)[ALL[2]] == 2
     since = site.command("reconcile", "--receiver-log", str(export), "--repair", "--json")
-    assert since.json["differences"] == [], "what was delivered after the export was made is not in it"
+    left = {item["difference"] for item in since.json["differences"]}
+    assert not left & {"missing", "stale"}, "what was delivered after the export was made is not in it"
     assert times(site)[ALL[2]] == 2
     export.write_text("no log\n")
     wrong = site.command("reconcile", "--receiver-log", str(export))
