@@ -192,6 +192,7 @@ async def _operation(settings: Settings, source_now: datetime) -> list[Finding]:
     process = settings.process
     tracking = Tracking(process.tracking)
     async with make_store(settings) as store:
+        await store.prepare()
         operation = await store.read_operation()
     refused = refusal(
         tracking, process.operation_name, operation, system_date(source_now, process.time_gap_seconds, tracking)

@@ -61,6 +61,21 @@ def test_a_source_as_in_the_field_gets_its_indexes_advised(sqlite_url: str, tmp_
     assert about(found, "receiver", Level.OK)
 
 
+def test_a_watermark_that_was_set_ahead_of_the_clock_is_a_warning(sqlite_url: str, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection, connection:
+        connection.execute(
+            "CREATE TABLE Process_Operation (Process_Operation_Sequence INT, Operation_name TEXT, "
+            "execution_duration INT, Next_execution_dtm DATETIME, Last_execution_dtm DATETIME, end_dtm DATETIME)"
+        )
+        connection.execute(
+            "INSERT INTO Process_Operation VALUES (7, 'op', 60, '2026-01-01 00:00:00', '2999-01-01 00:00:00', NULL)"
+        )
+    found = findings("http://127.0.0.1:9/", sqlite_url, f"sqlite:///{tmp_path}/state.db", operation_name="op")
+    (operation,) = about(found, "operation", Level.WARNING)
+    assert "2999-01-01T00:00:00Z, which is still to come" in operation.finding
+    assert "Last_execution_dtm" in operation.remedy
+
+
 NOBODY = (None, "", "   ")
 NO_DATE = {
     "mysql": (None, "0000-00-00", "1890-01-01"),
