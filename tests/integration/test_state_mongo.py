@@ -133,6 +133,19 @@ def test_what_is_no_date_is_answered_with_the_remedy(value: object) -> None:
 
 
 @story
+async def test_a_document_that_cannot_be_read_leaves_the_lease_free(mongo_stores: MongoStores) -> None:
+    async with mongo_stores() as store, mongo_stores() as other, Look(mongo_stores) as database:
+        await store.prepare()
+        await database["Process_Operation"].insert_one({"Operation_name": OPERATION, "Last_execution_dtm": "yesterday"})
+        for one in (store, other):
+            with pytest.raises(ConfigurationError, match="no date"):
+                await one.acquire_lease(f"host of {id(one)}", 60)
+        state = await store.lease_state()
+        assert state is not None
+        assert not state.active
+
+
+@story
 async def test_the_document_has_five_fields_and_appears_with_the_first_new_data(mongo_stores: MongoStores) -> None:
     async with mongo_stores() as store, Look(mongo_stores) as database:
         lease = await begin(store)

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from bson import ObjectId
 
+from incident_process.errors import ConfigurationError
 from incident_process.records import (
     Advance,
     Chunk,
@@ -141,7 +142,11 @@ class MongoStateStore:
         """Take the lease and finish what a crashed holder had decided; see ``contract.StateStore``."""
         lease = await self._lease.acquire(holder, seconds, evict)
         if self._scope is None:
-            await self._tracking.read()
+            try:
+                await self._tracking.read()
+            except ConfigurationError:  # who corrects the document is not to wait until the lease expires
+                await self._lease.release(lease)
+                raise
         self._lease.answered()
         return lease
 
