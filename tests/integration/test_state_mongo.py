@@ -8,6 +8,7 @@ import gc
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from math import nan
 from typing import Any
 
 import msgspec
@@ -100,6 +101,7 @@ async def take_over(store: MongoStateStore, old: Lease) -> Lease:
         ({"$date": "2026-01-02T03:04:05Z"}, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ({"$date": "2026-01-02T03:04:05.000+00:00Z"}, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ({"$date": 1767323045678}, datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)),
+        ({"$date": 1767323045678.0}, datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)),
         ({"$date": {"$numberLong": "1767323045678"}}, datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)),
         ({"$date": {"$numberLong": "-2208988800000"}}, NEVER),
         (None, NEVER),
@@ -126,7 +128,9 @@ async def test_every_form_of_date_is_read_and_moved_on(
         }
 
 
-@pytest.mark.parametrize("value", ["yesterday", 17, True, {"$date": None}, {"date": "2026-01-01"}, {"$date": {}}, []])
+@pytest.mark.parametrize(
+    "value", ["yesterday", 17, True, {"$date": None}, {"date": "2026-01-01"}, {"$date": {}}, {"$date": nan}, []]
+)
 def test_what_is_no_date_is_answered_with_the_remedy(value: object) -> None:
     with pytest.raises(ConfigurationError, match="Last_execution_dtm that is no date: write it as a BSON date"):
         read_date(value, "Last_execution_dtm")

@@ -65,7 +65,7 @@ def _read(value: object) -> datetime:
 def _read_extended(value: object) -> datetime:
     if isinstance(value, Mapping):
         value = int(value.get("$numberLong", ""))
-    if isinstance(value, int):
+    if isinstance(value, (int, float)):  # mongosh writes so large a number as a double
         return _EPOCH + timedelta(milliseconds=value)
     if isinstance(value, (str, datetime)):
         return _read(value)
