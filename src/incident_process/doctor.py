@@ -13,7 +13,7 @@ from enum import StrEnum
 from incident_process.delivery.address import parse_address
 from incident_process.engine.compose import make_source, make_store, make_transport
 from incident_process.errors import DeliveryIncompleteError, IncidentProcessError, OperationRefusedError
-from incident_process.pipeline.found import watermark_ahead
+from incident_process.pipeline.found import AHEAD_REMEDY, watermark_ahead
 from incident_process.records import NEVER, Record, RunStatus, Tracking, iso
 from incident_process.settings import Settings
 from incident_process.source.contract import Source
@@ -200,9 +200,7 @@ async def _operation(settings: Settings, source_now: datetime) -> list[Finding]:
     if refused is None or refused.status is RunStatus.NOT_DUE:
         ahead = watermark_ahead(operation, source_now) if operation is not None else None
         if ahead is not None:
-            return [
-                Finding(subject="operation", level=Level.WARNING, finding=ahead, remedy="The message says what to do.")
-            ]
+            return [Finding(subject="operation", level=Level.WARNING, finding=ahead, remedy=AHEAD_REMEDY)]
         since = operation.last_execution if operation is not None else NEVER
         seen = f"processed through {iso(since)}" if since > NEVER else "not run yet"
         due = f" {refused.message}" if refused else ""

@@ -19,6 +19,11 @@ log = get_logger()
 TOLERANCE = timedelta(minutes=5)
 """By so much the clocks of a source and of its replacement may differ before it is worth a line."""
 
+AHEAD_REMEDY = (
+    "The clock was set back, or Last_execution_dtm is wrong or meant in another zone: set it to the newest LOAD_DATE "
+    "that was processed."
+)
+
 _SENT_AGAIN = (
     "What it no longer knows is sent again, under new ids and the same idempotency keys: a receiver that honours keys "
     "keeps what it has, any other gets it twice. If the state can be put back, stop this run and do so."
@@ -63,7 +68,7 @@ def findings(operation: Operation, last: RunRecord | None, *, has_deliveries: bo
     begun = operation if operation.sequence or operation.last_execution > NEVER else None
     ahead = watermark_ahead(operation, now)
     if ahead is not None:
-        yield _warning(ahead)
+        yield _warning(f"{ahead} {AHEAD_REMEDY}")
     if last is not None:
         yield from _about(last, has_deliveries, now)
         if last.kind is RunKind.WINDOW and last.status is RunStatus.COMPLETED and begun is None:
@@ -95,8 +100,7 @@ def watermark_ahead(operation: Operation, now: datetime) -> str | None:
         return None
     return (
         f"Process_Operation has processed through {iso(operation.last_execution)}, which is still to come by the "
-        f"source's clock ({iso(now)}): until then no window holds a row. The clock was set back, or Last_execution_dtm "
-        "is wrong or meant in another zone: set it to the newest LOAD_DATE that was processed."
+        f"source's clock ({iso(now)}): until then no window holds a row."
     )
 
 
