@@ -169,17 +169,18 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
         return "success" if self._rows.payments else "failure"
 
     def format_json_object(self) -> str:
-        """Return ``mongo_data`` as JSON. Raises DataProcessingError when it no longer fits the contract."""
+        """Return ``mongo_data`` as JSON, dates in it as ``json_serializer`` has them.
+
+        Raises DataProcessingError when it no longer fits the contract.
+        """
         body = _encoded(self.mongo_data)
         check(body)
         return msgspec.json.format(body, indent=4).decode()
 
     def json_serializer(self, obj: object) -> object:
         """Return a JSON form of a value that ``json.dumps`` has none for, as its ``default``; raise TypeError else."""
-        if isinstance(obj, datetime):
-            return stamp(obj.replace(tzinfo=UTC) if obj.tzinfo is None else obj.astimezone(UTC))
         if isinstance(obj, date):
-            return stamp(datetime.combine(obj, time.min, UTC))
+            return _stamped(obj)
         if isinstance(obj, Decimal):
             return float(obj)
         if obj is None:
@@ -340,10 +341,27 @@ def _payload(given: object) -> bytes:
 
 def _encoded(document: dict[str, Any]) -> bytes:
     try:
-        return _encoder.encode(document)
+        return _encoder.encode(_with_stamps(document))
     except (TypeError, ValueError, RecursionError) as exc:
         msg = "the document holds a value that JSON has no form for"
         raise DataProcessingError(msg) from exc
+
+
+def _with_stamps(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _with_stamps(item) for name, item in value.items()}
+        case list():
+            return [_with_stamps(item) for item in value]
+        case date():
+            return _stamped(value)
+    return value
+
+
+def _stamped(when: date) -> str:
+    if not isinstance(when, datetime):
+        when = datetime.combine(when, time.min, UTC)
+    return stamp(when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC))
 
 
 async def _send(settings: Settings, url: str, incident: Incident) -> None:

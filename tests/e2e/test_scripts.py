@@ -217,6 +217,11 @@ def test_the_steps_of_create_incident(sql_site: Site) -> None:
 
     text = incident.format_json_object()
     assert '"Payment_Money": 12.30' in text
+    incident.mongo_data["Rejected_Dtm"] = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+    incident.mongo_data["Contact_Details"][0]["Create_Dtm"] = date(2026, 1, 2)
+    dated = json.loads(incident.format_json_object())
+    assert dated["Rejected_Dtm"] == "2026-01-02T03:04:05.678Z"
+    assert dated["Contact_Details"][0]["Create_Dtm"] == "2026-01-02T00:00:00.000Z"
     jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(text))
     assert "Synthetic Person" not in repr(incident)
     assert sql_site.requests() == []
