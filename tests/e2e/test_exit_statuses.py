@@ -86,10 +86,14 @@ def test_messages_of_a_run(make_site: MakeSite) -> None:
 def test_one_object_a_line_with_log_format_json(make_site: MakeSite) -> None:
     site = make_site("sqlite", "mongo")
     site.command.configure(process={"log_format": "json"})
+    site.payments({"AP_ACCOUNT_NUMBER": "0000000001", "LOAD_DATE": f"{day(4)} 10:00:00"})
     finished = site.finish()
+    assert finished.json["skipped"] == 1
     events = [json.loads(line) for line in finished.stderr.splitlines()]
     assert {event["logger"] for event in events} == {"incident_logger"}
-    assert "No new data in the time window." in [event["message"] for event in events]
+    messages = [event["message"] for event in events]
+    assert messages[-1] == f"Updated MongoDB with newest timestamp: {day(4)}T10:00:00Z"
+    assert not [message for message in messages if "to API" in message]  # nothing was sent
 
 
 def test_a_person_gets_a_table_and_no_progress_bar_in_a_pipe(make_site: MakeSite) -> None:

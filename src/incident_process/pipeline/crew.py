@@ -155,7 +155,7 @@ class Crew:
                     break
                 chunk = await preparer.enqueue(task, built)
                 self._tally.built(built)
-                if chunk is not None:
+                if chunk is not None and chunk.incidents:
                     self._announce()
                 yield chunk, len(touched)
 
