@@ -285,12 +285,16 @@ class ProcessOperation:
         """
         return in_loop(self._gate())
 
-    def update(self, window: Window, *, new_data: bool = True) -> int:
+    def update(self, window: Window | None, *, new_data: bool = True) -> int:
         """Close a window in one transaction and return the sequence as it is then.
 
         With new data: Last_execution_dtm, Next_execution_dtm and sequence; without: Next_execution_dtm only. Raises
-        LeaseHeldError while a runner is at work, LeaseLostError when the row is no longer where the window began.
+        LeaseHeldError while a runner is at work, LeaseLostError when the row is no longer where the window began,
+        ValueError for the None of a gate that is closed.
         """
+        if window is None:
+            msg = "window must be one that gate() returned: None says that no run is due, so there is nothing to close"
+            raise ValueError(msg)
         return in_loop(self._update(window, new_data=new_data))
 
     async def _gate(self) -> Window | None:

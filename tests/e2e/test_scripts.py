@@ -469,6 +469,8 @@ def test_process_operation(sql_site: Site) -> None:
     assert after["Next_execution_dtm"].replace(tzinfo=UTC) == window.end + timedelta(minutes=60)
     assert (after["created_dtm"], after["end_dtm"]) == (before["created_dtm"], None)
     assert operation.gate() is None  # not due
+    with pytest.raises(ValueError, match="no run is due"):
+        operation.update(None)
     with pytest.raises(LeaseLostError):
         operation.update(window)  # it is closed already
     assert sql_site.operation() == after
