@@ -1,4 +1,4 @@
-"""Trying again after a fault that passes, by stamina, of which nothing is heard: how it ends is said by the caller."""
+"""Trying again after a fault that passes, by stamina. Neither it nor a driver is heard: the caller says how it ends."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -42,12 +42,14 @@ async def retried(
 
 
 def _not_ours(record: logging.LogRecord) -> bool:
-    """Tell whether stamina speaks of a retry of somebody else's.
+    """Tell whether stamina or asyncmy speaks of somebody else's work.
 
-    A script that has set up no logging would have a bare line on stderr for each of ours, and the script's own use of
-    stamina is not ours to silence. stamina's hooks are one list for the whole process, so the logger is the place.
+    A script that has set up no logging would have a bare line on stderr for each retry of ours, and for each of the
+    database's warnings, which repeat what a statement was given. The script's own use of either is not ours to silence.
+    stamina's hooks are one list for the whole process, so the logger is the place.
     """
     return not _ours.get()
 
 
-logging.getLogger("stamina").addFilter(_not_ours)
+for _library in ("stamina", "asyncmy"):
+    logging.getLogger(_library).addFilter(_not_ours)

@@ -157,6 +157,16 @@ def test_a_script_without_logging_hears_of_its_own_retries_only(small_site: Site
     assert done.stderr.count("stamina.retry_scheduled") == 1
 
 
+def test_what_a_statement_was_given_is_not_logged(
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """MariaDB warns of a number that its column cannot hold, and asyncmy logs what it says."""
+    enter(make_site("mariadb", account_type="BIGINT"), monkeypatch)
+    with pytest.raises(DataProcessingError):
+        create_incident("synthetic", 1).read_customer_details()
+    assert "synthetic" not in caplog.text
+
+
 # -- create_incident --------------------------------------------------------------------------------------------------
 
 
