@@ -27,6 +27,8 @@ PAGES = {
 PATIENCE_MS = 10_000
 expect.set_options(timeout=PATIENCE_MS)
 COLOURS = ("light", "dark")
+LONG = "X" * 255
+"""An account number as long as one may be."""
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +281,18 @@ def test_nothing_is_wider_than_a_phone(browser: Browser, served: Served, site: S
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
     expect(page.get_by_role("link", name="Doctor")).to_be_in_viewport()
     context.close()
+
+
+def test_nothing_is_wider_than_a_window_however_long_the_account_numbers(desk: Page, served: Served) -> None:
+    before = desk.viewport_size
+    assert before is not None
+    for address in ("runs", "accounts", "dead-letters", f"accounts/{LONG}"):
+        go(desk, served, address)
+        desk.evaluate("(long) => document.querySelectorAll('.account').forEach((a) => { a.textContent = long; })", LONG)
+        for width in (770, 990, 1000, 1280):
+            desk.set_viewport_size({"width": width, "height": before["height"]})
+            assert desk.evaluate("document.documentElement.scrollWidth") <= width, address
+    desk.set_viewport_size(before)
 
 
 def test_without_the_token_there_is_only_the_way_in(browser: Browser, served: Served) -> None:

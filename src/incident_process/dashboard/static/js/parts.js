@@ -5,6 +5,9 @@ import { KINDS, STATUSES, count, day, duration, instant, relative } from "./form
 export const runAddress = (id) => `#/runs/${encodeURIComponent(id)}`;
 export const accountAddress = (account) => `#/accounts/${encodeURIComponent(account)}`;
 
+/** An account's number as it is, spaces and all, that leads to its page. */
+export const accountLink = (account) => h("a", { class: "account", href: accountAddress(account) }, account);
+
 export function chip(status) {
   const [text, tone] = STATUSES[status] ?? [status, ""];
   return h("span", { class: `chip ${tone}` }, text);
@@ -65,7 +68,7 @@ export function runsTable(runs, now, empty) {
 export function incidentsTable(entries, { account = true, run = true } = {}) {
   const columns = [
     { title: "Incident", tight: true, cell: (entry) => h("span", { class: "number" }, String(entry.incident_id)) },
-    account && { title: "Account", tight: true, cell: (entry) => h("a", { href: accountAddress(entry.account) }, entry.account) },
+    account && { title: "Account", tight: true, cell: (entry) => accountLink(entry.account) },
     { title: "Status", cell: (entry) => chip(entry.status) },
     entries.some((entry) => entry.attempts > 1) && { title: "Attempts", right: true, cell: (entry) => entry.attempts },
     { title: "HTTP", right: true, cell: (entry) => (entry.http_status === null ? "–" : String(entry.http_status)) },

@@ -2,7 +2,7 @@
 import { get } from "../api.js";
 import { h } from "../dom.js";
 import { many } from "../format.js";
-import { accountAddress, card, chip, heading, incidentsTable, table } from "../parts.js";
+import { accountAddress, accountLink, card, chip, heading, incidentsTable, table } from "../parts.js";
 
 export const title = () => "Accounts";
 export const load = ({ query }, signal) => get("/api/accounts", { q: query.get("q") ?? "" }, signal);
@@ -29,7 +29,7 @@ export function view(data, { query }, tools) {
       ? card("Written last", h("span", { class: "quiet" }, "the newest incidents of the ledger"), incidentsTable(data.newest))
       : card(`${many(data.accounts.length, "account")} found`, data.accounts.length >= 50 ? h("span", { class: "quiet" }, "the first 50; give more of the number") : null,
         table("Accounts", [
-          { title: "Account", cell: (row) => h("a", { href: accountAddress(row.account) }, row.account) },
+          { title: "Account", cell: (row) => accountLink(row.account) },
           { title: "Last outcome", cell: (row) => (row.status ? chip(row.status) : "–") },
         ], data.accounts, "The ledger has no account that begins so."),
         data.accounts.some((row) => row.account === searched) ? null

@@ -3,7 +3,7 @@ import { get, post } from "../api.js";
 import { confirm } from "../dialogs.js";
 import { announce, h } from "../dom.js";
 import { count, many, minute } from "../format.js";
-import { accountAddress, card, failure, heading, runAddress, table, when } from "../parts.js";
+import { accountLink, card, failure, heading, runAddress, table, when } from "../parts.js";
 
 const PAGE = 25;
 
@@ -79,7 +79,7 @@ function letters(data, query, standing, tools) {
   table("Dead letters", [
     { title: "Choose", bare: true, cell: (letter) => h("input", { type: "checkbox", checked: chosen.has(letter.account), "aria-label": `Choose account ${letter.account}`,
       onchange: (event) => choose([letter.account], event.target.checked) }) },
-    { title: "Account", tight: true, cell: (letter) => h("a", { href: accountAddress(letter.account) }, letter.account) },
+    { title: "Account", tight: true, cell: (letter) => accountLink(letter.account) },
     { title: "HTTP", right: true, cell: (letter) => (letter.http_status === null ? "–" : String(letter.http_status)) },
     { title: "Attempts", right: true, cell: (letter) => letter.attempts },
     { title: "Turned away", tight: true, cell: (letter) => when(letter.updated) },
