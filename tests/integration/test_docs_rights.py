@@ -94,7 +94,9 @@ def test_users_with_exactly_these_rights_can_run(users: MariaDBServer, tmp_path:
         for words in (["reconcile", "--repair"], ["backfill", "--from", "2026-01-01", "--to", "2026-01-31"]):
             finished = command(*words)
             assert finished.status == 0, finished.stderr
-        assert command("history").status == command("dead-letters", "list").status == 0
+        run_as_admin(users, [f"REVOKE INSERT, UPDATE, DELETE ON incident_state.* FROM '{STATE}'@'%'"])
+        assert command("history").status == command("dead-letters", "list").status == 0, "an auditor may only read"
+        run_as_admin(users, [f"GRANT INSERT, UPDATE, DELETE ON incident_state.* TO '{STATE}'@'%'"])
         assert chat.heard == []
         run_as_admin(users, ["DROP TABLE incident_db.debt_payment"])
         run_as_admin(users, ["UPDATE incident_state.Process_Operation SET Next_execution_dtm = '2020-01-01'"])
