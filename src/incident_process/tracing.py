@@ -58,6 +58,8 @@ class CarriesTrace(Protocol):
 class Tracing:
     """The spans of one run."""
 
+    name = "traces"
+
     def __init__(self, settings: Settings) -> None:
         _quiet()
         tracing = settings.tracing

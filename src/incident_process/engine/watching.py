@@ -23,6 +23,9 @@ log = get_logger()
 class Watcher(Protocol):
     """Looks on while one run is at work, or many one after the other."""
 
+    name: str
+    """For people: what is wanting where it fails."""
+
     def attach(self, parts: Parts) -> Parts:
         """Return the parts with which the run is to work."""
         ...
@@ -51,7 +54,7 @@ class Watch:
                 await watcher.ended(kind, report, parts)
             except Exception as exc:  # a run that is done must not fail for want of a spectator
                 told = str(exc) if isinstance(exc, IncidentProcessError) else type(exc).__name__
-                log.warning("%s: the end of the run could not be noted: %s", type(watcher).__name__, told)
+                log.warning("The end of the run could not be noted in the %s: %s", watcher.name, told)
 
     async def failed(self, kind: RunKind, error: BaseException, parts: Parts | None) -> None:
         """Tell each watcher that the run ended in a fault."""
@@ -108,6 +111,8 @@ def make_notifier(settings: Settings) -> "Notifier":
 class _Metered:
     """Metrics, and the file that every run brings up to date."""
 
+    name = "metrics"
+
     def __init__(self, meter: "Meter", textfile: Path | None) -> None:
         self._meter = meter
         self._textfile = textfile
@@ -129,6 +134,8 @@ class _Metered:
 
 class _Notified:
     """Alerts."""
+
+    name = "alerts"
 
     def __init__(self, notifier: "Notifier") -> None:
         self._notifier = notifier
