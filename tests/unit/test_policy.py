@@ -78,7 +78,7 @@ def test_backoff_grows() -> None:
         ("-5", None),
         (format_datetime(NOW + timedelta(seconds=20), usegmt=True), 20.0),
         (format_datetime(NOW + timedelta(days=365), usegmt=True), 60.0),
-        (format_datetime(NOW - timedelta(days=1), usegmt=True), 0.0),
+        (format_datetime(NOW - timedelta(days=1), usegmt=True), None),
         ("Sun, 99 Foo 2026 99:99:99 GMT", None),
         ("Sun, 01 Jan 99999999999 00:00:00 GMT", None),
     ],

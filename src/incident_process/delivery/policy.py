@@ -53,7 +53,8 @@ def backoff(attempt: int, chance: float) -> float:
 def retry_after(header: str | None, now: datetime, cap_seconds: float) -> float | None:
     """Return the seconds that a Retry-After header asks for, at most ``cap_seconds``; None when it asks for nothing.
 
-    Read in seconds or as an HTTP date (RFC 9110, 10.2.3). What cannot be read is ignored.
+    Read in seconds or as an HTTP date (RFC 9110, 10.2.3). What cannot be read is ignored, and so is a date that has
+    passed: to a clock that is fast every date has, and to try again at once would use up the attempts.
     """
     if header is None:
         return None
@@ -66,7 +67,8 @@ def retry_after(header: str | None, now: datetime, cap_seconds: float) -> float 
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
-    return min(max(0.0, (when - now).total_seconds()), cap_seconds)
+    seconds = (when - now).total_seconds()
+    return min(seconds, cap_seconds) if seconds > 0 else None
 
 
 class Evidence(StrEnum):
