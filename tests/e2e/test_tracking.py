@@ -204,6 +204,21 @@ def test_a_watermark_that_is_still_to_come_is_said(make_site: MakeSite) -> None:
     assert site.run()["delivered"] == 1
 
 
+@pytest.mark.parametrize(("minutes", "status"), [("45", 0), ("an hour", 2)])
+def test_a_duration_that_is_text(make_site: MakeSite, minutes: str, status: int) -> None:
+    site = make_site("sqlite", "sqlite")
+    given_accounts(site, "1")
+    given_operation(site)
+    assert site.state is not None
+    site.state.sql("ALTER TABLE Process_Operation DROP COLUMN execution_duration")
+    site.state.sql("ALTER TABLE Process_Operation ADD COLUMN execution_duration TEXT")
+    site.state.sql("UPDATE Process_Operation SET execution_duration = ?", minutes)
+    finished = site.command("run")
+    assert finished.status == status
+    assert ("Process_Operation: execution_duration is no whole number" in finished.stderr) is bool(status)
+    assert len(site.requests()) == (not status)
+
+
 # -- tracking = sql: success ------------------------------------------------------------------------------------------
 
 

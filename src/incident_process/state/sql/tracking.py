@@ -5,9 +5,10 @@ beside the lease, and counts as long as the table still says the same; a value t
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from incident_process.errors import LeaseLostError
+from incident_process.errors import ConfigurationError, LeaseLostError
 from incident_process.records import NEVER, Advance, Lease, Operation
 from incident_process.state.sql import schema
 from incident_process.state.sql.connection import Connection
@@ -99,6 +100,9 @@ async def read(connection: Connection, operation: str, zone: ZoneInfo, *, locked
         operation: its name, compared exactly.
         zone: in which the table's times are.
         locked: whether to keep others from changing the row until the transaction ends.
+
+    Raises:
+        ConfigurationError: sequence or execution_duration is no whole number; a table of another form may hold text.
     """
     try:
         row = await connection.row(_LOCK if locked else _READ, _name(connection, operation))
@@ -114,12 +118,20 @@ async def read(connection: Connection, operation: str, zone: ZoneInfo, *, locked
         last = exact
     return Operation(
         name=operation,
-        sequence=int(sequence),
+        sequence=_whole(sequence, "Process_Operation_Sequence"),
         last_execution=last,
         next_execution=None if next_local is None else from_local(next_local, zone),
-        execution_minutes=minutes,
+        execution_minutes=None if minutes is None else _whole(minutes, "execution_duration"),
         end=None if end_local is None else from_local(end_local, zone),
     )
+
+
+def _whole(value: Any, column: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        msg = f"Process_Operation: {column} is no whole number. Write one, for example 60."
+        raise ConfigurationError(msg) from None
 
 
 async def advance(connection: Connection, lease: Lease, step: Advance, zone: ZoneInfo) -> Operation:
