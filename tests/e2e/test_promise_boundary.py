@@ -137,7 +137,7 @@ def test_null_zero_1970_and_future_dates(make_site: MakeSite, tracking: str) -> 
     finished = site.finish()
     assert (finished.json["delivered"], finished.json["unprocessable"]) == (2, 3)
     warned = [line for line in finished.messages("WARNING") if "can never be processed" in line]
-    assert [line.split(" rows of ")[0] for line in warned] == ["2", "1"]
+    assert [line.split(" row(s) of ")[0] for line in warned] == ["2", "1"]
     assert histories(site) == {"1970": [Decimal("1970.00")], FIRST: [Decimal("1.00")]}
     assert datetime.fromisoformat(finished.json["last_execution_dtm"]) < datetime.now(UTC)
     # Loaded today with a date of 1970: behind every lookback, and so for reconcile.

@@ -72,7 +72,7 @@ class WindowRun(LeasedRun):
         for table, rows in unprocessable.items():
             if rows:
                 log.warning(
-                    "%d rows of %s can never be processed: no LOAD_DATE or no usable account number.", rows, table
+                    "%d row(s) of %s can never be processed: no LOAD_DATE or no usable account number.", rows, table
                 )
         lookback = self._settings.process.lookback_seconds
         span = Span(watermark=window.start, lookback_seconds=lookback, until=window.end)
