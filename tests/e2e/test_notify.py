@@ -1,14 +1,17 @@
 """Alerts as the people on call get them: through Apprise, once when it begins, once when it is over (``[NOTIFY]``)."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from incident_process.notify.sending import send
 from tests.e2e.conftest import TRACKINGS, MakeSite, MariaDBDatabase, Site, day
 from tests.support.command import wait_until
 from tests.support.listener import Listener, listening
+from tests.support.mail import mail_server
 from tests.support.receivers import ReceiverHandle
 from tests.support.schedules import free_port, schedule
 
@@ -63,6 +66,18 @@ def test_an_incomplete_run_is_told_once_and_once_when_it_is_over(
     site.customers({"ACCOUNT_NUM": "new", "ASSET_ID": "A1", "LOAD_DATE": day(0)})
     site.run(4)
     assert told(chat)[2:] == ["Alert: run failed or incomplete"]
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # of what Apprise imports
+def test_a_mail_keeps_its_lines_and_a_receiver_s_words_as_they_are() -> None:
+    text = "HTTP 503: <h1>Busy</h1> & more\nOperation: nightly\nHost: worker"
+    with mail_server() as mail:
+        address = f"mailto://{mail.address}?from=incidents@example.org&to=oncall@example.org"
+        assert asyncio.run(send([address], "Alert: run failed", text, good=False))
+    (letter,) = mail.letters
+    assert letter["Subject"] == "Alert: run failed"
+    assert letter.get_content_type() == "text/plain"
+    assert letter.get_content().rstrip().splitlines() == text.splitlines()
 
 
 def test_new_dead_letters(make_site: MakeSite, chat: Listener) -> None:

@@ -31,7 +31,9 @@ async def send(addresses: Sequence[str], title: str, text: str, *, good: bool) -
         if not sender.add(address):
             log.warning("[NOTIFY] urls: address %d is none that Apprise understands; nothing is sent there.", place)
             return False
-        if not await sender.async_notify(body=text, title=title, notify_type=kind):
+        # Plain text, so that mail keeps its lines and shows a receiver's words as they are instead of as markup.
+        form = apprise.NotifyFormat.TEXT
+        if not await sender.async_notify(body=text, title=title, notify_type=kind, body_format=form):
             log.warning("[NOTIFY] urls: address %d did not take an alert.", place)
             return False
         return True
