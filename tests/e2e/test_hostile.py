@@ -223,7 +223,7 @@ def test_hostile_rows(make_site: MakeSite, accounts: int, digits: int | None, zo
         "debt_payment": sum(bool(r["AP_ACCOUNT_NUMBER"]) and oracle.in_time(r) for r in hostile.payments),
     }
     for table, rows in hostile.hopeless.items():
-        assert any(line.startswith(f"{rows} rows of {table} can never be") for line in finished.messages("WARNING"))
+        assert any(line.startswith(f"{rows} row(s) of {table} can never be") for line in finished.messages("WARNING"))
     check_bodies(site, oracle, hostile, hostile.accounts)
 
     skipped = site.deliveries("--status", "skipped", "--limit", "1000")
