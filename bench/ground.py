@@ -97,6 +97,15 @@ class Ground:
         """Return the address of a source database."""
         return self.mariadb.url(database)
 
+    def address(self, database: str) -> list[str]:
+        """Return host, port, user and database, as the bench's own programs take them."""
+        return [self.mariadb.host, str(self.mariadb.port), self.mariadb.user, database]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """A clean environment with the password that goes with ``address``."""
+        return product.clean() | {"BENCH_PASSWORD": self.mariadb.password}
+
     def _load(self, accounts: int, recent: int) -> str:
         say(f"Loading {accounts:,} synthetic accounts ...")
         return data.load(self.mariadb, accounts, recent)

@@ -91,11 +91,11 @@ def raw_posting(ground: Ground, url: str, servers: Mapping[str, int], connection
 
 def raw_reading(ground: Ground, database: str, since: str | None = None) -> Sample:
     """Read rows raw; the seconds are those of the whole process."""
-    where = [*_address(ground, database), *([since] if since else [])]
+    where = [*ground.address(database), *([since] if since else [])]
     return command(
         [sys.executable, read.__file__, *where],
         servers={"database": ground.mariadb.pid},
-        environment=clean() | {"BENCH_PASSWORD": ground.mariadb.password},
+        environment=ground.environment,
     )
 
 
@@ -103,19 +103,14 @@ def _floor(ground: Ground) -> Sample:
     """Read, post and write raw at once; the seconds are those until the last of the three is done."""
     made = product.on_sqlite(ground.folder, ground.source(ground.main), ground.receiver.url, ground.watched)
     sizes = (ground.plan.accounts, CONNECTIONS, CHUNK)
-    arguments = [ground.bodies, made.state, *sizes, ground.receiver.url, *_address(ground, ground.main)]
+    arguments = [ground.bodies, made.state, *sizes, ground.receiver.url, *ground.address(ground.main)]
     sample = command(
         [sys.executable, "-m", together.__name__, *map(str, arguments)],
         servers=ground.watched,
-        environment=clean() | {"BENCH_PASSWORD": ground.mariadb.password},
+        environment=ground.environment,
         folder=ROOT,
     )
     return replace(sample, seconds=float(sample.output))
-
-
-def _address(ground: Ground, database: str) -> list[str]:
-    server = ground.mariadb
-    return [server.host, str(server.port), server.user, database]
 
 
 def typical_body(ground: Ground) -> tuple[str, Path]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from bench.ground import Ground
 from bench.measure import Line, command, line
 from bench.plan import ASSETS
-from bench.product import clean
 from bench.programs import naive
 from bench.sections.limits import typical_body
 from incident_process.demo.data import Population
@@ -21,15 +20,15 @@ def lines(ground: Ground) -> Iterator[Line]:
     plan = ground.plan
     for name, indexed, sample in ((UNINDEXED, "no", plan.unindexed_sample), (INDEXED, "yes", plan.sample)):
         _, body = typical_body(ground)
-        server, population = ground.mariadb, Population(assets=ASSETS)
+        population = Population(assets=ASSETS)
         # Over the whole table, not its beginning.
         accounts = [population.account(index) for index in range(0, plan.accounts, max(plan.accounts // sample, 1))]
         accounts = accounts[:sample]
-        where = [server.host, str(server.port), server.user, ground.main, ground.receiver.url, str(body), indexed]
+        where = [*ground.address(ground.main), ground.receiver.url, str(body), indexed]
         found = command(
             [sys.executable, naive.__file__, *where, *accounts],
             servers=ground.watched,
-            environment=clean() | {"BENCH_PASSWORD": server.password},
+            environment=ground.environment,
         )
         found = replace(found, seconds=float(found.output))
         extrapolated = f"{plan.accounts / sample * found.seconds / 60:,.0f} minutes for all {plan.accounts:,}"

@@ -5,6 +5,7 @@ lists of accounts, one being read and built while others are on their way.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
@@ -270,6 +271,8 @@ def limits(api: Api) -> Limits:
 
 
 def _log_answer(incident: Incident, answer: Answer, verdict: Verdict) -> None:
+    if not log.isEnabledFor(logging.DEBUG):  # asked for each attempt: nothing is put together that nobody reads
+        return
     log.debug(
         "Incident %d: %s after %.3f s (%s).",
         incident.incident_id,
