@@ -9,7 +9,7 @@ BIN := .venv/bin
 help:
 	@echo "make demo         the whole story on embedded parts, in under a minute"
 	@echo "make setup        the command, in .venv/bin/incident-process"
-	@echo "make test         all tests, against a real MariaDB and a Mongo-wire server of their own"
+	@echo "make test         all tests, against a real MariaDB, MySQL and Mongo-wire server of their own"
 	@echo "make coverage     the same tests, with the branch coverage of every command they start; takes longer"
 	@echo "make lint         ruff, mypy --strict, import-linter"
 	@echo "make docs         the documentation site, in build/site; without a network"
@@ -22,6 +22,7 @@ setup: .venv/.ready
 
 setup-tests: .venv/.ready-tests
 	@scripts/ensure-programs mariadbd:mariadb-server chromium:chromium faketime:faketime
+	@scripts/unpack-debian mysql MySQL mysql-server-core
 
 .venv/.ready: pyproject.toml constraints.txt scripts/make-venv
 	@scripts/make-venv "$(PYTHON)"
@@ -85,4 +86,4 @@ storm-tests: setup-tests
 	@scripts/run-tests tests/storm
 
 clean:
-	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+	rm -rf .venv .servers build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

@@ -8,7 +8,9 @@ import pytest
 pytest_plugins = [
     name
     for name in (
+        "tests.support.sql_server",
         "tests.support.mariadb",
+        "tests.support.mysql",
         "tests.support.stores",
         "tests.support.receivers",
     )

@@ -19,9 +19,9 @@ from incident_process import insights
 from incident_process.engine.compose import make_store
 from incident_process.settings import Settings
 from tests.support.command import Command, Finished
-from tests.support.mariadb import MariaDBServer
 from tests.support.receivers import ReceiverHandle, start_receiver
 from tests.support.source_data import Row, create_tables, insert_customers, insert_payments
+from tests.support.sql_server import SqlServer
 
 OPERATION = "Incident extraction from data lake"
 TRACKINGS = ("sqlite", "mariadb", "mongo")
@@ -78,10 +78,12 @@ class SqliteDatabase:
             return connection.execute(statement, values).fetchall()
 
 
-class MariaDBDatabase:
+class ServerDatabase:
+    """On MariaDB or MySQL."""
+
     dialect = "mysql"
 
-    def __init__(self, server: MariaDBServer) -> None:
+    def __init__(self, server: SqlServer) -> None:
         self.server = server
         self.name = server.create_database()
         self.url = server.url(self.name)
@@ -217,18 +219,18 @@ MakeSite = Callable[..., Site]
 def make_site(
     request: pytest.FixtureRequest, tmp_path: Path, command: Command, receiver: ReceiverHandle
 ) -> Iterator[MakeSite]:
-    """Build sites: ``make_site(source, tracking)``, each "sqlite" or "mariadb", tracking also "mongo".
+    """Build sites: ``make_site(source, tracking)``, each "sqlite", "mariadb" or "mysql", tracking also "mongo".
 
     Further keywords are the types of the LOAD_DATE columns, as ``create_tables`` takes them.
     """
-    databases: list[MariaDBDatabase] = []
+    databases: list[ServerDatabase] = []
     mongos: list[tuple[str, str]] = []
     numbers = itertools.count(1)
 
     def database(kind: str, purpose: str) -> Database:
         if kind == "sqlite":
             return SqliteDatabase(tmp_path / f"{purpose}{next(numbers)}.db")
-        made = MariaDBDatabase(request.getfixturevalue("mariadb"))
+        made = ServerDatabase(request.getfixturevalue(kind))
         databases.append(made)
         return made
 

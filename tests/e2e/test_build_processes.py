@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import MakeSite, MariaDBDatabase, Site, day
+from tests.e2e.conftest import MakeSite, ServerDatabase, Site, day
 from tests.support.command import KILLED, Running, wait_until
 
 ACCOUNTS = [f"{number:010d}" for number in range(300)]
@@ -131,7 +131,7 @@ def test_they_do_not_heed_signals_that_are_meant_for_the_run(make_site: MakeSite
 def test_secrets_stand_neither_in_their_arguments_nor_in_their_environment(make_site: MakeSite) -> None:
     site = given(make_site, "mariadb")
     slowed(site)
-    assert isinstance(site.source, MariaDBDatabase)
+    assert isinstance(site.source, ServerDatabase)
     password = site.source.server.password.encode()
     with site.command.started("run", "--json") as running:
         wait_until(lambda: len(builders_of(running.pid)) == 2)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from incident_process.notify.sending import send
-from tests.e2e.conftest import TRACKINGS, MakeSite, MariaDBDatabase, Site, day
+from tests.e2e.conftest import TRACKINGS, MakeSite, ServerDatabase, Site, day
 from tests.support.command import wait_until
 from tests.support.listener import Listener, listening
 from tests.support.mail import mail_server
@@ -122,7 +122,7 @@ def test_a_lag_over_the_limit_is_noticed_by_a_schedule_that_cannot_run(make_site
 def test_a_database_that_is_away_is_told_once_by_each_machine(make_site: MakeSite, chat: Listener) -> None:
     """The state itself is away: this machine remembers what it has told until the state can."""
     site = alarmed(make_site("mariadb", "mariadb"), chat)
-    assert isinstance(site.source, MariaDBDatabase)
+    assert isinstance(site.source, ServerDatabase)
     site.source.server.kill()
     try:
         for _ in range(2):
@@ -136,7 +136,7 @@ def test_a_database_that_is_away_is_told_once_by_each_machine(make_site: MakeSit
 
 def test_a_schedule_that_sees_nothing_says_so(make_site: MakeSite, chat: Listener) -> None:
     site = alarmed(make_site("mariadb", "sqlite"), chat)
-    assert isinstance(site.source, MariaDBDatabase)
+    assert isinstance(site.source, ServerDatabase)
     with schedule(site.command) as running:
         running.wait_for("INFO:The next run is due at ")
         site.source.server.kill()

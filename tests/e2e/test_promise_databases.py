@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from decimal import Decimal
 from typing import Any
 
-from tests.e2e.conftest import MakeSite, MariaDBDatabase, Site, day
+from tests.e2e.conftest import MakeSite, ServerDatabase, Site, day
 from tests.e2e.test_promise_boundary import check_promise
 from tests.support.command import Running, wait_until
 from tests.support.mariadb import MariaDBServer
@@ -58,7 +58,7 @@ def test_a_connection_to_the_source_that_is_cut_in_the_middle(make_site: MakeSit
     site.prepare()
     final = given_accounts(site)
     source = site.source
-    assert isinstance(source, MariaDBDatabase)
+    assert isinstance(source, ServerDatabase)
     with in_the_middle(site) as running:
         listed = "SELECT id FROM information_schema.processlist WHERE db = ? AND id <> CONNECTION_ID()"
         cut = [number for (number,) in source.sql(listed, source.name)]
@@ -86,15 +86,15 @@ def test_a_source_table_that_is_locked(make_site: MakeSite) -> None:
     check_promise(site, final)
 
 
-def waiting(state: MariaDBDatabase) -> bool:
+def waiting(state: ServerDatabase) -> bool:
     """Return whether a transaction waits for a lock; MariaDB answers from a cache of a tenth of a second."""
     return bool(state.sql("SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"))
 
 
-def site_with_its_state_in_mariadb(make_site: MakeSite) -> tuple[Site, MariaDBDatabase]:
+def site_with_its_state_in_mariadb(make_site: MakeSite) -> tuple[Site, ServerDatabase]:
     site = make_site("sqlite", "mariadb")
     site.prepare()
-    assert isinstance(site.state, MariaDBDatabase)
+    assert isinstance(site.state, ServerDatabase)
     return site, site.state
 
 
@@ -143,7 +143,7 @@ def test_a_deadlock(make_site: MakeSite) -> None:
     check_promise(site, final)
 
 
-def deadlocks(state: MariaDBDatabase) -> int:
+def deadlocks(state: ServerDatabase) -> int:
     ((_, count),) = state.sql("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")
     number: Any = count
     return int(number)

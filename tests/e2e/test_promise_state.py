@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from tests.e2e.conftest import TRACKINGS, MakeSite, MariaDBDatabase, Site, SqliteDatabase, day, moment
+from tests.e2e.conftest import TRACKINGS, MakeSite, ServerDatabase, Site, SqliteDatabase, day, moment
 from tests.e2e.test_promise_boundary import check_promise, histories, load
 from tests.support.command import KILLED, wait_until
-from tests.support.mariadb import MariaDBServer
 from tests.support.secantus import SecantusServer
+from tests.support.sql_server import SqlServer
 
 CHUNK = 4
 
@@ -56,7 +56,7 @@ def copy_state(site: Site) -> Callable[[], None]:
         with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
         return lambda: _put_file_back(file, copy)
-    assert isinstance(site.state, MariaDBDatabase)
+    assert isinstance(site.state, ServerDatabase)
     tables = [table for (table,) in site.state.sql("SHOW TABLES")]
     for table in tables:
         site.state.sql(f"CREATE TABLE copy_of_{table} AS SELECT * FROM {table}")
@@ -167,7 +167,7 @@ def full_disk(site: Site, pid: int, request: pytest.FixtureRequest) -> Iterator[
 def no_right_to_write(site: Site, pid: int, request: pytest.FixtureRequest) -> Iterator[None]:
     """Take the rights from the state's user, as an administrator in haste does."""
     del pid, request
-    assert isinstance(site.state, MariaDBDatabase)
+    assert isinstance(site.state, ServerDatabase)
     user = f"'{site.state.name}'@'%'"
     tables = [table for (table,) in site.state.sql("SHOW TABLES")]
     for table in tables:
@@ -195,8 +195,8 @@ REFUSALS = {"sqlite": full_disk, "mariadb": no_right_to_write, "mongo": no_serve
 def with_a_user_of_its_own(site: Site) -> None:
     """Have the command use a user whose rights can be taken away, table by table."""
     database = site.state
-    assert isinstance(database, MariaDBDatabase)
-    server: MariaDBServer = database.server
+    assert isinstance(database, ServerDatabase)
+    server: SqlServer = database.server
     database.sql(f"CREATE USER '{database.name}'@'%' IDENTIFIED BY 'synthetic'")
     for (table,) in database.sql("SHOW TABLES"):
         database.sql(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {database.name}.{table} TO '{database.name}'@'%'")
@@ -229,5 +229,5 @@ def test_a_write_that_is_refused_after_the_delivery(
     assert (report["status"], report["resumed"], report["delivered"]) == ("completed", len(final), len(final))
     check_promise(site, final)
     if tracking == "mariadb":
-        assert isinstance(site.state, MariaDBDatabase)
+        assert isinstance(site.state, ServerDatabase)
         site.state.sql(f"DROP USER '{site.state.name}'@'%'")

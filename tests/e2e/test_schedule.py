@@ -23,7 +23,7 @@ from incident_process.records import RunStatus, Tracking
 from incident_process.schedule.run import ScheduledRun
 from incident_process.schedule.timing import Pauses, Rules, Timetable
 from incident_process.settings import Settings
-from tests.e2e.conftest import TRACKINGS, MakeSite, MariaDBDatabase, Site, day, moment
+from tests.e2e.conftest import TRACKINGS, MakeSite, ServerDatabase, Site, day, moment
 from tests.support.command import KILLED, wait_until
 from tests.support.schedules import Schedule, free_port, schedule
 
@@ -334,7 +334,7 @@ def test_a_database_that_goes_away_and_comes_back(make_site: MakeSite, away: str
     site.prepare()
     given_accounts(site, 6)
     gone = site.source if away == "source" else site.state
-    assert isinstance(gone, MariaDBDatabase)
+    assert isinstance(gone, ServerDatabase)
     with schedule(site.command) as running:
         running.wait_for(DUE)
         gone.server.kill()

@@ -1,4 +1,4 @@
-"""The in-flight guard's question to MariaDB (SPEC 3): which open transactions have changed rows, and since when."""
+"""The in-flight guard's question to the server (SPEC 3): which open transactions have changed rows, and since when."""
 
 import asyncio
 import sqlite3
@@ -10,11 +10,11 @@ import pytest
 
 from incident_process.source.mysql import MySQLSource
 from incident_process.source.sqlite import SqliteSource
-from tests.support.mariadb import MariaDBServer
 from tests.support.source_data import create_tables, insert_payments
+from tests.support.sql_server import SqlServer
 
 
-def source(server: MariaDBServer, database: str, user: str = "", password: str = "") -> MySQLSource:
+def source(server: SqlServer, database: str, user: str = "", password: str = "") -> MySQLSource:
     return MySQLSource(server.host, server.port, user or server.user, password or server.password, database)
 
 
@@ -24,40 +24,40 @@ async def writers(of: MySQLSource | SqliteSource) -> list[datetime] | None:
 
 
 @pytest.fixture
-def tables(mariadb: MariaDBServer, mariadb_database: str) -> str:
-    with mariadb.connect(mariadb_database) as connection:
+def tables(sql_server: SqlServer, sql_database: str) -> str:
+    with sql_server.connect(sql_database) as connection:
         create_tables(connection, "mysql")
-    return mariadb_database
+    return sql_database
 
 
-def test_an_open_transaction_that_has_changed_rows_is_seen_with_its_start(mariadb: MariaDBServer, tables: str) -> None:
-    with mariadb.connect(tables) as loader:
-        assert asyncio.run(writers(source(mariadb, tables))) == []
+def test_an_open_transaction_that_has_changed_rows_is_seen_with_its_start(sql_server: SqlServer, tables: str) -> None:
+    with sql_server.connect(tables) as loader:
+        assert asyncio.run(writers(source(sql_server, tables))) == []
         loader.begin()
         with loader.cursor() as cursor:
             cursor.execute("INSERT INTO debt_payment (AP_ACCOUNT_NUMBER) VALUES ('1')")
         time.sleep(0.3)  # the server answers from a cache that is up to 0.1 s old
-        found = asyncio.run(writers(source(mariadb, tables)))
+        found = asyncio.run(writers(source(sql_server, tables)))
         loader.rollback()
     assert found is not None
     (started,) = found
     assert abs(datetime.now(UTC) - started) < timedelta(seconds=30)
 
 
-def test_a_transaction_that_only_reads_is_not_waited_for(mariadb: MariaDBServer, tables: str) -> None:
-    with mariadb.connect(tables) as reader:
+def test_a_transaction_that_only_reads_is_not_waited_for(sql_server: SqlServer, tables: str) -> None:
+    with sql_server.connect(tables) as reader:
         with reader.cursor() as cursor:
             cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
-        assert asyncio.run(writers(source(mariadb, tables))) == []
+        assert asyncio.run(writers(source(sql_server, tables))) == []
         reader.rollback()
 
 
-def test_a_user_without_the_right_cannot_tell(mariadb: MariaDBServer, tables: str) -> None:
-    with mariadb.connect(tables) as root, root.cursor() as cursor:
+def test_a_user_without_the_right_cannot_tell(sql_server: SqlServer, tables: str) -> None:
+    with sql_server.connect(tables) as root, root.cursor() as cursor:
         cursor.execute("CREATE USER 'weak'@'%' IDENTIFIED BY 'synthetic'")
         cursor.execute(f"GRANT SELECT ON {tables}.* TO 'weak'@'%'")
         try:
-            assert asyncio.run(writers(source(mariadb, tables, "weak", "synthetic"))) is None
+            assert asyncio.run(writers(source(sql_server, tables, "weak", "synthetic"))) is None
         finally:
             cursor.execute("DROP USER 'weak'@'%'")
 

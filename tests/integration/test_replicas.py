@@ -26,9 +26,10 @@ from incident_process.settings import Settings
 from incident_process.source import replicas
 from incident_process.source.columns import CUSTOMER_COLUMNS
 from incident_process.source.contract import AccountRows, Source, Span
-from tests.support.mariadb import MariaDBServer, Replication
+from tests.support.mariadb import MariaDBServer
 from tests.support.receivers import start_receiver
 from tests.support.source_data import create_tables, insert_customers, insert_payments
+from tests.support.sql_server import Replication, SqlServer
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ class Site:
             insert_customers(connection, rows)
             insert_payments(connection, [{"AP_ACCOUNT_NUMBER": accounts[0], "LOAD_DATE": datetime(2026, 1, 1)}])  # noqa: DTZ001
 
-    def settle(self, *replicas: MariaDBServer) -> None:
+    def settle(self, *replicas: SqlServer) -> None:
         assert all(replica.caught_up_with(self.primary) for replica in replicas)
 
     def settings(self, *urls: str, url: str = "", wait: float = 5.0, **sections: dict[str, Any]) -> Settings:
@@ -71,7 +72,7 @@ class Site:
         usual: dict[str, dict[str, Any]] = {"api": {"api_url": "http://127.0.0.1:9/x"}, "process": {"tracking": "sql"}}
         return Settings.model_validate(usual | {"database": database} | sections)
 
-    def read(self, server: MariaDBServer) -> int:
+    def read(self, server: SqlServer) -> int:
         """Return how many customer rows of the database the server has read so far."""
         found = server.ask(
             "SELECT ROWS_READ FROM information_schema.TABLE_STATISTICS "
@@ -367,7 +368,7 @@ def test_a_replica_that_freezes_does_not_stop_the_run(
 
 
 class KillsAtTheFirstStep(NoProgress):
-    def __init__(self, server: MariaDBServer) -> None:
+    def __init__(self, server: SqlServer) -> None:
         self._server = server
         self.killed = False
 
@@ -436,7 +437,7 @@ def test_one_that_is_not_there(site: Site, warned: pytest.LogCaptureFixture) -> 
 
 
 def test_a_primary_without_a_log(
-    site: Site, mariadb: MariaDBServer, mariadb_database: str, warned: pytest.LogCaptureFixture
+    site: Site, mariadb: SqlServer, mariadb_database: str, warned: pytest.LogCaptureFixture
 ) -> None:
     with mariadb.connect(mariadb_database) as connection:
         create_tables(connection, "mysql")
@@ -517,7 +518,7 @@ def test_a_filter_of_the_servers_own_tables_does_no_harm(site: Site, warned: pyt
 
 
 @contextmanager
-def told(replica: MariaDBServer, variable: str, value: str, usual: str) -> Iterator[None]:
+def told(replica: SqlServer, variable: str, value: str, usual: str) -> Iterator[None]:
     """Change a variable of the replica, which it allows while its replication stands still."""
     replica.ask("STOP SLAVE")
     replica.ask(f"SET GLOBAL {variable} = %s", value)
@@ -581,7 +582,7 @@ def test_doctor_looks_at_each_replica(site: Site, tmp_path: Path) -> None:
     assert SECRET not in f"{found}"
 
 
-def test_doctor_says_why_no_replica_can_serve(site: Site, mariadb: MariaDBServer, mariadb_database: str) -> None:
+def test_doctor_says_why_no_replica_can_serve(site: Site, mariadb: SqlServer, mariadb_database: str) -> None:
     with mariadb.connect(mariadb_database) as connection:
         create_tables(connection, "mysql")
     settings = site.settings(url=mariadb.url(mariadb_database))

@@ -42,7 +42,7 @@ from incident_process.state import codec
 from incident_process.state.contract import StateStore
 from incident_process.state.sql import SqlStateStore
 from incident_process.state.sql.ledger import newest_entries
-from tests.support.stores import OPERATION, MariaDBStores, SqliteStores, SqlStores, StoreFactory
+from tests.support.stores import OPERATION, ServerStores, SqliteStores, SqlStores, StoreFactory
 
 UTC_ZONE = ZoneInfo("UTC")
 T0 = datetime(2026, 3, 1, 8, 30, 15, 123456, tzinfo=UTC)
@@ -827,7 +827,7 @@ async def test_a_server_that_was_killed_and_came_back_is_found_again(stores: Sto
 
 
 @story
-async def test_process_operation_has_the_columns_of_the_team(mariadb_stores: MariaDBStores) -> None:
+async def test_process_operation_has_the_columns_of_the_team(mariadb_stores: ServerStores) -> None:
     async with mariadb_stores() as store:
         await begin(store)
     columns = mariadb_stores.sql(
@@ -1010,7 +1010,7 @@ def test_parts_are_no_larger_than_asked() -> None:
 
 
 @story
-async def test_last_known_goes_by_the_index(mariadb_stores: MariaDBStores) -> None:
+async def test_last_known_goes_by_the_index(mariadb_stores: ServerStores) -> None:
     async with mariadb_stores() as store:
         lease = await begin(store)
         for day in range(30):
@@ -1025,7 +1025,7 @@ async def test_last_known_goes_by_the_index(mariadb_stores: MariaDBStores) -> No
 
 
 @story
-async def test_a_connection_that_is_cut_in_the_middle_of_a_write_costs_nothing(mariadb_stores: MariaDBStores) -> None:
+async def test_a_connection_that_is_cut_in_the_middle_of_a_write_costs_nothing(mariadb_stores: ServerStores) -> None:
     server = mariadb_stores.server
     async with mariadb_stores() as store:
         lease = await begin(store)
@@ -1109,7 +1109,7 @@ async def test_missing_tables_are_answered_by_the_command_that_makes_them(sql_st
 
 
 @story
-async def test_what_keeps_mysql_away_is_said_without_the_password(mariadb_stores: MariaDBStores) -> None:
+async def test_what_keeps_mysql_away_is_said_without_the_password(mariadb_stores: ServerStores) -> None:
     server = mariadb_stores.server
     wrong = {
         mariadb_stores.url.replace(server.password, "not-the-password"): "access denied",

@@ -27,7 +27,7 @@ from tests.integration.test_state import (
     step,
     story,
 )
-from tests.support.stores import OPERATION, MariaDBStores, SqlStores, StoreFactory
+from tests.support.stores import OPERATION, ServerStores, SqlStores, StoreFactory
 
 PENDING = DeliveryStatus.PENDING
 
@@ -472,7 +472,7 @@ async def test_a_state_of_before_goes_on(sql_stores: SqlStores) -> None:
     async with sql_stores() as store:
         lease = await begin(store)
         await store.enqueue(lease, chunk(incident(1)))
-        on = "" if not isinstance(sql_stores, MariaDBStores) else " ON Incident_Outbox"
+        on = "" if not isinstance(sql_stores, ServerStores) else " ON Incident_Outbox"
         sql_stores.sql(f"DROP INDEX Outbox_By_Scope{on}")
         for table in ("Incident_Delivery", "Incident_Outbox"):
             sql_stores.sql(f"ALTER TABLE {table} DROP COLUMN Scope")
@@ -490,7 +490,7 @@ async def test_a_state_of_before_goes_on(sql_stores: SqlStores) -> None:
 
 
 @story
-async def test_claims_of_two_scopes_never_wait_for_each_other(mariadb_stores: MariaDBStores) -> None:
+async def test_claims_of_two_scopes_never_wait_for_each_other(mariadb_stores: ServerStores) -> None:
     """Another scope's rows are locked for as long as its transaction lasts; nobody else may notice."""
     async with mariadb_stores() as store:
         coordinator = await opened(store, 2)

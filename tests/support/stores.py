@@ -15,7 +15,7 @@ import pytest
 
 from incident_process.state.contract import StateStore
 from incident_process.state.sql import SqlStateStore
-from tests.support.mariadb import MariaDBServer
+from tests.support.sql_server import SqlServer
 
 OPERATION = "Incident extraction from data lake"
 
@@ -86,8 +86,10 @@ class SqliteStores(SqlStores):
             connection.close()
 
 
-class MariaDBStores(SqlStores):
-    def __init__(self, server: MariaDBServer, database: str) -> None:
+class ServerStores(SqlStores):
+    """On MariaDB or MySQL."""
+
+    def __init__(self, server: SqlServer, database: str) -> None:
         self.server = server
         self.database = database
         self.url = server.url(database)
@@ -108,8 +110,21 @@ def sqlite_stores(tmp_path: Path) -> SqliteStores:
 
 
 @pytest.fixture
-def mariadb_stores(mariadb: MariaDBServer, mariadb_database: str) -> MariaDBStores:
-    return MariaDBStores(mariadb, mariadb_database)
+def mariadb_stores(mariadb: SqlServer, mariadb_database: str) -> ServerStores:
+    return ServerStores(mariadb, mariadb_database)
+
+
+@pytest.fixture
+def mysql_stores(mysql: SqlServer, mysql_database: str) -> ServerStores:
+    return ServerStores(mysql, mysql_database)
+
+
+@pytest.fixture(params=["mariadb", "mysql"])
+def server_stores(request: pytest.FixtureRequest) -> ServerStores:
+    """Each SQL server in turn."""
+    factory = request.getfixturevalue(f"{request.param}_stores")
+    assert isinstance(factory, ServerStores)
+    return factory
 
 
 @pytest.fixture(params=sorted(STORES))
