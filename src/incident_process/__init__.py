@@ -10,8 +10,12 @@ with it every start of the command, costs nothing.
     engine      puts concrete parts together              cli, insights, preview, receiver, demo: around it
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from incident_process import safepath
+
+safepath.leave_working_directory()  # before anything else is imported
+
+from importlib import import_module  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from incident_process.engine.local import run_window

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from incident_process import safepath
 from incident_process.demo.tables import Value, create_sqlite, insert
 from incident_process.errors import ConfigurationError, IncidentProcessError
 from incident_process.records import Record
@@ -163,9 +164,7 @@ def spoken(*arguments: str) -> str:
 
 
 def _command(name: str) -> list[str]:
-    # Without -P, Python would look for modules in the current folder first; where it does so here, it has to there.
-    safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
-    return [sys.executable, *safe, "-m", "incident_process", name]
+    return safepath.command("incident_process", name)
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """A process that reads and builds for a run, and can do nothing else: it knows neither state nor receiver.
 
-``python -m incident_process.engine.build_process N`` is started by ``engine.builders`` with one end of a socket as its
-file descriptor N. First the settings come in, pickled: they hold passwords, which must stand neither in arguments nor
-in the environment. Then a task at a time, each answered by what it came to, or by nothing where it failed: the other
-side then does it itself, and meets the error, if it is one, with all that belongs to it.
+``engine.builders`` starts it on a safe path (``safepath``), with one end of a socket as its file descriptor N. First
+the settings come in, pickled: they hold passwords, which must stand neither in arguments nor in the environment. Then a
+task at a time, each answered by what it came to, or by nothing where it failed: the other side then does it itself, and
+meets the error, if it is one, with all that belongs to it.
 """
 
 import asyncio

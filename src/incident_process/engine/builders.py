@@ -5,13 +5,13 @@ import os
 import pickle
 import socket
 import subprocess
-import sys
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
+from incident_process import safepath
 from incident_process.engine.frames import BUFFER_BYTES, read_frame, write_frame
 from incident_process.logs import get_logger
 from incident_process.pipeline.build import Builder, Built, LocalBuilder, Task
@@ -227,6 +227,6 @@ class BuildProcess:
 
 def _spawn(theirs: socket.socket) -> "subprocess.Popen[bytes]":
     number, null = theirs.fileno(), subprocess.DEVNULL
-    command = [sys.executable, "-m", "incident_process.engine.build_process", str(number)]
-    # This interpreter, this package, and nothing of the caller's but one end of the socket.
+    command = safepath.command("incident_process.engine.build_process", str(number))
+    # This interpreter, this package, nothing of the current folder, and of the caller's but one end of the socket.
     return subprocess.Popen(command, pass_fds=(number,), stdin=null, stdout=null, stderr=null)  # noqa: S603

@@ -7,6 +7,7 @@ Dask's own configuration (``distributed.comm.tls``).
 
 import asyncio
 import logging
+import os
 import secrets
 import signal
 import tempfile
@@ -16,6 +17,7 @@ from concurrent.futures import CancelledError
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
+from incident_process import safepath
 from incident_process.engine.reference import Reference
 from incident_process.engine.worker import end_run, run_chunk
 from incident_process.errors import ConfigurationError
@@ -149,6 +151,7 @@ class _Shielded(WorkerPlugin):
 
 async def _local(stack: AsyncExitStack, workers: int) -> Any:
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="incident-process-", ignore_cleanup_errors=True))
+    stack.enter_context(_safe_interpreters())
     try:
         cluster = await stack.enter_async_context(
             LocalCluster(  # type: ignore[no-untyped-call]  # Dask says nothing about it
@@ -171,6 +174,21 @@ async def _local(stack: AsyncExitStack, workers: int) -> Any:
             'the line `if __name__ == "__main__":` before it'
         ) from exc
     return client
+
+
+@contextmanager
+def _safe_interpreters() -> Iterator[None]:
+    """Let the workers' interpreters, also those that replace a lost one, look for no module in the current folder."""
+    before = {name: os.environ.get(name) for name in safepath.SAFE}
+    os.environ.update(safepath.SAFE)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 async def _remote(stack: AsyncExitStack, scheduler: str) -> Any:
