@@ -5,6 +5,7 @@ what every command creates: the state's own tables or collections where they are
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -17,10 +18,8 @@ from incident_process.pipeline.found import AHEAD_REMEDY, watermark_ahead
 from incident_process.records import NEVER, Record, RunStatus, Tracking, iso
 from incident_process.settings import Settings
 from incident_process.source.contract import Source
-from incident_process.source.driver import TransientError as SourceAwayError
 from incident_process.source.indexes import INDEX_ADVICE
 from incident_process.state.contract import StateStore
-from incident_process.state.sql.faults import TransientError as StateAwayError
 from incident_process.window import refusal, system_date
 
 SKEW_SECONDS = 5.0
@@ -65,11 +64,23 @@ async def _guarded(subject: str, look: Callable[[], Awaitable[list[Finding]]]) -
     try:
         return await look()
     except IncidentProcessError as exc:
-        away = isinstance(exc, SourceAwayError | StateAwayError)
-        remedy = "See that it runs and can be reached." if away else "The message says what to correct."
+        finding, remedy = _parted(exc)
         return [
-            Finding(subject=subject, level=Level.ERROR, finding=str(exc), remedy=remedy, exit_status=exc.exit_status)
+            Finding(subject=subject, level=Level.ERROR, finding=finding, remedy=remedy, exit_status=exc.exit_status)
         ]
+
+
+_SENTENCES = re.compile(r"(.+[.?!]) ([A-Z][^.]*(?:\.\S[^.]*)*\.)", re.DOTALL)
+"""A message whose last sentence, which may hold a file's name or an address, is the remedy."""
+
+
+def _parted(exc: IncidentProcessError) -> tuple[str, str]:
+    """Return what is wrong and what would be right: the last sentence of a message that has several."""
+    message = str(exc)
+    if exc.remedy:
+        return message.removesuffix(exc.remedy).rstrip(), exc.remedy
+    found = _SENTENCES.fullmatch(message)
+    return (found[1], found[2]) if found else (message, "")
 
 
 async def _with_source(settings: Settings) -> list[Finding]:
@@ -169,7 +180,7 @@ async def _replicas(source: Source) -> list[Finding]:
     from incident_process.source.replicas import ReplicatedSource
 
     assert isinstance(source, ReplicatedSource)  # noqa: S101 - there are replicas
-    remedy = "The message says what to correct; until then rows are read from the primary."
+    remedy = "Correct that; until then rows are read from the primary."
     try:
         conditions = await source.look()
     except IncidentProcessError as exc:

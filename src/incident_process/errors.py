@@ -27,6 +27,8 @@ class IncidentProcessError(Exception):
     """The base of every error that this package raises on purpose."""
 
     exit_status = 1
+    remedy: str = ""
+    """What would be right, where it is known apart from the message, whose last sentence it then is."""
     report: "RunReport | None" = None
     """How far the run had come that the error ended, where there was one."""
 

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from incident_process import arguments, logs
+from incident_process.database.server_errors import explained, meaning_of_error
 from incident_process.delivery.identity import idempotency_key
 from incident_process.delivery.policy import Verdict
 from incident_process.delivery.reasons import secrets_of
@@ -73,10 +74,12 @@ def get_mysql_connection() -> "pymysql.Connection[Any]":
             ssl=target.ssl_context(),
             connect_timeout=10,
         )
-    except pymysql.MySQLError as exc:
-        code = exc.args[0] if exc.args else type(exc).__name__
-        msg = f"the source database at {target.host}:{target.port} cannot be reached (MySQL error {code})"
-        raise DatabaseConnectionError(msg) from exc
+    except (pymysql.MySQLError, OSError, RuntimeError) as exc:
+        meaning = meaning_of_error(exc)
+        if meaning is None:
+            raise
+        where = f"The MySQL source database {target.database} at {target.host}:{target.port}"
+        raise explained(DatabaseConnectionError, where, meaning) from exc
 
 
 def get_mongo_collection(name: str) -> "Collection[dict[str, Any]]":

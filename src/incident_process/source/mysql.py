@@ -12,6 +12,7 @@ import asyncmy
 from asyncmy.connection import Connection
 from asyncmy.cursors import SSCursor
 
+from incident_process.database.server_errors import ErrorKind, ErrorMeaning, explained, handshake, meaning_of_error
 from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.source.dialects import Dialect, mysql_dialect
 from incident_process.source.driver import Column, RefusedError, Row, TransientError
@@ -47,22 +48,6 @@ _INDEXES = """
     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s
     ORDER BY INDEX_NAME, SEQ_IN_INDEX
     """
-
-_TRANSIENT = {
-    0,  # the driver's own: not connected, packets out of order
-    1040,  # too many connections
-    1053,  # shutting down
-    1158, 1159, 1160, 1161,  # faults of the network
-    1205,  # lock wait
-    1213,  # deadlock
-    1317,  # interrupted
-    1927,  # the connection was killed
-    2003, 2006, 2013, 2014, 2055,  # cannot connect, gone away, lost
-}  # fmt: skip
-_ACCESS = {1045, 1130, 1698, 3118, 3955}
-_REFUSED = {1044, 1142, 1143, 1227}
-_UNKNOWN_DATABASE = {1049}
-_UNKNOWN_NAME = {1054, 1146}
 
 
 class MySQLSource(SqlSource):
@@ -124,7 +109,8 @@ class MySQLDriver:
             self._connection = connection
             # The driver's own limit ends with the TCP connection; a server that accepts and says nothing is one too.
             async with asyncio.timeout(CONNECT_SECONDS):
-                await connection.connect()
+                with handshake():
+                    await connection.connect()
                 for statement in _SESSION:
                     await self._run(statement)
                 version = (await self.fetch(Statement(sql="SELECT VERSION()")))[0][0]
@@ -189,47 +175,26 @@ class MySQLDriver:
 
         The server's own words are repeated only where they cannot hold a value of a row.
         """
-        if isinstance(error, asyncmy.MySQLError):
-            code, words = (*error.args, "", "")[:2]
-            return self._translate(code if isinstance(code, int) else 0, str(words))
-        if isinstance(error, TimeoutError):
-            return TransientError(f"{self._sentence}: no answer within {CONNECT_SECONDS:g} s.")
-        if isinstance(error, OSError):
-            return TransientError(f"{self._sentence}: {error.strerror or type(error).__name__}.")
-        if isinstance(error, RuntimeError) and "socket instance" in str(error):
-            # asyncmy's word for a connection that was reset between being made and being set up.
-            return TransientError(f"{self._sentence}: the connection was reset.")
-        if isinstance(error, RuntimeError) and "package is required" in str(error):
-            # caching_sha2_password without TLS wants to encrypt the password by itself.
-            return ConfigurationError(
-                f"[DATABASE] MYSQL_HOST: {self.where} asks for an encrypted password: connect with TLS, or install "
-                "the package cryptography."
-            )
-        return None
+        meaning = meaning_of_error(error)
+        return None if meaning is None else self._translate(meaning)
 
-    @property
-    def _sentence(self) -> str:
-        return f"{self.where[0].upper()}{self.where[1:]} cannot be reached"
-
-    def _translate(self, code: int, words: str) -> IncidentProcessError:
-        if code in _TRANSIENT:
-            return TransientError(f"{self._sentence}: {words or 'the connection was lost'} ({code}).")
-        if code in _ACCESS:
-            return DatabaseConnectionError(
-                f"{self._sentence}: {words} ({code}). Check [DATABASE] MYSQL_USER and MYSQL_PASSWORD, and from where "
-                "the user may connect."
-            )
-        if code in _UNKNOWN_DATABASE:
-            return ConfigurationError(f"{self.place}: {words} ({code}). Name a database that exists at this server.")
-        if code in _REFUSED:
-            return RefusedError(
-                f"[DATABASE] MYSQL_USER: {words} ({code}). Grant the user SELECT on both source tables."
-            )
-        if code in _UNKNOWN_NAME:
-            return ConfigurationError(
-                f"{self.place}: {words} ({code}). The source needs the tables and columns of the field's contract."
-            )
-        return DatabaseConnectionError(f"{self.where} gave up a statement with error {code}.")
+    def _translate(self, meaning: ErrorMeaning) -> IncidentProcessError:
+        where = f"{self.where[0].upper()}{self.where[1:]}"
+        match meaning.kind:
+            case ErrorKind.ACCESS:
+                return explained(DatabaseConnectionError, f"{where} ([DATABASE] MYSQL_USER, MYSQL_PASSWORD)", meaning)
+            case ErrorKind.TRANSIENT:
+                return explained(TransientError, where, meaning)
+            case ErrorKind.PRIVILEGE:
+                remedy = "Grant the user SELECT on both source tables"
+                return explained(RefusedError, f"[DATABASE] MYSQL_USER: {where}", meaning.with_remedy(remedy))
+            case ErrorKind.NO_TABLE | ErrorKind.NO_COLUMN:
+                remedy = "The source needs the tables and columns of the field's contract"
+                return explained(ConfigurationError, f"{self.place}: {where}", meaning.with_remedy(remedy))
+            case ErrorKind.NO_DATABASE:
+                return explained(ConfigurationError, f"{self.place}: {where}", meaning)
+            case _:
+                return explained(DatabaseConnectionError, where, meaning)
 
     async def _run(self, sql: str) -> None:
         async with self._connection.cursor() as cursor:

@@ -19,6 +19,7 @@ from typing import Any, Self, TypeVar
 
 from asyncmy.cursors import DictCursor
 
+from incident_process.database.server_errors import ErrorKind, ErrorMeaning, explained
 from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.logs import get_logger
 from incident_process.records import Record
@@ -40,8 +41,6 @@ nobody else could read in its place."""
 AGAIN_SECONDS = 30.0
 """After so long it is asked whether a replica that lagged has caught up."""
 
-_ACCESS = {1044, 1045, 1130, 1698, 3118, 3955}
-_NO_RIGHT = {1142, 1143, 1227}
 _RIGHTS = "GRANT {} ON *.* on MariaDB, REPLICATION CLIENT on MySQL"
 
 
@@ -135,15 +134,15 @@ class ReplicaDriver(MySQLDriver):
             await cursor.execute(sql)
             return list(await cursor.fetchall())
 
-    def _translate(self, code: int, words: str) -> IncidentProcessError:
-        if code in _ACCESS:
-            return ConfigurationError(f"{self.place}: {self.where} turns its user away ({code}): correct its URL.")
-        if code in _NO_RIGHT:
-            return ConfigurationError(
-                f"{self.place}: the user of {self.where} lacks a right ({code}): {_RIGHTS.format('REPLICA MONITOR')}, "
-                "and SELECT on both source tables."
-            )
-        return super()._translate(code, words)
+    def _translate(self, meaning: ErrorMeaning) -> IncidentProcessError:
+        match meaning.kind:
+            case ErrorKind.ACCESS | ErrorKind.NO_DATABASE:
+                return explained(ConfigurationError, f"{self.place}: {self.where}", meaning)
+            case ErrorKind.PRIVILEGE:
+                remedy = f"{_RIGHTS.format('REPLICA MONITOR')}, and SELECT on both source tables"
+                return explained(ConfigurationError, f"{self.place}: {self.where}", meaning.with_remedy(remedy))
+            case _:
+                return super()._translate(meaning)
 
 
 class Replica(MySQLSource):

@@ -6,6 +6,7 @@ made from the error's number and a sentence of our own; what the driver said sta
 
 import sqlite3
 
+from incident_process.database.server_errors import ErrorKind, explained, meaning_of_error
 from incident_process.errors import DatabaseConnectionError, DataProcessingError, IncidentProcessError
 
 
@@ -25,32 +26,12 @@ class DuplicateError(IncidentProcessError):
     """A row of that key is there already, or a column may not be NULL: nothing of the statement was written."""
 
 
-_MYSQL = {
-    1040: "it has too many connections; raise max_connections or close some",
-    1044: "the user may not use this database; grant it the rights, or correct the name",
-    1045: "access denied; check user and password",
-    1049: "there is no such database; create it, or correct the name",
-    1114: "a table is full; free disk space",
-    1021: "the disk is full; free disk space",
-    1142: "the user lacks a right on a table; grant SELECT, INSERT, UPDATE and DELETE, and CREATE and INDEX where a "
-    "table or an index is missing",
-    1205: "a lock was waited for in vain; another program holds the state's rows",
-    1213: "a deadlock with another program",
-    1290: "it is read-only; name a server that may be written",
-    1836: "it is read-only; name a server that may be written",
-    1698: "access denied; check user and password",
-    2003: "it cannot be reached; check host and port, and whether the server runs",
-    2006: "the connection was lost",
-    2013: "the connection was lost",
-    3159: "it wants an encrypted connection; add ssl_ca to the address",
-}
-_MYSQL_MISSING = {1146}
-_MYSQL_COLUMN = {1054}
-_MYSQL_DUPLICATE = {1048, 1062, 1215, 1216, 1217, 1451, 1452}
-_MYSQL_UNFIT = {1171, 1230, 1263, 1264, 1265, 1292, 1366, 1367, 1406, 1441}
-_MYSQL_TRANSIENT = {0, 1020, 1050, 1053, 1060, 1061, 1205, 1213, 1927, 2003, 2006, 2013, 2014, 2055, 4031}
-# 0: the driver's own, the connection is of no use; 1020: changed since last read; 1050, 1060, 1061: two processes
-# created a table, column or index at once; 1053, 1927, 4031: shut down, killed, closed for being idle
+_DDL_RACE = frozenset({1050, 1060, 1061})
+"""Two processes created a table, column or index at once: the loser looks again and finds it."""
+_PRIVILEGES = (
+    "Grant SELECT, INSERT, UPDATE and DELETE on the state's tables, and CREATE, ALTER and INDEX where a table, column "
+    "or index is missing"
+)
 
 _SQLITE = {
     sqlite3.SQLITE_BUSY: "another program keeps it locked",
@@ -66,30 +47,31 @@ _SQLITE = {
 _SQLITE_TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
-def mysql_fault(exc: Exception, place: str) -> IncidentProcessError:
-    """Return what to raise ``from`` an error of asyncmy.
+def mysql_fault(exc: Exception, place: str) -> IncidentProcessError | None:
+    """Return what to raise ``from`` an error of asyncmy or of the network; None for any other.
 
     Args:
-        exc: the driver's error.
+        exc: the error.
         place: how messages name the database.
     """
-    number = exc.args[0] if exc.args and isinstance(exc.args[0], int) else 0
-    if number in _MYSQL_MISSING:
-        return _missing(place)
-    if number in _MYSQL_COLUMN:
-        return _lacking(place)
-    if number in _MYSQL_DUPLICATE:
-        return _duplicate(place, number)
-    if number in _MYSQL_UNFIT:
-        return _unfit(place, number)
-    kind = TransientError if number in _MYSQL_TRANSIENT else DatabaseConnectionError
-    said = _MYSQL.get(number, "the statement failed" if number else "the connection failed")
-    return kind(f"{place}: {said} ({type(exc).__name__}{f' {number}' if number else ''})")
-
-
-def mysql_unreachable(exc: OSError, place: str) -> TransientError:
-    """Return what to raise ``from`` an error of the operating system, or a limit of time that has passed."""
-    return TransientError(f"{place}: {_MYSQL[2003]} ({type(exc).__name__})")
+    meaning = meaning_of_error(exc)
+    if meaning is None:
+        return None
+    match meaning.kind:
+        case ErrorKind.NO_TABLE:
+            fault: IncidentProcessError = _missing(place)
+        case ErrorKind.NO_COLUMN:
+            fault = _lacking(place)
+        case ErrorKind.DUPLICATE:
+            fault = _duplicate(place, meaning.number)
+        case ErrorKind.UNFIT:
+            fault = _unfit(place, meaning.number)
+        case ErrorKind.PRIVILEGE:
+            fault = explained(DatabaseConnectionError, place, meaning.with_remedy(_PRIVILEGES))
+        case kind:
+            transient = kind is ErrorKind.TRANSIENT or meaning.number in _DDL_RACE
+            fault = explained(TransientError if transient else DatabaseConnectionError, place, meaning)
+    return fault
 
 
 def sqlite_fault(exc: sqlite3.Error, place: str) -> IncidentProcessError:

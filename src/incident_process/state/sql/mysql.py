@@ -11,11 +11,12 @@ import asyncmy
 from asyncmy.connection import Connection as Driver
 from asyncmy.constants.CLIENT import FOUND_ROWS
 
+from incident_process.database.server_errors import handshake
 from incident_process.errors import DatabaseConnectionError
 from incident_process.settings.targets import MySQLTarget
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import MYSQL
-from incident_process.state.sql.faults import mysql_fault, mysql_unreachable
+from incident_process.state.sql.faults import mysql_fault
 
 CONNECT_SECONDS = 10.0
 """The limit for connecting, the handshake included."""
@@ -61,7 +62,8 @@ class MySQLConnection(Connection):
         with self._translated():
             # The driver's own limit ends with the TCP connection; a server that accepts and says nothing is one too.
             async with asyncio.timeout(CONNECT_SECONDS):
-                await self._driver.connect()
+                with handshake():
+                    await self._driver.connect()
                 for statement in _SESSION:
                     await self._driver.query(statement)
         self._used = time.monotonic()
@@ -126,12 +128,8 @@ class MySQLConnection(Connection):
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except asyncmy.MySQLError as exc:
-            raise mysql_fault(exc, self._place) from exc
-        except OSError as exc:  # a timeout is one of them
-            raise mysql_unreachable(exc, self._place) from exc
-        except RuntimeError as exc:
-            if "socket instance" not in str(exc):
+        except (asyncmy.MySQLError, OSError, RuntimeError) as exc:
+            fault = mysql_fault(exc, self._place)
+            if fault is None:
                 raise
-            # asyncmy's word for a connection that was reset between being made and being set up.
-            raise mysql_unreachable(ConnectionResetError(), self._place) from exc
+            raise fault from exc

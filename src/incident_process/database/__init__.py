@@ -1,0 +1,1 @@
+"""What source and state share of MySQL and MariaDB."""
