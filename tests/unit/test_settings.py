@@ -116,6 +116,26 @@ class TestReading:
     def test_an_empty_variable_takes_a_key_back(self, load: Load) -> None:
         assert load(with_key("API", "max_attempts = 2"), INCIDENT_PROCESS__API__MAX_ATTEMPTS="").api.max_attempts == 5
 
+    @pytest.mark.parametrize("between", ["", "   ", "; a comment", "  # a comment", "\n; two\n\n  ; lines"])
+    def test_a_value_of_several_lines_goes_on_over_empty_lines_and_comments(self, load: Load, between: str) -> None:
+        # The second header is named like a key of the section, and must not become one.
+        lines = ("headers = X-Client: a", "  timeout_seconds: 5", "  X-Last: z", "max_attempts = 7")
+        api = load(with_key("API", f"\n{between}\n".join(lines))).api
+        headers = {name: value.get_secret_value() for name, value in api.headers.items()}
+        assert headers == {"X-Client": "a", "timeout_seconds": "5", "X-Last": "z"}
+        assert (api.timeout_seconds, api.max_attempts) == (30, 7)
+
+    def test_alert_addresses_go_on_over_empty_lines_and_comments(self, load: Load) -> None:
+        text = f"{FIELD_FILE}\n[NOTIFY]\nurls = json://one.example/\n\n  ; the night shift\n  json://two.example/\n"
+        urls = load(text).notify.urls
+        assert [url.get_secret_value() for url in urls] == ["json://one.example/", "json://two.example/"]
+
+    def test_an_indented_key_after_an_empty_line_is_told(self, load: Load) -> None:
+        text = FIELD_FILE.replace("MYSQL_PORT = 3306", f"MYSQL_PORT = 3306\n\n  MYSQL_PASSWORD = {SECRET}")
+        message = fault(load, text)
+        assert "[DATABASE] MYSQL_PORT holds a line break" in message
+        assert SECRET not in message
+
     def test_headers_on_several_lines(self, load: Load) -> None:
         headers = load(with_key("API", f"headers = X-Client: a:b\n  Authorization: Basic {SECRET}")).api.headers
         assert {name: value.get_secret_value() for name, value in headers.items()} == {

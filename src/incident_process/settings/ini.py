@@ -18,7 +18,7 @@ def parse(text: str, path: Path) -> dict[str, dict[str, str]]:
     """Return the values of an INI text by section and key, both in lower case.
 
     Values keep ``%``, ``;`` and ``#``; only a line that starts with ``;`` or ``#`` is a comment. A line that starts
-    with blanks continues the value above it.
+    with blanks continues the value above it, over empty lines and comments between them, as Python's own parser has it.
 
     Args:
         text: The content of the file.
@@ -29,7 +29,7 @@ def parse(text: str, path: Path) -> dict[str, dict[str, str]]:
     """
     # [DEFAULT] is a section like any other here: its values would leak into all others, other programs' included.
     parser = configparser.ConfigParser(
-        interpolation=None, inline_comment_prefixes=None, strict=True, default_section="\0", empty_lines_in_values=False
+        interpolation=None, inline_comment_prefixes=None, strict=True, default_section="\0"
     )
     fault = None
     try:
