@@ -4,24 +4,17 @@ Both sides are gone through in account order and neither is held in memory. What
 in the same pass.
 """
 
-import sqlite3
-import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from incident_process.document.build import content_digest
-from incident_process.errors import ConfigurationError, DataProcessingError
+from incident_process.document.returned import as_doubles, differing, part_digests
 from incident_process.pipeline.accounts import AccountsRun
 from incident_process.pipeline.content import Content, Resend, content_of
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.tally import Tally
+from incident_process.receiver_log import Last, ReceiverLog
 from incident_process.records import DeliveryStatus, Known, Operation, Record, RunKind
 from incident_process.source.contract import Span, Touched
 from incident_process.source.temporal import EARLIEST
@@ -43,11 +36,18 @@ SENDABLE = frozenset({Difference.MISSING, Difference.STALE})
 """What a repair sends. A dead letter is for ``dead-letters replay``, a pending incident for the next run."""
 
 
-class Finding(Record, frozen=True, kw_only=True):
-    """One account that is not as it should be."""
+NEARLY_ALL = 0.9
+"""Where so much of what can be compared differs from a receiver's log, it is more likely another receiver's."""
+FEW = 5
+"""So few accounts that differ are no sign of that, whatever their part of all is."""
+
+
+class Finding(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """One account that is not as it should be. ``properties``: where its content differs from the receiver's."""
 
     account: str
     difference: Difference
+    properties: tuple[str, ...] = ()
 
 
 class Reconciliation:
@@ -56,14 +56,36 @@ class Reconciliation:
     Args:
         parts: Source and state.
         on_finding: Called for each account that differs, in account order.
-        receiver_log: An export of the receiver's log; with it the comparison is with what the receiver accepted last.
+        received: What the receiver says it has; with it the comparison is with what it accepted last.
     """
 
-    def __init__(self, parts: Parts, on_finding: Callable[[Finding], None], receiver_log: Path | None = None) -> None:
+    def __init__(
+        self, parts: Parts, on_finding: Callable[[Finding], None], received: ReceiverLog | None = None
+    ) -> None:
         self.totals: Counter[Difference | None] = Counter()
         self._parts = parts
         self._on_finding = on_finding
-        self._receiver_log = receiver_log
+        self._received = received
+        self._compared: Counter[Difference | None] = Counter()
+        self._properties: Counter[str] = Counter()
+
+    def doubt(self) -> str | None:
+        """Return, after ``compare``, why this may be the log of another receiver; None where nothing says so.
+
+        It is when nearly every account that can be compared differs from it, which ``repair`` would send again.
+        """
+        if self._received is None:
+            return None
+        found = self._compared
+        differ = found[Difference.MISSING] + found[Difference.STALE]
+        if differ < NEARLY_ALL * found.total() or differ < (FEW if self._received.documents else 1):
+            return None
+        where = ", ".join(f"{name} ({number})" for name, number in self._properties.most_common())
+        return (
+            f"{differ} of {found.total()} account(s) differ from what {self._received.path} holds: "
+            f"{found[Difference.MISSING]} missing, {found[Difference.STALE]} stale{where and f' in {where}'}. "
+            "The log of another receiver, of another operation, or a part of one, looks like this."
+        )
 
     async def compare(self) -> None:
         """Go through everything and name what differs; nothing is sent and nothing written."""
@@ -77,7 +99,7 @@ class Reconciliation:
     def repair(self) -> AccountsRun:
         """Return a run that goes through everything, names what differs, and sends what is missing or stale."""
         # What the ledger believes delivered and the receiver does not have is unchanged to the ledger: it is forced.
-        resend = Resend.ALL if self._receiver_log is not None else Resend.REBUILT
+        resend = Resend.ALL if self._received is not None else Resend.REBUILT
         return AccountsRun(self._parts, RunKind.RECONCILE, self._differing, resend=resend)
 
     async def _differing(self, as_of: datetime, tally: Tally) -> AsyncIterator[list[Touched]]:
@@ -85,49 +107,60 @@ class Reconciliation:
         source, process = self._parts.source, self._parts.settings.process
         survey = await source.survey(Span(watermark=EARLIEST, lookback_seconds=0, until=as_of))
         self._parts.progress.start(survey.accounts + survey.reread)
-        with _received(self._receiver_log) as received:
-            known_accounts = _Ascending(self._accounts_delivered(received))
-            async for touched in source.touched(process.chunk_accounts):
-                accounts = [item.account for item in touched]
-                known = await self._parts.store.last_known(accounts)
-                sendable = []
-                for rows in await source.read(accounts, as_of):
-                    async for surplus in known_accounts.below(rows.account):
-                        self._note(surplus, Difference.SURPLUS)
-                    content = content_of(rows, process.zone)
-                    if content is None:
-                        continue
-                    entry = known.get(rows.account)
-                    if received is None or await self._is_later(received, rows.account, entry):
-                        difference = compare(content, entry)
-                    else:
-                        difference = received.compare(content, entry)
-                    self._note(rows.account, difference)
-                    if difference in SENDABLE:
-                        sendable.append(Touched(account=rows.account, in_window=False))
-                if sendable:
-                    tally.selected(len(sendable))
-                    yield sendable
-            async for surplus in known_accounts.below(None):
-                self._note(surplus, Difference.SURPLUS)
+        known_accounts = _Ascending(self._accounts_delivered())
+        async for touched in source.touched(process.chunk_accounts):
+            accounts = [item.account for item in touched]
+            known = await self._parts.store.last_known(accounts)
+            sendable = []
+            for rows in await source.read(accounts, as_of):
+                async for surplus in known_accounts.below(rows.account):
+                    self._note(Finding(account=surplus, difference=Difference.SURPLUS))
+                content = content_of(rows, process.zone)
+                if content is None:
+                    continue
+                found = await self._finding(content, known.get(rows.account))
+                self._note(found)
+                if found is not None and found.difference in SENDABLE:
+                    sendable.append(Touched(account=rows.account, in_window=False))
+            if sendable:
+                tally.selected(len(sendable))
+                yield sendable
+        async for surplus in known_accounts.below(None):
+            self._note(Finding(account=surplus, difference=Difference.SURPLUS))
 
-    async def _is_later(self, received: "_Received", account: str, known: Known | None) -> bool:
+    async def _finding(self, content: Content, known: Known | None) -> Finding | None:
+        account, received = content.account, self._received
+        if received is None or content.draft is None:
+            return _found(account, compare(content, known))
+        last = received.last(account)
+        if await self._is_later(received, account, last, known):
+            return _found(account, compare(content, known))
+        difference, properties = compare_received(content, last)
+        self._compared[difference] += 1
+        self._properties.update(properties)
+        return _found(account, difference, properties)
+
+    async def _is_later(self, received: ReceiverLog, account: str, last: Last | None, known: Known | None) -> bool:
         """Tell whether the ledger knows of a later delivery to the account than the receiver's log can.
 
         So it does of what another run has sent since the export, and this very run from the outbox.
         """
-        if known is None or known.delivered_digest in {None, received.digest(account)}:
+        if known is None or known.delivered_digest in {None, last.digest if last is not None else None}:
             return False
-        last = await self._parts.store.deliveries(account=account, status=DeliveryStatus.DELIVERED, limit=1)
-        return any(entry.updated_at > received.exported_at for entry in last)
+        newest = await self._parts.store.deliveries(account=account, status=DeliveryStatus.DELIVERED, limit=1)
+        return any(entry.updated_at > received.exported_at for entry in newest)
 
-    def _accounts_delivered(self, received: "_Received | None") -> AsyncIterator[str]:
-        return self._parts.store.delivered_accounts() if received is None else received.accounts()
+    def _accounts_delivered(self) -> AsyncIterator[str]:
+        return self._parts.store.delivered_accounts() if self._received is None else self._received.accounts()
 
-    def _note(self, account: str, difference: Difference | None) -> None:
-        self.totals[difference] += 1
-        if difference is not None:
-            self._on_finding(Finding(account=account, difference=difference))
+    def _note(self, finding: Finding | None) -> None:
+        self.totals[None if finding is None else finding.difference] += 1
+        if finding is not None:
+            self._on_finding(finding)
+
+
+def _found(account: str, difference: Difference | None, properties: tuple[str, ...] = ()) -> Finding | None:
+    return None if difference is None else Finding(account=account, difference=difference, properties=properties)
 
 
 def compare(content: Content, known: Known | None) -> Difference | None:
@@ -143,6 +176,19 @@ def compare(content: Content, known: Known | None) -> Difference | None:
     ):
         return Difference.DEAD
     return Difference.MISSING if known is None or known.delivered_digest is None else Difference.STALE
+
+
+def compare_received(content: Content, last: Last | None) -> tuple[Difference | None, tuple[str, ...]]:
+    """Return in what an account's content differs from what the receiver has last, and in which properties.
+
+    Contents are compared by value: ``last`` was restored to what was sent. An amount with more digits than a double
+    holds is also as it should be where it is the same double.
+    """
+    if last is None or content.draft is None:
+        return Difference.MISSING, ()
+    if last.digest == content.digest or (last.as_doubles and last.as_doubles == as_doubles(content.draft)):
+        return None, ()
+    return Difference.STALE, tuple(differing(part_digests(content.draft), last.parts))
 
 
 class _Ascending:
@@ -166,80 +212,3 @@ class _Ascending:
 
     async def _advance(self) -> None:
         self._next = await anext(self._accounts, None)
-
-
-class _Received:
-    """The content that the receiver accepted last of each account, in a file of its own that nobody else sees.
-
-    ``exported_at``: when the export was last written to.
-    """
-
-    def __init__(self, connection: sqlite3.Connection, exported_at: datetime) -> None:
-        self.exported_at = exported_at
-        self._connection = connection
-
-    def digest(self, account: str) -> str | None:
-        """Return the digest of what the receiver accepted last of the account, None where it has nothing of it."""
-        row = self._connection.execute("SELECT digest FROM last WHERE account = ?", (account,)).fetchone()
-        return None if row is None else str(row[0])
-
-    def compare(self, content: Content, known: Known | None) -> Difference | None:
-        """Return in what the account's content differs from what the receiver has."""
-        if content.draft is None:
-            return compare(content, known)
-        digest = self.digest(content.account)
-        if digest is None:
-            return Difference.MISSING
-        return None if digest == content.digest else Difference.STALE
-
-    async def accounts(self) -> AsyncIterator[str]:
-        """Yield the receiver's accounts in ascending order."""
-        for (account,) in self._connection.execute("SELECT account FROM last ORDER BY account"):
-            yield account
-
-
-class _Line(msgspec.Struct):
-    """One line of ``receiver --export``."""
-
-    Account_Num: str
-    body: msgspec.Raw
-
-
-@contextmanager
-def _received(export: Path | None) -> Iterator[_Received | None]:
-    if export is None:
-        yield None
-        return
-    try:
-        exported_at = datetime.fromtimestamp(export.stat().st_mtime, UTC)
-    except OSError as exc:
-        raise _unusable(export, "cannot be read") from exc
-    with tempfile.NamedTemporaryFile(prefix="incident-process-", suffix=".db") as file:
-        connection = sqlite3.connect(file.name, isolation_level=None)
-        try:
-            connection.execute("PRAGMA journal_mode = OFF")
-            connection.execute("CREATE TABLE last (account TEXT PRIMARY KEY, digest TEXT) WITHOUT ROWID")
-            connection.execute("BEGIN")
-            connection.executemany("INSERT OR REPLACE INTO last VALUES (?, ?)", _read_export(export))
-            connection.execute("COMMIT")
-            yield _Received(connection, exported_at)
-        finally:
-            connection.close()
-
-
-def _read_export(export: Path) -> Iterator[tuple[str, str]]:
-    number = 0
-    try:
-        with export.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):  # noqa: B007  # named in the message below
-                found: Any = msgspec.json.decode(line, type=_Line)
-                yield found.Account_Num, content_digest(bytes(found.body))
-    except (OSError, msgspec.DecodeError, DataProcessingError) as exc:
-        what = "cannot be read" if isinstance(exc, OSError) else f"is no export of a receiver's log (line {number})"
-        raise _unusable(export, what) from exc
-
-
-def _unusable(export: Path, what: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"--receiver-log {export} {what}. Make one with 'incident-process receiver --export', bodies included."
-    )

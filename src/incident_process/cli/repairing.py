@@ -1,5 +1,7 @@
 """The commands that put right what was left: backfill, dead-letters, reconcile."""
 
+import sys
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -140,8 +142,11 @@ def reconcile(
     repair: Annotated[bool, typer.Option("--repair", help="Send what is missing or stale.")] = False,
     receiver_log: Annotated[
         Path | None,
-        typer.Option(help="Compare with this export of the receiver's log instead of the ledger."),
+        typer.Option(help="Compare with this export of what the receiver has instead of the ledger."),
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --receiver-log --repair: do not ask where nearly all accounts differ.")
+    ] = False,
 ) -> int:
     """Compare every account of the source with the ledger, and name what is missing, stale or surplus.
 
@@ -149,10 +154,12 @@ def reconcile(
     there are of each kind. Exit status 4 when something is missing or stale and was not repaired. Example:
     incident-process reconcile --repair
     """
+    from incident_process.delivery.address import receiver_place
     from incident_process.engine.compose import open_parts
     from incident_process.engine.local import in_loop, run_leased
     from incident_process.pipeline.context import Parts
     from incident_process.pipeline.leased import LeasedRun
+    from incident_process.receiver_log import opened
     from incident_process.reconcile import SENDABLE, Finding, Reconciliation
 
     listing = JsonListing("differences") if as_json else None
@@ -160,18 +167,26 @@ def reconcile(
 
     def show(finding: Finding) -> None:
         if listing is None:
-            emit(f"{finding.difference.value:<8} {finding.account}")
+            emit(" ".join([f"{finding.difference.value:<8} {finding.account}", *finding.properties]))
         else:
             listing.item(finding)
 
     async def repairing(parts: Parts) -> LeasedRun:
-        passes.append(Reconciliation(parts, show, receiver_log))
+        received = held.enter_context(opened(receiver_log))
+        if received is not None and not yes:
+            before = Reconciliation(parts, lambda _: None, received)
+            await before.compare()
+            _ask(before.doubt(), receiver_place(parts.settings.api.api_url), may_prompt=listing is None)
+        passes.append(Reconciliation(parts, show, received))
         return passes[0].repair()
 
     async def comparing() -> int:
         async with open_parts(load(config)) as parts:
-            passes.append(Reconciliation(parts, show, receiver_log))
+            passes.append(Reconciliation(parts, show, held.enter_context(opened(receiver_log))))
             await passes[0].compare()
+        doubt = passes[0].doubt()
+        if doubt is not None:
+            get_logger().warning("%s See that it is the right one before you send anything.", doubt)
         left = sum(passes[0].totals[difference] for difference in SENDABLE)
         return DeliveryIncompleteError.exit_status if left else 0
 
@@ -185,15 +200,31 @@ def reconcile(
             show=lambda report: members.update(run=report),
         )
 
-    if listing is None:
-        status = reconciled({})
-        emit_pairs({name: count for name, count in _totals(passes[0]).items() if count or name in ALWAYS_SHOWN})
+    with ExitStack() as held:
+        if listing is None:
+            status = reconciled({})
+            emit_pairs({name: count for name, count in _totals(passes[0]).items() if count or name in ALWAYS_SHOWN})
+            return status
+        with listing:
+            listing.members["run"] = None
+            status = reconciled(listing.members)
+            listing.members |= _totals(passes[0])
         return status
-    with listing:
-        listing.members["run"] = None
-        status = reconciled(listing.members)
-        listing.members |= _totals(passes[0])
-    return status
+
+
+def _ask(doubt: str | None, receiver: str, *, may_prompt: bool) -> None:
+    """Go on where there is no doubt, or where a person at a terminal says so; raise ConfigurationError otherwise."""
+    if doubt is None:
+        return
+    if may_prompt and sys.stdin.isatty() and sys.stderr.isatty():
+        sys.stderr.write(f"{doubt}\n")
+        if typer.confirm(f"Is this what {receiver} has, and are all of these to be sent to it again?", err=True):
+            return
+    msg = (
+        f"{doubt} Nothing was sent. If this is what {receiver} has, and all of these accounts are to be sent to it "
+        "again, say so with --yes."
+    )
+    raise ConfigurationError(msg)
 
 
 def _totals(reconciliation: "Reconciliation") -> dict[str, int]:

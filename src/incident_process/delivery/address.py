@@ -38,3 +38,15 @@ def parse_address(url: str) -> Address:
         target=(quote(parts.path, safe=_SAFE) or "/") + query,
         authority=named if port == usual else f"{named}:{port}",
     )
+
+
+def receiver_place(url: str) -> str:
+    """Return the receiver that an address leads to, as it may be shown and remembered.
+
+    Without credentials and query, which may hold secrets; always with the port: ``https://host:443/path``. Raises
+    ValueError when nothing can be posted to the address.
+    """
+    address = parse_address(url)
+    scheme = "https" if address.tls else "http"
+    named = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{scheme}://{named}:{address.port}{address.target.partition('?')[0]}"

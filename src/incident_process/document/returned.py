@@ -1,0 +1,342 @@
+"""A document as a receiver gives it back, restored to the content that was sent (SPEC 4, 7).
+
+Whoever stores a body stores its values, not its spelling: ``102.00`` comes back as ``102.0``, ``102`` or
+``{"$numberDecimal": "102.00"}``, a time as a BSON date, keys sorted, beside fields of the receiver's own. Each property
+is read by the type that the model gives it and written as the contract has it, so that the digest is that of the
+content as it was sent.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from functools import cache, lru_cache
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+
+from incident_process.document import model
+from incident_process.document.build import Draft, digest
+from incident_process.document.convert import NO_DATE, ZERO, money, stamp
+from incident_process.document.envelope import encoder
+from incident_process.errors import DataProcessingError
+from incident_process.records import Record
+
+PARTS = (
+    "Account_Num",
+    "Customer_Ref",
+    "Arrears",
+    "Last_Bss_Reading_Date",
+    "Contact_Details",
+    "Product_Details",
+    "Customer_Details",
+    "Account_Details",
+    "Last_Actions",
+)
+"""What the content consists of, in the order of ``build.digest``."""
+
+_MARKS = ("Arrears", "Customer_Details", "Last_Actions", "Last_Bss_Reading_Date")
+"""One of these beside ``Account_Num`` makes an object a document; ``Account_Cross_Details`` has none of them."""
+_ACCOUNT, _ID = "Account_Num", "Incident_Id"
+_CONSTANT = frozenset(
+    {
+        "Create_By",
+        "Equipment_Ownership",
+        "Db_Cpe_Status",
+        "Received_List_Cpe_Status",
+        "Company_Registry_Number",
+        "Customer_Type_Name",
+        "Acc_Activate_Date",
+        "Last_Rated_Dtm",
+    }
+)
+"""What stands within the parts of the content without being content: empty, or a setting."""
+_DIGITS_OF_MONEY = 65
+"""The most that a MySQL DECIMAL holds."""
+_DIGITS_OF_A_DOUBLE = 15
+"""Through so many digits an amount survives as a double, whatever its value."""
+_SECONDS_BELOW = 10**11
+"""A number below it that stands for a time is seconds since 1970 (through the year 5138), one above it milliseconds."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DOT_NET = re.compile(r"/Date\((-?\d+)(?:[+-]\d{4})?\)/")
+
+
+class Returned(Record, frozen=True, kw_only=True):
+    """What one document comes to.
+
+    Attributes:
+        account: ``Account_Num``.
+        incident_id: ``Incident_Id``, 0 where the document has none that is a number.
+        digest: That of the content as it was sent; "" where a value cannot be what the contract says.
+        as_doubles: The same with amounts as doubles hold them, where an amount has too many digits for a double;
+            otherwise "".
+        parts: A short digest of each of ``PARTS``.
+        absent: Properties of the content that the document does not have, or has as null: taken for empty.
+        foreign: Properties that the contract does not have: not compared.
+        unreadable: Properties whose value cannot be what the contract says.
+    """
+
+    account: str
+    incident_id: int
+    digest: str
+    as_doubles: str
+    parts: bytes
+    absent: tuple[str, ...]
+    foreign: tuple[str, ...]
+    unreadable: tuple[str, ...]
+
+
+def is_document(value: Any) -> bool:
+    """Tell whether a value of JSON is an incident document."""
+    return isinstance(value, Mapping) and _ACCOUNT in value and any(mark in value for mark in _MARKS)
+
+
+def returned(document: Mapping[str, Any]) -> Returned:
+    """Restore the content of a document whose JSON was read with fractions as Decimal.
+
+    Raises DataProcessingError where it does not say whose it is.
+    """
+    reading = _Reading()
+    account = document[_ACCOUNT]
+    if not isinstance(account, str) or not account:
+        raise DataProcessingError("Account_Num is no text: as a number it has lost its leading zeros")
+    actions = reading.listed(document, "Last_Actions", model.LastAction)
+    if len(actions) > 1:
+        reading.unreadable.append("Last_Actions")
+    contacts = reading.listed(document, "Contact_Details", model.Contact)
+    values = [
+        account,
+        reading.value(document, "Customer_Ref", str),
+        reading.value(document, "Arrears", Decimal),
+        reading.value(document, "Last_Bss_Reading_Date", model.Timestamp),
+        [(item.Contact_Type, item.Contact, item.Create_Dtm) for item in contacts],
+        reading.listed(document, "Product_Details", model.Product),
+        reading.part(document.get("Customer_Details"), model.Customer, "Customer_Details"),
+        reading.part(document.get("Account_Details"), model.Account, "Account_Details"),
+        actions[0] if actions else reading.part(None, model.LastAction, "Last_Actions"),
+    ]
+    reading.foreign.extend(name for name in document if name not in _names(model.Incident))
+    try:
+        lines = encoder.encode_lines(values).split(b"\n")
+    except (UnicodeEncodeError, msgspec.MsgspecError):  # half of a surrogate pair: no body that was sent has one
+        reading.unreadable.append("a text that UTF-8 has no form for")
+        lines = [b""] * len(PARTS)
+    content = Draft(account=account, contacts=(), values=lines)
+    unreadable = tuple(dict.fromkeys(reading.unreadable))
+    return Returned(
+        account=account,
+        incident_id=_id(document.get(_ID)),
+        digest="" if unreadable else digest(content),
+        as_doubles="" if unreadable or not reading.has_doubles else as_doubles(content),
+        parts=part_digests(content),
+        absent=tuple(dict.fromkeys(reading.absent)),
+        foreign=tuple(dict.fromkeys(reading.foreign)),
+        unreadable=unreadable,
+    )
+
+
+def part_digests(content: Draft) -> bytes:
+    """Return a short digest of each of ``PARTS``, one after the other: to say where two contents differ."""
+    return b"".join(hashlib.blake2b(value, digest_size=_PART_BYTES).digest() for value in content.values[: len(PARTS)])
+
+
+def differing(one: bytes, other: bytes) -> list[str]:
+    """Return which of ``PARTS`` differ between two ``part_digests``."""
+    size = _PART_BYTES
+    return [name for at, name in enumerate(PARTS) if one[at * size : at * size + size] != other[at * size :][:size]]
+
+
+_PART_BYTES = 6
+
+
+def as_doubles(content: Draft) -> str:
+    """Return the content's digest with its amounts as a receiver has them that stores doubles."""
+    values = list(content.values)
+    action = msgspec.json.decode(values[8], type=model.LastAction)
+    paid, billed = _double(action.Payment_Money), _double(action.Billed_Amount)
+    action = msgspec.structs.replace(action, Payment_Money=paid, Billed_Amount=billed)
+    values[2] = encoder.encode(_double(Decimal(values[2].decode())))
+    values[8] = encoder.encode(action)
+    return digest(Draft(account=content.account, contacts=(), values=values))
+
+
+def _double(amount: Decimal) -> Decimal:
+    return money(repr(float(amount)))
+
+
+class _Reading:
+    """Reads a document's properties, and notes what is odd about them."""
+
+    def __init__(self) -> None:
+        self.absent: list[str] = []
+        self.foreign: list[str] = []
+        self.unreadable: list[str] = []
+        self.has_doubles = False
+
+    def value(self, owner: Mapping[str, Any], name: str, declared: Any, path: str = "") -> Any:
+        """Return a property as the model has it."""
+        given = owner.get(name)
+        if given is None:
+            self.absent.append(path + name)
+            return _empty(declared)
+        try:
+            restored = _restored(given, declared)
+        except (ValueError, ArithmeticError, TypeError):
+            self.unreadable.append(path + name)
+            return _empty(declared)
+        if declared is Decimal and len(restored.as_tuple().digits) > _DIGITS_OF_A_DOUBLE:
+            self.has_doubles = self.has_doubles or _is_double(given)
+        return restored
+
+    def listed(self, owner: Mapping[str, Any], name: str, part: Any) -> list[Any]:
+        """Return a list of parts."""
+        given = owner.get(name)
+        if given is None:
+            self.absent.append(name)
+            return []
+        if not isinstance(given, Sequence) or isinstance(given, str):
+            self.unreadable.append(name)
+            return []
+        return [self.part(item, part, name) for item in given]
+
+    def part(self, given: Any, part: Any, path: str) -> Any:
+        """Return one part of the document; one that is not there has every property empty."""
+        if given is None:
+            self.absent.append(path)
+            return part(**{name: _empty(declared) for name, declared in _fields(part)})
+        if not isinstance(given, Mapping):
+            self.unreadable.append(path)
+            return self.part(None, part, path)
+        self.foreign.extend(f"{path}.{name}" for name in given if name not in _names(part))
+        return part(**{name: self._field(given, name, declared, path) for name, declared in _fields(part)})
+
+    def _field(self, given: Mapping[str, Any], name: str, declared: Any, path: str) -> Any:
+        # What no source row says is not compared: a receiver may fill it in.
+        return _empty(declared) if name in _CONSTANT else self.value(given, name, declared, f"{path}.")
+
+
+@cache
+def _fields(part: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple((field.name, field.type) for field in msgspec.structs.fields(part))
+
+
+@cache
+def _names(part: Any) -> frozenset[str]:
+    return frozenset(name for name, _ in _fields(part))
+
+
+def _empty(declared: Any) -> Any:
+    """Return what stands in a body for NULL (SPEC 4)."""
+    if declared == model.Timestamp:
+        return NO_DATE
+    if declared is Decimal:
+        return ZERO
+    return 0 if declared is int else ""
+
+
+def _restored(given: Any, declared: Any) -> Any:
+    """Return a value as the contract has it; ValueError, TypeError or ArithmeticError where it cannot be one."""
+    if declared == model.Timestamp:
+        return _timestamp(_time_of(given))
+    given = _plain(given)
+    if declared is Decimal:
+        return money(_number(given))
+    if declared is int:
+        number = _number(given)
+        if number != int(number):
+            raise ValueError
+        return int(number)
+    if get_origin(declared) is Literal and given not in get_args(declared):
+        raise ValueError
+    return _text(given)
+
+
+def _plain(given: Any) -> Any:
+    """Take a number out of MongoDB's extended JSON."""
+    if isinstance(given, Mapping):
+        (kind, given), *more = given.items()
+        if more or kind not in {"$numberInt", "$numberLong", "$numberDouble", "$numberDecimal"}:
+            raise ValueError
+        return Decimal(str(given))
+    return given
+
+
+def _number(given: Any) -> Decimal:
+    if isinstance(given, bool) or not isinstance(given, int | Decimal | str):
+        raise TypeError
+    number = Decimal(given)
+    if not number.is_finite() or number.adjusted() > _DIGITS_OF_MONEY:
+        raise ValueError
+    return number
+
+
+def _text(given: Any) -> str:
+    if isinstance(given, str):
+        return given
+    if isinstance(given, int | Decimal) and not isinstance(given, bool):  # a reader that makes a number of all digits
+        return str(given)
+    raise TypeError
+
+
+def _is_double(given: Any) -> bool:
+    """Tell whether an amount may have been through a double: it is what a double's shortest form says."""
+    number = _number(_plain(given))
+    return Decimal(repr(float(number))) == number
+
+
+def _time_of(given: Any) -> str | int | Decimal:
+    """Take a time out of MongoDB's extended JSON, a number then in milliseconds."""
+    if isinstance(given, Mapping):
+        (kind, inner), *more = given.items()
+        if more or kind != "$date":
+            raise ValueError
+        return str(inner) if isinstance(inner, str) else f"/Date({int(_number(_plain(inner)))})/"
+    if isinstance(given, bool) or not isinstance(given, str | int | Decimal):
+        raise TypeError
+    return given
+
+
+@lru_cache(maxsize=8192)  # few distinct times stand in many documents
+def _timestamp(given: str | int | Decimal) -> str:
+    if not isinstance(given, str):
+        unit = 1000 if abs(Decimal(given)) < _SECONDS_BELOW else 1
+        return stamp(_EPOCH + timedelta(milliseconds=int(given * unit)))
+    written = given.strip()
+    milliseconds = _DOT_NET.fullmatch(written)
+    if milliseconds is not None:
+        return stamp(_EPOCH + timedelta(milliseconds=int(milliseconds[1])))
+    try:
+        when = datetime.fromisoformat(written.removesuffix(" UTC"))
+    except ValueError:
+        when = parsedate_to_datetime(written)  # as HTTP writes dates
+    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
+    try:
+        return stamp(when.astimezone(UTC))
+    except OverflowError:
+        return stamp(when.replace(tzinfo=UTC))
+
+
+def _id(given: Any) -> int:
+    try:
+        return int(_number(_plain(given)))
+    except (ValueError, ArithmeticError, TypeError):
+        return 0
+
+
+def documents_in(value: Any, depth: int = 3) -> Iterator[Mapping[str, Any]]:
+    """Yield the documents in a value of JSON: itself, what a line about it holds, or the items of a list."""
+    if is_document(value):
+        yield value
+    elif depth and isinstance(value, Mapping):
+        for member in value.values():
+            yield from documents_in(member, depth - 1)
+    elif depth and isinstance(value, str) and value.lstrip().startswith("{"):  # a body that was stored as text
+        with suppress(ValueError, RecursionError):
+            yield from documents_in(json.loads(value, parse_float=Decimal), depth - 1)
+    elif depth and isinstance(value, Sequence) and not isinstance(value, str):
+        for item in value:
+            yield from documents_in(item, depth - 1)

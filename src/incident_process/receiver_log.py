@@ -1,0 +1,219 @@
+"""An export of what a receiver holds: read in whatever form it comes, and looked up by account (SPEC 7).
+
+The export may be JSON lines, a list, or documents one after the other however they are laid out; each is an incident
+document, or an object that holds one. It is gone through once and not held in memory; what is kept of each account,
+digests only, is in a file of its own that nobody else sees.
+"""
+
+import codecs
+import json
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from incident_process.document.returned import Returned, documents_in, returned
+from incident_process.errors import ConfigurationError, DataProcessingError
+from incident_process.logs import get_logger
+
+log = get_logger()
+
+READ_CHARACTERS = 1 << 20
+LONGEST = 1 << 26
+"""Characters of one value of JSON at most; a document has a few thousand."""
+_BETWEEN = " \t\r\n,\x1e[]"
+"""What may stand between two documents: in a list, in lines, in a sequence of RFC 7464."""
+_CUT_OFF = 16
+"""An error so near to the end of what was read may be none once more is read: an escape, a number, a word."""
+_NAMES_SHOWN = 8
+_ADD = """
+INSERT INTO last VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (account) DO UPDATE SET incident_id = excluded.incident_id, digest = excluded.digest,
+    as_doubles = excluded.as_doubles, parts = excluded.parts
+WHERE excluded.incident_id >= last.incident_id
+"""
+"""Of an account's documents the one with the highest Incident_Id counts, or the later one in the export."""
+
+
+class Last(NamedTuple):
+    """What the receiver has of one account last, as ``document.returned.Returned`` has it."""
+
+    digest: str
+    as_doubles: str
+    parts: bytes
+
+
+class ReceiverLog:
+    """The content that the receiver has last of each account.
+
+    ``exported_at``: when the export was last written to. ``documents`` and ``accounts`` count what it holds.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, exported_at: datetime) -> None:
+        self.path = path
+        self.exported_at = exported_at
+        self.documents = 0
+        self._connection = connection
+        self._absent: Counter[str] = Counter()
+        self._foreign: Counter[str] = Counter()
+        self._unreadable: Counter[str] = Counter()
+
+    def last(self, account: str) -> Last | None:
+        """Return what the receiver has last of the account, None where it has nothing of it."""
+        query = "SELECT digest, as_doubles, parts FROM last WHERE account = ?"
+        row = self._connection.execute(query, (account,)).fetchone()
+        return None if row is None else Last(*row)
+
+    async def accounts(self) -> AsyncIterator[str]:
+        """Yield the receiver's accounts in ascending order."""
+        for (account,) in self._connection.execute("SELECT account FROM last ORDER BY account"):
+            yield account
+
+    def read(self, export: TextIO) -> None:
+        """Take all documents of the export in; raise ConfigurationError where it is none."""
+        self._connection.execute("BEGIN")
+        self._connection.executemany(_ADD, self._rows(export))
+        self._connection.execute("COMMIT")
+
+    def _rows(self, export: TextIO) -> Iterator[tuple[str, int, str, str, bytes]]:
+        for line, value in _values(self.path, export):
+            number = self.documents
+            for document in documents_in(value):
+                item = self._returned(document, line)
+                self.documents += 1
+                yield item.account, item.incident_id, item.digest, item.as_doubles, item.parts
+            if number == self.documents and not _is_empty(value):
+                raise unusable(self.path, f"holds no incident document in what begins at line {line}")
+
+    def _returned(self, document: Mapping[str, Any], line: int) -> Returned:
+        try:
+            item = returned(document)
+        except DataProcessingError as exc:
+            raise unusable(self.path, f"is not as it was sent (line {line}): {exc}") from exc
+        self._absent.update(item.absent)
+        self._foreign.update(item.foreign)
+        self._unreadable.update(item.unreadable)
+        return item
+
+    def tell(self) -> None:
+        """Log what the export holds, and how its documents differ in form from what was sent."""
+        log.info("The receiver's log holds %d document(s).", self.documents)
+        if self._foreign:
+            log.info("Not compared, because the receiver has added it: %s.", _listed(self._foreign))
+        if self._absent:
+            log.info("The receiver does not give back, so it is compared as empty: %s.", _listed(self._absent))
+        if self._unreadable:
+            log.warning("What cannot be read differs from what was sent: %s.", _listed(self._unreadable))
+
+
+@contextmanager
+def opened(export: Path | None) -> Iterator[ReceiverLog | None]:
+    """Read an export and yield it; None where there is none.
+
+    Raises ConfigurationError when the file cannot be read, is cut off, or holds something else.
+    """
+    if export is None:
+        yield None
+        return
+    try:
+        exported_at = datetime.fromtimestamp(export.stat().st_mtime, UTC)
+        encoding = _encoding(export)
+    except OSError as exc:
+        raise unusable(export, f"cannot be read ({exc.strerror})") from exc
+    with tempfile.NamedTemporaryFile(prefix="incident-process-", suffix=".db") as file:
+        connection = sqlite3.connect(file.name, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = OFF")
+            connection.execute(
+                "CREATE TABLE last (account TEXT PRIMARY KEY, incident_id INTEGER, digest TEXT, as_doubles TEXT, "
+                "parts BLOB) WITHOUT ROWID"
+            )
+            received = ReceiverLog(export, connection, exported_at)
+            try:
+                with export.open(encoding=encoding, newline="") as text:
+                    received.read(text)
+            except OSError as exc:
+                raise unusable(export, f"cannot be read ({exc.strerror})") from exc
+            except UnicodeError as exc:
+                raise unusable(export, f"is no text in {encoding.removesuffix('-sig')}") from exc
+            received.tell()
+            yield received
+        finally:
+            connection.close()
+
+
+def _is_empty(value: Any) -> bool:
+    """Tell whether it is what a run sends that has found nothing new, as it came or within an object about it."""
+    nothing: tuple[Any, ...] = ({}, [], "{}")
+    return value in nothing or (isinstance(value, Mapping) and any(member in nothing for member in value.values()))
+
+
+def _encoding(export: Path) -> str:
+    """Return in what the export is written: a shell of Windows writes UTF-16 into a file."""
+    with export.open("rb") as file:
+        start = file.read(4)
+    return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+
+
+def _values(path: Path, text: TextIO) -> Iterator[tuple[int, Any]]:
+    """Yield the values of JSON in the text, each with the number of the line where it begins."""
+    decoder = json.JSONDecoder(parse_float=Decimal)
+    buffer, at, line, lists, ended = "", 0, 1, 0, False
+    while True:
+        while at < len(buffer) and buffer[at] in _BETWEEN:
+            line += buffer[at] == "\n"
+            lists += (buffer[at] == "[") - (buffer[at] == "]")
+            at += 1
+        if at == len(buffer):
+            buffer, at = text.read(READ_CHARACTERS), 0
+            if not buffer:
+                break
+            continue
+        try:
+            value, end = decoder.raw_decode(buffer, at)
+        except (ValueError, RecursionError) as exc:
+            may_go_on = _may_go_on(exc, len(buffer)) and buffer[at] == "{" and len(buffer) - at < LONGEST
+            if may_go_on and not ended:
+                more = text.read(max(READ_CHARACTERS, len(buffer) - at))
+                buffer, at, ended = buffer[at:] + more, 0, not more
+                continue
+            if may_go_on:
+                raise unusable(path, f"ends in the middle of the document that begins at line {line}") from None
+            raise unusable(path, f"is no JSON at line {line}{_within(exc, buffer, at)}") from None
+        yield line, value
+        line += buffer.count("\n", at, end)
+        at = end
+    if lists:
+        raise unusable(path, "ends before the list does that it begins with: it was cut off")
+
+
+def _may_go_on(exc: Exception, read: int) -> bool:
+    if not isinstance(exc, json.JSONDecodeError):
+        return False
+    return exc.msg.startswith("Unterminated") or exc.pos >= read - _CUT_OFF
+
+
+def _within(exc: Exception, buffer: str, at: int) -> str:
+    """Say in which line of a value of several lines the fault is."""
+    further = buffer.count("\n", at, exc.pos) if isinstance(exc, json.JSONDecodeError) else 0
+    return f", {further} line(s) on" if further else ""
+
+
+def _listed(counted: Counter[str]) -> str:
+    shown = ", ".join(f"{name} ({number})" for name, number in counted.most_common(_NAMES_SHOWN))
+    further = len(counted) - _NAMES_SHOWN
+    return f"{shown} and {further} more" if further > 0 else shown
+
+
+def unusable(export: Path, what: str) -> ConfigurationError:
+    """Return the error for an export that does not serve."""
+    return ConfigurationError(
+        f"--receiver-log {export} {what}. Give an export of the receiver's documents as JSON: one a line or a list, "
+        "whole, with the documents' own properties; the local receiver makes one with "
+        "'incident-process receiver --export FILE'."
+    )
