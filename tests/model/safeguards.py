@@ -48,8 +48,8 @@ def _plain_ids(patch: Patch) -> None:
 
 
 def _trust_409(patch: Patch) -> None:
-    def judge(status: int | None, *, may_have_arrived: bool) -> policy.Verdict:
-        return policy.judge(status, may_have_arrived=may_have_arrived or status == 409)
+    def judge(status: int | None, *, may_have_arrived: bool, others_taken: bool = False) -> policy.Verdict:
+        return policy.judge(status, may_have_arrived=may_have_arrived or status == 409, others_taken=others_taken)
 
     patch.setattr("incident_process.delivery.sender.judge", judge)
 

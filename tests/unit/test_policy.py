@@ -33,9 +33,16 @@ def test_2xx_is_delivered(status: int) -> None:
     assert judge(status, may_have_arrived=False) is Verdict.DELIVERED
 
 
-@pytest.mark.parametrize("status", [None, 408, 425, 429, 500, 502, 503, 504, 599, 301, 302, 307, 308])
+@pytest.mark.parametrize("status", [None, 408, 425, 500, 502, 503, 504, 599, 301, 302, 307, 308])
 def test_what_may_pass_is_tried_again(status: int | None) -> None:
     assert judge(status, may_have_arrived=True) is Verdict.RETRY
+
+
+def test_a_limit_of_the_rate_is_about_the_client_and_503_is_one_while_others_are_taken() -> None:
+    for others_taken in (False, True):
+        assert judge(429, may_have_arrived=True, others_taken=others_taken) is Verdict.THROTTLED
+    assert judge(503, may_have_arrived=True, others_taken=True) is Verdict.THROTTLED
+    assert judge(500, may_have_arrived=True, others_taken=True) is Verdict.RETRY
 
 
 @pytest.mark.parametrize("status", [400, 410, 413, 415, 422])

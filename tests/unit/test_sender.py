@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from incident_process.delivery.policy import Verdict
-from incident_process.delivery.sender import Attempted, Limits, Sender
+from incident_process.delivery.sender import THROTTLING, Attempted, Limits, Sender
 from incident_process.delivery.transport import Answer, MaySend, always
 from incident_process.records import Incident
 
@@ -328,41 +328,49 @@ def test_retry_after_0_and_a_year_do_not_hang() -> None:
     transport = Scripted(lambda _, before: 201 if before else 429, retry_after="0")
     assert send(transport, ["a"])[0]["a"].verdict is Verdict.DELIVERED
     transport = Scripted(lambda *_: 429, retry_after="31536000")
-    limits = Limits(max_connections=1, retry_after_cap_seconds=0.01, max_attempts=3)
-    assert send(transport, ["a"], limits)[0]["a"].attempts == 3
+    limits = Limits(max_connections=1, retry_after_cap_seconds=0.01, retry_seconds=0.2)
+    assert send(transport, ["a"], limits)[0]["a"].verdict is Verdict.RETRY
 
 
-def test_a_pause_that_the_receiver_asks_for_uses_up_no_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("incident_process.delivery.sender.SHORTEST_PAUSE", 0.01)
+@pytest.mark.parametrize("asked", [None, "0", "1"])
+def test_a_limit_of_the_rate_uses_up_no_attempt(asked: str | None) -> None:
     limits = Limits(max_attempts=3, retry_after_cap_seconds=0.01)
-    transport = Scripted(lambda _, before: 201 if before > 7 else 429, retry_after="1")
+    transport = Scripted(lambda _, before: 201 if before > 7 else 429, retry_after=asked)
     result = send(transport, ["a"], limits)[0]["a"]
     assert (result.verdict, result.attempts) == (Verdict.DELIVERED, 9)
-    transport = Scripted(lambda _, before: 503 if before > 7 else 429, retry_after="1")
+    transport = Scripted(lambda _, before: 500 if before > 7 else 429, retry_after=asked)
     result = send(transport, ["a"], limits)[0]["a"]
     assert (result.verdict, result.attempts) == (Verdict.RETRY, 11)
 
 
-def test_pauses_that_the_receiver_asks_for_are_bounded_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("incident_process.delivery.sender.SHORTEST_PAUSE", 0.01)
-    limits = Limits(max_attempts=3, retry_after_cap_seconds=0.01, retry_seconds=0.2)
-    result = send(Scripted(lambda *_: 429, retry_after="1"), ["a"], limits)[0]["a"]
-    assert result.verdict is Verdict.RETRY
-    assert 3 < result.attempts <= 20
+def test_a_503_uses_up_no_attempt_while_others_are_taken() -> None:
+    result = send(Scripted(lambda *_: 503), ["alone"], Limits(max_attempts=3))[0]["alone"]
+    assert (result.verdict, result.attempts) == (Verdict.RETRY, 3)
+    transport = Scripted(lambda key, before: 503 if key == "9" and before < 7 else 201)
+    results, _ = send(transport, range(50), Limits(max_connections=1, max_attempts=3))
+    assert (results["9"].verdict, results["9"].attempts) == (Verdict.DELIVERED, 8)
 
 
-def test_a_receiver_that_throttles_gets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes a few requests in each stretch of time, and says when the next one begins."""
-    monkeypatch.setattr("incident_process.delivery.sender.SHORTEST_PAUSE", 0.01)
+def test_a_receiver_that_takes_nothing_any_more_for_its_rate_stops_the_sender() -> None:
+    results, sender = send(Scripted(lambda *_: 429), range(20), Limits(max_attempts=3, retry_seconds=0.2))
+    assert sender.stopped == f"{THROTTLING}: HTTP 429 Too Many Requests"
+    assert {result.verdict for result in results.values()} == {Verdict.RETRY}
+    assert not sender.broken
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("asked", [None, "0", "1"])
+def test_a_receiver_that_throttles_gets_everything(status: int, asked: str | None) -> None:
+    """It takes a few requests in each stretch of time."""
     taken: Counter[int] = Counter()
 
     def script(_key: str, _before: int) -> int:
         stretch = int(asyncio.get_running_loop().time() / 0.01)
         taken[stretch] += 1
-        return 201 if taken[stretch] <= 5 else 429
+        return 201 if taken[stretch] <= 5 else status
 
     limits = Limits(max_connections=64, max_attempts=2, retry_after_cap_seconds=0.01)
-    results, sender = send(Scripted(script, retry_after="1"), range(300), limits)
+    results, sender = send(Scripted(script, retry_after=asked), range(300), limits)
     assert {result.verdict for result in results.values()} == {Verdict.DELIVERED}
     assert sender.stopped is None
 

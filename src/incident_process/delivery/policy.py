@@ -8,7 +8,7 @@ from incident_process.records import DeliveryStatus, Record
 
 FIRST_DELAY_SECONDS = 0.2
 LONGEST_DELAY_SECONDS = 15.0
-RETRYABLE = frozenset({408, 425, 429})
+RETRYABLE = frozenset({408, 425})
 SUSPECT = frozenset({401, 402, 403, 404, 405, 406, 407, 421, 426, 431, 451})
 """4xx that speak of the credentials or the address rather than of one record."""
 
@@ -18,18 +18,23 @@ class Verdict(StrEnum):
 
     DELIVERED = "delivered"  # the receiver has it
     RETRY = "retry"  # it may or may not have it: try again
+    THROTTLED = "throttled"  # the receiver takes no more for now: slow down for all, nothing is held against the record
     DEAD = "dead"  # it turned this body away for good
     SUSPECT = "suspect"  # it turned this body away for a reason that may hold for every body
     TAKEN = "taken"  # it has another body under this Incident_Id
 
 
-def judge(status: int | None, *, may_have_arrived: bool) -> Verdict:
+def judge(status: int | None, *, may_have_arrived: bool, others_taken: bool = False) -> Verdict:
     """Return what an HTTP status says; None stands for a request without an answer.
 
     ``may_have_arrived``: an earlier attempt of this very body may have reached the receiver (a retry, or a run that
     resumes). Only then does 409 say that it was delivered; on a first attempt somebody else used the id. A redirect
     is not followed: credentials and personal data go to the configured address or nowhere.
+
+    ``others_taken``: the receiver takes others just now, so 503 is a limit of the rate as 429 always is, and no outage.
     """
+    if status == 429 or (status == 503 and others_taken):
+        return Verdict.THROTTLED
     if status is None or status in RETRYABLE or status >= 500 or 300 <= status < 400:
         return Verdict.RETRY
     if 200 <= status < 300:

@@ -22,6 +22,8 @@ from incident_process.records import Incident, Record
 
 BROKEN = "the receiver fails across accounts (circuit breaker)"
 """Why a sender has stopped, when the circuit breaker stopped it; ``broken`` says it with what was answered last."""
+THROTTLING = "the receiver limits the rate and takes nothing any more"
+"""Why a sender has stopped that was throttled for ``retry_seconds`` while nothing was taken."""
 
 
 def broken(failure: str | None) -> str:
@@ -29,9 +31,13 @@ def broken(failure: str | None) -> str:
     return BROKEN if failure is None else f"{BROKEN}: {failure}"
 
 
-SHORTEST_PAUSE = 1.0
-"""Seconds of Retry-After from which on a 429 does not use up one of ``max_attempts``; the least that it can ask for. A
-cap below that takes the pauses away, and with them what bounds the attempts."""
+def throttling(failure: str) -> str:
+    """Return why a sender has stopped that met nothing but a limit of the rate; ``failure`` is what was answered."""
+    return f"{THROTTLING}: {failure}"
+
+
+TAKING_SECONDS = 10.0
+"""Seconds after an incident was taken in which the receiver is held to take others: a 503 then limits the rate."""
 
 
 class Limits(Record, frozen=True, kw_only=True):
@@ -74,11 +80,11 @@ class _Job:
     done: Callable[[Attempted], None]
     attempts: int = 0
     put_off: int = 0
-    """Those of the attempts that only met a pause that the receiver asked for."""
+    """Those of the attempts that only met a limit of the receiver's rate."""
     unsent: int = 0
     """Those for which there was no connection."""
     unanswered: bool = False
-    first_tried: float = 0.0
+    failing_since: float | None = None
     place: int = 0
     answer: Answer | None = field(default=None, repr=False)
 
@@ -115,6 +121,10 @@ class Sender:
         self._stopping = asyncio.Event()
         self._delayed: dict[_Job, asyncio.TimerHandle] = {}
         self._not_before = 0.0
+        self._turned_away = 0
+        self._taken_at: float | None = None
+        self._throttled_since: float | None = None
+        """Since when the receiver has taken nothing and turned requests away for its rate."""
         self._places = itertools.count()
         self._refused: dict[str, int] = {}
         """What was refused, or met a taken id, and after which nothing was delivered: by key, its place among all."""
@@ -234,8 +244,6 @@ class Sender:
             if self.stopped is not None:
                 self._give_back(job)
                 return
-            if job.attempts == 0:
-                job.first_tried = asyncio.get_running_loop().time()
             job.place = next(self._places)
             may_have_arrived = job.resumed or job.attempts > job.unsent
             job.attempts += 1
@@ -249,11 +257,14 @@ class Sender:
                 self.stop("the lease was lost")
                 self._give_back(job)
                 return
-            verdict = judge(answer.status, may_have_arrived=may_have_arrived)
+            others_taken = answer.status == 503 and self._others_taken()
+            verdict = judge(answer.status, may_have_arrived=may_have_arrived, others_taken=others_taken)
             self._on_answer(job.incident, answer, verdict)
             if verdict is Verdict.DELIVERED:
                 self._breaker.success()
                 self.delivered += 1
+                self._taken_at, self._throttled_since = asyncio.get_running_loop().time(), None
+                self._turned_away = 0
                 if self._refused:
                     self._single_out(job)
                 self._finish(job, verdict)
@@ -278,8 +289,46 @@ class Sender:
             self._breaker.success()
         if verdict is Verdict.RETRY:
             self._again_or_finish(job, answer)
+        elif verdict is Verdict.THROTTLED:
+            self._put_off(job, answer)
         else:
             self._finish(job, verdict)
+
+    def _others_taken(self) -> bool:
+        """Tell whether the receiver took something a moment ago."""
+        if self._taken_at is None:
+            return False
+        return asyncio.get_running_loop().time() - self._taken_at <= TAKING_SECONDS
+
+    def slow_down(self, asked: float | None) -> None:
+        """Hold back all requests for a while: the receiver has turned one away for its rate.
+
+        ``asked``: so many seconds are what it asks for; None where it does not say, and the pauses grow until it takes
+        something again.
+        """
+        now = asyncio.get_running_loop().time()
+        if asked is not None:
+            self._not_before = max(self._not_before, now + asked)
+        elif now >= self._not_before:  # those that were under way with the first are one refusal with it
+            self._turned_away += 1
+            self._not_before = now + backoff(self._turned_away, self._chance.random())
+
+    def _put_off(self, job: _Job, answer: Answer) -> None:
+        """Try again later what met a limit of the rate: that uses up no attempt, and ends only where all meet it."""
+        now = asyncio.get_running_loop().time()
+        job.put_off += 1
+        asked = self._asked_pause(answer)
+        self.slow_down(asked)
+        if self._throttled_since is None:
+            self._throttled_since = now
+        pause = max(asked or 0.0, backoff(job.put_off, self._chance.random()))
+        if now + pause - self._throttled_since > self._limits.retry_seconds:
+            self._failed = answer, job.incident.body
+            self.stop(throttling(self.failure or ""))
+        if self.stopped is not None:
+            self._finish(job, Verdict.RETRY)
+        else:
+            self._delayed[job] = asyncio.get_running_loop().call_later(pause, self._requeue, job)
 
     def _single_out(self, delivered: _Job) -> None:
         """Note which suspects were sent before the incident that was delivered just now."""
@@ -363,14 +412,14 @@ class Sender:
 
     def _again_or_finish(self, job: _Job, answer: Answer) -> None:
         loop = asyncio.get_running_loop()
+        failed = job.attempts - job.put_off
         pause = self._asked_pause(answer)
-        if pause is not None and answer.status == 429:
-            self._not_before = max(self._not_before, loop.time() + pause)  # the limit is the client's, not the record's
-            job.put_off += pause >= SHORTEST_PAUSE
         if pause is None:
-            pause = backoff(job.attempts, self._chance.random())
-        too_late = loop.time() + pause - job.first_tried > self._limits.retry_seconds
-        if job.attempts - job.put_off >= self._limits.max_attempts or too_late or self.stopped is not None:
+            pause = backoff(failed, self._chance.random())
+        if job.failing_since is None:
+            job.failing_since = loop.time()
+        too_late = loop.time() + pause - job.failing_since > self._limits.retry_seconds
+        if failed >= self._limits.max_attempts or too_late or self.stopped is not None:
             self._finish(job, Verdict.RETRY)
         else:
             self._delayed[job] = loop.call_later(pause, self._requeue, job)
