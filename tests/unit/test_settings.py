@@ -563,6 +563,26 @@ class TestTargets:
         assert context is not None
         assert context.verify_mode == ssl.CERT_NONE
 
+    @pytest.mark.parametrize(("word", "meant"), [("yes", "on"), ("1", "on"), ("No", "off"), ("FALSE", "off")])
+    def test_what_tls_checks_may_be_said_as_yes_and_no(self, load: Load, word: str, meant: str) -> None:
+        environ = {
+            "INCIDENT_PROCESS__DATABASE__MYSQL_SSL": "on",
+            "INCIDENT_PROCESS__DATABASE__MYSQL_SSL_VERIFY": word,
+        }
+        target = load(FIELD_FILE, **environ).source_target
+        assert isinstance(target, MySQLTarget)
+        assert target.tls is not None
+        assert target.tls.verify == meant
+
+    def test_what_tls_checks_must_fit_the_authority_that_is_given(self, load: Load, tmp_path: Path) -> None:
+        (tmp_path / "ca.pem").write_text("an authority")
+        keys = "MYSQL_SSL = on\nMYSQL_SSL_VERIFY = "
+        assert "[DATABASE] MYSQL_SSL_CA is missing" in fault(load, with_key("DATABASE", f"{keys}ca"))
+        for word in ("off", "no"):
+            message = fault(load, with_key("DATABASE", f"{keys}{word}\nMYSQL_SSL_CA = {tmp_path / 'ca.pem'}"))
+            assert "[DATABASE] MYSQL_SSL_VERIFY is off, so the authority in MYSQL_SSL_CA is not asked" in message
+        assert "it must be on, ca or off" in fault(load, with_key("DATABASE", f"{keys}full"))
+
     def test_a_file_that_is_no_certificate(self, load: Load, tmp_path: Path) -> None:
         (tmp_path / "ca.pem").write_text("nothing")
         environ = {"INCIDENT_PROCESS__DATABASE__MYSQL_SSL": "on", "INCIDENT_PROCESS__DATABASE__MYSQL_SSL_CA": "ca.pem"}

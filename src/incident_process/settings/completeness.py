@@ -48,6 +48,13 @@ def _database_gaps(given: Given) -> Iterator[Problem]:
                 yield missing("database", name, origin, ", or set URL = sqlite:///incidents.db in its place")
     if given.has("database", "mysql_ssl_key") and not given.has("database", "mysql_ssl_cert"):
         yield missing("database", "mysql_ssl_cert", origin, ", which MYSQL_SSL_KEY belongs to")
+    verify, ca = str(given.get("database", "mysql_ssl_verify") or "").lower(), given.has("database", "mysql_ssl_ca")
+    if verify == "ca" and not ca:
+        remedy = "; without it whoever has a certificate of any public authority would pass for the server"
+        yield missing("database", "mysql_ssl_ca", origin, remedy)
+    if ca and given.has("database", "mysql_ssl_verify") and _off(given.get("database", "mysql_ssl_verify")):
+        text = "is off, so the authority in MYSQL_SSL_CA is not asked: set ca or on, or remove MYSQL_SSL_CA"
+        yield Problem(section="database", name="mysql_ssl_verify", text=text, origin=origin)
 
 
 def _mongo_gaps(given: Given, remedy: str = "") -> Iterator[Problem]:

@@ -20,12 +20,14 @@ from incident_process.settings.targets import (
     MySQLTarget,
     Target,
     Tls,
+    Verify,
     check_mongo_url,
     parse_replicas,
     parse_target,
 )
 from incident_process.settings.values import (
     LOWER,
+    SWITCH,
     UPPER,
     Days,
     Expected,
@@ -116,7 +118,11 @@ class Database(Section):
     mysql_ssl_key: File | None = Field(
         default=None, description="PEM file of its private key", examples=["/etc/ssl/private/client.key"]
     )
-    mysql_ssl_verify: bool = Field(default=True, description="off: accept any certificate of the server")
+    mysql_ssl_verify: Annotated[Verify, SWITCH] = Field(
+        default="on",
+        description="on: check the authority and the host name of the server's certificate; ca: the authority alone, "
+        "for MySQL's own certificates, which name no host; off: accept any certificate",
+    )
     replicas: Annotated[SecretStr | None, Expected("a list of mysql://user:password@host:3306/database")] = Field(
         default=None,
         description="read replicas of the MySQL source, by URL, separated by commas: they take turns in reading rows; "

@@ -8,6 +8,7 @@ import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote
 
 from pydantic import SecretStr
@@ -21,17 +22,22 @@ _MAX_PORT = 65535
 _MONGO_HOST = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::(?P<port>.*))?", re.DOTALL)
 
 
+Verify = Literal["on", "ca", "off"]
+"""How much of a server's certificate is checked."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tls:
-    """How MySQL connections are encrypted. ``verify`` checks the server's certificate and host name.
+    """How MySQL connections are encrypted.
 
     ``ca`` None means the system's authorities; ``cert`` and ``key`` identify this client, where the server asks.
+    ``verify``: ``on`` checks who signed the server's certificate and that it names the host, ``ca`` the first alone.
     """
 
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
-    verify: bool = True
+    verify: Verify = "on"
 
     def context(self) -> ssl.SSLContext:
         """Return a new TLS context.
@@ -43,9 +49,13 @@ class Tls:
             context = ssl.create_default_context(cafile=self.ca)
         except OSError as exc:
             raise ConfigurationError("[DATABASE] MYSQL_SSL_CA holds no certificate: give a file in PEM form.") from exc
-        if not self.verify:
-            context.check_hostname = False
+        context.check_hostname = self.verify == "on"
+        if self.verify == "off":
             context.verify_mode = ssl.CERT_NONE
+        if self.ca:
+            # From Python 3.13 on certificates must have extensions that those lack which MySQL makes for itself, and
+            # many of a company's own authority. The chain is checked as before.
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if self.cert:
             try:
                 context.load_cert_chain(self.cert, self.key)

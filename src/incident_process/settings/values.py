@@ -58,6 +58,15 @@ def _off_is_zero(value: Any) -> Any:
     return "0" if isinstance(value, str) and value.lower() == "off" else value
 
 
+def _switch(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return _SWITCH.get(value.lower(), value.lower()) if isinstance(value, str) else value
+
+
+_SWITCH = {**dict.fromkeys(("true", "yes", "1"), "on"), **dict.fromkeys(("false", "no", "0"), "off")}
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
@@ -137,6 +146,8 @@ Days = Annotated[Whole, BeforeValidator(_off_is_zero)]
 """A number of days, where ``off`` says 0."""
 File = Annotated[Path, AfterValidator(_existing_file)]
 """A file that is there and can be read."""
+SWITCH = BeforeValidator(_switch)
+"""``on`` or ``off``, written in any of the ways in which a yes or no may be, among further words."""
 LOWER = BeforeValidator(_lower)
 """A word from a list, in any case."""
 UPPER = BeforeValidator(_upper)
