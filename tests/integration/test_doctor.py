@@ -14,9 +14,9 @@ from incident_process.doctor import Finding, Level, examine
 from incident_process.settings import Settings
 from incident_process.source.indexes import INDEX_ADVICE
 from tests.support.authority import Authority
-from tests.support.mariadb import MariaDBServer
 from tests.support.receivers import start_receiver
 from tests.support.source_data import create_tables, insert_customers, insert_payments
+from tests.support.sql_server import SqlServer
 
 
 def findings(api_url: str, database: str, state: str, ca_file: Path | None = None, **process: Any) -> list[Finding]:
@@ -77,22 +77,25 @@ def test_a_watermark_that_was_set_ahead_of_the_clock_is_a_warning(sqlite_url: st
 
 
 NOBODY = (None, "", "   ")
+NO_DATE_ON_A_SERVER = (None, "0000-00-00", "1890-01-01")
 NO_DATE = {
-    "mysql": (None, "0000-00-00", "1890-01-01"),
+    "mariadb": NO_DATE_ON_A_SERVER,
+    "mysql": NO_DATE_ON_A_SERVER,
     "sqlite": (None, "", "garbage", "0000-00-00", "20/11/2026", "1890-01-01"),
 }
 
 
-@pytest.mark.parametrize("dialect", NO_DATE)
+@pytest.mark.parametrize("product", NO_DATE)
 @pytest.mark.parametrize("kind", ["date", "datetime", "timestamp"])
 def test_the_statement_that_doctor_shows_finds_the_rows_that_it_counts(
-    dialect: str, kind: str, tmp_path: Path, request: pytest.FixtureRequest
+    product: str, kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     connection: Any
+    dialect = "sqlite" if product == "sqlite" else "mysql"
     if dialect == "sqlite":
         url, connection = f"sqlite:///{tmp_path}/s.db", sqlite3.connect(tmp_path / "s.db")
     else:
-        server, name = request.getfixturevalue("mariadb"), request.getfixturevalue("mariadb_database")
+        server, name = request.getfixturevalue(product), request.getfixturevalue(f"{product}_database")
         url, connection = server.url(name), server.connect(name)
     with closing(connection), closing(connection.cursor()) as cursor:
         create_tables(connection, dialect, customer_type=kind, payment_type=kind)
@@ -100,7 +103,7 @@ def test_the_statement_that_doctor_shows_finds_the_rows_that_it_counts(
             cursor.execute("SET sql_mode = ''")  # as the loaders of zero dates have it
         rows = [
             ("1", "2026-01-01"),
-            *(("2", at) for at in NO_DATE[dialect]),
+            *(("2", at) for at in NO_DATE[product]),
             *((account, "2026-01-01") for account in NOBODY),
         ]
         insert_customers(connection, [{"ACCOUNT_NUM": account, "LOAD_DATE": at} for account, at in rows])
@@ -115,13 +118,13 @@ def test_the_statement_that_doctor_shows_finds_the_rows_that_it_counts(
             assert len(cursor.fetchall()) == len(rows) - 1
 
 
-def test_what_is_advised_is_what_doctor_looks_for(mariadb: MariaDBServer, mariadb_database: str) -> None:
-    with mariadb.connect(mariadb_database) as connection:
+def test_what_is_advised_is_what_doctor_looks_for(sql_server: SqlServer, sql_database: str) -> None:
+    with sql_server.connect(sql_database) as connection:
         create_tables(connection, "mysql")
         with connection.cursor() as cursor:
             for advice in INDEX_ADVICE:
                 cursor.execute(advice.statement)
-    url = mariadb.url(mariadb_database)
+    url = sql_server.url(sql_database)
     found = findings("http://127.0.0.1:9/x", url, url)
     assert not [finding for finding in found if finding.level is Level.WARNING]
     assert about(found, "source", Level.OK)
@@ -131,12 +134,12 @@ def test_what_is_advised_is_what_doctor_looks_for(mariadb: MariaDBServer, mariad
     assert receiver.remedy
 
 
-def test_a_user_without_process_is_told_what_it_costs(mariadb: MariaDBServer, mariadb_database: str) -> None:
-    with mariadb.connect(mariadb_database) as connection, connection.cursor() as cursor:
+def test_a_user_without_process_is_told_what_it_costs(sql_server: SqlServer, sql_database: str) -> None:
+    with sql_server.connect(sql_database) as connection, connection.cursor() as cursor:
         create_tables(connection, "mysql")
         cursor.execute("CREATE USER 'plain'@'%' IDENTIFIED BY 'synthetic'")
-        cursor.execute(f"GRANT ALL ON {mariadb_database}.* TO 'plain'@'%'")
-        url = f"mysql://plain:synthetic@127.0.0.1:{mariadb.port}/{mariadb_database}"
+        cursor.execute(f"GRANT ALL ON {sql_database}.* TO 'plain'@'%'")
+        url = f"mysql://plain:synthetic@127.0.0.1:{sql_server.port}/{sql_database}"
         found = findings("http://127.0.0.1:9/x", url, url)
         cursor.execute("DROP USER 'plain'@'%'")
     assert any("GRANT PROCESS" in finding.remedy for finding in about(found, "source", Level.WARNING))
@@ -177,9 +180,9 @@ def test_a_receiver_is_looked_at_with_tls_where_a_run_would_speak_it(sqlite_url:
 
 
 def test_a_remedy_does_not_send_to_a_server_that_has_answered(
-    mariadb: MariaDBServer, mariadb_database: str, sqlite_url: str
+    sql_server: SqlServer, sql_database: str, sqlite_url: str
 ) -> None:
-    wrong = f"mysql://nobody:wrong@{mariadb.host}:{mariadb.port}/{mariadb_database}"
+    wrong = f"mysql://nobody:wrong@{sql_server.host}:{sql_server.port}/{sql_database}"
     for subject, found in (
         ("source", findings("http://127.0.0.1:9/x", wrong, wrong)),
         ("state", findings("http://127.0.0.1:9/x", sqlite_url, wrong)),
@@ -191,7 +194,7 @@ def test_a_remedy_does_not_send_to_a_server_that_has_answered(
     assert remedies == {"Check host and port, and whether the server runs."}
 
 
-def found_of_state(server: MariaDBServer, database: str, source: str, rights: str) -> Finding:
+def found_of_state(server: SqlServer, database: str, source: str, rights: str) -> Finding:
     """Return the one error of a state whose user has these rights on it."""
     with server.connect(None) as admin, admin.cursor() as cursor:
         cursor.execute("CREATE USER 'limited'@'%' IDENTIFIED BY 'a-long-random-password'")
@@ -204,19 +207,17 @@ def found_of_state(server: MariaDBServer, database: str, source: str, rights: st
     return finding
 
 
-def test_a_state_that_may_only_be_read_is_an_error(
-    mariadb: MariaDBServer, mariadb_database: str, sqlite_url: str
-) -> None:
-    state = mariadb.url(mariadb_database)
+def test_a_state_that_may_only_be_read_is_an_error(sql_server: SqlServer, sql_database: str, sqlite_url: str) -> None:
+    state = sql_server.url(sql_database)
     assert about(findings("http://127.0.0.1:9/x", sqlite_url, state), "state", Level.OK)
-    finding = found_of_state(mariadb, mariadb_database, sqlite_url, "SELECT")
+    finding = found_of_state(sql_server, sql_database, sqlite_url, "SELECT")
     assert finding.exit_status == 3
     assert "lacks a privilege on a table" in finding.finding
     assert finding.remedy.startswith("Grant SELECT, INSERT, UPDATE and DELETE")
 
 
 def test_an_empty_state_without_the_right_to_create_is_told_the_right(
-    mariadb: MariaDBServer, mariadb_database: str, sqlite_url: str
+    sql_server: SqlServer, sql_database: str, sqlite_url: str
 ) -> None:
-    finding = found_of_state(mariadb, mariadb_database, sqlite_url, "SELECT, INSERT, UPDATE, DELETE")
+    finding = found_of_state(sql_server, sql_database, sqlite_url, "SELECT, INSERT, UPDATE, DELETE")
     assert "CREATE, ALTER and INDEX" in finding.remedy

@@ -116,6 +116,10 @@ class LoadDates(ABC):
     def valid(self, column: str, kind: Kind) -> str:
         """Return the condition that a value of a date column of this kind is a date, neither NULL nor a zero date."""
 
+    def valid_in_any_session(self, column: str, kind: Kind) -> str:
+        """Return the same condition for people, whose client may have another session time zone than a run has."""
+        return self.valid(column, kind)
+
     @abstractmethod
     def bound(self, instant: datetime) -> str:
         """Return an instant (aware) as a parameter that ``key`` can be compared with."""
@@ -143,6 +147,10 @@ class MySQLLoadDates(LoadDates):
     def valid(self, column: str, kind: Kind) -> str:
         """At least the oldest value of the type; NULL gives NULL, which is not true either."""
         return f"{column} >= '{OLDEST[kind]}'"
+
+    def valid_in_any_session(self, column: str, kind: Kind) -> str:
+        """For a TIMESTAMP its number of seconds: east of UTC the oldest date is none, and MySQL takes it for zero."""
+        return f"UNIX_TIMESTAMP({column}) > 0" if kind is Kind.TIMESTAMP else self.valid(column, kind)
 
     def bound(self, instant: datetime) -> str:
         """A literal of the column's own type."""

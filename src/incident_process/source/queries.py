@@ -91,17 +91,18 @@ def unprocessable(of: TableQueries) -> Statement:
 
     Or such an account number that its rows cannot be asked for by it.
     """
-    return Statement(sql=f"SELECT COUNT(*) FROM {of.table} WHERE {_unprocessable(of)}")  # noqa: S608 - names only
+    condition = _unprocessable(of, of.dates.valid("LOAD_DATE", of.dates.column.kind))
+    return Statement(sql=f"SELECT COUNT(*) FROM {of.table} WHERE {condition}")  # noqa: S608 - names only
 
 
 def unprocessable_rows(of: TableQueries) -> str:
     """The statement by which an operator finds what ``unprocessable`` counts: one line, to be shown and never run."""
-    return f"SELECT * FROM {of.table} WHERE {_unprocessable(of)};"  # noqa: S608 - names only
+    condition = _unprocessable(of, of.dates.valid_in_any_session("LOAD_DATE", of.dates.column.kind))
+    return f"SELECT * FROM {of.table} WHERE {condition};"  # noqa: S608 - names only
 
 
-def _unprocessable(of: TableQueries) -> str:
+def _unprocessable(of: TableQueries, valid: str) -> str:
     account = ACCOUNT_COLUMN[of.table]
-    valid = of.dates.valid("LOAD_DATE", of.dates.column.kind)
     # A blank sorts before '0' in every collation: an index on the account leads to the few that need TRIM.
     condition = f"LOAD_DATE IS NULL OR NOT ({valid}) OR {account} IS NULL OR ({account} < '0' AND TRIM({account}) = '')"
     return f"{condition} OR NOT {_askable(of)}" if of.lossy_account else condition
