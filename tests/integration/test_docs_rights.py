@@ -11,9 +11,9 @@ import pytest
 
 from tests.support.command import Command
 from tests.support.listener import listening
-from tests.support.mariadb import MariaDBServer
 from tests.support.receivers import start_receiver
 from tests.support.source_data import create_tables, insert_customers
+from tests.support.sql_server import SqlServer
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "how-to" / "database-rights.md"
@@ -32,29 +32,29 @@ def is_later(statement: str) -> bool:
     return statement.startswith("REVOKE")
 
 
-def run_as_admin(server: MariaDBServer, given: list[str]) -> None:
+def run_as_admin(server: SqlServer, given: list[str]) -> None:
     with server.connect(None) as admin, admin.cursor() as cursor:
         for statement in given:
             cursor.execute(statement)
 
 
 @pytest.fixture
-def users(mariadb: MariaDBServer) -> Iterator[MariaDBServer]:
+def users(sql_server: SqlServer) -> Iterator[SqlServer]:
     """A server with the source tables in ``incident_db``, and what the page's statements make of it."""
-    with mariadb.connect(None) as admin, admin.cursor() as cursor:
+    with sql_server.connect(None) as admin, admin.cursor() as cursor:
         cursor.execute("CREATE DATABASE incident_db")
-    with closing(mariadb.connect("incident_db")) as source:
+    with closing(sql_server.connect("incident_db")) as source:
         create_tables(source, "mysql")
         insert_customers(source, [{"ACCOUNT_NUM": "0000000001", "ASSET_ID": "A1", "LOAD_DATE": "2026-01-05"}])
-    run_as_admin(mariadb, [text for text in statements(PAGE.read_text(encoding="utf-8")) if not is_later(text)])
-    yield mariadb
-    with mariadb.connect(None) as admin, admin.cursor() as cursor:
+    run_as_admin(sql_server, [text for text in statements(PAGE.read_text(encoding="utf-8")) if not is_later(text)])
+    yield sql_server
+    with sql_server.connect(None) as admin, admin.cursor() as cursor:
         cursor.execute(f"DROP USER '{READER}'@'%', '{STATE}'@'%'")
         for database in ("incident_db", "incident_state"):
             cursor.execute(f"DROP DATABASE {database}")
 
 
-def as_user(server: MariaDBServer, user: str, database: str) -> Any:
+def as_user(server: SqlServer, user: str, database: str) -> Any:
     return closing(
         pymysql.connect(
             host=server.host, port=server.port, user=user, password=PASSWORDS[user], database=database, autocommit=True
@@ -62,7 +62,7 @@ def as_user(server: MariaDBServer, user: str, database: str) -> Any:
     )
 
 
-def test_users_with_exactly_these_rights_can_run(users: MariaDBServer, tmp_path: Path) -> None:
+def test_users_with_exactly_these_rights_can_run(users: SqlServer, tmp_path: Path) -> None:
     command = Command(tmp_path)
     with start_receiver(tmp_path) as receiver, listening() as chat:
         command.configure(
@@ -104,7 +104,7 @@ def test_users_with_exactly_these_rights_can_run(users: MariaDBServer, tmp_path:
         assert len(chat.heard) == 1
 
 
-def test_they_can_do_no_more(users: MariaDBServer) -> None:
+def test_they_can_do_no_more(users: SqlServer) -> None:
     with as_user(users, READER, "incident_db") as source, source.cursor() as cursor:
         for statement in (
             "INSERT INTO debt_payment (AP_ACCOUNT_NUMBER) VALUES ('1')",
@@ -123,7 +123,7 @@ def test_they_can_do_no_more(users: MariaDBServer) -> None:
             cursor.execute("USE incident_db")
 
 
-def test_without_process_doctor_says_so_and_a_run_warns(users: MariaDBServer, tmp_path: Path) -> None:
+def test_without_process_doctor_says_so_and_a_run_warns(users: SqlServer, tmp_path: Path) -> None:
     with users.connect(None) as admin, admin.cursor() as cursor:
         cursor.execute(f"REVOKE PROCESS ON *.* FROM '{READER}'@'%'")
     command = Command(tmp_path)
@@ -146,11 +146,9 @@ def test_the_containers_give_the_source_user_the_same_rights() -> None:
     assert len(grants) == 3
 
 
-def test_the_tables_of_the_containers_are_ones_that_a_server_takes(
-    mariadb: MariaDBServer, mariadb_database: str
-) -> None:
+def test_the_tables_of_the_containers_are_ones_that_a_server_takes(sql_server: SqlServer, sql_database: str) -> None:
     text = (ROOT / "deploy" / "compose" / "source-tables.sql").read_text(encoding="utf-8")
-    with mariadb.connect(mariadb_database) as admin, admin.cursor() as cursor:
+    with sql_server.connect(sql_database) as admin, admin.cursor() as cursor:
         for statement in text.split(";"):
             if statement.strip():
                 cursor.execute(statement)

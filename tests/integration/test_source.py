@@ -1,4 +1,4 @@
-"""One behaviour suite for the source, run over a real MariaDB server and over SQLite files."""
+"""One behaviour suite for the source, run over a real MariaDB server, a real MySQL server and SQLite files."""
 
 # ruff: noqa: DTZ001 - local times without a zone are what the tables hold
 
@@ -23,8 +23,8 @@ from incident_process.source.contract import AccountRows, Source, Span, Survey, 
 from incident_process.source.mysql import MySQLSource
 from incident_process.source.sqlite import SqliteSource
 from incident_process.source.temporal import Kind
-from tests.support.mariadb import MariaDBServer
 from tests.support.source_data import create_tables, insert_customers, insert_payments
+from tests.support.sql_server import SqlServer
 
 DAY = timedelta(days=1)
 UTC_ZONE = ZoneInfo("UTC")
@@ -92,26 +92,26 @@ async def collect(source: Source, size: int = 3) -> list[Touched]:
     return [one for batch in batches for one in batch]
 
 
-@pytest.fixture(params=["mysql", "sqlite"])
+@pytest.fixture(params=["mariadb", "mysql", "sqlite"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     with opened(request, tmp_path, request.param) as one:
         yield one
 
 
 @contextmanager
-def opened(request: pytest.FixtureRequest, tmp_path: Path, dialect: str) -> Iterator[Site]:
-    if dialect == "sqlite":
+def opened(request: pytest.FixtureRequest, tmp_path: Path, product: str) -> Iterator[Site]:
+    if product == "sqlite":
         path = tmp_path / "source.db"
         with closing(sqlite3.connect(path)) as connection:
             yield Site("sqlite", connection, lambda zone: SqliteSource(path, zone))
         return
-    server: MariaDBServer = request.getfixturevalue("mariadb")
-    database = request.getfixturevalue("mariadb_database")
+    server: SqlServer = request.getfixturevalue(product)
+    database = request.getfixturevalue(f"{product}_database")
     with closing(server.connect(database)) as connection:
         yield Site("mysql", connection, lambda zone: mysql_source(server, database, zone))
 
 
-def mysql_source(server: MariaDBServer, database: str, zone: ZoneInfo = UTC_ZONE) -> MySQLSource:
+def mysql_source(server: SqlServer, database: str, zone: ZoneInfo = UTC_ZONE) -> MySQLSource:
     return MySQLSource(server.host, server.port, server.user, server.password, database, zone=zone)
 
 
@@ -322,14 +322,12 @@ def test_accounts_are_exact(site: Site) -> None:
 
 
 @pytest.mark.parametrize("charset", ["latin1", "utf8mb3", "ascii", "ucs2"])
-def test_an_account_whose_characters_a_column_has_not(
-    mariadb: MariaDBServer, mariadb_database: str, charset: str
-) -> None:
+def test_an_account_whose_characters_a_column_has_not(sql_server: SqlServer, sql_database: str, charset: str) -> None:
     """One table knows characters that the other has not: neither the odd account nor the others hinder each other."""
     odd = ["0712\u200b", "😀", "?", "0712?"]
     plain = [f"{number:06d}" for number in range(200)]
-    with closing(mariadb.connect(mariadb_database)) as connection:
-        site = Site("mysql", connection, lambda zone: mysql_source(mariadb, mariadb_database, zone))
+    with closing(sql_server.connect(sql_database)) as connection:
+        site = Site("mysql", connection, lambda zone: mysql_source(sql_server, sql_database, zone))
         site.tables(account_type=f"varchar(40) CHARACTER SET {charset}")
         site.run("ALTER TABLE debt_payment MODIFY AP_ACCOUNT_NUMBER varchar(40) CHARACTER SET utf8mb4")
         site.customers(*((account, "2026-03-01") for account in (*plain, "?", "0712?")))
@@ -341,16 +339,21 @@ def test_an_account_whose_characters_a_column_has_not(
             assert [len(one.payments) for one in rows] == [1] * len(accounts)
 
 
+COLUMNS_OF_SERVERS: list[tuple[str, dict[Any, str], list[Any]]] = [
+    ("int", {"71": "71", "123456789": "123456789"}, []),
+    ("int(10) zerofill", {"71": "0000000071"}, []),
+    ("decimal(20,0)", {"71": "71"}, []),
+    ("double", {"71": "71", "1e20": "1e20"}, []),
+    ("float", {"71": "71", "71.5": "71.5"}, ["123456789"]),
+    ("varbinary(20)", {b"a1": "a1", b"A1": "A1", "ä".encode(): "ä", b"a?1": "a?1"}, [b"a\xff1"]),
+    ("blob", {b"a1": "a1"}, [b"a\xff1"]),
+]
+
+
 @pytest.mark.parametrize(
-    ("dialect", "declared", "asked", "lost"),
+    ("product", "declared", "asked", "lost"),
     [
-        ("mysql", "int", {"71": "71", "123456789": "123456789"}, []),
-        ("mysql", "int(10) zerofill", {"71": "0000000071"}, []),
-        ("mysql", "decimal(20,0)", {"71": "71"}, []),
-        ("mysql", "double", {"71": "71", "1e20": "1e20"}, []),
-        ("mysql", "float", {"71": "71", "71.5": "71.5"}, ["123456789"]),
-        ("mysql", "varbinary(20)", {b"a1": "a1", b"A1": "A1", "ä".encode(): "ä", b"a?1": "a?1"}, [b"a\xff1"]),
-        ("mysql", "blob", {b"a1": "a1"}, [b"a\xff1"]),
+        *((product, *column) for product in ("mariadb", "mysql") for column in COLUMNS_OF_SERVERS),
         ("sqlite", "integer", {"0071": "71"}, []),
         ("sqlite", "real", {71: "71.0", 1e20: "1.0e+20"}, [123456789012345678]),
         ("sqlite", "", {"0071": "0071"}, [71, 71.5]),
@@ -358,10 +361,10 @@ def test_an_account_whose_characters_a_column_has_not(
     ],
 )
 def test_an_account_column_that_holds_no_text(
-    request: pytest.FixtureRequest, tmp_path: Path, dialect: str, declared: str, asked: dict[Any, str], lost: list[Any]
+    request: pytest.FixtureRequest, tmp_path: Path, product: str, declared: str, asked: dict[Any, str], lost: list[Any]
 ) -> None:
     """An account is asked for as the survey names it; what cannot be asked for is counted, not passed over."""
-    with opened(request, tmp_path, dialect) as site:
+    with opened(request, tmp_path, product) as site:
         site.tables(account_type=declared)
         for account in (*asked, *lost):
             site.customers((account, "2026-03-01"), (account, "2026-03-02"))
@@ -413,9 +416,9 @@ def test_dates_of_payments_that_are_text(site: Site, number: int) -> None:
         assert sorted(map(str, paid(rows, "ACCOUNT_PAYMENT_SEQ"))) == ["1", "10", "9"]
 
 
-def test_zeros_that_the_type_fills_in_belong_to_the_value(mariadb: MariaDBServer, mariadb_database: str) -> None:
-    with closing(mariadb.connect(mariadb_database)) as connection:
-        site = Site("mysql", connection, lambda zone: mysql_source(mariadb, mariadb_database, zone))
+def test_zeros_that_the_type_fills_in_belong_to_the_value(sql_server: SqlServer, sql_database: str) -> None:
+    with closing(sql_server.connect(sql_database)) as connection:
+        site = Site("mysql", connection, lambda zone: mysql_source(sql_server, sql_database, zone))
         site.tables()
         site.run("ALTER TABLE debt_cust_detail MODIFY ASSET_ID int(6) zerofill")
         site.customers(*({"ACCOUNT_NUM": "1", "ASSET_ID": one, "LOAD_DATE": "2026-03-01"} for one in (10, 9, None)))
@@ -649,42 +652,42 @@ def test_cancelled_read_leaves_a_working_source(site: Site) -> None:
     assert site.reading(work).accounts == 3000
 
 
-def test_reconnects_after_the_server_was_killed(mariadb: MariaDBServer, mariadb_database: str) -> None:
-    with closing(mariadb.connect(mariadb_database)) as connection:
+def test_reconnects_after_the_server_was_killed(sql_server: SqlServer, sql_database: str) -> None:
+    with closing(sql_server.connect(sql_database)) as connection:
         create_tables(connection, "mysql")
         insert_customers(connection, [{"ACCOUNT_NUM": "1", "LOAD_DATE": "2026-03-01"}])
 
     async def main() -> None:
-        async with mysql_source(mariadb, mariadb_database) as source:
+        async with mysql_source(sql_server, sql_database) as source:
             survey = await source.survey(span(NEVER, utc(2026, 4, 1)))
-            mariadb.kill()
+            sql_server.kill()
             try:
                 with pytest.raises(DatabaseConnectionError, match="cannot be reached") as caught:
                     await source.now()
             finally:
-                mariadb.start()
-            assert mariadb.password not in str(caught.value)
+                sql_server.start()
+            assert sql_server.password not in str(caught.value)
             assert [one.account for one in await collect(source)] == ["1"]
             assert await source.survey(span(NEVER, utc(2026, 4, 1))) == survey
-            mariadb.kill()
-            mariadb.start()
+            sql_server.kill()
+            sql_server.start()
             (rows,) = await source.read(["1"], utc(2026, 4, 1))
             assert len(rows.customers) == 1
 
     asyncio.run(main())
 
 
-def test_wrong_password_and_database(mariadb: MariaDBServer) -> None:
+def test_wrong_password_and_database(sql_server: SqlServer) -> None:
     async def enter(source: MySQLSource) -> None:
         async with source:
             pass
 
-    wrong = MySQLSource(mariadb.host, mariadb.port, mariadb.user, "pä$$ → word", "x")
+    wrong = MySQLSource(sql_server.host, sql_server.port, sql_server.user, "pä$$ → word", "x")
     with pytest.raises(DatabaseConnectionError, match="MYSQL_PASSWORD") as caught:
         asyncio.run(enter(wrong))
     assert "pä$$" not in str(caught.value)
     with pytest.raises(ConfigurationError, match="Unknown database 'nowhere'"):
-        asyncio.run(enter(mysql_source(mariadb, "nowhere")))
+        asyncio.run(enter(mysql_source(sql_server, "nowhere")))
 
 
 def test_missing_and_foreign_file(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from incident_process.source import current
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 from incident_process.source.indexes import INDEX_ADVICE
 from incident_process.source.mysql import MySQLSource
-from tests.support.mariadb import MariaDBServer
 from tests.support.source_data import create_tables, insert_customers, insert_payments
+from tests.support.sql_server import SqlServer
 
 ACCOUNTS = ["a1", "A1", "a1 ", "b", "B", "c", "none"]
 ASSETS = ["x", "X", "x ", "y", None]
@@ -29,8 +29,8 @@ Row = dict[str, Any]
 
 
 @pytest.fixture
-def connection(mariadb: MariaDBServer, mariadb_database: str) -> Iterator[Any]:
-    with closing(mariadb.connect(mariadb_database)) as connection:
+def connection(sql_server: SqlServer, sql_database: str) -> Iterator[Any]:
+    with closing(sql_server.connect(sql_database)) as connection:
         create_tables(connection, "mysql")
         with connection.cursor() as cursor:
             for index in INDEX_ADVICE:
@@ -39,8 +39,8 @@ def connection(mariadb: MariaDBServer, mariadb_database: str) -> Iterator[Any]:
 
 
 @pytest.fixture
-def source(mariadb: MariaDBServer, mariadb_database: str, connection: Any) -> MySQLSource:
-    return MySQLSource(mariadb.host, mariadb.port, mariadb.user, mariadb.password, mariadb_database)
+def source(sql_server: SqlServer, sql_database: str, connection: Any) -> MySQLSource:
+    return MySQLSource(sql_server.host, sql_server.port, sql_server.user, sql_server.password, sql_database)
 
 
 def history(seed: int) -> tuple[list[Row], list[Row]]:

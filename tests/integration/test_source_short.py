@@ -12,8 +12,8 @@ import pytest
 from incident_process.source.contract import AccountRows
 from incident_process.source.mysql import MySQLSource
 from incident_process.source.short import FEW
-from tests.support.mariadb import MariaDBServer
 from tests.support.source_data import create_tables, insert_customers, insert_payments
+from tests.support.sql_server import SqlServer
 
 ACCOUNTS = [f"{number:04d}" for number in range(FEW + 50)]
 START = date(2026, 3, 1)
@@ -61,9 +61,9 @@ def comparable(found: Sequence[AccountRows]) -> list[tuple[str, list[str], list[
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_all_ways_give_the_same_rows(mariadb: MariaDBServer, mariadb_database: str, seed: int) -> None:
+def test_all_ways_give_the_same_rows(sql_server: SqlServer, sql_database: str, seed: int) -> None:
     dice = random.Random(seed)
-    with closing(mariadb.connect(mariadb_database)) as connection:
+    with closing(sql_server.connect(sql_database)) as connection:
         create_tables(connection, "mysql")
         given(connection, dice)
     as_of = datetime(2026, 3, dice.randint(1, 4), 12, tzinfo=UTC)
@@ -72,7 +72,7 @@ def test_all_ways_give_the_same_rows(mariadb: MariaDBServer, mariadb_database: s
     asked = dice.choice([ACCOUNTS, sorted(dice.sample(ACCOUNTS, len(ACCOUNTS) // 2 + 30))])
 
     async def read() -> tuple[list[AccountRows], list[AccountRows], list[AccountRows]]:
-        source = MySQLSource(mariadb.host, mariadb.port, mariadb.user, mariadb.password, mariadb_database)
+        source = MySQLSource(sql_server.host, sql_server.port, sql_server.user, sql_server.password, sql_database)
         async with source:
             assert all(choice.as_range(asked) for choice in source._choices.values())
             in_a_range = await source.read(asked, as_of)

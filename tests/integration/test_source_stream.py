@@ -6,23 +6,25 @@ from typing import Any
 
 from incident_process.source.mysql import MySQLSource
 from incident_process.source.queries import Statement
-from tests.support.mariadb import MariaDBServer
 from tests.support.source_data import create_tables
+from tests.support.sql_server import SqlServer, numbers
 
 ROWS = 100_000
 WIDE = 400
 """Characters of a row: 40 MB in all, several times what a system holds unread for a connection by itself."""
 
 
-def test_what_waits_to_be_read_is_bounded(mariadb: MariaDBServer, mariadb_database: str) -> None:
-    with mariadb.connect(mariadb_database) as connection:
+def test_what_waits_to_be_read_is_bounded(sql_server: SqlServer, sql_database: str) -> None:
+    with sql_server.connect(sql_database) as connection:
         create_tables(connection, "mysql")
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE TABLE digits AS SELECT seq FROM {numbers(1, ROWS)} AS digits")
 
     async def main() -> tuple[int, int]:
-        source = MySQLSource(mariadb.host, mariadb.port, mariadb.user, mariadb.password, mariadb_database)
+        source = MySQLSource(sql_server.host, sql_server.port, sql_server.user, sql_server.password, sql_database)
         async with source:
             driver: Any = source._driver
-            wide = Statement(sql=f"SELECT REPEAT('x', {WIDE}), seq FROM seq_1_to_{ROWS}")
+            wide = Statement(sql=f"SELECT REPEAT('x', {WIDE}), seq FROM digits")
             rows = held = 0
             async for batch in driver.stream(wide, 1000):
                 rows += len(batch)
