@@ -19,7 +19,7 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """One browser's worth of state: the cookie and the forgery token, once signed in."""
+    """One browser's worth of state: the cookie and the session token, once signed in."""
 
     def __init__(self, served: Served) -> None:
         parts = urlsplit(served.url)
@@ -28,17 +28,19 @@ class Client:
         self.host, self.port = parts.hostname, parts.port
         self.origin = f"http://{parts.netloc}"
         self.cookie: str | None = None
-        self.forgery_token: str | None = None
+        self.session_token: str | None = None
 
     def get(self, path: str, **headers: str) -> Answer:
-        return self.ask("GET", path, None, headers)
+        """Ask for something as the page would; ``_`` in names of headers stands for ``-``."""
+        token = {"X-CSRF-Token": self.session_token} if self.session_token else {}
+        return self.ask("GET", path, None, token | {name.replace("_", "-"): value for name, value in headers.items()})
 
     def post(self, path: str, content: Any, **headers: str | None) -> Answer:
         """Send a change as the page would; a header given as None is left out, ``_`` in names stands for ``-``."""
         usual: dict[str, str | None] = {
             "Origin": self.origin,
             "Content-Type": "application/json",
-            "X-CSRF-Token": self.forgery_token,
+            "X-CSRF-Token": self.session_token,
         }
         changed = {name.replace("_", "-"): value for name, value in headers.items()}
         every = {name: value for name, value in (usual | changed).items() if value is not None}
@@ -49,7 +51,7 @@ class Client:
         cookie = answer.headers["Set-Cookie"]
         if cookie:
             self.cookie = cookie.partition(";")[0]
-            self.forgery_token = self.get("/api/session").content["forgery_token"]
+            self.session_token = answer.content["session_token"]
         return answer
 
     def ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:

@@ -49,50 +49,104 @@ def test_without_tokens_nobody_signs_in_not_even_with_an_empty_one() -> None:
 
 
 def test_a_session_is_over_when_nobody_uses_it_and_after_a_shift(access: Access, clock: Clock) -> None:
-    cookie, _ = access.sign_in(TOKEN, "Ada", "a")
+    cookie, session = access.sign_in(TOKEN, "Ada", "a")
     clock.now = IDLE_SECONDS - 1
-    assert access.session(cookie) is not None
+    assert access.session(cookie, session.token) is not None
     clock.now += IDLE_SECONDS - 1
-    assert access.session(cookie) is not None, "using it has kept it alive"
+    assert access.session(cookie, session.token) is not None, "using it has kept it alive"
+    assert access.knows(cookie)
     clock.now += IDLE_SECONDS + 1
-    assert access.session(cookie) is None
-    cookie, _ = access.sign_in(TOKEN, "Ada", "a")
+    assert access.session(cookie, session.token) is None
+    cookie, session = access.sign_in(TOKEN, "Ada", "a")
     began = clock.now
     while clock.now - began < LONGEST_SECONDS:
-        assert access.session(cookie) is not None
+        assert access.session(cookie, session.token) is not None
         clock.now += IDLE_SECONDS / 2
     clock.now += 1
-    assert access.session(cookie) is None
+    assert access.session(cookie, session.token) is None
+    assert not access.knows(cookie)
 
 
-def test_only_the_cookie_itself_stands_for_a_session(access: Access) -> None:
+def test_only_cookie_and_token_together_stand_for_a_session(access: Access) -> None:
     cookie, session = access.sign_in(TOKEN, "Ada", "a")
-    assert access.session(cookie) is session
-    assert [access.session(other) for other in (None, "", cookie[:-1], cookie + "x", TOKEN)] == [None] * 5
+    other, of_other = access.sign_in(TOKEN, "Eve", "a")
+    right = session.token
+    assert access.session(cookie, right) is session
+    assert [access.session(wrong, right) for wrong in (None, "", cookie[:-1], cookie + "x", TOKEN, other)] == [None] * 6
+    assert [access.session(cookie, wrong) for wrong in (None, "", right[:-1], "\udcff", TOKEN, of_other.token)] == [
+        None
+    ] * 6
     access.sign_out(cookie)
-    assert access.session(cookie) is None
+    assert access.session(cookie, right) is None
+
+
+def test_the_cookie_alone_keeps_no_session_alive(access: Access, clock: Clock) -> None:
+    cookie, session = access.sign_in(TOKEN, "Ada", "a")
+    clock.now = IDLE_SECONDS - 1
+    assert access.knows(cookie)
+    assert access.session(cookie, "guessed") is None
+    clock.now += 2
+    assert access.session(cookie, session.token) is None
+
+
+def test_who_somebody_is_comes_from_the_token() -> None:
+    access = Access(
+        Dashboard.model_validate(
+            {
+                "token": TOKEN,
+                "unmask_token": UNMASK_TOKEN,
+                "tokens": "ada: token-of-ada-alone\nbob: token-of-bob-alone",
+                "unmask_tokens": "grace: token-of-grace-alone",
+            }
+        )
+    )
+    given = [
+        (TOKEN, "", "token"),
+        (TOKEN, "Grace", "token (says: Grace)"),
+        (UNMASK_TOKEN, "grace) at 10.0.0.1 (x", "unmask_token (says: grace at 10.0.0.1 x)"),
+        ("token-of-ada-alone", "Grace", "ada"),
+        ("token-of-bob-alone", "", "bob"),
+        ("token-of-grace-alone", "", "grace"),
+    ]
+    assert [access.sign_in(token, claimed, "a")[1].user for token, claimed, _ in given] == [who for *_, who in given]
+    assert [access.sign_in(token, "x", "a")[1].may_unmask for token, *_ in given] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert access.asks_name
+    assert not Access(Dashboard.model_validate({"tokens": "ada: token-of-ada-alone"})).asks_name
 
 
 def test_secrets_are_in_no_repr(access: Access) -> None:
     cookie, session = access.sign_in(UNMASK_TOKEN, "Ada", "a")
-    for secret in (cookie, session.forgery_token, TOKEN, UNMASK_TOKEN):
+    for secret in (cookie, session.token, TOKEN, UNMASK_TOKEN):
         assert secret not in repr(session) + repr(vars(access))
 
 
 def test_guessing_is_slowed_down_by_address_and_over_all(access: Access, clock: Clock) -> None:
-    for _ in range(TRIES):
-        with pytest.raises(AccessDeniedError):
-            access.sign_in("wrong", "Ada", "a")
-    with pytest.raises(ThrottledError):
-        access.sign_in(TOKEN, "Ada", "a")
-    access.sign_in(TOKEN, "Ada", "b")
+    def guess(address: str) -> Exception:
+        with pytest.raises((AccessDeniedError, ThrottledError)) as caught:
+            access.sign_in("wrong", "Ada", address)
+        return caught.value
+
+    assert [type(guess("a")) for _ in range(TRIES + 1)] == [AccessDeniedError] * TRIES + [ThrottledError]
+    assert isinstance(guess("b"), AccessDeniedError)
     clock.now += TRY_SECONDS
-    access.sign_in(TOKEN, "Ada", "a")
-    for number in range(TRIES_OF_ALL):
-        with pytest.raises(AccessDeniedError):
-            access.sign_in("wrong", "Ada", f"address {number}")
-    with pytest.raises(ThrottledError, match="try again in 60 s"):
-        access.sign_in(TOKEN, "Ada", "another")
+    assert isinstance(guess("a"), AccessDeniedError)
+    kinds = {type(guess(f"address {number}")) for number in range(TRIES_OF_ALL - 1)}
+    assert kinds == {AccessDeniedError}
+    assert "try again in 60 s" in str(guess("another"))
+
+
+def test_the_right_token_is_never_locked_out(access: Access) -> None:
+    for number in range(3 * TRIES_OF_ALL):
+        with pytest.raises((AccessDeniedError, ThrottledError)):
+            access.sign_in("wrong", "Ada", f"address {number % 7}")
+        assert access.sign_in(TOKEN, "Ada", f"address {number % 7}")
 
 
 def test_a_page_on_this_machine_is_known_by_its_own_names_only() -> None:

@@ -6,6 +6,9 @@ The tests that make the state another one stand at the end: those before them lo
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from tests.dashboard.browser import FOREIGN_NAME, go, launched, sign_in
+from tests.dashboard.client import Client
 from tests.dashboard.site import TOKEN, UNMASK_TOKEN, Served, Site
 
 PAGES = {
@@ -27,6 +31,9 @@ PAGES = {
 PATIENCE_MS = 10_000
 expect.set_options(timeout=PATIENCE_MS)
 COLOURS = ("light", "dark")
+ASK = """(address) => fetch(address, {headers: {"X-CSRF-Token": localStorage.getItem("session-token")}})
+  .then((answer) => answer.json())"""
+"""Asks for something as the page does."""
 LONG = "X" * 255
 """An account number as long as one may be."""
 
@@ -76,6 +83,28 @@ def complaints_of(page: Page) -> list[str]:
         lambda message: found.append(message.text) if message.type in {"error", "warning"} else None,
     )
     return found
+
+
+@contextmanager
+def listening(requests: list[Message], cookie: str) -> Iterator[int]:
+    """Serve a page on another port that keeps the headers of every request, and sets a cookie with every answer."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            requests.append(self.headers)
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Set-Cookie", cookie)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
 
 
 def address_of(name: str, page: Page, served: Served, site: Site) -> str:
@@ -344,8 +373,53 @@ def test_another_site_cannot_use_the_session(browser: Browser, served: Served, s
     assert status == "forbidden", "the browser itself stops what another origin may not send"
     evil.wait_for_timeout(300)
     expect(page.locator("main")).not_to_contain_text("Replay by")
-    assert page.evaluate("fetch('/api/replay').then((answer) => answer.json())") == {"state": "none"}
+    assert page.evaluate(ASK, "/api/replay") == {"state": "none"}
     assert len(site.receiver.requests()) == requests
+    context.close()
+
+
+def test_a_server_on_another_port_gets_nothing_from_the_browser(browser: Browser, served: Served, site: Site) -> None:
+    """Another user of this machine: the browser hands it the cookie, which is worth nothing, and takes one from it."""
+    context = opened(browser)
+    page = context.new_page()
+    sign_in(page, served, UNMASK_TOKEN, "Grace")
+    requests: list[Message] = []
+    planted = f"incident_session_{served.url.rstrip('/').rpartition(':')[2]}=planted; Path=/"
+    with listening(requests, planted) as port:
+        evil = context.new_page()
+        evil.goto(f"http://127.0.0.1:{port}/")
+        client = Client(served)
+        client.cookie = requests[0]["Cookie"]
+        assert "incident_session" in client.cookie, "browsers send cookies to every port"
+        assert client.get("/api/session").content["signed_in"] is False
+        assert client.get("/api/overview").status == 401
+        assert client.post("/api/unmask", {"account": site.changed}).status == 403
+        reads = evil.evaluate(
+            """(address) => fetch(address, {mode: "no-cors", credentials: "include"})
+              .then((answer) => answer.type, () => "forbidden")""",
+            f"{served.url}api/overview",
+        )
+        assert reads == "forbidden"
+    page.reload()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()  # and not somebody else's session
+    page.get_by_label("Token").fill(UNMASK_TOKEN)
+    page.get_by_label("Your name").fill("Grace")
+    page.get_by_role("main").get_by_role("button", name="Sign in").click()
+    page.get_by_label("Is all well?").wait_for()
+    context.close()
+
+
+def test_a_second_tab_is_signed_in_as_the_first_and_out_with_it(browser: Browser, served: Served) -> None:
+    context = opened(browser)
+    page, other = context.new_page(), context.new_page()
+    sign_in(page, served, TOKEN)
+    go(other, served, "doctor")
+    expect(other.get_by_role("heading", level=1)).to_have_text("Doctor")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert page.evaluate("localStorage.getItem('session-token')") is None
+    other.reload()
+    expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
     context.close()
 
 
@@ -366,7 +440,7 @@ def test_personal_fields_are_shown_to_whoever_may_see_them_only(browser: Browser
     page.get_by_role("button", name="Mask again").click()
     expect(values).not_to_contain_text(nic)
     context.close()
-    assert "Grace at 127.0.0.1 unmasks" in served.log
+    assert "unmask_token (says: Grace) at 127.0.0.1 unmasks" in served.log
 
 
 def test_dead_letters_are_replayed_after_a_confirmation(browser: Browser, served: Served, site: Site) -> None:
@@ -389,19 +463,19 @@ def test_dead_letters_are_replayed_after_a_confirmation(browser: Browser, served
 
     page.get_by_role("button", name="Replay 1 chosen").click()
     dialog.get_by_role("button", name="Replay", exact=True).click()
-    expect(page.get_by_role("status").filter(has_text="Replay by Ada")).to_contain_text("1 delivered")
+    expect(page.get_by_role("status").filter(has_text="Replay by token (says: Ada)")).to_contain_text("1 delivered")
     assert [entry["account_num"] for entry in site.receiver.accepted()[accepted:]] == [one]
 
     page.get_by_role("button", name=re.compile("Replay all 7: HTTP 422")).click()
     dialog.get_by_role("button", name="Replay", exact=True).click()
-    expect(page.get_by_role("status").filter(has_text="Replay by Ada")).to_contain_text("7 delivered")
+    expect(page.get_by_role("status").filter(has_text="Replay by token (says: Ada)")).to_contain_text("7 delivered")
     assert {entry["account_num"] for entry in site.receiver.accepted()[accepted + 1 :]} == set(site.refused[422])
     expect(page.locator("main")).to_contain_text("3 dead letters, 1 reason")
     page.get_by_role("link", name="The run").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Replay run")
     context.close()
     assert complaints == []
-    assert "Ada at 127.0.0.1 replays 1 account(s)" in served.log
+    assert "token (says: Ada) at 127.0.0.1 replays 1 account(s)" in served.log
 
 
 def test_a_run_under_way_is_watched_and_no_replay_comes_between(browser: Browser, served: Served, site: Site) -> None:
@@ -420,7 +494,7 @@ def test_a_run_under_way_is_watched_and_no_replay_comes_between(browser: Browser
         go(page, served, "dead-letters")
         page.get_by_role("button", name=re.compile("Replay all 3: HTTP 400")).click()
         page.get_by_role("dialog").get_by_role("button", name="Replay", exact=True).click()
-        said = page.get_by_role("status").filter(has_text="Replay by Ada")
+        said = page.get_by_role("status").filter(has_text="Replay by token (says: Ada)")
         expect(said).to_contain_text("Another run is at work just now")
         go(page, served, "")
     finally:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def client(served: Served) -> Client:
 
 @pytest.fixture
 def ada(client: Client) -> Client:
-    assert client.sign_in(TOKEN).status == 204
+    assert client.sign_in(TOKEN).status == 200
     return client
 
 
@@ -109,11 +110,64 @@ def test_a_forged_form_changes_nothing(ada: Client, site: Site, headers: dict[st
     assert len(site.receiver.requests()) == requests
 
 
-def test_another_session_s_forgery_token_is_no_help(ada: Client, served: Served) -> None:
+def test_another_session_s_token_is_no_help(ada: Client, served: Served) -> None:
     eve = Client(served)
     eve.sign_in(TOKEN, "Eve")
-    ada.forgery_token = eve.forgery_token
+    ada.session_token = eve.session_token
     assert ada.post("/api/replay", {"accounts": ["1"]}).status == 403
+    assert ada.get("/api/overview").status == 401
+
+
+@pytest.mark.parametrize("path", READING)
+def test_the_cookie_alone_is_worth_nothing(ada: Client, path: str) -> None:
+    """Browsers send it to every port of the host, so to whoever listens on one."""
+    right, ada.session_token = ada.session_token, None
+    assert ada.get(path).status == 401
+    assert ada.get(path, X_CSRF_Token="guessed").status == 401
+    told = ada.get("/api/session")
+    assert (told.content["signed_in"], told.content["user"], told.content["operation"]) == (False, None, None)
+    assert right is not None
+    assert right.encode() not in told.body
+    ada.session_token = right
+    told = ada.get("/api/session")
+    assert told.content["signed_in"] is True
+    assert right.encode() not in told.body, "it is said at sign-in only"
+
+
+def test_the_session_token_alone_is_worth_nothing(ada: Client) -> None:
+    ada.cookie = None
+    assert ada.get("/api/overview").status == 401
+    assert ada.post("/api/replay", {"accounts": ["1"]}).status == 401
+
+
+def test_a_planted_cookie_makes_nobody_act_as_another(ada: Client, served: Served) -> None:
+    eve = Client(served)
+    eve.sign_in(TOKEN, "Eve")
+    ada.cookie = eve.cookie
+    assert ada.get("/api/overview").status == 401
+    assert ada.post("/api/replay", {"accounts": ["1"]}).status == 403
+
+
+def test_the_cookie_is_named_by_the_port_that_the_browser_sees(client: Client) -> None:
+    assert client.sign_in(TOKEN).headers["Set-Cookie"].startswith(f"incident_session_{client.port}=")
+    through_a_tunnel = {"Host": "127.0.0.1:9999", "Origin": "http://127.0.0.1:9999"}
+    cookie = client.post("/api/sign-in", {"token": TOKEN}, **through_a_tunnel).headers["Set-Cookie"]
+    assert cookie.startswith("incident_session_9999=")
+    assert client.get("/api/session", Host="127.0.0.1:x").status == 200
+
+
+@pytest.mark.parametrize("asker", ["cross-site", "same-site"])
+@pytest.mark.parametrize("path", [*READING, "/api/session", "/static/js/app.js"])
+def test_nothing_is_read_by_another_site(ada: Client, path: str, asker: str) -> None:
+    assert ada.get(path, Sec_Fetch_Site=asker).status == 403
+    assert ada.get(path, Sec_Fetch_Site="same-origin").status == 200
+
+
+def test_a_link_on_another_site_leads_to_the_page_which_holds_no_data(ada: Client, client: Client) -> None:
+    answer = ada.get("/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")
+    assert answer.status == 200
+    ada.cookie = ada.session_token = None
+    assert answer.body == client.get("/").body
 
 
 @pytest.mark.parametrize(
@@ -222,7 +276,8 @@ def test_unmasking_shows_them_and_is_logged_without_values(client: Client, serve
     values = names_of(site)
     assert all(value.encode() in answer.body for value in values)
     (line,) = [line for line in served.log.splitlines() if "unmasks" in line]
-    assert "Grace Hopper at 127.0.0.1 unmasks the account that ends in " + site.changed[-4:] in line
+    who = "unmask_token (says: Grace Hopper) at 127.0.0.1"
+    assert f"{who} unmasks the account that ends in {site.changed[-4:]}" in line
     assert str(client.get(f"/api/account?account={site.changed}").content["incidents"][0]["incident_id"]) in line
     assert site.changed not in served.log
     assert not [value for value in values if value in served.log]
@@ -237,7 +292,28 @@ def test_unmasking_needs_a_name(client: Client) -> None:
 def test_a_name_cannot_forge_a_line_of_the_log(client: Client, served: Served) -> None:
     client.sign_in(TOKEN, "Mallory\nINFO:incident_logger:All is well")
     assert not [line for line in served.log.splitlines() if line.startswith("INFO:incident_logger:All is well")]
-    assert "Mallory INFO" in served.log
+    assert "token (says: Mallory INFO incident_logger All is well) at" in served.log
+
+
+def test_a_token_of_one_s_own_says_who_did_it(site: Site) -> None:
+    site.configure(
+        tokens="ada: token-of-ada-alone\nbob: token-of-bob-alone", unmask_tokens="grace: token-of-grace-here"
+    )
+    try:
+        with serving(site) as served:
+            client = Client(served)
+            assert client.get("/api/session").content["asks_name"] is False
+            client.sign_in("token-of-ada-alone", "Grace")
+            assert client.get("/api/session").content["user"] == "ada"
+            assert client.post("/api/unmask", {"account": site.changed}).status == 403
+            client.sign_in("token-of-grace-here", "Ada")
+            assert client.post("/api/unmask", {"account": site.changed}).status == 200
+            assert "Dashboard: ada at 127.0.0.1 signed in." in served.log
+            assert "Dashboard: grace at 127.0.0.1 unmasks the account" in served.log
+            assert "says" not in served.log
+            assert "token-of" not in served.log
+    finally:
+        site.configure(token=TOKEN, unmask_token=UNMASK_TOKEN)
 
 
 # -- other settings ---------------------------------------------------------------------------------------------------
@@ -264,7 +340,9 @@ def test_without_a_token_it_can_be_read_and_not_changed(without_token: Served, s
         answer = client.post(path, content)
         assert answer.status == 403, path
         assert "give [DASHBOARD] token 16 or more characters" in answer.content["error"]
-    assert "changes nothing" in without_token.log
+    assert "WARNING:incident_logger:No [DASHBOARD] token is set: every user of this host can read" in without_token.log
+    assert "nobody can change anything" in without_token.log
+    assert client.get("/api/overview", Sec_Fetch_Site="same-site").status == 403
 
 
 def command(site: Site, *arguments: str, **dashboard: str) -> "subprocess.CompletedProcess[str]":
@@ -297,6 +375,20 @@ def test_a_token_that_is_easy_to_guess_is_refused_and_not_repeated(site: Site) -
     assert "hunter2" not in ended.stderr
 
 
+def test_a_name_or_token_that_two_lines_have_is_refused(site: Site) -> None:
+    for wrong in (
+        {"tokens": "ada: token-of-ada-alone\n  bob: token-of-ada-alone"},
+        {"tokens": "ada: token-of-ada-alone", "unmask_tokens": "ada: token-of-another"},
+        {"tokens": "ada: token-of-ada-alone\n  ada: token-of-another"},
+        {"tokens": "ada token-of-ada-alone"},
+        {"tokens": "ada: token-of-ada"},
+    ):
+        ended = command(site, **wrong)
+        assert ended.returncode == 2, ended.stderr
+        assert "[DASHBOARD] tokens" in ended.stderr
+        assert "token-of" not in ended.stderr
+
+
 def test_the_two_tokens_have_to_differ(site: Site) -> None:
     ended = command(site, token=TOKEN, unmask_token=TOKEN)
     assert ended.returncode == 2
@@ -308,12 +400,25 @@ def test_wrong_tokens_are_slowed_down_and_never_logged(site: Site) -> None:
     site.configure(token=TOKEN)
     with serving(site) as served:
         client = Client(served)
-        statuses = [client.sign_in(f"guess-number-{number:04d}").status for number in range(6)]
-        assert statuses == [403] * 5 + [429]
         began = time.monotonic()
-        answer = client.sign_in(TOKEN)
-        assert answer.status == 429, "the right one has to wait, too: else the answer would tell"
-        assert 1 <= int(answer.headers["Retry-After"]) <= 60
-        assert time.monotonic() - began < 5
+        answers = [client.sign_in(f"guess-number-{number:04d}") for number in range(6)]
+        assert [answer.status for answer in answers] == [403] * 5 + [429]
+        assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
+        assert time.monotonic() - began >= 6, "one after the other, each takes a second"
+        began = time.monotonic()
+        assert client.sign_in(TOKEN).status == 200, "the right one is not locked out by those who guess"
+        assert time.monotonic() - began < 1
         assert "guess-number" not in served.log
         assert TOKEN not in served.log
+
+
+def test_a_flood_of_guesses_keeps_nobody_else_waiting(site: Site) -> None:
+    site.configure(token=TOKEN)
+    with serving(site) as served, ThreadPoolExecutor(60) as crowd:
+        guesses = [crowd.submit(Client(served).sign_in, f"guess-number-{number:04d}") for number in range(180)]
+        began = time.monotonic()
+        client = Client(served)
+        assert client.sign_in(TOKEN).status == 200
+        assert client.get("/api/overview").status == 200
+        assert time.monotonic() - began < 5
+        assert {guess.result().status for guess in guesses} <= {403, 429}

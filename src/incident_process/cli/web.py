@@ -7,7 +7,6 @@ import typer
 
 from incident_process.cli.options import Config, load
 from incident_process.cli.output import emit
-from incident_process.logs import get_logger
 
 
 def dashboard(
@@ -27,10 +26,7 @@ def dashboard(
     """
     from incident_process.dashboard import serve
 
-    settings = load(config)
-    if settings.dashboard.token is None:
-        get_logger().info("No [DASHBOARD] token is set: the dashboard shows, and changes nothing.")
-    serve(settings, host, port, _listening)
+    serve(load(config), host, port, _listening)
     return 0
 
 

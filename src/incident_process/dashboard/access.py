@@ -1,7 +1,14 @@
 """Who may do what: tokens, the sessions that they open, and the brake on guessing.
 
-Tokens are compared in constant time, sessions are known by the hash of a random cookie, and nothing of either is ever
-logged or shown.
+A browser sends a cookie to every port of a host. So whoever serves a page on another port, as any user of the machine
+may, is handed the cookies of this one and may plant some. A session is therefore two secrets: a cookie, which no script
+can read, and a session token that the page is given once, at sign-in. The page keeps it in the storage of its own
+origin, which no other port shares, and sends it back in a header with every request, reading or changing. Either alone
+is worth nothing.
+
+Who did something is whose token it was. A name that somebody types beside a shared token is shown as that: a claim.
+Tokens are compared in constant time; only hashes are kept of them and of cookies, and nothing of either is ever logged
+or shown.
 """
 
 import hashlib
@@ -13,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from incident_process.errors import IncidentProcessError
-from incident_process.settings.web import Dashboard
+from incident_process.settings.web import Dashboard, Holder
 
 IDLE_SECONDS = 3600.0
 """A session that nobody used for so long is over: a page that is left open polls, so this is a closed one."""
@@ -21,11 +28,12 @@ LONGEST_SECONDS = 12 * 3600.0
 """And after a shift, everybody signs in again."""
 MOST_SESSIONS = 1000
 TRIES = 5
-"""So many wrong tokens from one address, then it has to wait."""
+"""So many wrong tokens from one address within ``TRY_SECONDS`` are answered as such; more are told to wait."""
 TRIES_OF_ALL = 50
 """The same over all addresses: guessing from many of them is guessing, too."""
 TRY_SECONDS = 60.0
 LONGEST_NAME = 60
+_IN_NAMES = " .-_@'"
 
 
 class AccessDeniedError(IncidentProcessError):
@@ -42,18 +50,19 @@ class ThrottledError(IncidentProcessError):
 
 @dataclass(kw_only=True, slots=True)
 class Session:
-    """Somebody who has signed in. ``forgery_token`` has to come back in a header with every change."""
+    """Somebody who has signed in. ``token`` has to come back in a header with every request."""
 
     user: str
+    """Whose token it is, for people: a person's name, or the key of a shared token and who its holder says to be."""
     may_unmask: bool
     address: str
     began: float
     seen: float
-    forgery_token: str = field(repr=False)
+    token: str = field(repr=False)
 
     def proves(self, token: str | None) -> bool:
-        """Return whether a request bears this session's forgery token."""
-        return token is not None and hmac.compare_digest(self.forgery_token.encode(), token.encode())
+        """Return whether a request bears this session's token."""
+        return token is not None and hmac.compare_digest(self.token.encode(), token.encode("utf-8", "surrogatepass"))
 
 
 class Access:
@@ -65,81 +74,92 @@ class Access:
     """
 
     def __init__(self, dashboard: Dashboard, clock: Callable[[], float] = time.monotonic) -> None:
-        self._token = dashboard.token
-        self._unmask_token = dashboard.unmask_token
+        self._holders = [(_hashed(token), holder) for token, holder in dashboard.holders]
         self._clock = clock
         self._sessions: dict[str, Session] = {}
         self._wrong: dict[str, deque[float]] = {}
-        self._wrong_by_all: deque[float] = deque()
-
-    @property
-    def has_token(self) -> bool:
+        self._wrong_by_all: deque[float] = deque(maxlen=TRIES_OF_ALL)
+        self.has_token = dashboard.has_token
         """Whether anybody can sign in; without a token the page can be read, on this machine only, and not changed."""
-        return self._token is not None
-
-    @property
-    def has_unmask_token(self) -> bool:
+        self.has_unmask_token = dashboard.has_unmask_token
         """Whether anybody can be allowed to see personal fields."""
-        return self._unmask_token is not None
+        self.asks_name = any(not holder.is_person for _, holder in self._holders)
+        """Whether a token may be one that several people have, so that they should say who they are."""
 
     def sign_in(self, token: str, user: str, address: str) -> tuple[str, Session]:
-        """Open a session and return the cookie that stands for it.
+        """Open a session and return the cookie that stands for it. A right token is never kept waiting.
+
+        Args:
+            token: What was given as a token.
+            user: The name that somebody gives to a token that several have; not looked at for a token of one person.
+            address: Where the request comes from.
 
         Raises:
-            ThrottledError: too many wrong tokens came from this address, or from all together.
             AccessDeniedError: the token is wrong, or a name is missing where it is needed.
+            ThrottledError: the token is wrong, and not the first such from this address, or from all together.
         """
-        self._brake(address)
-        user = " ".join("".join(c if c.isprintable() else " " for c in user).split())[:LONGEST_NAME]
-        may_unmask = self._is(token, self._unmask_token)
-        # Both are compared whatever the first says, so that the time taken tells nothing.
-        if not (self._is(token, self._token) or may_unmask):
-            self._wrong.setdefault(address, deque()).append(self._clock())
-            self._wrong_by_all.append(self._clock())
-            raise AccessDeniedError("This token is wrong. It stands in the configuration, under [DASHBOARD] token.")
-        if may_unmask and not user:
+        holder = self._holder(token)
+        if holder is None:
+            raise self._refused(address)
+        claimed = " ".join("".join(c if c.isalnum() or c in _IN_NAMES else " " for c in user).split())[:LONGEST_NAME]
+        if holder.may_unmask and not holder.is_person and not claimed:
             raise AccessDeniedError("Give your name: with this token, what you unmask is logged under it.")
         cookie = secrets.token_urlsafe(32)
         session = Session(
-            user=user or "unnamed",
-            may_unmask=may_unmask,
+            user=holder.name if holder.is_person or not claimed else f"{holder.name} (says: {claimed})",
+            may_unmask=holder.may_unmask,
             address=address,
             began=self._clock(),
             seen=self._clock(),
-            forgery_token=secrets.token_urlsafe(32),
+            token=secrets.token_urlsafe(32),
         )
         self._forget_old()
         self._sessions[_hashed(cookie)] = session
         return cookie, session
 
-    def session(self, cookie: str | None) -> Session | None:
-        """Return the session that the cookie stands for, if it is not over; using it keeps it alive."""
-        session = self._sessions.get(_hashed(cookie)) if cookie else None
-        if session is None or self._over(session):
+    def session(self, cookie: str | None, token: str | None) -> Session | None:
+        """Return the session that cookie and session token stand for, if it is not over; using it keeps it alive."""
+        session = self._open(cookie)
+        if session is None or not session.proves(token):
             return None
         session.seen = self._clock()
         return session
+
+    def knows(self, cookie: str | None) -> bool:
+        """Return whether the cookie alone is that of a session."""
+        return self._open(cookie) is not None
 
     def sign_out(self, cookie: str | None) -> None:
         """End the session that the cookie stands for."""
         if cookie:
             self._sessions.pop(_hashed(cookie), None)
 
-    def _is(self, given: str, right: object) -> bool:
-        secret = right.get_secret_value() if right is not None and hasattr(right, "get_secret_value") else ""
-        # Hashes are of one length: the comparison does not even tell how long the token is.
-        same = hmac.compare_digest(_hashed(given), _hashed(secret))
-        return same and bool(secret)
+    def _holder(self, token: str) -> Holder | None:
+        """Return whose token it is; all are compared, whatever the first says, so that the time taken tells nothing."""
+        given = _hashed(token)  # hashes are of one length: the comparison does not even tell how long a token is
+        found = [holder for of, holder in self._holders if hmac.compare_digest(given, of)]
+        return found[0] if found else None
 
-    def _brake(self, address: str) -> None:
+    def _refused(self, address: str) -> AccessDeniedError | ThrottledError:
+        """Note a wrong token and return what is said to it."""
         now = self._clock()
         for key in [key for key, times in self._wrong.items() if times[-1] <= now - TRY_SECONDS]:
             del self._wrong[key]
-        for times, most in ((self._wrong.get(address, deque()), TRIES), (self._wrong_by_all, TRIES_OF_ALL)):
-            while times and times[0] <= now - TRY_SECONDS:
-                times.popleft()
-            if len(times) >= most:
-                raise ThrottledError(max(1, round(times[0] + TRY_SECONDS - now)))
+        mine = self._wrong.setdefault(address, deque(maxlen=TRIES))
+        waits = [
+            times[0] + TRY_SECONDS - now
+            for times in (mine, self._wrong_by_all)
+            if len(times) == times.maxlen and times[0] > now - TRY_SECONDS
+        ]
+        mine.append(now)
+        self._wrong_by_all.append(now)
+        if waits:
+            return ThrottledError(max(1, round(max(waits))))
+        return AccessDeniedError("This token is wrong. It stands in the configuration, under [DASHBOARD].")
+
+    def _open(self, cookie: str | None) -> Session | None:
+        session = self._sessions.get(_hashed(cookie)) if cookie else None
+        return None if session is None or self._over(session) else session
 
     def _over(self, session: Session) -> bool:
         now = self._clock()

@@ -63,7 +63,7 @@ class ReadingApi:
                 "can_sign_in": self._access.has_token,
                 "can_unmask": self._access.has_unmask_token,
                 "user": session.user if session else None,
-                "forgery_token": session.forgery_token if session else None,
+                "asks_name": self._access.asks_name,
                 "no_token": None if self._access.has_token else NO_TOKEN,
                 "operation": self._settings.process.operation_name if may_read else None,
             }

@@ -3,6 +3,8 @@
 What is logged of them says who, from where and what was done; no token, no value, and of an account number the end.
 """
 
+import asyncio
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,7 +12,7 @@ from starlette.routing import Route
 
 from incident_process.dashboard.access import Access, AccessDeniedError, Session, ThrottledError
 from incident_process.dashboard.answers import Json, content, problem
-from incident_process.dashboard.guard import COOKIE, cookie_of
+from incident_process.dashboard.guard import cookie_name, cookie_of
 from incident_process.dashboard.readings import MOST_LETTERS, Readings
 from incident_process.dashboard.replays import Replays, choose
 from incident_process.logs import get_logger
@@ -18,6 +20,10 @@ from incident_process.logs import get_logger
 log = get_logger()
 
 _SHOWN_OF_ACCOUNT = 4
+WRONG_SECONDS = 1.0
+"""How long the answer to a wrong token is held back, after it was compared: guessing one after the other is slow."""
+MOST_HELD = 20
+"""So many such answers are held back at once; a flood of guesses must not take the connections of everybody else."""
 
 
 class SignIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -51,6 +57,7 @@ class ChangingApi:
         self._access = access
         self._readings = readings
         self._replays = replays
+        self._held = 0
 
     def routes(self) -> list[Route]:
         """Return the addresses with their handlers."""
@@ -68,14 +75,16 @@ class ChangingApi:
         try:
             cookie, session = self._access.sign_in(given.token, given.user, address)
         except ThrottledError as exc:
+            await self._hold()
             return problem(429, str(exc), {"Retry-After": str(exc.seconds)})
         except AccessDeniedError as exc:
             log.warning("Dashboard: somebody at %s could not sign in.", address, extra={"event": "sign-in refused"})
+            await self._hold()
             return problem(403, str(exc))
         _note("signed in", session, "signed in" + (", may unmask" if session.may_unmask else ""))
-        answer = Response(status_code=204)
+        answer = Json({"session_token": session.token})  # said this once, and by no other answer
         answer.set_cookie(
-            COOKIE,
+            cookie_name(request.headers),
             cookie,
             httponly=True,
             samesite="strict",
@@ -91,8 +100,18 @@ class ChangingApi:
         self._access.sign_out(cookie_of(request.headers))
         _note("signed out", request.scope["session"], "signed out")
         answer = Response(status_code=204)
-        answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+        answer.delete_cookie(cookie_name(request.headers), path="/", httponly=True, samesite="strict")
         return answer
+
+    async def _hold(self) -> None:
+        """Hold the answer to a wrong token back for a while."""
+        if self._held >= MOST_HELD:
+            return
+        self._held += 1
+        try:
+            await asyncio.sleep(WRONG_SECONDS)
+        finally:
+            self._held -= 1
 
     async def replay(self, request: Request) -> Response:
         """Begin a replay; its end is asked for by GET."""

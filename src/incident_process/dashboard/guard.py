@@ -1,7 +1,9 @@
 """What every request has to pass before anything is done for it, and the headers that every answer gets.
 
-In this order: the Host is a name that this page is known by (DNS rebinding), the method is one that it has, a change
-comes from the page itself (Origin, JSON, forgery token), and whoever asks for data has signed in where a token is set.
+In this order: the Host is a name that this page is known by (DNS rebinding), nothing but the empty page is asked for by
+another site, the method is one that it has, a change comes from the page itself (Origin, JSON, session token), and
+whoever asks for data has signed in where a token is set. The page holds no data: its scripts ask for them, and bear the
+session token, which no other origin has (see ``access``).
 """
 
 import ipaddress
@@ -17,7 +19,10 @@ from incident_process.dashboard.access import Access, Session
 from incident_process.dashboard.answers import Json, problem
 
 COOKIE = "incident_session"
-FORGERY_HEADER = "x-csrf-token"
+SESSION_HEADER = "x-csrf-token"
+"""Bears the session token. A page of another origin cannot send it without being allowed to, and none is."""
+OWN_SITE = frozenset({"same-origin", "none"})
+"""What ``Sec-Fetch-Site`` says of requests by the page itself, and by a person in the address bar."""
 OPEN_PATHS = frozenset({"/api/session", "/api/sign-in"})
 """What may be asked before signing in: who one is, and to be let in."""
 
@@ -92,8 +97,7 @@ class Guard:
             await send(message)
 
         headers = Headers(scope=scope)
-        cookie = cookie_of(headers)
-        scope["session"] = self._access.session(cookie)
+        scope["session"] = self._access.session(cookie_of(headers), headers.get(SESSION_HEADER))
         refused = self._refusal(scope, headers)
         await (refused or self._app)(scope, receive, with_headers)
 
@@ -104,6 +108,8 @@ class Guard:
             )
         session: Session | None = scope["session"]
         path, method = scope["path"], scope["method"]
+        if path != "/" and headers.get("sec-fetch-site", "same-origin") not in OWN_SITE:
+            return problem(403, "This has to be asked for by the page itself, not by another site.")
         if method == "POST":
             return self._forged(headers, path, session)
         if method not in {"GET", "HEAD"}:
@@ -128,13 +134,25 @@ class Guard:
                 (415, "A change has to be sent as application/json."),
             ),
             (self._access.has_token, (403, NO_TOKEN)),
-            (session is not None or path in OPEN_PATHS, (401, "Sign in with the token first.")),
             (
-                path in OPEN_PATHS or (session is not None and session.proves(headers.get(FORGERY_HEADER))),
-                (403, "The forgery token is missing or wrong: load the page again."),
+                session is not None or path in OPEN_PATHS or self._access.knows(cookie_of(headers)),
+                (401, "Sign in with the token first."),
+            ),
+            (
+                session is not None or path in OPEN_PATHS,
+                (403, "The session's token is missing or wrong: load the page again."),
             ),
         )
         return next((problem(*answer) for passed, answer in checks if not passed), None)
+
+
+def cookie_name(headers: Headers) -> str:
+    """Return the name of the session's cookie: one for each port, since browsers tell cookies of ports not apart."""
+    try:
+        port = urlsplit(f"//{headers.get('host', '')}").port
+    except ValueError:
+        port = None
+    return COOKIE if port is None else f"{COOKIE}_{port}"
 
 
 def cookie_of(headers: Headers) -> str | None:
@@ -144,7 +162,7 @@ def cookie_of(headers: Headers) -> str | None:
         cookies.load(headers.get("cookie", ""))
     except CookieError:
         return None
-    found = cookies.get(COOKIE)
+    found = cookies.get(cookie_name(headers))
     return found.value if found else None
 
 

@@ -55,7 +55,7 @@ def is_loopback(host: str) -> bool:
 
 def _check(settings: Settings, host: str) -> None:
     dashboard = settings.dashboard
-    if dashboard.token is None and not is_loopback(host):
+    if not dashboard.has_token and not is_loopback(host):
         raise ConfigurationError(
             f"[DASHBOARD] token is missing: on {host} others can reach the dashboard, so set a token of 16 or more "
             "characters, or listen on 127.0.0.1."
@@ -63,6 +63,18 @@ def _check(settings: Settings, host: str) -> None:
     if dashboard.token is not None and dashboard.token == dashboard.unmask_token:
         raise ConfigurationError(
             "[DASHBOARD] unmask_token is the same as token, so everybody could see personal fields: give another one."
+        )
+    tokens = [token for token, _ in dashboard.holders]
+    names = [holder.name for _, holder in dashboard.holders]
+    if len(set(tokens)) < len(tokens) or len(set(names)) < len(names):
+        raise ConfigurationError(
+            "[DASHBOARD] tokens and unmask_tokens give a name or a token twice, so the log could not say whose it was: "
+            "give each person one line and a token that nobody else has."
+        )
+    if not dashboard.has_token:
+        log.warning(
+            "No [DASHBOARD] token is set: every user of this host can read the dashboard, "
+            "and nobody can change anything with it."
         )
     if not is_loopback(host):
         log.warning(

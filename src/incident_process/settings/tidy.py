@@ -12,7 +12,13 @@ from incident_process.settings.sources import Sourced
 from incident_process.settings.values import CONTROL
 
 _AS_IT_IS = ("database", "mysql_password")  # blanks at its ends belong to it, and it may be empty
-_MANY_LINES = (("api", "headers"), ("notify", "urls"), ("tracing", "headers"))
+_MANY_LINES = (
+    ("api", "headers"),
+    ("notify", "urls"),
+    ("tracing", "headers"),
+    ("dashboard", "tokens"),
+    ("dashboard", "unmask_tokens"),
+)
 
 
 @dataclass(kw_only=True, slots=True)

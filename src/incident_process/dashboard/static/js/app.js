@@ -1,5 +1,5 @@
 // The frame: which page is shown, its renewal, who is signed in, the colours.
-import { Problem, get, loadSession, post, session } from "./api.js";
+import { Problem, get, loadSession, session, signOut } from "./api.js";
 import { askToSignIn, signIn, signInFields } from "./dialogs.js";
 import { announce, h, renew } from "./dom.js";
 import { count } from "./format.js";
@@ -177,7 +177,7 @@ function frame() {
   const dark = document.documentElement.dataset.theme === "dark";
   const foot = h("div", { class: "side-foot", id: "foot" }, h("div", { class: "who" },
     session?.signed_in
-      ? [h("span", { class: "who-name" }, session.user), h("button", { class: "button plain", onclick: signOut }, "Sign out")]
+      ? [h("span", { class: "who-name" }, session.user), h("button", { class: "button plain", onclick: leave }, "Sign out")]
       : session?.can_sign_in
         ? h("button", { class: "button plain", onclick: async () => { if (await askToSignIn()) await start(); } }, "Sign in")
         : h("span", { class: "who-name" }, "Reading only"),
@@ -186,8 +186,8 @@ function frame() {
   renew(document.getElementById("foot"), foot);
 }
 
-async function signOut() {
-  await post("/api/sign-out", {});
+async function leave() {
+  await signOut();
   deadCount = 0;
   current = null;
   await start();

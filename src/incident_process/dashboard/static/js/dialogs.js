@@ -1,6 +1,6 @@
 // Questions that have to be answered before something is done.
 import { h } from "./dom.js";
-import { post } from "./api.js";
+import { session, signIn as openSession } from "./api.js";
 
 const place = () => document.getElementById("dialogs");
 
@@ -58,13 +58,13 @@ export function signInFields() {
   return [
     h("label", { class: "field" }, "Token",
       h("input", { name: "token", type: "password", required: true, autocomplete: "current-password", autofocus: true }),
-      h("span", { class: "quiet" }, "From the configuration, [DASHBOARD] token or unmask_token.")),
-    h("label", { class: "field" }, "Your name",
+      h("span", { class: "quiet" }, "From the configuration, under [DASHBOARD].")),
+    session?.asks_name ? h("label", { class: "field" }, "Your name",
       h("input", { name: "user", autocomplete: "username", maxlength: 60 }),
-      h("span", { class: "quiet" }, "Goes into the log with what you do.")),
+      h("span", { class: "quiet" }, "Goes into the log as what you say.")) : null,
   ];
 }
 
-export const signIn = (form) => post("/api/sign-in", { token: form.get("token"), user: form.get("user") ?? "" });
+export const signIn = (form) => openSession(form.get("token"), form.get("user") ?? "");
 
 export const askToSignIn = () => open("Sign in", signInFields(), "Sign in", signIn);

@@ -55,7 +55,7 @@ function unmaskButton(account, shown, tools, look) {
   if (!shown.masked) return h("button", { class: "button", onclick: () => look(() => get("/api/document", { account })) }, "Mask again");
   if (!tools.session.can_unmask) return null;
   return h("button", {
-    class: "button", title: "Is logged, with your name",
+    class: "button", title: "Is logged, with whose token it was",
     onclick: () => tools.withSession(() => look(async () => { await loadSession(); return post("/api/unmask", { account }); })).catch(() => null),
   }, "Show personal fields");
 }
