@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
+from incident_process.delivery.status_texts import with_fixed_texts
 from incident_process.insights import delivery_row
 from incident_process.records import LedgerEntry
 from incident_process.state.contract import StateStore
@@ -33,7 +34,7 @@ async def standing(store: StateStore, *, account: str | None = None, reason: str
         entry
         async for page in pages(store, account=account)
         for entry in page
-        if reason is None or reason.casefold() in (entry.error or "").casefold()
+        if reason is None or any(reason.casefold() in text.casefold() for text in _texts(entry))
     ]
 
 
@@ -44,7 +45,13 @@ def group_of(entry: LedgerEntry) -> str:
 
 def reason_of(entry: LedgerEntry) -> str:
     """Return why it was turned away, with long numbers left out: they tell one record from another, not reasons."""
-    return _NUMBER.sub("…", entry.error or "no reason was given")
+    return _NUMBER.sub("…", with_fixed_texts(entry.error or "no reason was given"))
+
+
+def _texts(entry: LedgerEntry) -> tuple[str, str]:
+    """Return the reason as it was noted and as it would be noted now: a search finds both."""
+    error = entry.error or ""
+    return error, with_fixed_texts(error)
 
 
 async def listed(store: StateStore, *, account: str | None = None, reason: str | None = None) -> list[dict[str, Any]]:

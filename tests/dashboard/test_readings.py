@@ -45,6 +45,7 @@ def test_reasons_that_differ_in_a_record_s_number_are_one() -> None:
     assert group_of(one) == group_of(other)
     assert group_of(one) != group_of(entry("HTTP 422: asset 12345678 is closed", 400))
     assert group_of(entry(None)) != group_of(one)
+    assert group_of(entry("HTTP 422 Unprocessable Content: x")) == group_of(entry("HTTP 422 Unprocessable Entity: x"))
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:

@@ -28,7 +28,7 @@ async def test_dead_letters_that_still_stand_are_found_page_by_page(
             [outcome(one, DeliveryStatus.DEAD, error=f"HTTP 422: reason {one.incident_id % 2}") for one in dead],
         )
         await store.enqueue(lease, chunk(*again, name="c2"))
-        later = [outcome(again[0]), outcome(again[1], DeliveryStatus.DEAD, error="HTTP 413")]
+        later = [outcome(again[0]), outcome(again[1], DeliveryStatus.DEAD, error="HTTP 413 Content Too Large")]
         await store.record_outcomes(lease, chunk(*again, name="c2"), later)
 
         found = [entry async for page in pages(store) for entry in page]
@@ -36,6 +36,8 @@ async def test_dead_letters_that_still_stand_are_found_page_by_page(
         assert len({group_of(entry) for entry in found}) == 3
         assert await standing(store) == found
         assert [entry.incident_id for entry in await standing(store, reason="http 413")] == [count + 2]
+        for text in ("413 Content Too Large", "413 request entity too large"):  # as noted, and as it is noted now
+            assert [entry.incident_id for entry in await standing(store, reason=text)] == [count + 2]
         assert await standing(store, account=dead[0].account) == []
 
 

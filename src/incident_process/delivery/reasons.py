@@ -2,12 +2,12 @@
 
 from base64 import b64decode
 from collections.abc import Collection, Iterator, Mapping
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
+from incident_process.delivery.status_texts import status_text
 from incident_process.delivery.transport import Answer
 
 LONGEST = 240
@@ -41,16 +41,13 @@ def reason(answer: Answer, body: bytes, secrets: Collection[str] = ()) -> str:
     """
     if answer.status is None:
         return f"no answer ({answer.error})"
-    try:
-        phrase = f"HTTP {answer.status} {HTTPStatus(answer.status).phrase}"
-    except ValueError:
-        phrase = f"HTTP {answer.status}"
+    status = status_text(answer.status)
     said = _said(answer.excerpt)
     if not said:
-        return phrase
+        return status
     # Before the cut, which could leave the half of a value that nothing would recognise.
     said = _masked(said, [*_texts(msgspec.json.decode(body)), *secrets, *map(_escaped, secrets)])
-    return f"{phrase}: {said}"[:LONGEST]
+    return f"{status}: {said}"[:LONGEST]
 
 
 def _said(excerpt: bytes) -> str:
