@@ -83,9 +83,8 @@ def test_mariadb(sql_server: SqlServer, sql_database: str, analysed: bool, chars
                 cursor.execute("ANALYZE TABLE debt_cust_detail, debt_payment")
                 cursor.fetchall()
     source = MySQLSource(sql_server.host, sql_server.port, sql_server.user, sql_server.password, sql_database)
-    # MySQL explains with a tree of text unless it is asked for the table, which has a column more: of partitions.
-    word, access_at = ("EXPLAIN", 3) if sql_server.product == "MariaDB" else ("EXPLAIN FORMAT=TRADITIONAL", 4)
-    for name, plan in explain(source, word, HOT | NATIVE).items():
+    access_at = 3 if sql_server.product == "MariaDB" else 4  # MySQL has a column more, of partitions
+    for name, plan in explain(source, sql_server.explain, HOT | NATIVE).items():
         steps = {row[2]: row[access_at] for row in plan}
         for table, access in steps.items():
             assert access != "ALL" or table.startswith("<derived"), (name, steps)

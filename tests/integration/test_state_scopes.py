@@ -490,16 +490,16 @@ async def test_a_state_of_before_goes_on(sql_stores: SqlStores) -> None:
 
 
 @story
-async def test_claims_of_two_scopes_never_wait_for_each_other(mariadb_stores: ServerStores) -> None:
+async def test_claims_of_two_scopes_never_wait_for_each_other(server_stores: ServerStores) -> None:
     """Another scope's rows are locked for as long as its transaction lasts; nobody else may notice."""
-    async with mariadb_stores() as store:
+    async with server_stores() as store:
         coordinator = await opened(store, 2)
         workers = [store.scoped(number, coordinator.token) for number in range(2)]
         leases = [await worker.acquire_lease("worker", 30) for worker in workers]
         for number in range(2):
             await workers[number].enqueue(leases[number], chunk(incident(number + 1), name=f"c{number}"))
         await store.enqueue(coordinator, chunk(incident(9), name="own"))
-        with mariadb_stores.server.connect(mariadb_stores.database) as busy, busy.cursor() as cursor:
+        with server_stores.server.connect(server_stores.database) as busy, busy.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
             busy.begin()
             mine = f"Operation_name = '{OPERATION}' AND"

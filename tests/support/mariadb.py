@@ -23,6 +23,7 @@ class MariaDBServer(SqlServer):
     """A mariadbd of this machine."""
 
     product: ClassVar[str] = "MariaDB"
+    explain: ClassVar[str] = "EXPLAIN"
     session: ClassVar[str] = "max_recursive_iterations = 1000000"
 
     def __init__(self, *options: str) -> None:

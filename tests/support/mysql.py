@@ -26,6 +26,7 @@ class MySQLServer(SqlServer):
     """A mysqld of the unpacked tree, which runs with the tree's own C library."""
 
     product: ClassVar[str] = "MySQL"
+    explain: ClassVar[str] = "EXPLAIN FORMAT=TRADITIONAL"  # else it answers with a tree of text
     # MariaDB's default modes: the tests write zero dates, as the loaders of the field do.
     session: ClassVar[str] = (
         "sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', "

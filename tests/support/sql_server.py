@@ -36,6 +36,9 @@ class SqlServer(ABC):
     product: ClassVar[str]
     """Its name for people."""
 
+    explain: ClassVar[str]
+    """The words that ask for the plan of a statement as a table."""
+
     session: ClassVar[str]
     """What ``connect`` sets for each of the tests' own connections."""
 

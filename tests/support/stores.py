@@ -19,7 +19,7 @@ from tests.support.sql_server import SqlServer
 
 OPERATION = "Incident extraction from data lake"
 
-STORES = {"sqlite": "sqlite_stores", "mariadb": "mariadb_stores"}
+STORES = {"sqlite": "sqlite_stores", "mariadb": "mariadb_stores", "mysql": "mysql_stores"}
 """Name of the store to the fixture that yields its StoreFactory."""
 
 pytest_plugins: list[str] = []
@@ -135,7 +135,7 @@ def stores(request: pytest.FixtureRequest) -> StoreFactory:
     return factory
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+@pytest.fixture(params=["sqlite", "mariadb", "mysql"])
 def sql_stores(request: pytest.FixtureRequest) -> SqlStores:
     """Each SQL store in turn."""
     factory = request.getfixturevalue(STORES[request.param])
