@@ -20,7 +20,13 @@ from incident_process.document.fit import require
 from incident_process.document.rows import Row, current_rows, newest_payment
 from incident_process.errors import DataProcessingError
 from incident_process.records import NEVER, Record
-from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
+from incident_process.source.columns import (
+    AMOUNT_COLUMNS,
+    CUSTOMER_COLUMNS,
+    DATE_COLUMNS,
+    NUMBER_COLUMNS,
+    PAYMENT_COLUMNS,
+)
 
 __all__ = ["Draft", "check", "content_digest", "current_rows", "digest", "document", "draft", "newest_payment"]
 __all__ += ["readdress", "seal"]
@@ -67,10 +73,6 @@ _PRODUCT_TEXTS = itemgetter(
     _C["PROVINCE"],
 )
 _CONTACTS = itemgetter(_C["TECNICAL_CONTACT_EMAIL"], _C["MOBILE_CONTACT"], _C["WORK_CONTACT"])
-
-_AMOUNTS = ("OUTSTANDING", "AP_ACCOUNT_PAYMENT_MNY", "LAST_PAYMENT_MNY")
-_NUMBERS = ("CUSTOMER_TYPE_ID", "CREDIT_CLASS_ID", "BSS_PRODUCT_SEQ", "ACCOUNT_PAYMENT_SEQ", "LAST_BILL_SEQ")
-_DATES = ("ACCOUNT_EFFECTIVE_DTM_BSS", "LAST_BILL_DTM", "ACCOUNT_PAYMENT_DAT", "LAST_PAYMENT_DAT")
 
 
 class Draft(Record, frozen=True, kw_only=True):
@@ -304,11 +306,11 @@ def _unreadable(rows: Sequence[Row], payment: Row | None, zone: ZoneInfo) -> Dat
     for row in named:
         for column, value in row.items():
             try:
-                if column in _AMOUNTS:
+                if column in AMOUNT_COLUMNS:
                     money(value)
-                elif column in _NUMBERS:
+                elif column in NUMBER_COLUMNS:
                     whole(value)
-                elif column in _DATES:
+                elif column in DATE_COLUMNS:
                     moment(value, zone)
                 else:
                     text(value).encode()

@@ -21,13 +21,17 @@ _MONEY = Context(prec=65, rounding=ROUND_HALF_UP)
 
 
 def text(value: Any) -> str:
-    """Return a text column's value; numbers as their digits, bytes as UTF-8."""
+    """Return a text column's value; numbers as their digits, bytes as UTF-8. ValueError for bytes that are none."""
     if type(value) is str:
         return value
     if value is None:
         return ""
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            msg = "holds bytes that are no UTF-8 text"
+            raise ValueError(msg) from None
     return str(value)
 
 
@@ -105,7 +109,7 @@ def sortable(value: Any) -> tuple[int, Any]:
         return (2, value.isoformat())
     if isinstance(value, date):
         return (2, value.isoformat())
-    return (3, text(value))
+    return (3, value.decode("utf-8", "replace") if isinstance(value, bytes) else text(value))
 
 
 def is_no_date(value: Any) -> bool:

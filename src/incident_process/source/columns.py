@@ -46,3 +46,10 @@ PAYMENT_COLUMNS = (
     "ACCOUNT_PAYMENT_DAT",
     "LOAD_DATE",
 )
+
+AMOUNT_COLUMNS = ("OUTSTANDING", "AP_ACCOUNT_PAYMENT_MNY", "LAST_PAYMENT_MNY")
+"""Columns of which the document makes an amount of money."""
+NUMBER_COLUMNS = ("CUSTOMER_TYPE_ID", "CREDIT_CLASS_ID", "BSS_PRODUCT_SEQ", "ACCOUNT_PAYMENT_SEQ", "LAST_BILL_SEQ")
+"""Columns of which it makes a whole number."""
+DATE_COLUMNS = ("ACCOUNT_EFFECTIVE_DTM_BSS", "LAST_BILL_DTM", "ACCOUNT_PAYMENT_DAT", "LAST_PAYMENT_DAT")
+"""Columns of which it makes an instant. LOAD_DATE has rules of its own; of all others it makes text."""

@@ -49,6 +49,8 @@ class TableQueries(Record, frozen=True, kw_only=True):
     """The needed columns that hold text."""
     written_columns: Collection[str]
     """The needed columns that hold no text and are read in their text form: so is the account known in the survey."""
+    number_columns: Collection[str]
+    """The needed columns that the server would show with fewer digits than they hold, or as bytes."""
     lossy_account: bool
     """Whether the text form of an account number may lead back to another one, or to none."""
     account_mark: str
@@ -271,7 +273,10 @@ def _select(of: TableQueries, alias: str) -> str:
 
 
 def _column(of: TableQueries, name: str, column: str) -> str:
-    return f"{of.dialect.text.format(column)} AS {name}" if name in of.written_columns else column
+    value = f"({column} + 0)" if name in of.number_columns else column
+    if name in of.written_columns:
+        return f"{of.dialect.text.format(value)} AS {name}"
+    return column if value is column else f"{value} AS {name}"
 
 
 def _askable(of: TableQueries) -> str:

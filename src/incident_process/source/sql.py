@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from incident_process.errors import ConfigurationError, DatabaseConnectionError
 from incident_process.retrying import retried
 from incident_process.source import queries, short
+from incident_process.source.column_types import Reading, expected, reading
 from incident_process.source.contract import (
     CUSTOMER_TABLE,
     PAYMENT_TABLE,
@@ -21,7 +22,7 @@ from incident_process.source.contract import (
     unheard,
 )
 from incident_process.source.current import account_text, customer_rows, payment_rows
-from incident_process.source.dialects import SQLITE_DIALECT, converted_mark, is_utc, load_dates
+from incident_process.source.dialects import SQLITE_DIALECT, Dialect, converted_mark, is_utc, load_dates
 from incident_process.source.driver import Column, Driver, RefusedError, Row, TransientError
 from incident_process.source.queries import ACCOUNT_COLUMN, NEEDED_COLUMNS, Statement, TableQueries
 from incident_process.source.spool import Sighting, SurveySpool
@@ -39,6 +40,8 @@ BATCH = 2000
 """Rows that are taken from a streaming cursor at once."""
 
 _TEXT_TYPES = ("CHAR", "TEXT", "CLOB", "ENUM", "SET", "STRING")
+_WRITTEN = (Reading.TEXT, Reading.NUMBER_TEXT)
+_NUMBERS = (Reading.NUMBER, Reading.NUMBER_TEXT)
 _LOSSY_TYPES = ("FLOAT", "REAL", "DOUBLE", "BINARY", "BLOB", "BIT")
 """Types of which the text form of a value may lead back to another value, or to none."""
 
@@ -216,13 +219,17 @@ class SqlSource:
                     f"{columns['LOAD_DATE'].declared}; it has to be DATE, DATETIME or TIMESTAMP."
                 )
             paid = parse_type(columns["ACCOUNT_PAYMENT_DAT"].declared) if table == PAYMENT_TABLE else None
+            readings = self._readings(table, columns, needed, dialect)
             account = columns[ACCOUNT_COLUMN[table]]
             self._tables[table] = TableQueries(
                 table=table,
                 dialect=dialect,
                 dates=load_dates(dialect, column, self._zone),
                 text_columns=frozenset(name for name in needed if _is_any(_TEXT_TYPES, columns[name].declared)),
-                written_columns=frozenset(name for name in needed if _is_written(name, columns[name].declared)),
+                written_columns=frozenset(
+                    name for name in needed if _is_written(name, columns[name].declared) or readings[name] in _WRITTEN
+                ),
+                number_columns=frozenset(name for name in needed if readings[name] in _NUMBERS),
                 lossy_account=not account.declared or _is_any(_LOSSY_TYPES, account.declared),
                 account_mark=converted_mark(dialect, account.charset, account.collation),
                 instants=() if is_utc(self._zone) else _instants(needed, columns),
@@ -243,6 +250,23 @@ class SqlSource:
                 f"{', '.join(missing)}, or the user may not read it. The document needs it: add it (it may be NULL), "
                 "or grant SELECT on it."
             )
+
+    def _readings(
+        self, table: str, columns: Mapping[str, Column], needed: Sequence[str], dialect: Dialect
+    ) -> Mapping[str, Reading]:
+        """Return how each needed column is read; raise ConfigurationError where one cannot be."""
+        if dialect is SQLITE_DIALECT:  # its values have types of their own, whatever the column declares
+            return dict.fromkeys(needed, Reading.PLAIN)
+        readings = {name: reading(name, columns[name].declared) for name in needed}
+        # These two have rules of their own: the type of the one, and the form in which the survey knows the other.
+        readings["LOAD_DATE"] = readings[ACCOUNT_COLUMN[table]] = Reading.PLAIN
+        for name, how in readings.items():
+            if how is Reading.REFUSED:
+                raise ConfigurationError(
+                    f"{self._driver.place}: the column {name} of the table {table} is of type "
+                    f"{columns[name].declared}; it has to be {expected(name)}."
+                )
+        return readings
 
     async def _sightings(self, table: str, span: Span) -> AsyncIterator[Iterable[Sighting]]:
         of = self._tables[table]
