@@ -454,6 +454,21 @@ def test_over_tls_connections_are_kept_too_and_their_end_is_noticed(tmp_path: Pa
     assert [number for number, _ in peer.requests] == [1, 1, 1, 2, 2]
 
 
+def test_an_authority_named_in_ca_file_needs_no_extensions_under_any_python(tmp_path: Path) -> None:
+    """Python 3.13 refuses certificates without them by default: an upgrade would have stopped all deliveries."""
+    ours = Authority("a company's own", bare=True)
+    context = ours.server(tmp_path, "127.0.0.1")
+    peer = Peer([CREATED])
+
+    async def main() -> None:
+        server = await asyncio.start_server(peer.serve, "127.0.0.1", 0, ssl=context)
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with server, HttpTransport(url, {}, 5.0, ours.write(tmp_path / "ca.pem")) as transport:
+            assert (await transport.post(BODY, "a")).status == 201
+
+    run(main())
+
+
 def test_a_connection_that_lay_idle_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with receiver(CREATED, CREATED, CREATED) as (transport, peer):
