@@ -1,6 +1,5 @@
 """One site for a test: source, state, receiver and the command that stands between them, all of them real."""
 
-import asyncio
 import itertools
 import json
 import sqlite3
@@ -17,6 +16,7 @@ from pymongo import MongoClient
 
 from incident_process import insights
 from incident_process.engine.compose import make_store
+from incident_process.engine.local import in_loop
 from incident_process.settings import Settings
 from tests.support.command import Command, Finished
 from tests.support.receivers import ReceiverHandle, start_receiver
@@ -118,7 +118,7 @@ class Site:
                 await store.prepare()
                 await store.create_operation(execution_minutes=60)
 
-        asyncio.run(create())
+        in_loop(create())
 
     def run(self, expect: int = 0, **env: str) -> dict[str, Any]:
         """Run one window and return its report; the exit status must be as expected."""
@@ -164,7 +164,7 @@ class Site:
                 await store.prepare()
                 return await insights.history(store, limit=20)
 
-        found: list[dict[str, Any]] = json.loads(msgspec.json.encode(asyncio.run(read())), parse_float=Decimal)
+        found: list[dict[str, Any]] = json.loads(msgspec.json.encode(in_loop(read())), parse_float=Decimal)
         return found
 
     def operation(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ What is compared is the source with the receiver's own log: every account accept
 Incident_Id for two contents.
 """
 
-import asyncio
 import json
 import random
 import time
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 from incident_process.engine.compose import make_store
+from incident_process.engine.local import in_loop
 from incident_process.faults import VARIABLE, Step
 from incident_process.records import DeliveryStatus, Operation, RunRecord, RunStatus
 from incident_process.settings import Settings
@@ -78,7 +78,7 @@ def look(site: Site) -> tuple[Operation | None, list[RunRecord], dict[DeliverySt
             twice = [account for account, times in Counter(entry.account for entry in delivered).items() if times > 1]
             return await store.read_operation(), await store.runs(), await store.delivery_counts(), twice
 
-    found: tuple[Operation | None, list[RunRecord], dict[DeliveryStatus, int], list[str]] = asyncio.run(read())
+    found: tuple[Operation | None, list[RunRecord], dict[DeliveryStatus, int], list[str]] = in_loop(read())
     return found
 
 

@@ -204,7 +204,6 @@ def with_a_user_of_its_own(site: Site) -> None:
     site.command.configure(state={"url": url})
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 @pytest.mark.parametrize("tracking", TRACKINGS)
 def test_a_write_that_is_refused_after_the_delivery(
     make_site: MakeSite, tracking: str, request: pytest.FixtureRequest

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from incident_process.engine.local import in_loop
 from incident_process.notify.local import LocalConditions
 from incident_process.state.conditions import Condition, ConditionStore, Stage
 from incident_process.state.mongo.conditions import MongoConditions
@@ -52,7 +53,7 @@ def test_a_condition_comes_back_as_it_was_written(place: Place) -> None:
             assert await store.change(STANDING, None)
             assert await store.all() == {}
 
-    asyncio.run(story())
+    in_loop(story())
 
 
 def test_what_is_not_as_it_was_seen_is_not_changed(place: Place) -> None:
@@ -65,7 +66,7 @@ def test_what_is_not_as_it_was_seen_is_not_changed(place: Place) -> None:
             assert not await store.change(later, None)
             assert await store.all() == {"run": NEW}
 
-    asyncio.run(story())
+    in_loop(story())
 
 
 def test_conditions_and_operations_stand_apart(place: Place) -> None:
@@ -78,7 +79,7 @@ def test_conditions_and_operations_stand_apart(place: Place) -> None:
             assert await one.change(NEW, None)
             assert set(await other.all()) == {"run"}
 
-    asyncio.run(story())
+    in_loop(story())
 
 
 def test_of_many_that_try_at_once_one_succeeds(place: Place) -> None:
@@ -89,4 +90,4 @@ def test_of_many_that_try_at_once_one_succeeds(place: Place) -> None:
             assert sum(await asyncio.gather(*(store.change(NEW, STANDING) for store in stores))) == 1
             assert sum(await asyncio.gather(*(store.change(STANDING, None) for store in stores))) == 1
 
-    asyncio.run(story())
+    in_loop(story())

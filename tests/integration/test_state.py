@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from pymysql.cursors import DictCursor
 
+from incident_process.engine.local import in_loop
 from incident_process.errors import (
     ConfigurationError,
     DatabaseConnectionError,
@@ -51,11 +52,11 @@ T0 = datetime(2026, 3, 1, 8, 30, 15, 123456, tzinfo=UTC)
 
 
 def story(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run an asynchronous test on a loop of its own."""
+    """Run an asynchronous test on a loop of its own, which is one as the commands have."""
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
-        asyncio.run(test(*args, **kwargs))
+        in_loop(test(*args, **kwargs))
 
     return run
 

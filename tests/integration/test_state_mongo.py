@@ -4,9 +4,7 @@ The behaviour that all stores share is in ``test_state.py``.
 """
 
 import asyncio
-import gc
-import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from math import nan
 from typing import Any
@@ -65,18 +63,6 @@ class Look:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._client.close()
-
-
-@pytest.fixture
-def refused_sockets() -> Iterator[None]:
-    """For tests in which connections are refused: see to it that no later test is blamed for what they leave.
-
-    pymongo leaves a socket to the garbage collector when its client is closed in the middle of a connect.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "unclosed <socket", ResourceWarning)
-        yield
-        gc.collect()
 
 
 def interrupted(stores: MongoStores, interruption: Interruption, url: str | None = None) -> MongoStateStore:
@@ -608,8 +594,6 @@ async def test_a_whole_run_with_retryable_writes(mongo_stores: MongoStores) -> N
         assert (await store.delivery_counts())[DeliveryStatus.DELIVERED] == 20
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-@pytest.mark.usefixtures("refused_sockets")
 def test_every_acknowledged_step_outlives_a_kill_of_the_server() -> None:
     server = SecantusServer()
 
@@ -642,8 +626,6 @@ def test_every_acknowledged_step_outlives_a_kill_of_the_server() -> None:
         server.stop()
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-@pytest.mark.usefixtures("refused_sockets")
 @story
 async def test_what_keeps_mongo_away_is_said_without_the_password() -> None:
     secret = "mongodb://user:s3cret@127.0.0.1:1/?serverSelectionTimeoutMS=200"

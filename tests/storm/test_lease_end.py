@@ -7,8 +7,7 @@ A heartbeat that goes on after its run would keep the process alive and everybod
 import asyncio
 import random
 
-import uvloop
-
+from incident_process.loop import Loop
 from incident_process.pipeline.clock import uptime
 from incident_process.pipeline.keeper import LeaseKeeper
 from incident_process.records import Lease
@@ -45,5 +44,5 @@ def test_a_heartbeat_ends_with_its_run(mongo_url: str, mongo_database: str) -> N
                     await asyncio.sleep(BEAT_SECONDS / 3)
         return endless
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=Loop) as runner:
         assert runner.run(run_often()) == 0

@@ -56,9 +56,9 @@ def in_loop(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
-    import uvloop
+    from incident_process.loop import Loop
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=Loop) as runner:
         return runner.run(work)
 
 

@@ -114,9 +114,9 @@ class Home:
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._starting:
             if self._loop is None:
-                import uvloop
+                from incident_process.loop import Loop
 
-                self._loop = uvloop.new_event_loop()
+                self._loop = Loop()
                 threading.Thread(target=self._loop.run_forever, name="incident-process", daemon=True).start()
             return self._loop
 
