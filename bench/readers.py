@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -68,7 +68,7 @@ def _load(file: Path) -> None:
     people = Population(assets=2)
     day = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
     create_sqlite(file)
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         insert(connection, CUSTOMER_TABLE, people.customers(range(ACCOUNTS), day.date()))
         insert(connection, PAYMENT_TABLE, people.payments(range(ACCOUNTS), day))
 

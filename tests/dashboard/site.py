@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -70,7 +70,8 @@ class Site:
     def load_payments(self, *indexes: int) -> None:
         """Let payments of these accounts arrive now."""
         now = datetime.now(UTC).replace(microsecond=0)
-        insert(self.source(), PAYMENT_TABLE, self.people.payments(indexes, now))
+        with closing(self.source()) as source:
+            insert(source, PAYMENT_TABLE, self.people.payments(indexes, now))
 
     def run(self, **overrides: str) -> RunReport:
         """Run one window, whether or not it is due; ``overrides`` are keys of ``[API]``."""
@@ -99,7 +100,7 @@ class Site:
         return sqlite3.connect(self.folder / "source.db", timeout=30)
 
     def _make_due(self) -> None:
-        with sqlite3.connect(self.folder / "state.db", timeout=30) as connection:
+        with closing(sqlite3.connect(self.folder / "state.db", timeout=30)) as connection, connection:
             connection.execute("UPDATE Process_Operation SET Next_execution_dtm = datetime('now', '-1 second')")
 
 
@@ -125,7 +126,7 @@ def make_site(folder: Path, **faults: object) -> Iterator[Site]:
         for some in (range(30), range(10, 60, 3)):
             site.load_payments(*some)
             site.run()
-        with site.source() as source:  # not sent yet: the last run is over
+        with closing(site.source()) as source, source:  # not sent yet: the last run is over
             insert(source, CUSTOMER_TABLE, site.people.customers((7,), now.date()))
         yield site
 

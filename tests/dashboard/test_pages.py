@@ -6,7 +6,7 @@ The tests that make the state another one stand at the end: those before them lo
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -424,7 +424,7 @@ def test_a_second_tab_is_signed_in_as_the_first_and_out_with_it(browser: Browser
 
 
 def test_personal_fields_are_shown_to_whoever_may_see_them_only(browser: Browser, served: Served, site: Site) -> None:
-    with site.source() as source:
+    with closing(site.source()) as source:
         (nic,) = source.execute("SELECT NIC FROM debt_cust_detail WHERE ACCOUNT_NUM = ?", (site.changed,)).fetchone()
     context = opened(browser)
     page = context.new_page()

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -248,7 +249,7 @@ def test_wrong_parameters_are_answered_with_a_sentence(ada: Client) -> None:
 
 
 def names_of(site: Site) -> list[str]:
-    with site.source() as source:
+    with closing(site.source()) as source:
         row = source.execute(
             "SELECT CONTACT_PERSON, ASSET_ADDRESS, NIC FROM debt_cust_detail WHERE ACCOUNT_NUM = ?", (site.changed,)
         ).fetchone()

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -64,8 +65,7 @@ def test_a_user_without_the_right_cannot_tell(sql_server: SqlServer, tables: str
 
 def test_sqlite_has_nothing_to_tell(tmp_path: Path) -> None:
     path = tmp_path / "source.db"
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         create_tables(connection, "sqlite")
         insert_payments(connection, [{"AP_ACCOUNT_NUMBER": "1"}])
-    connection.close()
     assert asyncio.run(writers(SqliteSource(path))) == []

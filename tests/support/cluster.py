@@ -1,5 +1,6 @@
 """A Dask cluster as somebody would start it by hand: a scheduler and workers, each a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -26,15 +27,20 @@ class Cluster:
         self._file = folder / "scheduler.json"
         arguments = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
         self.scheduler = self._start([*arguments, "--scheduler-file", str(self._file)], {})
-        wait_until(self._file.exists, START_SECONDS)
+        wait_until(self._is_known, START_SECONDS)
 
     @property
     def address(self) -> str:
         """Where the scheduler listens."""
-        import json
-
         found: str = json.loads(self._file.read_text())["address"]
         return found
+
+    def _is_known(self) -> bool:
+        """Return whether the scheduler has written all of its file, which is there before anything is in it."""
+        try:
+            return bool(self.address)
+        except (OSError, ValueError):
+            return False
 
     def worker(self, env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
         """Start a worker without a nanny, so that its process id is the one to kill, and wait until it is known."""

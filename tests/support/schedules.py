@@ -28,7 +28,8 @@ class Schedule:
         """The messages since it began, each with its level: ``INFO:…``."""
         if not self._log.exists():
             return []
-        lines = self._log.read_bytes()[self._begin :].decode().splitlines()
+        whole, _, _ = self._log.read_bytes()[self._begin :].rpartition(b"\n")  # the rest is being written
+        lines = whole.decode().splitlines()
         return [line.partition(" ")[2].replace(":incident_logger:", ":", 1) for line in lines]
 
     def count(self, beginning: str) -> int:
