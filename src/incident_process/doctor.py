@@ -14,10 +14,10 @@ from enum import StrEnum
 from incident_process.delivery.address import parse_address
 from incident_process.engine.compose import make_source, make_store, make_transport
 from incident_process.errors import DeliveryIncompleteError, IncidentProcessError, OperationRefusedError
-from incident_process.pipeline.found import AHEAD_REMEDY, watermark_ahead
+from incident_process.pipeline.found import AHEAD_REMEDY, future_rows, watermark_ahead
 from incident_process.records import NEVER, Record, RunStatus, Tracking, iso
 from incident_process.settings import Settings
-from incident_process.source.contract import Source
+from incident_process.source.contract import ExcludedRows, Source
 from incident_process.source.indexes import INDEX_ADVICE
 from incident_process.state.contract import StateStore
 from incident_process.window import refusal, system_date
@@ -92,7 +92,7 @@ async def _with_source(settings: Settings) -> list[Finding]:
             *_types(source),
             *await _indexes(source),
             await _open_transactions(source),
-            *await _unprocessable(source),
+            *await _excluded(source, settings.process.source_timezone),
             *(await _replicas(source) if settings.replica_targets else []),
         ]
         findings += await _guarded("operation", lambda: _operation(settings, now))
@@ -157,9 +157,12 @@ async def _open_transactions(source: Source) -> Finding:
     )
 
 
-async def _unprocessable(source: Source) -> list[Finding]:
+async def _excluded(source: Source, zone: str) -> list[Finding]:
     findings = []
-    for table, rows in (await source.unprocessable()).items():
+    for table, excluded in (await source.excluded()).items():
+        rows = excluded.unprocessable
+        if excluded.latest is not None:
+            findings.append(_future(table, excluded, zone))
         if not rows:
             findings.append(Finding(subject=table, level=Level.OK, finding="Every row can be processed."))
             continue
@@ -173,6 +176,11 @@ async def _unprocessable(source: Source) -> list[Finding]:
             )
         )
     return findings
+
+
+def _future(table: str, rows: ExcludedRows, zone: str) -> Finding:
+    finding, _, remedy = future_rows(table, rows, zone).partition(". ")
+    return Finding(subject=table, level=Level.WARNING, finding=f"{finding}.", remedy=remedy)
 
 
 async def _replicas(source: Source) -> list[Finding]:

@@ -138,6 +138,9 @@ def test_null_zero_1970_and_future_dates(make_site: MakeSite, tracking: str) -> 
     assert (finished.json["delivered"], finished.json["unprocessable"]) == (2, 3)
     warned = [line for line in finished.messages("WARNING") if "can never be processed" in line]
     assert [line.split(" row(s) of ")[0] for line in warned] == ["2", "1"]
+    (waits,) = [line for line in finished.messages("WARNING") if "still to come" in line]
+    assert waits.startswith("2 row(s) of debt_cust_detail have a LOAD_DATE that is still to come, the last of them ")
+    assert waits.endswith("[PROCESS] source_timezone = UTC is not the zone in which they are written.")
     assert histories(site) == {"1970": [Decimal("1970.00")], FIRST: [Decimal("1.00")]}
     assert datetime.fromisoformat(finished.json["last_execution_dtm"]) < datetime.now(UTC)
     # Loaded today with a date of 1970: behind every lookback, and so for reconcile.

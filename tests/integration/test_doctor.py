@@ -76,6 +76,17 @@ def test_a_watermark_that_was_set_ahead_of_the_clock_is_a_warning(sqlite_url: st
     assert "Last_execution_dtm" in operation.remedy
 
 
+def test_rows_that_are_still_to_come_are_a_warning(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "source.db")) as connection:
+        create_tables(connection, "sqlite")
+        insert_customers(connection, [{"ACCOUNT_NUM": "1", "LOAD_DATE": day} for day in ("2998-01-01", "2999-01-02")])
+    found = findings("http://127.0.0.1:9/", f"sqlite:///{tmp_path}/source.db", f"sqlite:///{tmp_path}/state.db")
+    (finding,) = [one for one in about(found, "debt_cust_detail", Level.WARNING) if "still to come" in one.finding]
+    assert finding.finding.startswith("2 row(s) of debt_cust_detail have a LOAD_DATE that is still to come")
+    assert "the last of them 2999-01-02T00:00:00Z: they wait until then." in finding.finding
+    assert finding.remedy.startswith("If they are not meant to, [PROCESS] source_timezone = UTC is not the zone")
+
+
 NOBODY = (None, "", "   ")
 NO_DATE_ON_A_SERVER = (None, "0000-00-00", "1890-01-01")
 NO_DATE = {

@@ -121,8 +121,8 @@ def source_plans(source: MySQLSource, server: SqlServer, database: str, product:
             return {
                 "survey of customers": queries.survey(customer, late, since, NOW),
                 "survey of payments": queries.survey(payment, late, since, NOW),
-                "unprocessable customers": queries.unprocessable(customer),
-                "unprocessable payments": queries.unprocessable(payment),
+                "excluded customers": queries.excluded(customer, NOW),
+                "excluded payments": queries.excluded(payment, NOW),
                 "all customers": short.all_rows(customer, asked, NOW),
                 "all payments": short.all_rows(payment, asked, NOW),
                 "customers from one to another": short.all_rows(customer, asked, NOW, as_range=True),

@@ -154,7 +154,7 @@ def test_everything_else_is_asked_of_the_primary(site: Site) -> None:
     async def work(source: Source) -> tuple[int, list[str]]:
         assert abs(await source.now() - datetime.now(UTC)) < timedelta(seconds=5)
         assert await source.writers() == []
-        assert set(await source.indexes()) == set(await source.unprocessable()) == set(source.load_date_types)
+        assert set(await source.indexes()) == set(await source.excluded()) == set(source.load_date_types)
         survey = await source.survey(SPAN)
         return survey.accounts, [one.account async for batch in source.touched(7) for one in batch]
 

@@ -91,7 +91,7 @@ async def of_source(server: MariaDBServer, database: str) -> IncidentProcessErro
     source = MySQLSource(server.host, server.port, server.user, server.password, database)
     with pytest.raises(IncidentProcessError) as caught:
         async with source:
-            await source.unprocessable()
+            await source.excluded()
     return caught.value
 
 

@@ -19,7 +19,7 @@ from incident_process.document import build
 from incident_process.errors import ConfigurationError, DatabaseConnectionError
 from incident_process.records import NEVER
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
-from incident_process.source.contract import AccountRows, Source, Span, Survey, Touched
+from incident_process.source.contract import AccountRows, ExcludedRows, Source, Span, Survey, Touched
 from incident_process.source.mysql import MySQLSource
 from incident_process.source.sqlite import SqliteSource
 from incident_process.source.temporal import Kind
@@ -29,6 +29,11 @@ from tests.support.sql_server import SqlServer
 DAY = timedelta(days=1)
 UTC_ZONE = ZoneInfo("UTC")
 TYPES = ["date", "datetime", "datetime(6)", "timestamp"]
+
+
+def unprocessable(site: "Site") -> dict[str, int]:
+    """Return, per table, how many rows can never enter a window."""
+    return {table: rows.unprocessable for table, rows in site.reading(lambda source: source.excluded()).items()}
 
 
 class Site:
@@ -252,7 +257,7 @@ def test_unprocessable_rows_are_counted_and_left_out(site: Site, kind: str) -> N
         ("ok", "2026-03-01"), ("null", None), ("zero", zero), (None, "2026-03-01"), ("", "2026-03-02"), ("  ", None)
     )
     site.payments({"AP_ACCOUNT_NUMBER": "ok", "LOAD_DATE": zero})
-    assert site.reading(lambda source: source.unprocessable()) == {"debt_cust_detail": 5, "debt_payment": 1}
+    assert unprocessable(site) == {"debt_cust_detail": 5, "debt_payment": 1}
     survey, accounts = site.look(span(NEVER, utc(2026, 4, 1), lookback=86400))
     assert accounts == {"ok": True}
     assert survey.newest == utc(2026, 3, 1)
@@ -274,6 +279,27 @@ def test_future_rows_wait(site: Site) -> None:
     assert (accounts, survey.newest) == ({"now": True}, utc(2026, 3, 1))
     (rows,) = site.read(["now"], utc(2026, 3, 1))
     assert value(rows, "LOAD_DATE") == [utc(2026, 3, 1)]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Colombo", "America/New_York"])
+def test_future_rows_are_counted_with_the_last_of_them(site: Site, kind: str, zone: str) -> None:
+    site.tables(kind, kind)
+    here = datetime.now(UTC if kind.startswith("timestamp") else ZoneInfo(zone)).replace(tzinfo=None, microsecond=0)
+    assert site.reading(lambda source: source.excluded(), zone) == dict.fromkeys(
+        ("debt_cust_detail", "debt_payment"), ExcludedRows()
+    )
+    loaded = [here + timedelta(days=day, minutes=-1) for day in (-1, 0, 2, 3)]
+    written = [str(one.date()) if kind == "date" else one.isoformat(" ") for one in loaded]
+    site.customers(*(("a", one) for one in written), (None, None))
+    site.payments({"AP_ACCOUNT_NUMBER": "a", "LOAD_DATE": (here - timedelta(minutes=1)).isoformat(" ")})
+    found = site.reading(lambda source: source.excluded(), zone)
+    last = loaded[-1]
+    if kind == "date":
+        last = last.replace(hour=0, minute=0, second=0)
+    zoned = last.replace(tzinfo=UTC if kind.startswith("timestamp") else ZoneInfo(zone))
+    assert found["debt_cust_detail"] == ExcludedRows(unprocessable=1, future=2, latest=zoned.astimezone(UTC))
+    assert found["debt_payment"] == ExcludedRows()
 
 
 def test_empty_tables(site: Site) -> None:
@@ -371,7 +397,7 @@ def test_an_account_column_that_holds_no_text(
             site.payments({"AP_ACCOUNT_NUMBER": account, "LOAD_DATE": "2026-03-01"})
         assert set(site.look(span(NEVER, utc(2026, 4, 1)))[1]) == set(asked.values())
         counted = {"debt_cust_detail": 2 * len(lost), "debt_payment": len(lost)}
-        assert site.reading(lambda source: source.unprocessable()) == counted
+        assert unprocessable(site) == counted
         for others in ([], [f"{number}" for number in range(900_000, 900_200)]):  # picked by the server, and here
             rows = site.read([*asked.values(), *others], utc(2026, 4, 1))
             for one, account in zip(rows, asked.values(), strict=False):

@@ -68,11 +68,11 @@ def test_text_that_is_no_date(tmp_path: Path) -> None:
     bad = ["soon", "", "0000-00-00", "01/03/2026", 20260301, 2461100.5, b"2026-03-01", "2026-03-0", "2026-03-01x", None]
     filled(path, "text", [{"ACCOUNT_NUM": str(at), "LOAD_DATE": value} for at, value in enumerate(bad)])
 
-    async def main() -> dict[str, int]:
+    async def main() -> int:
         async with SqliteSource(path) as source:
-            return await source.unprocessable()
+            return (await source.excluded())["debt_cust_detail"].unprocessable
 
-    assert asyncio.run(main())["debt_cust_detail"] == len(bad)
+    assert asyncio.run(main()) == len(bad)
     assert look(path, NEVER, datetime(2027, 1, 1, tzinfo=UTC))[1] == set()
 
 

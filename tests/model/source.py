@@ -5,7 +5,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE, AccountRows, Span, Survey, Touched, unheard
+from incident_process.source.contract import (
+    CUSTOMER_TABLE,
+    PAYMENT_TABLE,
+    AccountRows,
+    ExcludedRows,
+    Span,
+    Survey,
+    Touched,
+    unheard,
+)
 from tests.model.process import Port, Process
 from tests.model.witness import Witness
 from tests.model.world import Row, World
@@ -30,8 +39,8 @@ class Rows(Port):
             lambda: [open_.started.replace(microsecond=0) for open_ in self._world.open if open_.rows]
         )
 
-    async def unprocessable(self) -> dict[str, int]:
-        return await self.call(lambda: {CUSTOMER_TABLE: 0, PAYMENT_TABLE: 0})
+    async def excluded(self) -> dict[str, ExcludedRows]:
+        return await self.call(lambda: dict.fromkeys((CUSTOMER_TABLE, PAYMENT_TABLE), ExcludedRows()))
 
     async def survey(self, span: Span, seen: Callable[[int], None] = unheard) -> Survey:
         return await self.call(lambda: self._survey(span))

@@ -91,7 +91,7 @@ def backfill(parts: Parts, first: datetime, last: datetime, *, force: bool) -> A
             log.warning("The range begins at %s, after the newest row that may be sent now.", iso(first))
             return
         survey = await parts.source.survey(Span(watermark=below, lookback_seconds=0, until=until))
-        tally.surveyed(survey, {})
+        tally.surveyed(survey, 0)
         parts.progress.start(survey.accounts)
         parts.builder.expect(survey.accounts)
         async for touched in parts.source.touched(process.chunk_accounts):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from incident_process.logs import get_logger
 from incident_process.records import NEVER, UNFINISHED, DeliveryStatus, Operation, RunKind, RunRecord, RunStatus, iso
+from incident_process.source.contract import ExcludedRows
 from incident_process.state.contract import StateStore
 
 log = get_logger()
@@ -23,6 +24,19 @@ AHEAD_REMEDY = (
     "The clock was set back, or Last_execution_dtm is wrong or meant in another zone: set it to the newest LOAD_DATE "
     "that was processed."
 )
+
+
+def future_rows(table: str, rows: ExcludedRows, zone: str) -> str:
+    """Return what is said of rows whose LOAD_DATE is still to come, in two sentences, the second a remedy.
+
+    A server that writes its dates in another zone than ``source_timezone`` looks exactly like this (SPEC 2).
+    """
+    latest = "" if rows.latest is None else f", the last of them {iso(rows.latest)}"
+    return (
+        f"{rows.future} row(s) of {table} have a LOAD_DATE that is still to come{latest}: they wait until then. "
+        f"If they are not meant to, [PROCESS] source_timezone = {zone} is not the zone in which they are written."
+    )
+
 
 _SENT_AGAIN = (
     "What it no longer knows is sent again, under new ids and the same idempotency keys: a receiver that honours keys "

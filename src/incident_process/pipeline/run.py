@@ -9,6 +9,7 @@ from datetime import datetime
 from incident_process import logs
 from incident_process.faults import Step
 from incident_process.pipeline.context import RunContext
+from incident_process.pipeline.found import future_rows
 from incident_process.pipeline.guard import held_end
 from incident_process.pipeline.keeper import LeaseKeeper
 from incident_process.pipeline.leased import LeasedRun
@@ -68,17 +69,21 @@ class WindowRun(LeasedRun):
 
     async def _survey(self, window: Window) -> Survey:
         source = self._parts.source
-        unprocessable = await source.unprocessable()
-        for table, rows in unprocessable.items():
-            if rows:
+        excluded = await source.excluded()
+        for table, rows in excluded.items():
+            if rows.unprocessable:
                 log.warning(
-                    "%d row(s) of %s can never be processed: no LOAD_DATE or no usable account number.", rows, table
+                    "%d row(s) of %s can never be processed: no LOAD_DATE or no usable account number.",
+                    rows.unprocessable,
+                    table,
                 )
+            if rows.latest is not None:
+                log.warning("%s", future_rows(table, rows, self._settings.process.source_timezone))
         lookback = self._settings.process.lookback_seconds
         span = Span(watermark=window.start, lookback_seconds=lookback, until=window.end)
         # What has to be started for many accounts starts while the database is still counting them.
         survey = await source.survey(span, self._parts.builder.expect)
-        self._tally.surveyed(survey, unprocessable)
+        self._tally.surveyed(survey, sum(rows.unprocessable for rows in excluded.values()))
         for table in (CUSTOMER_TABLE, PAYMENT_TABLE):
             log.info(logs.fetched_message(survey.rows.get(table, 0), table))
         return survey

@@ -26,12 +26,12 @@ class Tally:
         """Note accounts that somebody named."""
         self._accounts += accounts
 
-    def surveyed(self, survey: Survey, unprocessable: Mapping[str, int]) -> None:
+    def surveyed(self, survey: Survey, unprocessable: int) -> None:
         """Note what the window holds."""
         self._rows = dict(survey.rows)
         self._accounts = survey.accounts
         self._reread = survey.reread
-        self._unprocessable = sum(unprocessable.values())
+        self._unprocessable = unprocessable
 
     def built(self, built: Built) -> None:
         """Note the accounts of a list that need nothing now."""

@@ -69,6 +69,19 @@ def unheard(accounts: int) -> None:
     """Nobody wants to know how many accounts a survey has seen."""
 
 
+class ExcludedRows(Record, frozen=True, kw_only=True):
+    """The rows of one table that no window takes (SPEC 2).
+
+    ``unprocessable``: rows that never can enter one, as LOAD_DATE is NULL or zero, or there is no account number. A
+    number that cannot be asked for is none: bytes that are no UTF-8, or a FLOAT that its text form cuts.
+    ``future``: rows whose LOAD_DATE is still to come, the last of them at ``latest`` (aware UTC). They wait.
+    """
+
+    unprocessable: int = 0
+    future: int = 0
+    latest: datetime | None = None
+
+
 class Source(Protocol):
     """Customer and payment rows, read only. An asynchronous context manager."""
 
@@ -102,11 +115,8 @@ class Source(Protocol):
         """Return, per table, the columns of each index, in capitals and in the index's order."""
         ...
 
-    async def unprocessable(self) -> dict[str, int]:
-        """Return, per table, how many rows can never enter a window: LOAD_DATE NULL or zero, or no account number.
-
-        An account number that cannot be asked for is none: bytes that are no UTF-8, or a FLOAT that its text form cuts.
-        """
+    async def excluded(self) -> dict[str, "ExcludedRows"]:
+        """Return, per table, how many rows no window takes, by the database's clock."""
         ...
 
     @property

@@ -88,17 +88,28 @@ def survey(of: TableQueries, watermark: datetime, since: datetime, until: dateti
     )
 
 
-def unprocessable(of: TableQueries) -> Statement:
-    """How many rows can never enter a window: LOAD_DATE NULL or no date, account number NULL or blank (SPEC 2).
+def excluded(of: TableQueries, now: datetime) -> Statement:
+    """How many rows no window takes (SPEC 2): those that never can enter one, those after ``now``, and their last.
 
-    Or such an account number that its rows cannot be asked for by it.
+    The first are those with LOAD_DATE NULL or no date, with an account number that is NULL or blank, or with one that
+    its rows cannot be asked for by. One statement, because a table without an index is read whole for it.
     """
-    condition = _unprocessable(of, of.dates.valid("LOAD_DATE", of.dates.column.kind))
-    return Statement(sql=f"SELECT COUNT(*) FROM {of.table} WHERE {condition}")  # noqa: S608 - names only
+    valid = of.dates.valid("LOAD_DATE", of.dates.column.kind)
+    after, values = of.dates.after(now)
+    never, future = _unprocessable(of, valid), f"({valid} AND {after})"
+    return Statement(
+        sql=f"""
+            SELECT COUNT(CASE WHEN {never} THEN 1 END), COUNT(CASE WHEN {future} THEN 1 END),
+                MAX(CASE WHEN {future} THEN {of.dates.key("LOAD_DATE")} END)
+            FROM {of.table}
+            WHERE {never} OR {future}
+            """,  # noqa: S608 - names only, values are bound
+        parameters=(*values, *values, *values),
+    )
 
 
 def unprocessable_rows(of: TableQueries) -> str:
-    """The statement by which an operator finds what ``unprocessable`` counts: one line, to be shown and never run."""
+    """The statement by which an operator finds what can never enter a window: one line, to be shown and never run."""
     condition = _unprocessable(of, of.dates.valid_in_any_session("LOAD_DATE", of.dates.column.kind))
     return f"SELECT * FROM {of.table} WHERE {condition};"  # noqa: S608 - names only
 

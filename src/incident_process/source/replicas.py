@@ -24,7 +24,7 @@ from incident_process.errors import ConfigurationError, DatabaseConnectionError,
 from incident_process.logs import get_logger
 from incident_process.records import Record
 from incident_process.source import gtid
-from incident_process.source.contract import AccountRows, Span, Survey, Touched, unheard
+from incident_process.source.contract import AccountRows, ExcludedRows, Span, Survey, Touched, unheard
 from incident_process.source.dialects import Dialect
 from incident_process.source.driver import RefusedError
 from incident_process.source.gtid import Position
@@ -250,9 +250,9 @@ class ReplicatedSource:
         """Return, per table, the columns of each index of the primary."""
         return await self._primary.indexes()
 
-    async def unprocessable(self) -> dict[str, int]:
-        """Return, per table, how many rows can never enter a window."""
-        return await self._primary.unprocessable()
+    async def excluded(self) -> dict[str, ExcludedRows]:
+        """Return, per table, how many rows no window takes."""
+        return await self._primary.excluded()
 
     @property
     def unprocessable_rows(self) -> Mapping[str, str]:

@@ -16,6 +16,7 @@ from incident_process.source.contract import (
     CUSTOMER_TABLE,
     PAYMENT_TABLE,
     AccountRows,
+    ExcludedRows,
     Span,
     Survey,
     Touched,
@@ -86,15 +87,7 @@ class SqlSource:
 
     async def now(self) -> datetime:
         """Return the database's clock (aware UTC)."""
-
-        async def work() -> datetime:
-            rows = await self._driver.fetch(Statement(sql=self._clock))
-            instant = instant_of(rows[0][0], LoadDateType(kind=Kind.TIMESTAMP, digits=6), self._zone)
-            if instant is None:
-                raise DatabaseConnectionError(f"{self._driver.where} did not tell the time.")
-            return instant
-
-        return await self._attempt(work)
+        return await self._attempt(self._now)
 
     async def writers(self) -> list[datetime] | None:
         """Return when each open transaction that has changed rows began; None when the user may not know (SPEC 3)."""
@@ -117,15 +110,14 @@ class SqlSource:
 
         return await self._attempt(work)
 
-    async def unprocessable(self) -> dict[str, int]:
-        """Return, per table, how many rows can never enter a window (SPEC 2)."""
+    async def excluded(self) -> dict[str, ExcludedRows]:
+        """Return, per table, how many rows no window takes (SPEC 2)."""
 
-        async def work() -> dict[str, int]:
+        async def work() -> dict[str, ExcludedRows]:
             async with self._driver.snapshot():
-                return {
-                    name: int((await self._driver.fetch(queries.unprocessable(of)))[0][0])
-                    for name, of in self._tables.items()
-                }
+                # Asked within the view: what is committed after it, and stamped after this moment, is not in it.
+                now = await self._now()
+                return {name: await self._excluded(of, now) for name, of in self._tables.items()}
 
         return await self._attempt(work)
 
@@ -203,6 +195,21 @@ class SqlSource:
             if translated is None:
                 raise
             raise translated from error
+
+    async def _now(self) -> datetime:
+        rows = await self._driver.fetch(Statement(sql=self._clock))
+        instant = instant_of(rows[0][0], LoadDateType(kind=Kind.TIMESTAMP, digits=6), self._zone)
+        if instant is None:
+            raise DatabaseConnectionError(f"{self._driver.where} did not tell the time.")
+        return instant
+
+    async def _excluded(self, of: TableQueries, now: datetime) -> ExcludedRows:
+        ((never, future, latest),) = await self._driver.fetch(queries.excluded(of, now))
+        return ExcludedRows(
+            unprocessable=int(never),
+            future=int(future),
+            latest=instant_of(latest, of.dates.column, self._zone) if future else None,
+        )
 
     async def _learn(self) -> None:
         """Read the tables' columns and their types."""
