@@ -25,6 +25,8 @@ from tests.support.sql_server import SqlServer
 
 OPERATION = "Incident extraction from data lake"
 TRACKINGS = ("sqlite", "mariadb", "mongo")
+SERVERS = ("mariadb", "mysql")
+"""The SQL servers, for the tests of what only a server does or says."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

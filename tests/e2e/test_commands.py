@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.e2e.conftest import OPERATION, MakeSite, Site, day
+from tests.e2e.conftest import OPERATION, SERVERS, MakeSite, Site, day
 from tests.e2e.test_hostile import SCHEMA
 from tests.support.command import Command, Finished, wait_until
 
@@ -84,12 +84,12 @@ def test_init_keeps_an_operation_that_is_there(site: Site) -> None:
     assert site.operation() == before
 
 
-@pytest.mark.parametrize("state", ["sqlite", "mariadb"])
+@pytest.mark.parametrize("state", ["sqlite", *SERVERS])
 def test_init_creates_an_index_that_doctor_misses(make_site: MakeSite, state: str) -> None:
     site = make_site("sqlite", state)
     site.prepare()
     assert site.state is not None
-    on = " ON Incident_Delivery" if state == "mariadb" else ""
+    on = " ON Incident_Delivery" if state in SERVERS else ""
     site.state.sql(f"DROP INDEX Delivery_By_Account{on}")
 
     def missed() -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import OPERATION, MakeSite, Site, day
+from tests.e2e.conftest import OPERATION, SERVERS, MakeSite, ServerDatabase, Site, day
 from tests.support.command import KILLED, Command, wait_until
 
 PASSWORD = "synthetic-p%ss;w#rd"
@@ -165,8 +165,9 @@ def test_the_environment_wins_over_the_file(make_site: MakeSite) -> None:
     assert site.run(expect=6, INCIDENT_PROCESS__PROCESS__OPERATION_NAME="Another")["status"] == "inactive"
 
 
-def test_a_source_without_its_tables_or_columns(make_site: MakeSite) -> None:
-    site = make_site("mariadb", "sqlite")
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_source_without_its_tables_or_columns(make_site: MakeSite, server: str) -> None:
+    site = make_site(server, "sqlite")
     site.prepare()
     site.source.sql("ALTER TABLE debt_cust_detail DROP COLUMN OUTSTANDING")
     finished = site.command("run")
@@ -204,15 +205,17 @@ def test_a_database_that_is_down(make_site: MakeSite, closed_port: int, which: s
     assert "synthetic-Secret-9" not in finished.stdout + finished.stderr
 
 
-def test_a_wrong_password(make_site: MakeSite) -> None:
-    site = make_site("mariadb", "sqlite")
-    server: Any = getattr(site.source, "server")  # noqa: B009  # a MariaDB source has one
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_wrong_password(make_site: MakeSite, server: str) -> None:
+    site = make_site(server, "sqlite")
+    assert isinstance(site.source, ServerDatabase)
+    login = site.source.server
     keys = {
         "URL": None,
         "MYSQL_HOST": "127.0.0.1",
-        "MYSQL_PORT": server.port,
+        "MYSQL_PORT": login.port,
         "MYSQL_DATABASE": "incidents",
-        "MYSQL_USER": server.user,
+        "MYSQL_USER": login.user,
         "MYSQL_PASSWORD": PASSWORD,
     }
     site.command.configure(database=keys)
@@ -228,7 +231,7 @@ def test_a_wrong_password(make_site: MakeSite) -> None:
 # -- 4, 5 -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tracking", ["sqlite", "mariadb", "mongo"])
+@pytest.mark.parametrize("tracking", ["sqlite", *SERVERS, "mongo"])
 def test_a_second_runner_waits_for_nothing_and_a_killed_one_is_replaced_at_once(
     make_site: MakeSite, tracking: str
 ) -> None:

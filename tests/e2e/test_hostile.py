@@ -193,13 +193,13 @@ def written(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("accounts", "digits", "zone"),
-    [(2000, None, "UTC"), (1000, 6, "Asia/Colombo")],
-    ids=["DATE-UTC", "DATETIME6-Colombo"],
+    ("server", "accounts", "digits", "zone"),
+    [("mariadb", 2000, None, "UTC"), ("mariadb", 1000, 6, "Asia/Colombo"), ("mysql", 500, 6, "Asia/Colombo")],
+    ids=["DATE-UTC", "DATETIME6-Colombo", "MySQL-DATETIME6-Colombo"],
 )
-def test_hostile_rows(make_site: MakeSite, accounts: int, digits: int | None, zone: str) -> None:
+def test_hostile_rows(make_site: MakeSite, server: str, accounts: int, digits: int | None, zone: str) -> None:
     types = {} if digits is None else {"customer_type": "datetime(6)", "payment_type": "datetime(6)"}
-    site = make_site("mariadb", "sqlite", **types)
+    site = make_site(server, "sqlite", **types)
     site.prepare()
     # The lookback reaches over the rows' last days, so the second run reads many accounts again.
     site.command.configure(process={"source_timezone": zone, "chunk_accounts": 300, "lookback_seconds": 5 * 86_400})

@@ -70,13 +70,15 @@ def set_watermark(site: Site, instant: datetime, in_table: str) -> None:
         ("sqlite", "date"),
         ("sqlite", "timestamp(3)"),
         ("mariadb", "datetime"),
+        ("mysql", "datetime"),
+        ("mysql", "timestamp(3)"),
         ("mongo", "date"),
         ("mongo", "datetime(6)"),
     ],
 )
 def test_a_row_equal_to_the_watermark_inserted_after_the_run(make_site: MakeSite, tracking: str, column: str) -> None:
     """Case 1: with the least lookback that can be set, on every type of LOAD_DATE and in every state."""
-    site = make_site("mariadb", tracking, customer_type=column)
+    site = make_site("mysql" if tracking == "mysql" else "mariadb", tracking, customer_type=column)
     site.command.configure(process={"lookback_seconds": 0})
     site.prepare()
     load(site, FIRST, moment(120, 6))
@@ -115,10 +117,10 @@ def test_rows_stamped_t_and_committed_later(make_site: MakeSite, tracking: str) 
     check_ids(site)
 
 
-@pytest.mark.parametrize("tracking", ["mariadb", "mongo"])
-def test_null_zero_1970_and_future_dates(make_site: MakeSite, tracking: str) -> None:
+@pytest.mark.parametrize(("source", "tracking"), [("mariadb", "mariadb"), ("mysql", "mysql"), ("mariadb", "mongo")])
+def test_null_zero_1970_and_future_dates(make_site: MakeSite, source: str, tracking: str) -> None:
     """Case 10: NULL and zero are counted and warned of, 1970 is delivered, the future waits and moves no watermark."""
-    site = make_site("mariadb", tracking, customer_type="datetime", payment_type="datetime")
+    site = make_site(source, tracking, customer_type="datetime", payment_type="datetime")
     site.command.configure(process={"time_gap_seconds": 1})
     site.prepare()
     connection = site.source.connect()

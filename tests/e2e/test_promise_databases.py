@@ -7,10 +7,12 @@ from contextlib import closing, contextmanager
 from decimal import Decimal
 from typing import Any
 
-from tests.e2e.conftest import MakeSite, ServerDatabase, Site, day
+import pytest
+
+from tests.e2e.conftest import SERVERS, MakeSite, ServerDatabase, Site, day
 from tests.e2e.test_promise_boundary import check_promise
 from tests.support.command import Running, wait_until
-from tests.support.mariadb import MariaDBServer
+from tests.support.sql_server import numbers
 
 ACCOUNTS = 24
 
@@ -33,18 +35,20 @@ def in_the_middle(site: Site) -> Iterator[Running]:
         site.receiver.calm()
 
 
-def test_a_source_that_goes_away_in_the_middle(make_site: MakeSite, mariadb: MariaDBServer) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_source_that_goes_away_in_the_middle(make_site: MakeSite, server: str) -> None:
     """Case 16: the run ends with status 3, the watermark stays, and the next run goes on when the server is back."""
-    site = make_site("mariadb", "sqlite")
+    site = make_site(server, "sqlite")
     site.prepare()
     final = given_accounts(site)
     before = site.operation()
+    assert isinstance(site.source, ServerDatabase)
     with in_the_middle(site) as running:
-        mariadb.kill()
+        site.source.server.kill()
         try:
             finished = running.wait()
         finally:
-            mariadb.start()
+            site.source.server.start()
     assert (finished.status, finished.json["status"]) == (3, "failed"), finished.stderr
     assert site.operation() == before
     assert len(site.accepted()) < ACCOUNTS
@@ -52,9 +56,10 @@ def test_a_source_that_goes_away_in_the_middle(make_site: MakeSite, mariadb: Mar
     check_promise(site, final)
 
 
-def test_a_connection_to_the_source_that_is_cut_in_the_middle(make_site: MakeSite) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_connection_to_the_source_that_is_cut_in_the_middle(make_site: MakeSite, server: str) -> None:
     """Case 16: the same run reads the chunk again on a new connection, and nobody notices."""
-    site = make_site("mariadb", "sqlite")
+    site = make_site(server, "sqlite")
     site.prepare()
     final = given_accounts(site)
     source = site.source
@@ -70,9 +75,10 @@ def test_a_connection_to_the_source_that_is_cut_in_the_middle(make_site: MakeSit
     check_promise(site, final)
 
 
-def test_a_source_table_that_is_locked(make_site: MakeSite) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_source_table_that_is_locked(make_site: MakeSite, server: str) -> None:
     """Case 16: a maintenance that locks the table is waited for."""
-    site = make_site("mariadb", "sqlite")
+    site = make_site(server, "sqlite")
     site.prepare()
     final = given_accounts(site)
     with closing(site.source.connect()) as other, other.cursor() as cursor:
@@ -87,20 +93,21 @@ def test_a_source_table_that_is_locked(make_site: MakeSite) -> None:
 
 
 def waiting(state: ServerDatabase) -> bool:
-    """Return whether a transaction waits for a lock; MariaDB answers from a cache of a tenth of a second."""
+    """Return whether a transaction waits for a lock; the server answers from a cache of a tenth of a second."""
     return bool(state.sql("SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"))
 
 
-def site_with_its_state_in_mariadb(make_site: MakeSite) -> tuple[Site, ServerDatabase]:
-    site = make_site("sqlite", "mariadb")
+def site_with_its_state_on(server: str, make_site: MakeSite) -> tuple[Site, ServerDatabase]:
+    site = make_site("sqlite", server)
     site.prepare()
     assert isinstance(site.state, ServerDatabase)
     return site, site.state
 
 
-def test_a_lock_wait_that_times_out(make_site: MakeSite) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_lock_wait_that_times_out(make_site: MakeSite, server: str) -> None:
     """Case 16: another program holds the lease's row for longer than the server lets wait: the step is done again."""
-    site, state = site_with_its_state_in_mariadb(make_site)
+    site, state = site_with_its_state_on(server, make_site)
     final = given_accounts(site)
     ((before,),) = state.sql("SELECT @@GLOBAL.innodb_lock_wait_timeout")
     state.sql("SET GLOBAL innodb_lock_wait_timeout = 1")
@@ -119,11 +126,12 @@ def test_a_lock_wait_that_times_out(make_site: MakeSite) -> None:
     check_promise(site, final)
 
 
-def test_a_deadlock(make_site: MakeSite) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_deadlock(make_site: MakeSite, server: str) -> None:
     """Case 16: the database ends the run's transaction and not the other one: the step is done again, whole."""
-    site, state = site_with_its_state_in_mariadb(make_site)
+    site, state = site_with_its_state_on(server, make_site)
     final = given_accounts(site)
-    state.sql("CREATE TABLE heavy AS SELECT seq FROM seq_1_to_2000")
+    state.sql(f"CREATE TABLE heavy AS SELECT seq FROM {numbers(1, 2000)} AS n")
     before = deadlocks(state)
     with closing(state.connect()) as other, other.cursor() as cursor:
         other.begin()
@@ -144,6 +152,6 @@ def test_a_deadlock(make_site: MakeSite) -> None:
 
 
 def deadlocks(state: ServerDatabase) -> int:
-    ((_, count),) = state.sql("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")
+    ((count,),) = state.sql("SELECT COUNT FROM information_schema.INNODB_METRICS WHERE NAME = 'lock_deadlocks'")
     number: Any = count
     return int(number)

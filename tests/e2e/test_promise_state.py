@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from tests.e2e.conftest import TRACKINGS, MakeSite, ServerDatabase, Site, SqliteDatabase, day, moment
+from tests.e2e.conftest import SERVERS, TRACKINGS, MakeSite, ServerDatabase, Site, SqliteDatabase, day, moment
 from tests.e2e.test_promise_boundary import check_promise, histories, load
 from tests.support.command import KILLED, wait_until
 from tests.support.secantus import SecantusServer
@@ -189,7 +189,7 @@ def no_server(site: Site, pid: int, request: pytest.FixtureRequest) -> Iterator[
     server.start()
 
 
-REFUSALS = {"sqlite": full_disk, "mariadb": no_right_to_write, "mongo": no_server}
+REFUSALS = {"sqlite": full_disk, "mariadb": no_right_to_write, "mysql": no_right_to_write, "mongo": no_server}
 
 
 def with_a_user_of_its_own(site: Site) -> None:
@@ -204,14 +204,14 @@ def with_a_user_of_its_own(site: Site) -> None:
     site.command.configure(state={"url": url})
 
 
-@pytest.mark.parametrize("tracking", TRACKINGS)
+@pytest.mark.parametrize("tracking", REFUSALS)
 def test_a_write_that_is_refused_after_the_delivery(
     make_site: MakeSite, tracking: str, request: pytest.FixtureRequest
 ) -> None:
     """Case 14: disk full, no right to write, server gone: the outcome is lost, and the next run asks the receiver."""
     site = site_with_a_state_of_its_own(make_site, tracking)
     site.command.configure(process={"chunk_accounts": 1000})
-    if tracking == "mariadb":
+    if tracking in SERVERS:
         with_a_user_of_its_own(site)
     if site.mongo is not None:
         # A server that is gone is looked for, for 5 s an attempt if the address does not say otherwise.
@@ -227,6 +227,6 @@ def test_a_write_that_is_refused_after_the_delivery(
     report = site.run()
     assert (report["status"], report["resumed"], report["delivered"]) == ("completed", len(final), len(final))
     check_promise(site, final)
-    if tracking == "mariadb":
+    if tracking in SERVERS:
         assert isinstance(site.state, ServerDatabase)
         site.state.sql(f"DROP USER '{site.state.name}'@'%'")

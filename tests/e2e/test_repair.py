@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.e2e.conftest import TRACKINGS, MakeSite, Site, day, moment
+from tests.e2e.conftest import SERVERS, TRACKINGS, MakeSite, Site, day, moment
 from tests.support.command import KILLED
 
 ALL = tuple(f"{number:010d}" for number in range(6))
@@ -176,8 +176,9 @@ def test_reconcile_with_the_receiver_s_own_log_finds_what_it_lost(make_site: Mak
 # -- the in-flight guard -----------------------------------------------------------------------------------------------
 
 
-def test_a_load_that_commits_late_is_waited_for(make_site: MakeSite) -> None:
-    site = make_site("mariadb", "mariadb", customer_type="datetime")
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_load_that_commits_late_is_waited_for(make_site: MakeSite, server: str) -> None:
+    site = make_site(server, server, customer_type="datetime")
     site.command.configure(process={"lookback_seconds": 0, "time_gap_seconds": 1})
     site.prepare()
     with closing(site.source.connect()) as loader:
@@ -223,8 +224,9 @@ def test_a_window_that_is_held_sends_no_older_content_after_newer(make_site: Mak
     assert times(site)[ALL[0]] == 2
 
 
-def test_a_load_that_takes_too_long_is_let_go_with_a_warning(make_site: MakeSite) -> None:
-    site = make_site("mariadb", "mariadb", customer_type="datetime")
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_load_that_takes_too_long_is_let_go_with_a_warning(make_site: MakeSite, server: str) -> None:
+    site = make_site(server, server, customer_type="datetime")
     site.command.configure(process={"guard_limit_seconds": 1, "time_gap_seconds": 0})
     site.prepare()
     with closing(site.source.connect()) as loader:
@@ -239,8 +241,9 @@ def test_a_load_that_takes_too_long_is_let_go_with_a_warning(make_site: MakeSite
     assert any("no longer waits" in message for message in finished.messages("WARNING"))
 
 
-def test_without_the_right_the_run_warns_once_and_goes_on(make_site: MakeSite) -> None:
-    site = make_site("mariadb", "sqlite")
+@pytest.mark.parametrize("server", SERVERS)
+def test_without_the_right_the_run_warns_once_and_goes_on(make_site: MakeSite, server: str) -> None:
+    site = make_site(server, "sqlite")
     site.prepare()
     load(site, ALL[:1], day(5))
     name = site.source.url.rpartition("/")[2]

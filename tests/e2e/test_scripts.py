@@ -32,10 +32,9 @@ from incident_process import (
 )
 from incident_process.errors import IncidentProcessError, LeaseHeldError, LeaseLostError, OperationRefusedError
 from incident_process.records import NEVER
-from tests.e2e.conftest import OPERATION, MakeSite, Site, day
+from tests.e2e.conftest import OPERATION, SERVERS, MakeSite, ServerDatabase, Site, day
 from tests.e2e.test_hostile import SCHEMA
 from tests.support.command import wait_until
-from tests.support.mariadb import MariaDBServer
 
 ACCOUNT = "0000003746"
 NO_CUSTOMER = "0000000009"
@@ -79,10 +78,10 @@ def enter(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     return site
 
 
-@pytest.fixture
-def sql_site(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """Source and state in MariaDB."""
-    site = enter(make_site("mariadb", "mariadb"), monkeypatch)
+@pytest.fixture(params=SERVERS)
+def sql_site(request: pytest.FixtureRequest, make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Source and state on one server, each product's in turn."""
+    site = enter(make_site(request.param, request.param), monkeypatch)
     site.prepare()
     return site
 
@@ -391,12 +390,15 @@ def test_get_mysql_connection(sql_site: Site) -> None:
 
 
 @pytest.mark.parametrize("password", ["gr\u00fcn", "\u0dc3\u0dd2\u20ac"])
-def test_get_mysql_connection_takes_any_password(sql_site: Site, mariadb: MariaDBServer, password: str) -> None:
-    with mariadb.connect(None) as root, root.cursor() as cursor:
-        cursor.execute("CREATE OR REPLACE USER 'foreign'@'%%' IDENTIFIED BY %s", (password,))
+def test_get_mysql_connection_takes_any_password(sql_site: Site, password: str) -> None:
+    assert isinstance(sql_site.source, ServerDatabase)
+    server = sql_site.source.server
+    with server.connect(None) as root, root.cursor() as cursor:
+        cursor.execute("DROP USER IF EXISTS 'foreign'@'%'")
+        cursor.execute("CREATE USER 'foreign'@'%%' IDENTIFIED BY %s", (password,))
         cursor.execute("GRANT SELECT ON *.* TO 'foreign'@'%'")
     database = sql_site.source.url.rpartition("/")[2]
-    url = f"mysql://foreign:{quote(password)}@{mariadb.host}:{mariadb.port}/{database}"
+    url = f"mysql://foreign:{quote(password)}@{server.host}:{server.port}/{database}"
     sql_site.command.configure(database={"URL": url})
     with get_mysql_connection() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT CURRENT_USER()")

@@ -11,7 +11,7 @@ import pytest
 
 from incident_process.doctor import Level, examine
 from incident_process.settings import Settings
-from tests.e2e.conftest import OPERATION, TRACKINGS, MakeSite, Site, day, moment
+from tests.e2e.conftest import OPERATION, SERVERS, TRACKINGS, MakeSite, Site, day, moment
 from tests.support.command import wait_until
 
 FAR = "2999-12-31 00:00:00"
@@ -20,7 +20,7 @@ INSERT = (
     " Next_execution_dtm, Last_execution_dtm, end_dtm) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 CREATED = datetime(2025, 1, 2, 3, 4, 5)  # noqa: DTZ001  # as the table holds it, without a zone
-SQL = pytest.mark.parametrize("tracking", ["sqlite", "mariadb"])
+SQL = pytest.mark.parametrize("tracking", ["sqlite", *SERVERS])
 
 
 def given_accounts(site: Site, *accounts: str, load_date: str | None = None) -> None:
@@ -222,7 +222,9 @@ def test_a_duration_that_is_text(make_site: MakeSite, minutes: str, status: int)
 # -- tracking = sql: success ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("source", "tracking"), [("sqlite", "sqlite"), ("mariadb", "mariadb"), ("mariadb", "sqlite")])
+@pytest.mark.parametrize(
+    ("source", "tracking"), [("sqlite", "sqlite"), ("mariadb", "mariadb"), ("mysql", "mysql"), ("mariadb", "sqlite")]
+)
 def test_success_moves_last_next_and_sequence_alone(make_site: MakeSite, source: str, tracking: str) -> None:
     site = make_site(source, tracking)
     given_accounts(site, "1", "2")
@@ -257,8 +259,9 @@ def test_no_new_data_moves_only_the_next_execution(make_site: MakeSite, tracking
     assert empty_posts(site) == 1
 
 
-def test_init_creates_a_row_that_is_due_at_once(make_site: MakeSite) -> None:
-    site = make_site("mariadb", "mariadb")
+@pytest.mark.parametrize("server", SERVERS)
+def test_init_creates_a_row_that_is_due_at_once(make_site: MakeSite, server: str) -> None:
+    site = make_site(server, server)
     given_accounts(site, "1")
     site.command.configure(process={"execution_duration": 15})
     assert site.command("init").status == 0
@@ -271,9 +274,10 @@ def test_init_creates_a_row_that_is_due_at_once(make_site: MakeSite) -> None:
     assert after["created_dtm"] == row["created_dtm"]
 
 
-def test_datetimes_of_the_table_are_in_source_timezone(make_site: MakeSite) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_datetimes_of_the_table_are_in_source_timezone(make_site: MakeSite, server: str) -> None:
     zone = ZoneInfo("Asia/Colombo")
-    site = make_site("mariadb", "mariadb")
+    site = make_site(server, server)
     site.command.configure(process={"source_timezone": "Asia/Colombo"})
     last = datetime(2025, 6, 1, 5, 30)  # noqa: DTZ001
     row = given_operation(site, Last_execution_dtm=last)
