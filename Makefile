@@ -15,8 +15,8 @@ help:
 	@echo "make docs         the documentation site, in build/site; without a network"
 	@echo "make bench        incidents a second beside the limits of the machine: ACCOUNTS=100000 SCALE=1 ONLY=limits,ours"
 	@echo "make bench-scale  how throughput grows with the workers of a cluster; its figures go to docs/scale.md"
-	@echo "make storm-tests  of all tests those of the storm: 60 s for each state"
-	@echo "make storm        the promise under kills, cuts and faults: SECONDS=600 SEED=1 STATE=sqlite|mariadb|mongo|all CLUSTER=1"
+	@echo "make storm-tests  of all tests those of the storm: 60 s for each state but MySQL's"
+	@echo "make storm        the promise under kills, cuts and faults: SECONDS=600 SEED=1 STATE=sqlite|mariadb|mysql|mongo|all SOURCE=mariadb|mysql CLUSTER=1"
 
 setup: .venv/.ready
 
@@ -80,7 +80,8 @@ SEED ?= 1
 STATE ?= all
 
 storm: setup-tests
-	@$(BIN)/python -m tests.storm --seconds $(SECONDS) --seed $(SEED) --state $(STATE) $(if $(CLUSTER),--cluster)
+	@$(BIN)/python -m tests.storm --seconds $(SECONDS) --seed $(SEED) --state $(STATE) $(if $(SOURCE),--source $(SOURCE)) \
+		$(if $(CLUSTER),--cluster)
 
 storm-tests: setup-tests
 	@scripts/run-tests tests/storm

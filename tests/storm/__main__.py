@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.storm.plan import SHARED, STATES, make_plan
+from tests.storm.plan import SHARED, SOURCES, STATES, make_plan
 from tests.storm.storm import run_storm
 from tests.storm.writing import WRITERS, transactions
 
@@ -18,13 +18,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the storm lasts, for each state (60)")
     parser.add_argument("--seed", type=int, default=1, help="what decides everything (1)")
     parser.add_argument("--state", choices=[*STATES, "all"], default="all", help="where the state is kept (all)")
+    parser.add_argument("--source", choices=SOURCES, help="where the rows are (mysql where the state is, else mariadb)")
     parser.add_argument("--cluster", action="store_true", help="on a Dask cluster of three workers, which suffers too")
     parser.add_argument("--plan", action="store_true", help="print the plan and do nothing")
     arguments = parser.parse_args()
     broken = False
     states = SHARED if arguments.cluster else STATES
     for state in states if arguments.state == "all" else [arguments.state]:
-        plan = make_plan(arguments.seed, state, arguments.seconds, cluster=arguments.cluster)
+        plan = make_plan(arguments.seed, state, arguments.seconds, source=arguments.source, cluster=arguments.cluster)
         if arguments.plan:
             _print(*plan.lines())
             for writer in range(WRITERS):

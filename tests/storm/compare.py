@@ -1,6 +1,6 @@
 """The source against the receiver's own log, by code that shares nothing with the program (SPEC 10).
 
-What each account has to end with is computed by ``tests.support.oracle`` from the rows as MariaDB holds them.
+What each account has to end with is computed by ``tests.support.oracle`` from the rows as the server holds them.
 """
 
 import json
@@ -18,8 +18,8 @@ import pymysql
 from pymysql.constants import FIELD_TYPE
 from pymysql.converters import encoders
 
-from tests.support.mariadb import MariaDBServer
 from tests.support.oracle import CUSTOMER_COLUMNS, ENVELOPE, Oracle, Row
+from tests.support.sql_server import SqlServer
 
 SCHEMA = Path(__file__).parents[2] / "src" / "incident_process" / "contract" / "incident.schema.json"
 PAYMENT_COLUMNS = (
@@ -31,7 +31,7 @@ PAYMENT_COLUMNS = (
 )
 _WHOLE = (FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.LONG, FIELD_TYPE.INT24, FIELD_TYPE.LONGLONG)
 _AS_WRITTEN: dict[Any, Any] = {**encoders, **dict.fromkeys(_WHOLE, int)}
-"""Values as the oracle takes them: whole numbers as int, everything else, dates and money too, as MariaDB writes it."""
+"""Values as the oracle takes them: whole numbers as int, all else, dates and money too, as the server writes it."""
 
 Content = dict[str, Any]
 
@@ -147,7 +147,7 @@ def make_oracle(end: datetime, zone: str) -> Oracle:
     return Oracle(json.loads(SCHEMA.read_text("utf-8")), end, ZoneInfo(zone))
 
 
-def read_source(server: MariaDBServer, database: str) -> Source:
+def read_source(server: SqlServer, database: str) -> Source:
     """Read both tables whole."""
     connection = pymysql.connect(
         host=server.host,

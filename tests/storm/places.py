@@ -10,10 +10,12 @@ from typing import Any
 
 from tests.storm.plan import SitePlan
 from tests.support.mariadb import MariaDBServer
+from tests.support.mysql import MySQLServer
 from tests.support.proxy import TcpProxy
 from tests.support.receivers import ReceiverHandle, start_receiver
 from tests.support.secantus import SecantusServer
 from tests.support.source_data import create_tables
+from tests.support.sql_server import SqlServer
 
 ALWAYS_DUE = "UPDATE Process_Operation SET execution_duration = 0, Next_execution_dtm = '1900-01-01 00:00:00'"
 """Cron calls all the time here: the operation's row must not say that the next run is due in an hour."""
@@ -44,10 +46,10 @@ class Place(ABC):
 
 
 class SourcePlace(Place):
-    """A MariaDB server with the two tables."""
+    """A MariaDB or MySQL server with the two tables."""
 
-    def __init__(self, stack: ExitStack, site: SitePlan) -> None:
-        self.server = mariadb(stack)
+    def __init__(self, stack: ExitStack, kind: str, site: SitePlan) -> None:
+        self.server = sql_server(stack, kind)
         self.database = self.server.create_database()
         with self.server.connect(self.database) as connection, connection.cursor() as cursor:
             create_tables(connection, "mysql", site.customer_type, site.payment_type)
@@ -126,11 +128,11 @@ class SqliteState(StatePlace):
             self._holder = None
 
 
-class MariaDBState(StatePlace):
-    """A server of its own, beside that of the source."""
+class ServerState(StatePlace):
+    """A MariaDB or MySQL server of its own, beside that of the source."""
 
-    def __init__(self, stack: ExitStack) -> None:
-        self._server = mariadb(stack)
+    def __init__(self, stack: ExitStack, kind: str) -> None:
+        self._server = sql_server(stack, kind)
         self._database = self._server.create_database()
         self.proxy = stack.enter_context(TcpProxy(self._server.port))
 
@@ -176,18 +178,18 @@ def make_state(kind: str, stack: ExitStack, folder: Path) -> StatePlace:
     """Set up a state of this kind; ``stack`` ends it."""
     if kind == "sqlite":
         return SqliteState(folder)
-    return MariaDBState(stack) if kind == "mariadb" else MongoState(stack)
+    return MongoState(stack) if kind == "mongo" else ServerState(stack, kind)
 
 
-def mariadb(stack: ExitStack) -> MariaDBServer:
+def sql_server(stack: ExitStack, kind: str) -> SqlServer:
     """Start a server that belongs to this storm alone; ``stack`` ends it."""
-    server = MariaDBServer()
+    server = MySQLServer() if kind == "mysql" else MariaDBServer()
     stack.callback(server.stop)
     server.create()
     return server
 
 
-def url_of(server: MariaDBServer, database: str, proxy: TcpProxy) -> str:
+def url_of(server: SqlServer, database: str, proxy: TcpProxy) -> str:
     """The address of a database behind its proxy."""
     return server.url(database).replace(f":{server.port}/", f":{proxy.port}/")
 

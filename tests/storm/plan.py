@@ -10,9 +10,10 @@ from typing import Any
 
 GAP_SECONDS = 1
 LEASE_SECONDS = 5
-STATES = ("sqlite", "mariadb", "mongo")
-SHARED = ("mariadb", "mongo")
+STATES = ("sqlite", "mariadb", "mysql", "mongo")
+SHARED = ("mariadb", "mysql", "mongo")
 """The states that workers on several machines can share."""
+SOURCES = ("mariadb", "mysql")
 
 FAULT_POINTS = ("leased", "claimed", "opened", "enqueued", "posted", "recorded", "advanced", "closed")
 EVERY_CHUNK = {"enqueued", "posted", "recorded"}
@@ -72,6 +73,7 @@ class Plan:
 
     seed: int
     state: str
+    source: str
     seconds: float
     site: SitePlan
     runs: tuple[RunPlan, ...]
@@ -81,7 +83,7 @@ class Plan:
 
     def lines(self) -> Iterator[str]:
         """The plan for people; that of the writers is their module's."""
-        yield f"seed {self.seed}, state {self.state}, {self.seconds:g} s"
+        yield f"seed {self.seed}, source {self.source}, state {self.state}, {self.seconds:g} s"
         yield f"site: {self.site}"
         for place, deeds in self.deeds.items():
             yield from (f"{place}: {deed}" for deed in deeds)
@@ -89,15 +91,28 @@ class Plan:
             yield f"run {number}: {run}"
 
 
-def make_plan(seed: int, state: str, seconds: float, *, cluster: bool = False) -> Plan:
-    """Return the plan of one storm; the same arguments give the same plan."""
+def make_plan(seed: int, state: str, seconds: float, *, source: str | None = None, cluster: bool = False) -> Plan:
+    """Return the plan of one storm; the same arguments give the same plan.
+
+    Without another ``source``, the rows are on MySQL where the state is, and on MariaDB otherwise.
+    """
+    source = source or ("mysql" if state == "mysql" else "mariadb")
     deeds = {
         place: tuple(_deeds(random.Random(f"{seed} {state} {place}"), place, state, seconds))
         for place in ("source", "state", "receiver", *(["cluster"] if cluster else []))
     }
     runs = _runs(random.Random(f"{seed} {state} runs"), seconds)
     site = _site(random.Random(f"{seed} {state} site"))
-    return Plan(seed=seed, state=state, seconds=seconds, site=site, runs=tuple(runs), deeds=deeds, cluster=cluster)
+    return Plan(
+        seed=seed,
+        state=state,
+        source=source,
+        seconds=seconds,
+        site=site,
+        runs=tuple(runs),
+        deeds=deeds,
+        cluster=cluster,
+    )
 
 
 def _site(rng: random.Random) -> SitePlan:

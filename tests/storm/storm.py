@@ -49,7 +49,8 @@ class Report:
         """The report for people."""
         engine = ", three workers" if self.plan.cluster else ""
         yield (
-            f"storm of {self.plan.seconds:g} s, state {self.plan.state}{engine}, seed {self.plan.seed}: "
+            f"storm of {self.plan.seconds:g} s, source {self.plan.source}, state {self.plan.state}{engine}, "
+            f"seed {self.plan.seed}: "
             f"{self.seconds:.0f} s"
         )
         yield f"  site        {self.plan.site}"
@@ -74,7 +75,7 @@ def run_storm(plan: Plan, folder: Path) -> Report:
     began = time.monotonic()
     report = Report(plan=plan)
     with ExitStack() as stack:
-        source = SourcePlace(stack, plan.site)
+        source = SourcePlace(stack, plan.source, plan.site)
         receiver = ReceiverPlace(stack, folder)
         state = make_state(plan.state, stack, folder)
         command = Command(folder)

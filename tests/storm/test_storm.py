@@ -11,9 +11,11 @@ from tests.storm.writing import WRITERS, transactions
 
 SECONDS = 60.0
 SEED = 3
+RAGED = [state for state in STATES if state != "mysql"]
+"""MySQL takes seconds to come back from a kill, so that little happens within a minute: `make storm STATE=mysql`."""
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", RAGED)
 def test_nothing_missed_nothing_doubled(state: str, tmp_path: Path) -> None:
     report = run_storm(make_plan(SEED, state, SECONDS), tmp_path)
     told = "\n".join(report.lines())

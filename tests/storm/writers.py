@@ -10,7 +10,7 @@ import pymysql
 
 from tests.storm.plan import SitePlan
 from tests.storm.writing import GRID_SECONDS, Change, Stamp, Transaction, transactions
-from tests.support.mariadb import MariaDBServer
+from tests.support.sql_server import SqlServer
 
 LOCK_WAIT_SECONDS = 3
 GONE_SECONDS = 0.2
@@ -26,7 +26,7 @@ _ACCOUNT = {"debt_cust_detail": "ACCOUNT_NUM", "debt_payment": "AP_ACCOUNT_NUMBE
 class Writer:
     """One writer; ``write`` goes on until ``stop`` is set, and commits what is open then."""
 
-    def __init__(self, server: MariaDBServer, database: str, plan: tuple[int, int, SitePlan]) -> None:
+    def __init__(self, server: SqlServer, database: str, plan: tuple[int, int, SitePlan]) -> None:
         seed, number, site = plan
         self._server = server
         self._database = database
