@@ -4,6 +4,7 @@
      ├── ConfigurationError              fix the configuration, then start again      (exit 2)
      │    └── APIConfigError             … the part of it that names the receiver
      ├── DatabaseConnectionError         try later: source or state cannot be reached (exit 3)
+     ├── LocalResourceError              make room on this machine: temporary space, files (exit 1)
      ├── DeliveryIncompleteError         try later: the next run resumes              (exit 4)
      ├── LeaseHeldError                  try later: another runner is at work         (exit 5)
      ├── LeaseLostError                  stop: another runner has taken over          (exit 5)
@@ -47,6 +48,10 @@ class DatabaseConnectionError(IncidentProcessError):
     """The source or the state store cannot be reached, or gave up in the middle of a statement."""
 
     exit_status = 3
+
+
+class LocalResourceError(IncidentProcessError):
+    """This machine lacks what a run needs: temporary space, open files. The next run resumes."""
 
 
 class DeliveryIncompleteError(IncidentProcessError):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from incident_process.errors import ConfigurationError
+from incident_process.local_places import expanded
 
 
 def open_log_file(
@@ -25,7 +26,7 @@ def open_log_file(
     Raises:
         ConfigurationError: The file cannot be written.
     """
-    path = path.expanduser()
+    path = expanded(path)
     try:
         match rotation:
             case "size":

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TextIO
 
 from incident_process.document.returned import Returned, documents_in, returned
 from incident_process.errors import ConfigurationError, DataProcessingError
+from incident_process.local_places import PREFIX, temporary_space
 from incident_process.logs import get_logger
 
 log = get_logger()
@@ -125,7 +126,9 @@ def opened(export: Path | None) -> Iterator[ReceiverLog | None]:
         encoding = _encoding(export)
     except OSError as exc:
         raise unusable(export, f"cannot be read ({exc.strerror})") from exc
-    with tempfile.NamedTemporaryFile(prefix="incident-process-", suffix=".db") as file:
+    with temporary_space():
+        temporary = tempfile.NamedTemporaryFile(prefix=PREFIX, suffix=".db")  # noqa: SIM115 - below
+    with temporary as file:
         connection = sqlite3.connect(file.name, isolation_level=None)
         try:
             connection.execute("PRAGMA journal_mode = OFF")

@@ -95,6 +95,11 @@ def _explain(exc: Exception) -> int:
         for line in str(exc).splitlines():  # a configuration's mistakes come all at once, a sentence each
             log.error("%s", line)
         return exc.exit_status
+    if isinstance(exc, OSError) and exc.strerror:
+        where = f" ({exc.filename})" if exc.filename else ""
+        log.error("The operating system refuses: %s%s. Nothing is lost; the next run resumes.", exc.strerror, where)
+        log.debug("Traceback:", exc_info=exc)
+        return 1
     log.error("Unexpected fault: %s. Nothing is lost; the next run resumes. Please report it.", where_raised(exc))
     log.debug("Traceback:", exc_info=exc)
     return 1

@@ -21,6 +21,7 @@ from incident_process import safepath
 from incident_process.engine.reference import Reference
 from incident_process.engine.worker import end_run, run_chunk
 from incident_process.errors import ConfigurationError
+from incident_process.local_places import PREFIX, temporary_space
 from incident_process.logs import get_logger
 from incident_process.pipeline.helpers import ChunkDone, ChunkTask, HelpersLostError
 from incident_process.settings import Settings
@@ -150,7 +151,8 @@ class _Shielded(WorkerPlugin):
 
 
 async def _local(stack: AsyncExitStack, workers: int) -> Any:
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="incident-process-", ignore_cleanup_errors=True))
+    with temporary_space():
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True))
     stack.enter_context(_safe_interpreters())
     try:
         cluster = await stack.enter_async_context(

@@ -16,6 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from incident_process.local_places import expanded
+
 _CUMULATIVE = frozenset({"counter", "histogram"})
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -25,7 +27,7 @@ class TextFile:
 
     def __init__(self, path: Path, metrics: Collector) -> None:
         self.path = path
-        self._path = path.expanduser()
+        self._path = expanded(path)
         self._metrics = metrics
         self._written: dict[_Key, float] = {}
         """What of this process is in the file already."""

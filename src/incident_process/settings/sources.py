@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from incident_process.errors import ConfigurationError
+from incident_process.local_places import expanded, require_home
 from incident_process.settings import ini
 
 CONFIG_VARIABLE = "INCIDENT_PROCESS_CONFIG"
@@ -42,7 +43,7 @@ def environment(environ: Mapping[str, str]) -> Layer:
     """Return the values of the variables ``INCIDENT_PROCESS__SECTION__KEY``, in any case.
 
     Raises:
-        ConfigurationError: A variable lacks the section or the key, or two differ in case only.
+        ConfigurationError: A variable lacks the section or the key, is no UTF-8 text, or two differ in case only.
     """
     values: Layer = {}
     for variable in sorted(environ):
@@ -51,11 +52,24 @@ def environment(environ: Mapping[str, str]) -> Layer:
         section, _, name = variable[len(PREFIX) :].lower().partition("__")
         if not section or not name:
             raise ConfigurationError(f"environment variable {variable}: write {PREFIX}SECTION__KEY.")
+        if not _is_utf8(environ[variable]):
+            raise ConfigurationError(
+                f"environment variable {variable} is not UTF-8 text: give its value in that encoding, or in the file."
+            )
         keys = values.setdefault(section, {})
         if name in keys:
             raise ConfigurationError(f"environment variable {variable} is there twice, in different case.")
         keys[name] = Sourced(environ[variable], f"environment variable {variable}")
     return values
+
+
+def _is_utf8(value: str) -> bool:
+    """Tell whether a variable's bytes were UTF-8; of other bytes Python makes characters that nothing can encode."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def file(path: Path, text: str) -> Layer:
@@ -85,6 +99,7 @@ def embedded_database() -> Path:
     """Return the SQLite file of the user that is source and state where there is no configuration."""
     from platformdirs import user_data_path
 
+    require_home("the database that holds without a configuration")
     return user_data_path("incident-process") / "incidents.db"
 
 
@@ -97,7 +112,7 @@ def named_path(config: Path | None, environ: Mapping[str, str]) -> Path | None:
     """Return the file that the argument or else INCIDENT_PROCESS_CONFIG names, whether it is there or not."""
     named = {name.upper(): value for name, value in environ.items()}.get(CONFIG_VARIABLE)
     path = config or (Path(named) if named else None)
-    return path.expanduser() if path else None
+    return expanded(path) if path else None
 
 
 def locate(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, str] | None:

@@ -76,7 +76,10 @@ def _upper(value: Any) -> Any:
 
 
 def _existing_file(path: Path) -> Path:
-    path = path.expanduser()
+    try:
+        path = path.expanduser()
+    except RuntimeError:
+        raise ValueError("begins with ~, and no home folder is known for this user: give the whole path") from None
     try:
         with path.open("rb"):
             return path

@@ -5,11 +5,12 @@ string comes back exactly. Entries are in ascending order of bytes, which for UT
 """
 
 import struct
-import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import IO, NamedTuple
 
+from incident_process.local_places import temporary_file, temporary_space
 from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE, Survey, Touched
 
 _HEAD = struct.Struct("<I?")
@@ -27,26 +28,29 @@ class Spool:
     """A file of entries that exists only as long as it is open."""
 
     def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="incident-process-")  # noqa: SIM115 - lives with the spool
+        self._file: IO[bytes] = temporary_file()
         self._end = 0
 
     def close(self) -> None:
         """Close the file, which removes it. May be called again."""
-        self._file.close()
+        with suppress(OSError):  # what was never written down for want of space is of no use any more
+            self._file.close()
 
     def append(self, entries: Iterable[tuple[bytes, bool]]) -> int:
         """Add entries (account, in the window) at the end; return how many these were."""
         pack = _HEAD.pack
         texts = [pack(len(account), flag) + account for account, flag in entries]
         text = b"".join(texts)
-        self._file.seek(self._end)
-        self._file.write(text)
+        with temporary_space():
+            self._file.seek(self._end)
+            self._file.write(text)
         self._end += len(text)
         return len(texts)
 
     def read(self, position: int, size: int) -> tuple[list[tuple[bytes, bool]], int]:
         """Return up to ``size`` entries from a position (0 is the start), and the position after them."""
-        self._file.seek(position)
+        with temporary_space():  # the file's buffer is written down first
+            self._file.seek(position)
         entries: list[tuple[bytes, bool]] = []
         read, unpack, head = self._file.read, _HEAD.unpack, _HEAD.size
         while position < self._end and len(entries) < size:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
+from incident_process.database.server_errors import ErrorKind, explained
+from incident_process.database.sqlite_errors import meaning_of_sqlite
 from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.source.dialects import LOCAL_TEXT, SQLITE_DIALECT, Dialect
 from incident_process.source.driver import Column, Row, TransientError
@@ -21,8 +23,6 @@ T = TypeVar("T")
 
 BUSY_SECONDS = 10.0
 """How long a statement waits for a writer's lock."""
-
-_TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_SCHEMA}
 
 
 _INDEXES = """
@@ -113,8 +113,6 @@ class SqliteDriver:
         if not isinstance(error, sqlite3.Error):
             return None
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-        if code in _TRANSIENT:
-            return TransientError(f"{self._sentence}: {error.sqlite_errorname}.")
         if code == sqlite3.SQLITE_CANTOPEN:
             return DatabaseConnectionError(
                 f"{self.place}: there is no file {self._path} that could be opened for reading. Name the SQLite file "
@@ -125,13 +123,10 @@ class SqliteDriver:
             return DatabaseConnectionError(f"{self.place}: {self._path} is no SQLite database. Name one that is.")
         if str(error).startswith(("no such table", "no such column")):
             return ConfigurationError(f"{self.place}: {error}. The source needs the field's tables and columns.")
-        # The driver's words may quote a value; the name of the error does not.
-        name = getattr(error, "sqlite_errorname", type(error).__name__)
-        return DatabaseConnectionError(f"{self._sentence}: {name}.")
-
-    @property
-    def _sentence(self) -> str:
-        return f"{self.where[0].upper()}{self.where[1:]} cannot be reached"
+        meaning = meaning_of_sqlite(error)
+        transient = meaning.kind is ErrorKind.TRANSIENT
+        where = f"{self.where[0].upper()}{self.where[1:]}"
+        return explained(TransientError if transient else DatabaseConnectionError, where, meaning)
 
     async def _in_thread(self, call: "Callable[..., T]", *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *arguments))

@@ -20,7 +20,7 @@ from pymongo.errors import (
 )
 from pymongo.errors import ConfigurationError as DriverConfigurationError
 
-from incident_process.errors import ConfigurationError, DatabaseConnectionError
+from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 
 Document = dict[str, Any]
 Collection = AsyncCollection[Document]
@@ -93,10 +93,16 @@ def make_client(kind: Callable[..., _C], url: str, **options: Any) -> _C:
             "give tlsCAFile and tlsCertificateKeyFile the path of a PEM file."
         ) from exc
     except (InvalidURI, DriverConfigurationError, ValueError) as exc:  # ValueError: the driver's word for a wrong port
-        raise _no_address() from exc
+        raise _refused_address(exc, server_name(url)) from exc
 
 
-def _no_address() -> ConfigurationError:
+def _refused_address(exc: Exception, server: str) -> IncidentProcessError:
+    """Return what it means that the driver makes no client: the URL is wrong, or its mongodb+srv name was not found."""
+    if type(exc.__cause__).__module__.startswith("dns."):
+        return DatabaseConnectionError(
+            f"MongoDB at {server}: the resolver does not find the hosts of this mongodb+srv name "
+            f"({type(exc.__cause__).__name__}); check the name in [MONGODB] MONGO_URL, and this machine's resolver."
+        )
     return ConfigurationError(
         "[MONGODB] MONGO_URL: this is no address of a MongoDB server; "
         "write it as mongodb://user:password@host:27017/, with %-escapes in user and password."
@@ -113,7 +119,7 @@ def translating(server: str) -> Iterator[None]:
     try:
         yield
     except (InvalidURI, DriverConfigurationError) as exc:
-        raise _no_address() from exc
+        raise _refused_address(exc, server) from exc
     except BulkWriteError as exc:
         # Its text is the whole batch, documents included; even as a cause it would reach a log's traceback.
         raise DatabaseConnectionError(f"MongoDB at {server}: {describe(exc)}.") from None

@@ -7,6 +7,7 @@ made from the error's number and a sentence of our own; what the driver said sta
 import sqlite3
 
 from incident_process.database.server_errors import ErrorKind, explained, meaning_of_error
+from incident_process.database.sqlite_errors import meaning_of_sqlite
 from incident_process.errors import DatabaseConnectionError, DataProcessingError, IncidentProcessError
 
 
@@ -32,19 +33,6 @@ _PRIVILEGES = (
     "Grant SELECT, INSERT, UPDATE and DELETE on the state's tables, and CREATE, ALTER and INDEX where a table, column "
     "or index is missing"
 )
-
-_SQLITE = {
-    sqlite3.SQLITE_BUSY: "another program keeps it locked",
-    sqlite3.SQLITE_LOCKED: "another connection keeps it locked",
-    sqlite3.SQLITE_READONLY: "it is read-only; make file and folder writable",
-    sqlite3.SQLITE_IOERR: "the disk gave an input/output error",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a copy",
-    sqlite3.SQLITE_FULL: "the disk is full; free disk space",
-    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened; check that it exists and may be written",
-    sqlite3.SQLITE_NOTADB: "the file is not a SQLite database; correct the path",
-    sqlite3.SQLITE_AUTH: "access denied",
-}
-_SQLITE_TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def mysql_fault(exc: Exception, place: str) -> IncidentProcessError | None:
@@ -81,15 +69,14 @@ def sqlite_fault(exc: sqlite3.Error, place: str) -> IncidentProcessError:
         return _missing(place)
     if "no such column" in str(exc) or "has no column" in str(exc):
         return _lacking(place)
-    # The low byte is the primary code, the rest says more than is asked here.
-    number = (getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF
+    number = getattr(exc, "sqlite_errorcode", None) or 0
     if isinstance(exc, sqlite3.IntegrityError):
         return _duplicate(place, number)
     if isinstance(exc, sqlite3.DataError):
         return _unfit(place, number)
-    kind = TransientError if number in _SQLITE_TRANSIENT else DatabaseConnectionError
-    said = _SQLITE.get(number, "the statement failed")
-    return kind(f"{place}: {said} ({type(exc).__name__}{f' {number}' if number else ''})")
+    meaning = meaning_of_sqlite(exc)
+    transient = meaning.kind is ErrorKind.TRANSIENT
+    return explained(TransientError if transient else DatabaseConnectionError, place, meaning)
 
 
 def _missing(place: str) -> MissingTableError:
