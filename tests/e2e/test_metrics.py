@@ -1,10 +1,18 @@
 """What the command puts into ``[METRICS] textfile`` and at ``/metrics``: the runs in figures, and nothing personal."""
 
+import fcntl
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from incident_process.files import LOCK_SECONDS
 from tests.e2e.conftest import TRACKINGS, MakeSite, Site, day
 from tests.support.command import wait_until
 from tests.support.schedules import schedule
@@ -12,6 +20,7 @@ from tests.support.schedules import schedule
 PERSONAL = "Ms Perera"
 ACCOUNTS = [f"94170{n:05d}" for n in range(10)]
 P = "incident_process_"
+NOBODY = 65534
 
 
 def values(text: str) -> dict[str, float]:
@@ -131,3 +140,102 @@ def test_the_schedule_shows_them_while_it_runs(make_site: MakeSite) -> None:
     site.run()  # by hand, beside the schedule's file
     found = values((site.command.folder / "incident_process.prom").read_text())
     assert (found["runs_total[window,completed]"], found["runs_total[window,no_data]"]) == (1, 1)
+
+
+@contextmanager
+def holding_locks(folder: Path, *, user: int) -> Iterator[None]:
+    """Have another process, of this user, hold every lock file of a folder that it can open."""
+    ready, told = os.pipe()
+    holder = os.fork()
+    if not holder:
+        if user != os.geteuid():
+            os.setgid(user)
+            os.setuid(user)
+        for path in folder.glob(".*lock*"):
+            with suppress(OSError):
+                fcntl.flock(os.open(path, os.O_RDONLY), fcntl.LOCK_EX)
+        os.write(told, b"ready")
+        signal.pause()
+        os._exit(0)
+    try:
+        assert os.read(ready, 5) == b"ready"
+        yield
+    finally:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+        os.close(ready)
+        os.close(told)
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that every user of the machine can look into, as the textfile collector's is."""
+    with tempfile.TemporaryDirectory(prefix="incident-process-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can play another user")
+def test_another_user_who_may_read_the_file_cannot_hold_its_lock(make_site: MakeSite, shared: Path) -> None:
+    site = make_site()
+    metered(site)
+    site.command.configure(metrics={"textfile": shared / "a.prom"}, api={"send_empty": "off"})
+    site.run()
+    site.make_due()
+    with holding_locks(shared, user=NOBODY):
+        began = time.monotonic()
+        finished = site.finish()
+        assert time.monotonic() - began < LOCK_SECONDS
+    assert finished.messages("WARNING") == []
+    assert values((shared / "a.prom").read_text())["runs_total[window,no_data]"] == 1
+    assert {path.name: path.stat().st_mode & 0o777 for path in shared.iterdir()} == {
+        "a.prom": 0o644,
+        ".a.prom.0.lock": 0o600,
+    }
+
+
+def test_a_lock_that_is_held_for_ever_holds_up_neither_run_nor_schedule(make_site: MakeSite, shared: Path) -> None:
+    site = make_site()
+    metered(site)
+    site.command.configure(metrics={"textfile": shared / "a.prom"}, api={"send_empty": "off"})
+    site.run()
+    with holding_locks(shared, user=os.geteuid()):
+        site.make_due()
+        (warning,) = site.finish().messages("WARNING")
+        assert "cannot be written (another process has held its lock" in warning
+        site.make_due()
+        with schedule(site.command) as running:
+            running.wait_for("INFO:Processing time window")
+            slowest = 0.0
+            for _ in range(30):
+                began = time.monotonic()
+                assert running.ask("/healthz")[0] == 200
+                slowest = max(slowest, time.monotonic() - began)
+                time.sleep(0.1)
+            assert slowest < 2
+            running.wait_for("WARNING:The end of the run could not be noted in the metrics")
+            running.stop()
+
+
+def test_links_in_the_folder_are_not_followed(make_site: MakeSite, shared: Path) -> None:
+    site = make_site()
+    metered(site)
+    victim = site.command.folder / "victim"
+    victim.write_text("kept")
+    for name in (".a.prom.new", "a.prom.new", "a.prom"):
+        (shared / name).symlink_to(victim)
+    site.command.configure(metrics={"textfile": shared / "a.prom"}, api={"send_empty": "off"})
+    site.run()
+    assert victim.read_text() == "kept"
+    assert victim.stat().st_mode & 0o777 == 0o644
+    assert values((shared / "a.prom").read_text())["runs_total[window,completed]"] == 1
+
+
+def test_a_pipe_in_place_of_the_file_holds_up_no_run(make_site: MakeSite, shared: Path) -> None:
+    site = make_site()
+    metered(site)
+    os.mkfifo(shared / "a.prom")
+    site.command.configure(metrics={"textfile": shared / "a.prom"}, api={"send_empty": "off"})
+    site.run()
+    assert values((shared / "a.prom").read_text())["runs_total[window,completed]"] == 1

@@ -87,6 +87,7 @@ def test_a_dead_letter_is_listed_exported_and_replayed_once_its_cause_is_gone(si
     assert site.command("dead-letters", "list", "--json", "--reason", "nothing like it").json == []
     assert site.command("dead-letters", "export").json_lines == [entry]
     assert site.command("dead-letters", "export", "--out", "d.jsonl", "--json").json == {"written": 1, "out": "d.jsonl"}
+    assert (site.command.folder / "d.jsonl").stat().st_mode & 0o777 == 0o600
 
     still = site.command("dead-letters", "replay", "--json")
     assert (still.status, still.json["dead"], still.json["delivered"]) == (0, 1, 0)
@@ -154,6 +155,7 @@ def test_reconcile_with_the_receiver_s_own_log_finds_what_it_lost(make_site: Mak
     export = site.command.folder / "receiver.jsonl"
     database = str(site.receiver.database)
     assert site.command("receiver", "--database", database, "--export", str(export)).status == 0
+    assert export.stat().st_mode & 0o777 == 0o600, "it holds bodies, which are personal data"
     assert site.command("reconcile", "--receiver-log", str(export)).status == 0
     lines = [line for line in export.read_text().splitlines() if ALL[2] not in line]
     export.write_text("\n".join(lines) + "\n")

@@ -40,6 +40,7 @@ def receiver(
     import msgspec
 
     import incident_process.receiver as service
+    from incident_process.files import private
     from incident_process.receiver.faults import changed
 
     if summary:
@@ -51,7 +52,7 @@ def receiver(
             service.export(database, sys.stdout, bodies=bodies)
         else:
             try:
-                with export.open("w", encoding="utf-8") as out:
+                with open(export, "w", encoding="utf-8", opener=private) as out:
                     service.export(database, out, bodies=bodies)
             except OSError as exc:
                 msg = f"--export {export} cannot be written ({exc.strerror}): name a file where you may write."

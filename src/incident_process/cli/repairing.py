@@ -124,8 +124,11 @@ def export(
         return 0
     import msgspec
 
+    from incident_process.files import private
+
     try:
-        out.write_bytes(b"".join(msgspec.json.encode(entry) + b"\n" for entry in found))
+        with open(out, "wb", opener=private) as file:
+            file.writelines(msgspec.json.encode(entry) + b"\n" for entry in found)
     except OSError as exc:
         msg = f"--out {out} cannot be written ({exc.strerror}): name a file in a folder that you may write to."
         raise ConfigurationError(msg) from exc

@@ -126,7 +126,7 @@ class _Metered:
         self._meter.ended(kind, report)
         if self._textfile is not None:
             try:
-                self._meter.write(self._textfile)
+                await self._meter.write(self._textfile)
             except OSError as exc:
                 msg = f"[METRICS] textfile {self._textfile} cannot be written ({exc.strerror})"
                 raise ConfigurationError(msg) from exc

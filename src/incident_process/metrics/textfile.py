@@ -2,12 +2,14 @@
 
 A run by cron lives for seconds, a counter is for ever: so each process adds to the file what it has counted since it
 last wrote, under a lock, and puts the whole in place in one step. Gauges are as the last writer saw them.
+
+The file is for everybody to read and its folder may be for others to write to, so each user has a lock of their own
+(``files``): processes of two users exclude one another no more than two computers would.
 """
 
-import fcntl
+import errno
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from prometheus_client import generate_latest
@@ -16,9 +18,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from incident_process.files import aside, locked, read_plain, replace, sweep
 from incident_process.local_places import expanded
 
+WRITE_SECONDS = 10.0
+"""How long all of it may take, the wait for the lock included; a folder of a server that is away never answers."""
+MOST_BYTES = 16 * 1024 * 1024
 _CUMULATIVE = frozenset({"counter", "histogram"})
+_NOT_OURS = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EINVAL, errno.EFBIG})
+"""Nothing there, a link, a socket or pipe, too long: whatever it is, it is replaced."""
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
@@ -32,18 +40,35 @@ class TextFile:
         self._written: dict[_Key, float] = {}
         """What of this process is in the file already."""
 
+        self._at_work = False
+
+    async def update(self) -> None:
+        """Bring the file up to date, outside of the event loop; raise OSError, TimeoutError among them, if it fails."""
+        if self._at_work:
+            raise OSError(errno.EBUSY, "an earlier try to write it has not come to its end")
+        self._at_work = True
+        try:
+            await aside(self._write_last, WRITE_SECONDS)
+        except TimeoutError as exc:
+            raise exc if exc.strerror else TimeoutError(errno.ETIMEDOUT, f"it took over {WRITE_SECONDS:g} s") from exc
+
     def write(self) -> None:
         """Bring the file up to date; raise OSError when it cannot be written."""
-        with _locked(self._path.with_name(f".{self._path.name}.lock")):
+        with locked(self._path.with_name(f".{self._path.name}.{os.geteuid()}.lock")):
+            sweep(self._path)
             mine = list(self._metrics.collect())
             merged = _Merged(_read(self._path), mine, self._written)
-            new = self._path.with_name(f".{self._path.name}.new")  # the collector reads *.prom only
-            new.write_bytes(generate_latest(merged))
-            new.chmod(0o644)  # another user's node_exporter reads it, whatever this one's umask
-            os.replace(new, self._path)  # noqa: PTH105  # Path.replace is the same call
+            # Another user's node_exporter reads it. The temporary file has another ending than the collector looks for.
+            replace(self._path, generate_latest(merged), 0o644)
         self._written = {
             _key(sample): sample.value for metric in mine if metric.type in _CUMULATIVE for sample in metric.samples
         }
+
+    def _write_last(self) -> None:
+        try:
+            self.write()
+        finally:
+            self._at_work = False
 
 
 class _Merged(Collector):
@@ -74,9 +99,13 @@ def _added(old: Metric | None, mine: Metric, written: dict[_Key, float]) -> Metr
 def _read(path: Path) -> dict[str, Metric]:
     """Return what the file holds; nothing when it is not there, or was not written by this program."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_plain(path, MOST_BYTES).decode("utf-8")
         return {metric.name: metric for metric in text_string_to_metric_families(text)}
-    except (FileNotFoundError, ValueError):
+    except OSError as exc:
+        if exc.errno in _NOT_OURS:
+            return {}
+        raise
+    except (ValueError, LookupError):  # what the parser says of a text that is no metrics
         return {}
 
 
@@ -85,10 +114,3 @@ def _key(sample: Sample) -> _Key:
     if "le" in labels:  # written as 1.0 by one side and as 1.0 or 1 by the other
         labels["le"] = str(float(labels["le"]))
     return sample.name, tuple(sorted(labels.items()))
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -116,11 +116,11 @@ class Meter:
             shown.processed_until.set(report.window.end.timestamp())
         shown.lease.set(0)
 
-    def write(self, path: Path) -> None:
+    async def write(self, path: Path) -> None:
         """Bring the file for the textfile collector up to date; raise OSError when it cannot be written."""
         if self._file is None or self._file.path != path:
             self._file = TextFile(path, self.instruments)
-        self._file.write()
+        await self._file.update()
 
     def _count(self, run_id: str, counts: Counts) -> None:
         before = self._counted[1] if self._counted[0] == run_id else Counts()

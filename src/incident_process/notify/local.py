@@ -3,16 +3,17 @@
 An outage of the state's database is itself a condition; without this, every run of a cron line would tell it anew.
 """
 
-import fcntl
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
+from incident_process.files import LOCK_SECONDS, aside, locked, read_plain, replace
 from incident_process.state.conditions import Condition
+
+MOST_BYTES = 1024 * 1024
 
 
 class LocalConditions:
@@ -47,35 +48,34 @@ class LocalConditions:
     async def change(self, before: Condition | None, after: Condition | None) -> bool:
         """Compare and set; see ``state.conditions``."""
         known = before or after
-        if known is None:
-            return True
-        with self._locked():
-            conditions = self._read()
-            if conditions.get(known.name) != before:
-                return False
-            conditions.pop(known.name, None)
-            if after is not None:
-                conditions[after.name] = after
-            self._write(conditions)
-        return True
+        return known is None or await aside(lambda: self._change(known.name, before, after), 2 * LOCK_SECONDS)
 
     def is_empty(self) -> bool:
         """Return True where no condition is noted, which is nearly always so."""
         return not self._read()
 
+    def _change(self, name: str, before: Condition | None, after: Condition | None) -> bool:
+        with self._locked():
+            conditions = self._read()
+            if conditions.get(name) != before:
+                return False
+            conditions.pop(name, None)
+            if after is not None:
+                conditions[after.name] = after
+            self._write(conditions)
+        return True
+
     def _read(self) -> dict[str, Condition]:
         if self._kept is not None:
             return dict(self._kept)
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, Condition])
+            return msgspec.json.decode(read_plain(self._path, MOST_BYTES), type=dict[str, Condition])
         except (OSError, msgspec.MsgspecError):
             return {}
 
     def _write(self, conditions: dict[str, Condition]) -> None:
-        new = self._path.with_suffix(".new")
         try:
-            new.write_bytes(msgspec.json.encode(conditions))
-            os.replace(new, self._path)  # noqa: PTH105  # Path.replace is the same call
+            replace(self._path, msgspec.json.encode(conditions), 0o600)
         except OSError:
             self._kept = conditions
         else:
@@ -84,7 +84,8 @@ class LocalConditions:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with ExitStack() as stack:
-            with suppress(OSError):  # then nothing is shared that had to be guarded
-                file = stack.enter_context(self._path.with_suffix(".lock").open("a"))
-                fcntl.flock(file, fcntl.LOCK_EX)
+            # Where there is no lock, nothing is shared that had to be guarded; and where another process keeps it for
+            # long, an outage that is told twice is better than one that is told by nobody.
+            with suppress(OSError):
+                stack.enter_context(locked(self._path.with_suffix(".lock")))
             yield
