@@ -6,14 +6,19 @@ what every command creates: the state's own tables or collections where they are
 
 import asyncio
 import re
+import shutil
 import ssl
+import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from incident_process.delivery.address import parse_address
+from incident_process.engine.builders import building_processes
 from incident_process.engine.compose import make_source, make_store, make_transport
 from incident_process.errors import DeliveryIncompleteError, IncidentProcessError, OperationRefusedError
+from incident_process.local_places import temporary_file, temporary_space
 from incident_process.pipeline.found import AHEAD_REMEDY, future_rows, watermark_ahead
 from incident_process.records import NEVER, Record, RunStatus, Tracking, iso
 from incident_process.settings import Settings
@@ -25,6 +30,10 @@ from incident_process.window import refusal, system_date
 SKEW_SECONDS = 5.0
 """A host whose clock is off by more is worth a word, though no window depends on it."""
 CONNECT_SECONDS = 5.0
+STATE_CONNECTIONS = 5
+"""So many a run has to the state at a time: four that read, and one that writes."""
+LEAST_SPACE = 64 << 20
+"""Bytes of temporary space: room for the accounts of a window over a million or two."""
 
 
 class Level(StrEnum):
@@ -56,6 +65,9 @@ async def examine(settings: Settings) -> list[Finding]:
     ]
     findings += await _guarded("source", lambda: _with_source(settings))
     findings += await _guarded("state", lambda: _with_store(settings))
+    if not any(one.level is Level.ERROR and one.subject in ("source", "state") for one in findings):
+        findings += await _guarded("connections", lambda: _connections(settings))
+    findings += await _guarded("temporary space", _temporary_space)
     findings += await _guarded("receiver", lambda: _receiver(settings))
     return findings
 
@@ -254,6 +266,39 @@ async def _with_store(settings: Settings) -> list[Finding]:
             ),
             await _lease(store),
         ]
+
+
+async def _connections(settings: Settings) -> list[Finding]:
+    """Open as many connections at once as a run does: only the server knows whether it gives them to this user."""
+    sources = 1 + building_processes(settings)
+    async with AsyncExitStack() as stack:
+        for _ in range(sources):
+            await stack.enter_async_context(make_source(settings))
+        for _ in range(STATE_CONNECTIONS):
+            await stack.enter_async_context(make_store(settings))
+    finding = (
+        f"{sources} to the source and {STATE_CONNECTIONS} to the state can be had at once, as many as a run opens."
+    )
+    return [Finding(subject="connections", level=Level.OK, finding=finding)]
+
+
+async def _temporary_space() -> list[Finding]:
+    """Write a temporary file, and look how much room there is beside it: a survey keeps its accounts there."""
+    with temporary_file() as file, temporary_space():
+        file.write(bytes(LEAST_SPACE // 1024))
+        file.flush()
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+    folder = tempfile.gettempdir()
+    if free >= LEAST_SPACE:
+        return [Finding(subject="temporary space", level=Level.OK, finding=f"{folder} has room ({free >> 20} MiB).")]
+    return [
+        Finding(
+            subject="temporary space",
+            level=Level.WARNING,
+            finding=f"{folder} has {free >> 20} MiB left; a run keeps the accounts of its window there.",
+            remedy="Free some, or set TMPDIR to a folder with more.",
+        )
+    ]
 
 
 async def _lease(store: StateStore) -> Finding:

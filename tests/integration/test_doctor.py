@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import tempfile
 import threading
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -74,6 +75,31 @@ def test_a_watermark_that_was_set_ahead_of_the_clock_is_a_warning(sqlite_url: st
     (operation,) = about(found, "operation", Level.WARNING)
     assert "2999-01-01T00:00:00Z, which is still to come" in operation.finding
     assert "Last_execution_dtm" in operation.remedy
+
+
+def test_connections_are_tried_as_many_as_a_run_opens(sql_server: SqlServer, sql_database: str) -> None:
+    with sql_server.connect(sql_database) as connection:
+        create_tables(connection, "mysql")
+    url = sql_server.url(sql_database)
+    assert about(findings("http://127.0.0.1:9/x", url, url), "connections", Level.OK)
+    sql_server.ask("CREATE USER 'few'@'%' IDENTIFIED BY 'a-long-random-password' WITH MAX_USER_CONNECTIONS 3")
+    sql_server.ask(f"GRANT ALL ON {sql_database}.* TO 'few'@'%'")
+    try:
+        url = f"mysql://few:a-long-random-password@{sql_server.host}:{sql_server.port}/{sql_database}"
+        (finding,) = about(findings("http://127.0.0.1:9/x", url, url), "connections", Level.ERROR)
+    finally:
+        sql_server.ask("DROP USER 'few'@'%'")
+    assert finding.exit_status == 3
+    assert "MAX_USER_CONNECTIONS" in finding.remedy
+
+
+def test_temporary_space_is_looked_at(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = f"sqlite:///{tmp_path}/state.db"
+    assert about(findings("http://127.0.0.1:9/x", sqlite_url, state), "temporary space", Level.OK)
+    monkeypatch.setattr("incident_process.doctor.LEAST_SPACE", 1 << 60)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    (finding,) = about(findings("http://127.0.0.1:9/x", sqlite_url, state), "temporary space", Level.ERROR)
+    assert "set TMPDIR" in f"{finding.finding} {finding.remedy}"
 
 
 def test_rows_that_are_still_to_come_are_a_warning(tmp_path: Path) -> None:

@@ -35,6 +35,14 @@ END_SECONDS = 5.0
 """How long a process has to end once it is told to, before it is killed."""
 
 
+def building_processes(settings: Settings) -> int:
+    """Return how many processes build documents for a run over many accounts."""
+    if settings.engine.engine != "local":
+        return 0  # on a cluster there are many workers anyway
+    wanted = settings.process.builders
+    return min(len(os.sched_getaffinity(0)) - 1, MOST_PROCESSES) if wanted is None else wanted
+
+
 @asynccontextmanager
 async def open_builder(settings: Settings, source: Source) -> AsyncIterator[Builder]:
     """Have a builder as ``[PROCESS] build_processes`` says; its processes end with the block.
@@ -42,12 +50,11 @@ async def open_builder(settings: Settings, source: Source) -> AsyncIterator[Buil
     On a cluster, coordinator and workers build for themselves.
     """
     local = LocalBuilder(source, settings.process.zone)
-    wanted = settings.process.builders if settings.engine.engine == "local" else 0  # there the workers are many anyway
-    count = min(len(os.sched_getaffinity(0)) - 1, MOST_PROCESSES) if wanted is None else wanted
+    count = building_processes(settings)
     if count == 0:
         yield local
         return
-    builders = Builders(settings, local, count, at_once=wanted is not None)
+    builders = Builders(settings, local, count, at_once=settings.process.builders is not None)
     try:
         yield builders
     finally:
