@@ -26,12 +26,14 @@ from incident_process.settings import Settings
 from incident_process.source import replicas
 from incident_process.source.columns import CUSTOMER_COLUMNS
 from incident_process.source.contract import AccountRows, Source, Span
-from tests.support.mariadb import MariaDBServer
 from tests.support.receivers import start_receiver
 from tests.support.source_data import create_tables, insert_customers, insert_payments
 from tests.support.sql_server import Replication, SqlServer
 
 T = TypeVar("T")
+
+ON_ONE = pytest.mark.parametrize("site", ["mariadb"], indirect=True)
+"""For what is the program's own affair, whatever server replicates."""
 
 AS_OF = datetime(2026, 2, 1, tzinfo=UTC)
 ACCOUNTS = [f"{number:04}" for number in range(20)]
@@ -52,7 +54,7 @@ class Site:
         self.load(ACCOUNTS)
         self.settle(*self.replicas)
         for server in (self.primary, *self.replicas):
-            server.ask("SET GLOBAL userstat = 1")
+            server.count_reads()
 
     def load(self, accounts: list[str], email: str = "first") -> None:
         """Insert a customer row each, and one payment for all."""
@@ -74,12 +76,7 @@ class Site:
 
     def read(self, server: SqlServer) -> int:
         """Return how many customer rows of the database the server has read so far."""
-        found = server.ask(
-            "SELECT ROWS_READ FROM information_schema.TABLE_STATISTICS "
-            "WHERE TABLE_SCHEMA = %s AND TABLE_NAME = 'debt_cust_detail'",
-            self.database,
-        )
-        return int(found[0]) if found else 0
+        return server.rows_read(self.database, "debt_cust_detail")
 
     def counted(self, work: Callable[[], T]) -> tuple[T, list[int]]:
         """Return what some work gives, and how many rows primary, first and second replica read meanwhile."""
@@ -89,13 +86,15 @@ class Site:
         return result, [self.read(server) - count for server, count in zip(servers, before, strict=True)]
 
 
-@pytest.fixture
-def site(replication: Replication) -> Iterator[Site]:
+@pytest.fixture(params=["mariadb", "mysql"])
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A site on each product in turn, which replicates in its own way."""
+    replication: Replication = request.getfixturevalue(f"{request.param}_replication")
     made = Site(replication)
     yield made
     for replica in replication.replicas:
         with suppress(OSError):
-            replica.ask("START SLAVE")
+            replica.ask("START REPLICA")
     made.primary.drop_database(made.database)
 
 
@@ -150,6 +149,7 @@ def test_replicas_take_turns_and_the_primary_is_left_alone(site: Site, warned: p
     assert not warnings(warned)
 
 
+@ON_ONE
 def test_everything_else_is_asked_of_the_primary(site: Site) -> None:
     async def work(source: Source) -> tuple[int, list[str]]:
         assert abs(await source.now() - datetime.now(UTC)) < timedelta(seconds=5)
@@ -167,7 +167,8 @@ def test_everything_else_is_asked_of_the_primary(site: Site) -> None:
 def test_a_replica_may_have_the_credentials_of_the_source_with_the_rights_that_the_page_names(
     site: Site, warned: pytest.LogCaptureFixture
 ) -> None:
-    (granted,) = re.findall(r"^```sql\n(.*?);\n```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    on_mariadb, on_mysql = re.findall(r"^```sql\n(.*?);\n```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    granted = on_mysql if site.primary.product == "MySQL" else on_mariadb
     site.primary.ask(f"CREATE USER 'incident_reader'@'%' IDENTIFIED BY '{SECRET}'")
     for table in ("debt_cust_detail", "debt_payment"):
         site.primary.ask(f"GRANT SELECT ON {site.database}.{table} TO 'incident_reader'@'%'")
@@ -189,7 +190,7 @@ def test_a_replica_may_have_the_credentials_of_the_source_with_the_rights_that_t
 
 def test_a_replica_that_catches_up_in_time_is_waited_for(site: Site, warned: pytest.LogCaptureFixture) -> None:
     for replica in site.replicas:
-        replica.ask("STOP SLAVE SQL_THREAD")
+        replica.ask("STOP REPLICA SQL_THREAD")
     site.load(ACCOUNTS, "second")
 
     async def work(source: Source) -> list[AccountRows]:
@@ -197,7 +198,7 @@ def test_a_replica_that_catches_up_in_time_is_waited_for(site: Site, warned: pyt
         await asyncio.sleep(0.5)
         assert not reading.done()
         for replica in site.replicas:
-            await asyncio.to_thread(replica.ask, "START SLAVE SQL_THREAD")
+            await asyncio.to_thread(replica.ask, "START REPLICA SQL_THREAD")
         return await reading
 
     found, (primary, first, second) = site.counted(lambda: using(site.settings(wait=30), work))
@@ -213,7 +214,7 @@ def test_a_replica_that_lags_for_longer_is_passed_over(
     site: Site, lagging: tuple[int, ...], warned: pytest.LogCaptureFixture
 ) -> None:
     for place in lagging:
-        site.replicas[place].ask("STOP SLAVE SQL_THREAD")
+        site.replicas[place].ask("STOP REPLICA SQL_THREAD")
     site.load(ACCOUNTS, "second")
     site.settle(*(server for place, server in enumerate(site.replicas) if place not in lagging))
     found, read = site.counted(lambda: using(site.settings(wait=0.3), all_in_chunks))
@@ -223,18 +224,19 @@ def test_a_replica_that_lags_for_longer_is_passed_over(
     assert all("has not applied within 0.3 s" in line for line in warnings(warned))
 
 
+@ON_ONE
 def test_a_replica_that_was_passed_over_is_read_from_once_it_has_caught_up(
     site: Site, monkeypatch: pytest.MonkeyPatch, warned: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(replicas, "AGAIN_SECONDS", 0.0)
     behind = site.replicas[0]
-    behind.ask("STOP SLAVE SQL_THREAD")
+    behind.ask("STOP REPLICA SQL_THREAD")
     site.load(ACCOUNTS, "second")
 
     async def work(source: Source) -> int:
         await all_in_chunks(source)
         assert site.read(behind) == 0
-        behind.ask("START SLAVE SQL_THREAD")
+        behind.ask("START REPLICA SQL_THREAD")
         site.settle(behind)
         assert emails(await all_in_chunks(source)) == ["second"] * len(ACCOUNTS)
         return site.read(behind)
@@ -251,7 +253,7 @@ def test_rows_that_appear_between_two_runs_are_not_missed(site: Site, anew: str)
     async def work(source: Source) -> list[AccountRows]:
         await all_in_chunks(source)
         for replica in site.replicas:
-            replica.ask("STOP SLAVE SQL_THREAD")
+            replica.ask("STOP REPLICA SQL_THREAD")
         site.load(ACCOUNTS, "second")
         if anew == "survey":
             await source.survey(SPAN)
@@ -322,6 +324,7 @@ def test_a_replica_that_is_killed_between_two_readings_is_left_out(
     assert "rest of the run" in line
 
 
+@ON_ONE
 def test_a_replica_that_is_killed_in_the_middle_of_a_reading_costs_nothing_but_time(
     site: Site, warned: pytest.LogCaptureFixture
 ) -> None:
@@ -347,6 +350,7 @@ def test_a_replica_that_is_killed_in_the_middle_of_a_reading_costs_nothing_but_t
     assert len(warnings(warned)) == 1
 
 
+@ON_ONE
 def test_a_replica_that_freezes_does_not_stop_the_run(
     site: Site, monkeypatch: pytest.MonkeyPatch, warned: pytest.LogCaptureFixture
 ) -> None:
@@ -378,6 +382,7 @@ class KillsAtTheFirstStep(NoProgress):
             self._server.kill()
 
 
+@ON_ONE
 def test_a_whole_run_with_a_replica_killed_in_mid_run(
     site: Site, tmp_path: Path, warned: pytest.LogCaptureFixture
 ) -> None:
@@ -422,6 +427,7 @@ def refused(site: Site, settings: Settings, caplog: pytest.LogCaptureFixture) ->
     return line
 
 
+@ON_ONE
 def test_wrong_credentials(site: Site, warned: pytest.LogCaptureFixture) -> None:
     replica = site.replicas[0]
     url = f"mysql://tester:{SECRET}@{replica.host}:{replica.port}"
@@ -430,19 +436,20 @@ def test_wrong_credentials(site: Site, warned: pytest.LogCaptureFixture) -> None
     assert SECRET not in f"{settings!r} {settings.replica_targets!r} {settings.model_dump()}"
 
 
+@ON_ONE
 def test_one_that_is_not_there(site: Site, warned: pytest.LogCaptureFixture) -> None:
     line = refused(site, site.settings(f"mysql://tester:{SECRET}@127.0.0.1:9"), warned)
     assert "127.0.0.1:9" in line
     assert "rest of the run" in line
 
 
-def test_a_primary_without_a_log(
-    site: Site, mariadb: SqlServer, mariadb_database: str, warned: pytest.LogCaptureFixture
-) -> None:
-    with mariadb.connect(mariadb_database) as connection:
+def test_a_primary_without_a_log(site: Site, warned: pytest.LogCaptureFixture, request: pytest.FixtureRequest) -> None:
+    product = site.primary.product.lower()
+    server, database = request.getfixturevalue(product), request.getfixturevalue(f"{product}_database")
+    with server.connect(database) as connection:
         create_tables(connection, "mysql")
         insert_customers(connection, [{"ACCOUNT_NUM": "1", "EMAIL": "x", "LOAD_DATE": date(2026, 1, 1)}])
-    settings = site.settings(site.replicas[0].url(site.database), url=mariadb.url(mariadb_database))
+    settings = site.settings(site.replicas[0].url(site.database), url=server.url(database))
     assert emails(using(settings, lambda source: source.read(["1"], AS_OF))) == ["x"]
     (line,) = warnings(warned)
     assert "start it with log_bin" in line
@@ -450,7 +457,7 @@ def test_a_primary_without_a_log(
 
 def test_a_primary_that_logs_some_databases_only(site: Site, warned: pytest.LogCaptureFixture) -> None:
     """Its position moves on without what is not logged, so that a replica seems to have it all."""
-    primary = MariaDBServer("--log-bin=binlog", "--server-id=9", "--binlog-ignore-db=other")
+    primary = type(site.primary)("--log-bin=binlog", "--server-id=9", "--binlog-ignore-db=other")
     try:
         primary.create()
         database = primary.create_database()
@@ -465,6 +472,7 @@ def test_a_primary_that_logs_some_databases_only(site: Site, warned: pytest.LogC
     assert "binlog_ignore_db" in line
 
 
+@ON_ONE
 def test_one_that_has_not_found_its_primary_yet(site: Site, warned: pytest.LogCaptureFixture) -> None:
     replica = site.replicas[0]
     replica.kill()
@@ -472,15 +480,23 @@ def test_one_that_has_not_found_its_primary_yet(site: Site, warned: pytest.LogCa
     try:
         line = refused(site, site.settings(replica.url(site.database)), warned)
     finally:
-        replica.ask("START SLAVE")
+        replica.ask("START REPLICA")
         site.settle(replica)
     assert "has not been connected to its primary" in line
 
 
-@pytest.mark.parametrize("lacking", ["BINLOG MONITOR", "REPLICA MONITOR"])
-def test_a_user_without_the_right(site: Site, lacking: str, warned: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("site", "given", "said"),
+    [
+        ("mariadb", ["SELECT", "REPLICA MONITOR"], "GRANT BINLOG MONITOR ON *.*"),
+        ("mariadb", ["SELECT", "BINLOG MONITOR"], "GRANT REPLICA MONITOR ON *.*"),
+        ("mysql", ["SELECT"], "REPLICATION CLIENT on MySQL"),
+    ],
+    indirect=["site"],
+)
+def test_a_user_without_the_right(site: Site, given: list[str], said: str, warned: pytest.LogCaptureFixture) -> None:
     site.primary.ask(f"CREATE USER 'weak'@'%' IDENTIFIED BY '{SECRET}'")
-    for right in {"SELECT", "BINLOG MONITOR", "REPLICA MONITOR"} - {lacking}:
+    for right in given:
         site.primary.ask(f"GRANT {right} ON *.* TO 'weak'@'%'")
     replica = site.replicas[0]
     site.settle(replica)
@@ -489,7 +505,7 @@ def test_a_user_without_the_right(site: Site, lacking: str, warned: pytest.LogCa
         line = refused(site, site.settings(f"mysql://{replica.host}:{replica.port}", url=main), warned)
     finally:
         site.primary.ask("DROP USER 'weak'@'%'")
-    assert f"GRANT {lacking} ON *.*" in line
+    assert said in line
 
 
 @pytest.mark.parametrize(
@@ -498,13 +514,14 @@ def test_a_user_without_the_right(site: Site, lacking: str, warned: pytest.LogCa
         ("replicate_wild_ignore_table", "other.%", "", "replicate_wild_ignore_table"),
         ("replicate_ignore_db", "other", "", "replicate_ignore_db"),
         ("replicate_do_table", "a.b,c.d", "", "replicate_do_table"),
-        ("slave_exec_mode", "IDEMPOTENT", "STRICT", "passes over errors"),
+        ("{replica}_exec_mode", "IDEMPOTENT", "STRICT", "passes over errors"),
     ],
 )
 def test_one_that_may_leave_something_out(
     site: Site, variable: str, value: str, usual: str, said: str, warned: pytest.LogCaptureFixture
 ) -> None:
     replica = site.replicas[0]
+    variable = variable.format(replica="replica" if replica.product == "MySQL" else "slave")
     with told(replica, variable, value, usual):
         assert said in refused(site, site.settings(replica.url(site.database)), warned)
 
@@ -520,15 +537,15 @@ def test_a_filter_of_the_servers_own_tables_does_no_harm(site: Site, warned: pyt
 @contextmanager
 def told(replica: SqlServer, variable: str, value: str, usual: str) -> Iterator[None]:
     """Change a variable of the replica, which it allows while its replication stands still."""
-    replica.ask("STOP SLAVE")
-    replica.ask(f"SET GLOBAL {variable} = %s", value)
-    replica.ask("START SLAVE")
+    replica.ask("STOP REPLICA")
+    replica.change_replication(variable, value)
+    replica.ask("START REPLICA")
     try:
         yield
     finally:
-        replica.ask("STOP SLAVE")
-        replica.ask(f"SET GLOBAL {variable} = %s", usual)
-        replica.ask("START SLAVE")
+        replica.ask("STOP REPLICA")
+        replica.change_replication(variable, usual)
+        replica.ask("START REPLICA")
 
 
 @pytest.mark.parametrize(
@@ -552,6 +569,7 @@ def test_one_that_is_no_replica(site: Site, warned: pytest.LogCaptureFixture) ->
     assert "replicates from no server" in line
 
 
+@ON_ONE
 def test_one_of_another_server(site: Site, warned: pytest.LogCaptureFixture) -> None:
     """A position of MariaDB does not say whose it is, so a replica of some other primary would seem to have it."""
     first, second = site.replicas
@@ -568,7 +586,7 @@ def test_doctor_looks_at_each_replica(site: Site, tmp_path: Path) -> None:
     first, second = (replica.url(site.database) for replica in site.replicas)
     state = {"url": f"sqlite:///{tmp_path}/state.db"}
     settings = site.settings(first, second, f"mysql://x:{SECRET}@127.0.0.1:9", wait=0.2, state=state)
-    site.replicas[1].ask("STOP SLAVE SQL_THREAD")
+    site.replicas[1].ask("STOP REPLICA SQL_THREAD")
     site.load(["9999"])
     site.settle(site.replicas[0])
     found = {finding.subject: finding for finding in asyncio.run(examine(settings)) if "replica " in finding.subject}
@@ -582,6 +600,7 @@ def test_doctor_looks_at_each_replica(site: Site, tmp_path: Path) -> None:
     assert SECRET not in f"{found}"
 
 
+@ON_ONE
 def test_doctor_says_why_no_replica_can_serve(site: Site, mariadb: SqlServer, mariadb_database: str) -> None:
     with mariadb.connect(mariadb_database) as connection:
         create_tables(connection, "mysql")

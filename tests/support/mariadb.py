@@ -1,6 +1,6 @@
 """A private MariaDB server for the tests. One serves a whole test session; each test has a database of its own.
 
-Tests of replicas have three more, which stand in ``replication``.
+Tests of replicas have three more, which stand in ``mariadb_replication``.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tests.support.sql_server import USER, Replication, SqlServer, as_root
+from tests.support.sql_server import USER, Replication, SqlServer, as_root, replicating
 
 MISSING = (
     "The tests need a MariaDB server of their own, and {program} is not on this machine: run `make setup-tests`, "
@@ -30,6 +30,20 @@ class MariaDBServer(SqlServer):
         self._mariadbd = _find("mariadbd")
         self._install = _find("mariadb-install-db")
         super().__init__(*options)
+
+    def count_reads(self) -> None:
+        self.ask("SET GLOBAL userstat = 1")
+
+    def rows_read(self, database: str, table: str) -> int:
+        found = self.ask(
+            "SELECT ROWS_READ FROM information_schema.TABLE_STATISTICS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
+            database,
+            table,
+        )
+        return int(found[0]) if found else 0
+
+    def change_replication(self, variable: str, value: str) -> None:
+        self.ask(f"SET GLOBAL {variable} = %s", value)
 
     def follow(self, primary: SqlServer) -> None:
         (position,) = primary.ask("SELECT @@GLOBAL.gtid_binlog_pos")
@@ -100,20 +114,12 @@ def mariadb() -> Iterator[MariaDBServer]:
 
 
 @pytest.fixture(scope="session")
-def replication() -> Iterator[Replication]:
+def mariadb_replication() -> Iterator[Replication]:
     """Three servers for the session; a test that stops or kills one of them sets it right again."""
     logged = ("--log-bin=binlog", "--binlog-format=ROW", "--log-slave-updates")
     servers = [MariaDBServer(*logged, f"--server-id={number}", "--relay-log=relay") for number in (1, 2, 3)]
-    primary, *replicas = servers
-    try:
-        for server in servers:
-            server.create()
-        for replica in replicas:
-            replica.follow(primary)
-        yield Replication(primary, (replicas[0], replicas[1]))
-    finally:
-        for server in servers:
-            server.stop()
+    with replicating(*servers) as replication:
+        yield replication
 
 
 @pytest.fixture

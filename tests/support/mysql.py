@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tests.support.sql_server import SqlServer, as_root
+from tests.support.sql_server import Replication, SqlServer, as_root, replicating
 
 FOLDER = Path(__file__).parents[2] / ".servers" / "mysql"
 TREE = FOLDER / "root"
@@ -36,6 +36,25 @@ class MySQLServer(SqlServer):
     def __init__(self, *options: str) -> None:
         require_mysql()
         super().__init__(*options)
+
+    def count_reads(self) -> None:
+        """It always does."""
+
+    def rows_read(self, database: str, table: str) -> int:
+        found = self.ask(
+            "SELECT COUNT_FETCH FROM performance_schema.table_io_waits_summary_by_table "
+            "WHERE OBJECT_SCHEMA = %s AND OBJECT_NAME = %s",
+            database,
+            table,
+        )
+        return int(found[0]) if found else 0
+
+    def change_replication(self, variable: str, value: str) -> None:
+        if not variable.startswith("replicate_"):
+            self.ask(f"SET GLOBAL {variable} = %s", value)
+            return
+        names = [f"'{name}'" if "wild" in variable else name for name in value.split(",") if name]
+        self.ask(f"CHANGE REPLICATION FILTER {variable.upper()} = ({', '.join(names)})")
 
     def follow(self, primary: SqlServer) -> None:
         (position,) = primary.ask("SELECT @@GLOBAL.gtid_executed")
@@ -124,6 +143,15 @@ def mysql() -> Iterator[MySQLServer]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def mysql_replication() -> Iterator[Replication]:
+    """Three servers for the session, as MariaDB's; they log by default, and their replicas what they apply."""
+    logged = ("--log-bin=binlog", "--gtid-mode=ON", "--enforce-gtid-consistency=ON")
+    servers = [MySQLServer(*logged, f"--server-id={number}", "--relay-log=relay") for number in (1, 2, 3)]
+    with replicating(*servers) as replication:
+        yield replication
 
 
 @pytest.fixture

@@ -106,11 +106,7 @@ class SqlServer(ABC):
             self._process = None
 
     def stop(self) -> None:
-        """End the server and remove its data."""
-        if self._process is not None:
-            self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(20)
+        """End the server and remove its data, for which nobody needs to wait until it has written them in good order."""
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -148,6 +144,18 @@ class SqlServer(ABC):
         with self.connect(None) as connection, connection.cursor() as cursor:
             cursor.execute(statement, values or None)
             return tuple(cursor.fetchone() or ())
+
+    @abstractmethod
+    def count_reads(self) -> None:
+        """Have the server count what ``rows_read`` returns, where it does not do so by itself."""
+
+    @abstractmethod
+    def rows_read(self, database: str, table: str) -> int:
+        """Return how many rows of a table the server has read so far."""
+
+    @abstractmethod
+    def change_replication(self, variable: str, value: str) -> None:
+        """Set one of the variables of replication, filters among them, while replication stands still."""
 
     @abstractmethod
     def follow(self, primary: Any) -> None:
@@ -188,6 +196,21 @@ class SqlServer(ABC):
         log = (self._folder / "log").read_text(errors="replace")[-3000:]
         self.kill()
         pytest.fail(f"The private {self.product} server did not start:\n{log}", pytrace=False)
+
+
+@contextlib.contextmanager
+def replicating(*servers: SqlServer) -> Iterator["Replication"]:
+    """Start three servers that log with GTIDs; the second and the third follow the first."""
+    primary, first, second = servers
+    try:
+        for server in servers:
+            server.create()
+        first.follow(primary)
+        second.follow(primary)
+        yield Replication(primary, (first, second))
+    finally:
+        for server in servers:
+            server.stop()
 
 
 class Replication(NamedTuple):
