@@ -106,7 +106,7 @@ class SqlServer(ABC):
             self._process = None
 
     def stop(self) -> None:
-        """End the server and remove its data, for which nobody needs to wait until it has written them in good order."""
+        """End the server and remove its data; as these go anyway, it is not waited for until it has put them in order."""
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
