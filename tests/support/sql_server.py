@@ -106,7 +106,7 @@ class SqlServer(ABC):
             self._process = None
 
     def stop(self) -> None:
-        """End the server and remove its data; as these go anyway, it is not waited for until it has put them in order."""
+        """End the server and remove its data, without waiting until it has put in order what goes anyway."""
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
