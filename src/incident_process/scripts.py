@@ -53,17 +53,24 @@ Moment = datetime | date | str
 def get_mysql_connection() -> "pymysql.Connection[Any]":
     """Return an open DB-API connection to the source database; the caller closes it.
 
-    Raises ConfigurationError when ``[DATABASE]`` is wrong or names no MySQL, DatabaseConnectionError when the database
-    cannot be reached.
+    Its session is set as SPEC 2 says, whatever the server is set to: text in utf8mb4, times in UTC, no limit on rows or
+    time, strict values. It commits when it is told to.
+
+    Raises ConfigurationError when ``[DATABASE]`` is wrong or names no MySQL, or the session cannot be set,
+    DatabaseConnectionError when the database cannot be reached.
     """
     import pymysql
+
+    from incident_process.database.connect import set_up_blocking
+    from incident_process.database.session import SCRIPT
 
     target = Settings.load_section(Database).target
     if not isinstance(target, MySQLTarget):
         msg = "[DATABASE] URL names a SQLite file: set MYSQL_HOST and its neighbours, or open the file with sqlite3."
         raise ConfigurationError(msg)
+    where = f"The MySQL source database {target.database} at {target.host}:{target.port}"
     try:
-        return pymysql.connect(
+        connection = pymysql.connect(
             host=target.host,
             port=target.port,
             user=target.user,
@@ -73,13 +80,19 @@ def get_mysql_connection() -> "pymysql.Connection[Any]":
             charset="utf8mb4",
             ssl=target.ssl_context(),
             connect_timeout=10,
+            autocommit=None,  # set with the session
         )
+        try:
+            set_up_blocking(connection, SCRIPT, target.database, where)
+        except BaseException:
+            connection.close()  # nobody else can: the caller never gets it
+            raise
     except (pymysql.MySQLError, OSError, RuntimeError) as exc:
         meaning = meaning_of_error(exc)
         if meaning is None:
             raise
-        where = f"The MySQL source database {target.database} at {target.host}:{target.port}"
         raise explained(DatabaseConnectionError, where, meaning) from exc
+    return connection
 
 
 def get_mongo_collection(name: str) -> "Collection[dict[str, Any]]":

@@ -133,6 +133,21 @@ def emails(found: list[AccountRows]) -> list[str]:
 # -- who reads --------------------------------------------------------------------------------------------------------
 
 
+def test_a_replica_with_a_session_of_its_own_is_read_in_full(site: Site, warned: pytest.LogCaptureFixture) -> None:
+    """What a replica is set to is not what the primary is set to (SPEC 2)."""
+    for replica in site.replicas:
+        replica.ask("SET GLOBAL sql_select_limit = 2")
+        replica.ask("SET GLOBAL time_zone = '+09:30'")
+    try:
+        found, (primary, *_) = site.counted(lambda: using(site.settings(), all_in_chunks))
+    finally:
+        for replica in site.replicas:
+            replica.ask("SET GLOBAL sql_select_limit = DEFAULT")
+            replica.ask("SET GLOBAL time_zone = 'SYSTEM'")
+    assert [rows.account for rows in found if len(rows.customers) == 1] == ACCOUNTS
+    assert (primary, warnings(warned)) == (0, [])
+
+
 def test_replicas_take_turns_and_the_primary_is_left_alone(site: Site, warned: pytest.LogCaptureFixture) -> None:
     found, (primary, first, second) = site.counted(lambda: using(site.settings(), all_in_chunks))
     plain = Settings.model_validate(

@@ -36,6 +36,7 @@ class TcpProxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._muted = False
+        self._rewritten: dict[bytes, bytes] = {}
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -71,6 +72,11 @@ class TcpProxy:
     def resume(self) -> None:
         """Forward again, first what was held back. Connections that lost answers have no use any more and are cut."""
         self._call(self._set())
+
+    def rewrite(self, asked: bytes, into: bytes) -> None:
+        """Pass on something else than what was asked, of the same length, as a proxy does that knows better."""
+        assert len(asked) == len(into)
+        self._rewritten[asked] = into
 
     def refuse(self) -> None:
         """Reset all connections and refuse new ones, until ``admit``."""
@@ -130,6 +136,9 @@ class TcpProxy:
             if self._muted and writer is link.client:
                 link.swallowed = True
                 continue
+            if writer is not link.client:
+                for asked, into in self._rewritten.items():
+                    data = data.replace(asked, into)
             writer.write(data)
             await writer.drain()
         await self._flowing.wait()

@@ -109,7 +109,11 @@ def make_store(settings: Settings) -> StateStore:
     from incident_process.state.sql import SqlStateStore
 
     return SqlStateStore(
-        settings.state_target, process.operation_name, process.zone, keep_bodies_days=process.keep_bodies
+        settings.state_target,
+        process.operation_name,
+        process.zone,
+        keep_bodies_days=process.keep_bodies,
+        lease_seconds=process.lease_seconds,
     )
 
 

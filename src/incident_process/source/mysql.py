@@ -12,7 +12,9 @@ import asyncmy
 from asyncmy.connection import Connection
 from asyncmy.cursors import SSCursor
 
+from incident_process.database.connect import set_up
 from incident_process.database.server_errors import ErrorKind, ErrorMeaning, explained, handshake, meaning_of_error
+from incident_process.database.session import SOURCE
 from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.source.dialects import Dialect, mysql_dialect
 from incident_process.source.driver import Column, RefusedError, Row, TransientError
@@ -29,14 +31,6 @@ rows of it all: with the operating system's own limit of several MiB, a survey o
 SILENCE_SECONDS = 1800.0
 """How long a statement may be silent before its connection counts as lost. A survey of a large table without an index
 sends its first row late; a server that vanished without closing never sends one."""
-
-_SESSION = (
-    "SET SESSION time_zone = '+00:00'",  # TIMESTAMP columns are instants, in UTC
-    # No mode: a strict server refuses to compare with zero dates, others read backslashes or spaces in their own way.
-    "SET SESSION sql_mode = ''",
-    # A snapshot is one only at this level.
-    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-)
 
 _COLUMNS = """
     SELECT COLUMN_NAME, COLUMN_TYPE, CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLUMNS
@@ -101,7 +95,7 @@ class MySQLDriver:
             connection = Connection(  # type: ignore[no-untyped-call]  # the driver says nothing about it
                 **self._options,
                 charset="utf8mb4",
-                autocommit=True,
+                autocommit=None,  # set with the session
                 connect_timeout=CONNECT_SECONDS,
                 read_timeout=SILENCE_SECONDS,
                 program_name="incident-process",
@@ -111,10 +105,8 @@ class MySQLDriver:
             async with asyncio.timeout(CONNECT_SECONDS):
                 with handshake():
                     await connection.connect()
-                for statement in _SESSION:
-                    await self._run(statement)
-                version = (await self.fetch(Statement(sql="SELECT VERSION()")))[0][0]
-            self._dialect = mysql_dialect(str(version))
+                opened = await set_up(connection, SOURCE, self._options["database"], self.where)
+            self._dialect = mysql_dialect(opened.version)
         return self._dialect
 
     async def close(self) -> None:

@@ -18,6 +18,9 @@ Work = Callable[[Connection], Awaitable[T]]
 BATCH = 1000
 """How many values one IN list holds: SQLite takes 32,766 parameters, and MySQL plans long lists slowly."""
 
+LEASE_SECONDS = 60.0
+"""What holds where nobody says how long the lease is."""
+
 READERS = 4
 """How many reads may be under way at once, beside one write: each has a connection of its own."""
 
@@ -33,13 +36,14 @@ class Database:
 
     Args:
         target: the database, or its URL.
+        lease_seconds: after how long a server lets go of what a runner has locked that fell silent.
 
     Raises:
         ConfigurationError: the URL cannot be one of a state, or the files for TLS are not right.
     """
 
-    def __init__(self, target: Target | str) -> None:
-        self._connection, self.place = _connector(target)
+    def __init__(self, target: Target | str, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._connection, self.place = _connector(target, lease_seconds)
         self._idle: list[Connection] = []
         self._readers = asyncio.Semaphore(READERS)
         # All writes of a store lock the same lease row: waiting here is fairer, and holds no connection.
@@ -120,7 +124,7 @@ class Database:
                 return connection
 
 
-def _connector(target: Target | str) -> tuple[Callable[[], Connection], str]:
+def _connector(target: Target | str, lease_seconds: float) -> tuple[Callable[[], Connection], str]:
     """Return what makes a connection, and how messages name the database: never with user or password."""
     if isinstance(target, str):
         try:
@@ -132,10 +136,12 @@ def _connector(target: Target | str) -> tuple[Callable[[], Connection], str]:
 
         file, at = target.path, f"SQLite file {target.path}"
         return lambda: SqliteConnection(file, at), at
+    from incident_process.database.session import state_session
     from incident_process.state.sql.mysql import MySQLConnection
 
+    session = state_session(lease_seconds)
     server, tls, at = target, target.ssl_context(), f"database {target.database} on {target.host}:{target.port}"
-    return lambda: MySQLConnection(server, tls, at), at
+    return lambda: MySQLConnection(server, tls, at, session), at
 
 
 def batches(values: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:

@@ -11,7 +11,9 @@ import asyncmy
 from asyncmy.connection import Connection as Driver
 from asyncmy.constants.CLIENT import FOUND_ROWS
 
+from incident_process.database.connect import set_up
 from incident_process.database.server_errors import handshake
+from incident_process.database.session import Session
 from incident_process.errors import DatabaseConnectionError
 from incident_process.settings.targets import MySQLTarget
 from incident_process.state.sql.connection import Connection, Row
@@ -21,16 +23,9 @@ from incident_process.state.sql.faults import mysql_fault
 CONNECT_SECONDS = 10.0
 """The limit for connecting, the handshake included."""
 READ_SECONDS = 75.0
-"""How long an answer may take; longer than the server's lock wait timeout of 50 s, so that it can say why."""
+"""How long an answer may take; longer than a lock is waited for, so that the server can say why."""
 TRUSTED_SECONDS = 1.0
 """A connection that was used so lately is not asked whether it is alive; if not, the transaction is run again."""
-
-_SESSION = (
-    # A value that does not fit must be an error, whatever the server's default is.
-    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION autocommit = 0",
-    # The writes lock what they read; gap locks would only make operations that share the tables wait.
-    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-)
 
 
 class MySQLConnection(Connection):
@@ -38,8 +33,10 @@ class MySQLConnection(Connection):
 
     dialect = MYSQL
 
-    def __init__(self, target: MySQLTarget, tls: ssl.SSLContext | None, place: str) -> None:
+    def __init__(self, target: MySQLTarget, tls: ssl.SSLContext | None, place: str, session: Session) -> None:
         self._place = place
+        self._session = session
+        self._database = target.database
         self._used = 0.0
         self._driver: Any = Driver(  # type: ignore[no-untyped-call]  # the driver says nothing about it
             host=target.host,
@@ -64,8 +61,7 @@ class MySQLConnection(Connection):
             async with asyncio.timeout(CONNECT_SECONDS):
                 with handshake():
                     await self._driver.connect()
-                for statement in _SESSION:
-                    await self._driver.query(statement)
+                await set_up(self._driver, self._session, self._database, self._place)
         self._used = time.monotonic()
 
     async def alive(self) -> bool:

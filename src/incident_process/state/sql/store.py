@@ -28,7 +28,7 @@ from incident_process.state import codec
 from incident_process.state.sql import lease as leases
 from incident_process.state.sql import ledger, outbox, runs, schema, scopes, tracking
 from incident_process.state.sql.connection import Connection
-from incident_process.state.sql.database import Database
+from incident_process.state.sql.database import LEASE_SECONDS, Database
 from incident_process.state.sql.lease import Scope, SqlLeaseState
 
 T = TypeVar("T")
@@ -42,6 +42,7 @@ class SqlStateStore:
         operation: the name of the operation, compared exactly.
         zone: in which the times of ``Process_Operation`` are (``source_timezone``).
         keep_bodies_days: above 0, bodies stay after their outcome until ``purge_bodies``.
+        lease_seconds: of the lease that runs take; what a runner that fell silent has locked is free after about that.
 
     Raises:
         ConfigurationError: the address cannot be one of a state.
@@ -54,8 +55,9 @@ class SqlStateStore:
         zone: ZoneInfo,
         *,
         keep_bodies_days: int = 0,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
-        self._database = Database(target)
+        self._database = Database(target, lease_seconds)
         self._operation = operation
         self._scope = Scope(operation)
         self._epoch: int | None = None

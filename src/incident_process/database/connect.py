@@ -1,0 +1,115 @@
+"""Brings a connection into the state that ``session`` describes, whichever driver it is one of."""
+
+from typing import TYPE_CHECKING, Any
+
+from incident_process.database.session import Opened, Reply, Session, StatementRefusedError, negotiate
+from incident_process.logs import get_logger
+
+if TYPE_CHECKING:
+    import pymysql
+
+log = get_logger()
+
+_SERVER_ERRORS = (range(1000, 2000), range(3000, 10_000))
+"""The numbers of errors that a server or a proxy answers with; others are the driver's, and the connection is lost."""
+
+_IN_TRANSACTION = 1
+"""In ``server_status``."""
+
+_told: set[str] = set()
+"""What has been warned of: a run opens several connections."""
+
+
+async def set_up(connection: Any, session: Session, database: str, where: str) -> Opened:
+    """Set the session of a connection of asyncmy, and make sure that it took.
+
+    Args:
+        connection: A connection that has just been made.
+        session: What its session has to be like.
+        database: The database that unqualified names mean.
+        where: The server in words, for messages.
+
+    Raises:
+        ConfigurationError: A setting did not take.
+        asyncmy.MySQLError: The connection was lost, or the server refuses to be asked.
+    """
+    import asyncmy
+
+    dialogue = _Dialogue(connection, session, database, where)
+    while dialogue.opened is None:
+        try:
+            if dialogue.asks:
+                async with connection.cursor() as cursor:
+                    await cursor.execute(dialogue.statement)
+                    rows = list(await cursor.fetchall())
+            else:
+                rows = []
+                await connection.query(dialogue.statement)  # a cursor would ask for the warnings, and log them
+        except asyncmy.MySQLError as exc:
+            dialogue.refused(exc)
+        else:
+            dialogue.answered(rows)
+    return dialogue.opened
+
+
+def set_up_blocking(connection: "pymysql.Connection[Any]", session: Session, database: str, where: str) -> Opened:
+    """Do the same for a connection of pymysql; raises its ``MySQLError``."""
+    import pymysql
+
+    dialogue = _Dialogue(connection, session, database, where)
+    while dialogue.opened is None:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(dialogue.statement)
+                rows = list(cursor.fetchall()) if dialogue.asks else []
+        except pymysql.MySQLError as exc:
+            dialogue.refused(exc)
+        else:
+            dialogue.answered(rows)
+    return dialogue.opened
+
+
+class _Dialogue:
+    """What is to be said next, until the session is as it has to be."""
+
+    def __init__(self, connection: Any, session: Session, database: str, where: str) -> None:
+        self._connection = connection
+        self._where = where
+        is_mariadb = "mariadb" in str(connection.get_server_info()).lower()
+        self._negotiation = negotiate(session, database, where, mariadb=is_mariadb)
+        self.statement = next(self._negotiation)
+        self.opened: Opened | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether the statement has rows."""
+        return self.statement.startswith("SELECT")
+
+    def answered(self, rows: list[Any]) -> None:
+        reply = Reply(rows=rows, in_transaction=bool(self._connection.server_status & _IN_TRANSACTION))
+        try:
+            self.statement = self._negotiation.send(reply)
+        except StopIteration as end:
+            self.opened = end.value
+            self._tell(end.value)
+
+    def refused(self, error: Exception) -> None:
+        """Go on after an error that the server answered with; raise it if nothing else is to be said, or it is lost."""
+        number = error.args[0] if error.args else None
+        if not isinstance(number, int) or not any(number in numbers for numbers in _SERVER_ERRORS):
+            raise error
+        try:
+            self.statement = self._negotiation.throw(StatementRefusedError(number))
+        except StatementRefusedError:
+            raise error from None
+
+    def _tell(self, opened: Opened) -> None:
+        if not opened.kept or self._where in _told:
+            return
+        _told.add(self._where)
+        log.warning(
+            "%s does not let these time-outs be set: %s. A runner that stands still may keep others waiting for longer "
+            "than its lease. Let the user set them at the server, and in the rules of a proxy before it.",
+            f"{self._where[0].upper()}{self._where[1:]}",
+            ", ".join(f"{name} stays {value}" for name, value in opened.kept.items()),
+        )
