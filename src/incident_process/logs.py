@@ -40,8 +40,12 @@ PERSONAL_FIELDS = frozenset(
 )
 """The properties of an incident that say who a customer is or how to reach one, at any depth of the document."""
 
-# Line ends of any kind, terminal escapes, and surrogates, which a stream could not encode.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# Line ends of any kind, terminal escapes, what turns the direction of the text around it or has no width at all, and
+# surrogates, which a stream could not encode. U+200C and U+200D join letters in Sinhala, Arabic and Hindi: they stay.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
 _BY_NAME = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
@@ -142,13 +146,31 @@ class JsonFormatter(logging.Formatter):
 
 
 def one_line(text: str) -> str:
-    """Return the text with line ends and control characters written as escapes, against forged log lines."""
+    """Return the text as a terminal may show it: one line, with escapes for what would forge another or steer it.
+
+    Everything that is printed or logged for people goes through this: values come from rows and receivers.
+    """
     return _UNSAFE.sub(_escape, text)
 
 
 def _escape(found: re.Match[str]) -> str:
     code = ord(found.group())
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
     return _BY_NAME.get(found.group(), f"\\u{code:04x}" if code > 0xFF else f"\\x{code:02x}")
+
+
+def safe_json(text: str) -> str:
+    """Return JSON text in which the same characters are written as JSON's own escapes: every value stays exact.
+
+    What stands between the values, line ends among it, is left as it is: JSON has none of these within a string.
+    """
+    return _UNSAFE.sub(_escape_json, text)
+
+
+def _escape_json(found: re.Match[str]) -> str:
+    character = found.group()
+    return character if character in _BY_NAME else json.dumps(character)[1:-1]
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from incident_process import logs
+from incident_process.logs import one_line, safe_json
 from incident_process.records import Window
 
 PERSONAL = "0771234567"
@@ -64,6 +65,21 @@ def test_a_message_can_neither_forge_a_line_nor_steer_a_terminal() -> None:
     assert written("text", "a\r\nINFO:x:b\x1b[2J\u2028c\ud800") == (
         "ERROR:incident_logger:a\\r\\nINFO:x:b\\x1b[2J\\u2028c\\ud800\n"
     )
+
+
+def test_what_hides_or_turns_text_is_shown_as_an_escape() -> None:
+    assert one_line("a\u202eb\u2066c\u200bd\ufeffe\u061cf\U000e0041") == (
+        r"a\u202eb\u2066c\u200bd\ufeffe\u061cf\U000e0041"
+    )
+    kept = "ශ්\u200dරී 😀🏳️\u200d🌈 عربى e\u0301 \\x1b"
+    assert one_line(kept) == kept
+
+
+@given(value=st.text(st.characters(exclude_categories=("Cs",))))
+def test_json_for_a_terminal_is_the_same_json(value: str) -> None:
+    text = safe_json(json.dumps({"a": value, "b": [value]}, ensure_ascii=False, indent=2))
+    assert json.loads(text) == {"a": value, "b": [value]}
+    assert one_line(text.replace("\n", "")) == text.replace("\n", "")
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])

@@ -69,7 +69,7 @@ def _perform(arguments: Sequence[str]) -> int:
         if isinstance(exc, _Shown):
             exc.show()
         else:
-            sys.stderr.write(f"{exc.format_message()}\n")
+            sys.stderr.write(f"{logs.one_line(exc.format_message())}\n")
         return exc.exit_code
     except typer.Abort:
         raise

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from incident_process.cli import streams
+from incident_process.logs import one_line, safe_json
 
 
 def emit_json(value: Any) -> None:
@@ -22,7 +23,7 @@ def emit_json_line(value: Any) -> None:
 def emit_json_text(text: str) -> None:
     """Print a line that is JSON already, or a part of it."""
     streams.use_utf8()
-    emit(text)
+    sys.stdout.write(f"{safe_json(text)}\n")
 
 
 class JsonListing:
@@ -52,8 +53,8 @@ class JsonListing:
 
 
 def emit(text: str) -> None:
-    """Print one line; a character that the terminal does not have is shown as an escape."""
-    sys.stdout.write(f"{text}\n")
+    """Print one line; a character that steers the terminal, or that it does not have, is shown as an escape."""
+    sys.stdout.write(f"{one_line(text)}\n")
 
 
 def emit_pairs(pairs: Mapping[str, Any]) -> None:
@@ -82,4 +83,4 @@ def _shown(value: Any) -> str:
         return ", ".join(f"{name} {_shown(item)}" for name, item in value.items()) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value)
+    return one_line(str(value))

@@ -15,7 +15,7 @@ from incident_process.cli.output import JsonListing, emit, emit_json, emit_json_
 from incident_process.cli.reading import with_store
 from incident_process.cli.running import report_run
 from incident_process.errors import ConfigurationError, DeliveryIncompleteError
-from incident_process.logs import get_logger
+from incident_process.logs import get_logger, one_line
 from incident_process.pipeline.progress import Progress
 from incident_process.records import RunReport
 
@@ -220,7 +220,7 @@ def _ask(doubt: str | None, receiver: str, *, may_prompt: bool) -> None:
     if doubt is None:
         return
     if may_prompt and sys.stdin.isatty() and sys.stderr.isatty():
-        sys.stderr.write(f"{doubt}\n")
+        sys.stderr.write(f"{one_line(doubt)}\n")
         if typer.confirm(f"Is this what {receiver} has, and are all of these to be sent to it again?", err=True):
             return
     msg = (

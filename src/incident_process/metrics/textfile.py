@@ -39,7 +39,6 @@ class TextFile:
         self._metrics = metrics
         self._written: dict[_Key, float] = {}
         """What of this process is in the file already."""
-
         self._at_work = False
 
     async def update(self) -> None:

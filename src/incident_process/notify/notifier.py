@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
-from incident_process.logs import get_logger
+from incident_process.logs import get_logger, one_line
 from incident_process.notify.conditions import TITLES, Found, Name, Step, found_by, is_told, lag_found, step
 from incident_process.notify.local import LocalConditions
 from incident_process.pipeline.context import Parts
@@ -108,7 +108,7 @@ class Notifier:
         addresses = [address.get_secret_value() for address in self._settings.notify.urls]
         try:
             async with asyncio.timeout(SENDING_SECONDS):
-                return await send(addresses, title, "\n".join(lines), good=over)
+                return await send(addresses, title, "\n".join(map(one_line, lines)), good=over)
         except TimeoutError:
             return False
 

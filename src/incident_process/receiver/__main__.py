@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from incident_process.errors import ConfigurationError
+from incident_process.logs import one_line
 from incident_process.receiver import Faults, serve
 from incident_process.receiver.faults import changed
 
@@ -26,7 +27,7 @@ def main() -> int:
         faults = changed(Faults(), msgspec.json.decode(arguments.faults, type=dict[str, object]))
         serve(arguments.host, arguments.port, arguments.database, faults, _say)
     except (ConfigurationError, msgspec.DecodeError) as exc:
-        sys.stderr.write(f"{exc}\n")
+        sys.stderr.write(f"{one_line(str(exc))}\n")
         return ConfigurationError.exit_status
     return 0
 
