@@ -209,9 +209,12 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReceiverHandl
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Command:
-    """The command in a fresh folder, without a configuration."""
-    return Command(tmp_path)
+def command(tmp_path: Path, request: pytest.FixtureRequest) -> Command:
+    """The command in a fresh folder, without a configuration.
+
+    A module that sets ``FRESH`` has a fresh interpreter for each of its starts: see ``Command``.
+    """
+    return Command(tmp_path, fresh=getattr(request.module, "FRESH", False))
 
 
 MakeSite = Callable[..., Site]

@@ -17,6 +17,7 @@ COMMANDS = (
     *("dead-letters list", "dead-letters replay", "dead-letters export", "reconcile", "doctor", "dashboard"),
     *("receiver", "demo"),
 )
+FRESH = True
 PAYMENTS_ONLY = "0000000099"
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.conftest import TRACKINGS, MakeSite, Site, day, moment
 from tests.e2e.test_promise_boundary import check_promise, histories, load, set_watermark
-from tests.support.command import wait_until
+from tests.support.command import freeze, wait_until
 
 ACCOUNTS = tuple(f"{number:010d}" for number in range(30))
 LEASE_SECONDS = 5
@@ -37,7 +37,7 @@ def test_a_runner_paused_past_its_lease_wakes_up(make_site: MakeSite, tracking: 
     site.receiver.control(latency_ms=300)
     with site.command.started("run", "--json") as paused:
         wait_until(lambda: len(site.accepted()) >= 6)
-        os.kill(paused.pid, signal.SIGSTOP)
+        freeze(paused.pid)
         try:
             assert site.run(expect=5)["status"] == "locked", "the holder lives: its lease has to run out"
             time.sleep(LEASE_SECONDS)

@@ -1,8 +1,6 @@
 """Who builds what: processes where there are some, and the run's own one, too, while it has little to send."""
 
 import asyncio
-import os
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -20,6 +18,7 @@ from incident_process.pipeline.ahead import ahead
 from incident_process.pipeline.build import Built, LocalBuilder, Task
 from incident_process.records import DeliveryStatus, Known
 from incident_process.settings import Settings
+from tests.support.command import freeze
 from tests.support.source_data import create_tables, insert_customers
 
 LISTS = 12
@@ -96,15 +95,15 @@ def test_a_frozen_process_is_given_up(settings: Settings, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 1.0 if when == "before it starts" else 5.0)
     frozen: list[int] = []
 
-    def freeze(theirs: socket.socket) -> "subprocess.Popen[bytes]":
+    def spawn_and_freeze(theirs: socket.socket) -> "subprocess.Popen[bytes]":
         process = spawn(theirs)
         if when == "before it starts":
-            os.kill(process.pid, signal.SIGSTOP)
+            freeze(process.pid)
         frozen.append(process.pid)
         return process
 
     spawn = module._spawn
-    monkeypatch.setattr(module, "_spawn", freeze)
+    monkeypatch.setattr(module, "_spawn", spawn_and_freeze)
     tasks = [Task(accounts=accounts, as_of=AS_OF, known={}) for accounts in ACCOUNTS]
 
     async def main() -> tuple[list[Built], int]:
@@ -115,7 +114,7 @@ def test_a_frozen_process_is_given_up(settings: Settings, monkeypatch: pytest.Mo
                 built = [await builders.build(tasks[0])]
                 if when == "at work":
                     monkeypatch.setattr(module, "PATIENCE_SECONDS", 1.0)
-                    os.kill(frozen[0], signal.SIGSTOP)
+                    freeze(frozen[0])
                 return [*built, *[await builders.build(task) for task in tasks[1:]]], local.done
             finally:
                 await builders.close()

@@ -26,6 +26,7 @@ from incident_process.settings import Settings
 from incident_process.source import replicas
 from incident_process.source.columns import CUSTOMER_COLUMNS
 from incident_process.source.contract import AccountRows, Source, Span
+from tests.support.command import freeze
 from tests.support.receivers import start_receiver
 from tests.support.source_data import create_tables, insert_customers, insert_payments
 from tests.support.sql_server import Replication, SqlServer
@@ -374,7 +375,7 @@ def test_a_replica_that_freezes_does_not_stop_the_run(
 
     async def work(source: Source) -> list[AccountRows]:
         await source.read(ACCOUNTS[:1], AS_OF)
-        os.kill(frozen.pid, signal.SIGSTOP)
+        freeze(frozen.pid)
         return await source.read(ACCOUNTS, AS_OF)
 
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import incident_process
+from tests.support import prepared
 
 TIMEOUT_SECONDS = 90
 """How long a command may take at most; generous, because the test machine is shared."""
@@ -81,9 +82,15 @@ class Running:
 
 
 class Command:
-    """``incident-process`` in one folder. ``configure`` writes its configuration, a call runs it to its end."""
+    """``incident-process`` in one folder. ``configure`` writes its configuration, a call runs it to its end.
 
-    def __init__(self, folder: Path) -> None:
+    ``fresh``: each process begins with an interpreter of its own. Otherwise those that are called to their end are
+    forked from one that has done the imports already, which saves most of the time of the tests; not so where the
+    coverage of each process is measured.
+    """
+
+    def __init__(self, folder: Path, *, fresh: bool = False) -> None:
+        self.fresh = fresh or any(name.startswith("COVERAGE") for name in os.environ)
         self.folder = folder
         self.config = folder / "config" / "databaseConfig.ini"
         self.environment: dict[str, str] = {}
@@ -110,6 +117,10 @@ class Command:
 
     def __call__(self, *arguments: str, env: Mapping[str, str] | None = None, **how: Any) -> Finished:
         """Run the command to its end; ``how`` is as in ``started``."""
+        environment = self._environment() | dict(env or {})
+        if not (self.fresh or how) and prepared.can_run(arguments, environment):
+            status, stdout, stderr = prepared.run(arguments, self.folder, environment, TIMEOUT_SECONDS)
+            return Finished(status=status, stdout=stdout, stderr=stderr)
         with self.started(*arguments, env=env, **how) as running:
             return running.wait()
 
@@ -161,6 +172,19 @@ class Command:
         # A home of its own: without a configuration, the embedded default would use the user's data folder.
         home = {"HOME": str(self.folder), "XDG_DATA_HOME": str(self.folder / "data")}
         return kept | home | {"PYTHONPATH": package} | self.environment
+
+
+def freeze(pid: int) -> None:
+    """Stop a process, and return when each of its threads has stopped: one that had work could do it until then."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(_state(thread) in {"T", "Z", ""} for thread in Path(f"/proc/{pid}/task").iterdir()))
+
+
+def _state(thread: Path) -> str:
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:  # it has just ended
+        return ""
 
 
 def wait_until(happened: Any, seconds: float = 30.0) -> None:
