@@ -19,6 +19,7 @@ from incident_process.engine.compose import make_store
 from incident_process.engine.local import in_loop
 from incident_process.settings import Settings
 from tests.support.command import Command, Finished
+from tests.support.ports import HeldPort
 from tests.support.receivers import ReceiverHandle, start_receiver
 from tests.support.source_data import Row, create_tables, insert_customers, insert_payments
 from tests.support.sql_server import SqlServer
@@ -215,6 +216,13 @@ def command(tmp_path: Path, request: pytest.FixtureRequest) -> Command:
     A module that sets ``FRESH`` has a fresh interpreter for each of its starts: see ``Command``.
     """
     return Command(tmp_path, fresh=getattr(request.module, "FRESH", False))
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of this machine at which nobody listens, nor can while the test runs."""
+    with closing(HeldPort()) as port:
+        yield port.number
 
 
 MakeSite = Callable[..., Site]

@@ -2,8 +2,6 @@
 
 import json
 import os
-import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +9,7 @@ import pytest
 from tests.e2e.conftest import OPERATION, SERVERS, MakeSite, ServerDatabase, Site, day
 from tests.support.command import KILLED, Command, wait_until
 
+FRESH = True
 PASSWORD = "synthetic-p%ss;w#rd"
 KEYS = {
     "status",
@@ -32,14 +31,6 @@ KEYS = {
 
 def given_accounts(site: Site, count: int) -> None:
     site.customers(*({"ACCOUNT_NUM": str(number), "ASSET_ID": "A1", "LOAD_DATE": day(5)} for number in range(count)))
-
-
-@pytest.fixture
-def closed_port() -> Iterator[int]:
-    """A port of this machine at which nobody listens, and nobody else can while the test runs."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        yield held.getsockname()[1]
 
 
 # -- 0 ----------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from tests.support.command import wait_until
 from tests.support.listener import Listener, listening
 from tests.support.mail import mail_server
 from tests.support.receivers import ReceiverHandle
-from tests.support.schedules import free_port, schedule
+from tests.support.schedules import schedule
 
 TOKEN = "t0ken-of-the-chat"
 ACCOUNTS = [f"{n:06d}" for n in range(6)]
@@ -166,9 +166,11 @@ def test_two_schedules_tell_it_once(make_site: MakeSite, chat: Listener) -> None
     assert told(chat) == ["Alert: run failed or incomplete", "Over: run failed or incomplete"]
 
 
-def test_a_notifier_that_fails_is_a_warning_and_shows_no_address(make_site: MakeSite, chat: Listener) -> None:
+def test_a_notifier_that_fails_is_a_warning_and_shows_no_address(
+    make_site: MakeSite, chat: Listener, closed_port: int
+) -> None:
     site = alarmed(make_site(), chat)
-    lost = f"json://user:{TOKEN}@127.0.0.1:{free_port()}/{TOKEN}"
+    lost = f"json://user:{TOKEN}@127.0.0.1:{closed_port}/{TOKEN}"
     unknown = f"nothing://{TOKEN}"
     site.command.configure(notify={"urls": f"{lost}\n  {unknown}"}, process={"log_level": "DEBUG"})
     site.receiver.control(fail_accounts={ACCOUNTS[0]: 422})
@@ -179,9 +181,11 @@ def test_a_notifier_that_fails_is_a_warning_and_shows_no_address(make_site: Make
     assert site.history()[0]["status"] == "completed"
 
 
-def test_an_address_that_works_is_told_once_though_another_does_not(make_site: MakeSite, chat: Listener) -> None:
+def test_an_address_that_works_is_told_once_though_another_does_not(
+    make_site: MakeSite, chat: Listener, closed_port: int
+) -> None:
     site = alarmed(make_site(), chat)
-    site.command.configure(notify={"urls": f"json://127.0.0.1:{free_port()}/ json://{chat.address}/{TOKEN}"})
+    site.command.configure(notify={"urls": f"json://127.0.0.1:{closed_port}/ json://{chat.address}/{TOKEN}"})
     site.receiver.control(fail_rate=1)
     for _ in range(2):
         site.run(4)

@@ -25,7 +25,7 @@ from incident_process.schedule.timing import Pauses, Rules, Timetable
 from incident_process.settings import Settings
 from tests.e2e.conftest import TRACKINGS, MakeSite, ServerDatabase, Site, day, moment
 from tests.support.command import KILLED, wait_until
-from tests.support.schedules import Schedule, free_port, schedule
+from tests.support.schedules import Schedule, schedule
 
 COMPLETED = "INFO:Updated "
 RUN = "INFO:Run "
@@ -269,7 +269,7 @@ def test_a_receiver_that_stalls_does_not_hold_up_the_end(site: Site, times: int)
 # -- SIGHUP -----------------------------------------------------------------------------------------------------------
 
 
-def test_sighup_rereads_the_configuration_and_a_wrong_one_is_not_taken(mongo_site: Site) -> None:
+def test_sighup_rereads_the_configuration_and_a_wrong_one_is_not_taken(mongo_site: Site, closed_port: int) -> None:
     with schedule(mongo_site.command, interval_seconds=3600) as running:
         running.wait_for(DUE)
         mongo_site.command.configure(api={"max_attempts": "many"})
@@ -277,12 +277,13 @@ def test_sighup_rereads_the_configuration_and_a_wrong_one_is_not_taken(mongo_sit
         running.wait_for("ERROR:The configuration was not taken into use: the old one stays.")
         assert any("[API] max_attempts has a wrong value 'many'" in line for line in running.log())
         assert running.ready()["ready"]
-        port = free_port()
-        mongo_site.command.configure(api={"max_attempts": 3}, schedule={"interval_seconds": 1, "http_port": port})
+        mongo_site.command.configure(
+            api={"max_attempts": 3}, schedule={"interval_seconds": 1, "http_port": closed_port}
+        )
         running.hang_up()
         running.wait_for("INFO:The configuration was read anew.")
         running.wait_for(RUN, 3)
-        moved = Schedule(running.running, mongo_site.command.folder / "none", port)
+        moved = Schedule(running.running, mongo_site.command.folder / "none", closed_port)
         wait_until(lambda: moved.ready()["ready"])
         with pytest.raises(ConnectionRefusedError):
             running.ask("/healthz")

@@ -15,7 +15,6 @@ import incident_process
 from tests.e2e.conftest import MakeSite, Site, day
 from tests.support.command import Command
 from tests.support.listener import Listener, listening
-from tests.support.schedules import free_port
 
 PERSONAL = "Ms Perera"
 ACCOUNTS = [f"94170{n:05d}" for n in range(12)]
@@ -113,10 +112,10 @@ def test_a_run_that_is_incomplete_is_an_error_in_the_trace(site: Site, collector
 
 
 @pytest.mark.parametrize("fault", ["refused", "failing"])
-def test_a_collector_that_is_away_is_a_warning(site: Site, collector: Listener, fault: str) -> None:
+def test_a_collector_that_is_away_is_a_warning(site: Site, collector: Listener, closed_port: int, fault: str) -> None:
     collector.status = 400
     if fault == "refused":
-        site.command.configure(tracing={"endpoint": f"http://127.0.0.1:{free_port()}/v1/traces"})
+        site.command.configure(tracing={"endpoint": f"http://127.0.0.1:{closed_port}/v1/traces"})
     finished = site.finish()
     assert finished.json["delivered"] == len(ACCOUNTS)
     assert finished.messages("WARNING") == [

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import incident_process
+from tests.support.ports import HeldPort
 
 READY_SECONDS = 30
 STOP_SECONDS = 15
@@ -26,7 +27,8 @@ class ReceiverHandle:
     def __init__(self, folder: Path, faults: dict[str, Any]) -> None:
         self.database = folder / "receiver.sqlite"
         self._errors = folder / "receiver.stderr"
-        self._start(0, faults)
+        self._port = HeldPort()
+        self._start(faults)
 
     @property
     def base(self) -> str:
@@ -36,9 +38,7 @@ class ReceiverHandle:
 
     @property
     def port(self) -> int:
-        port = urlsplit(self.url).port
-        assert port is not None
-        return port
+        return self._port.number
 
     @property
     def pid(self) -> int:
@@ -75,6 +75,13 @@ class ReceiverHandle:
         """SIGTERM; returns the exit status. A receiver that has ended already is left alone."""
         return self._end(signal.SIGTERM)
 
+    def close(self) -> None:
+        """Stop it for good."""
+        try:
+            self.stop()
+        finally:
+            self._port.close()
+
     def wait(self) -> int:
         """Wait for the end that somebody else's signal brings; returns the exit status."""
         return self._process.wait(STOP_SECONDS)
@@ -82,12 +89,12 @@ class ReceiverHandle:
     def restart(self, **faults: Any) -> None:
         """Start it again on the same port and file; faults are what is named here, not what was in force."""
         self.stop()
-        self._start(self.port, faults)
+        self._start(faults)
 
-    def _start(self, port: int, faults: dict[str, Any]) -> None:
+    def _start(self, faults: dict[str, Any]) -> None:
         package = Path(incident_process.__file__).parent.parent
         path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
-        command = [sys.executable, "-m", "incident_process.receiver", "--port", str(port)]
+        command = [sys.executable, "-m", "incident_process.receiver", "--port", str(self.port)]
         command += ["--database", str(self.database), "--faults", json.dumps(faults)]
         with self._errors.open("a") as errors:
             self._process = subprocess.Popen(
@@ -137,4 +144,4 @@ def start_receiver(folder: Path, **faults: Any) -> Iterator[ReceiverHandle]:
     try:
         yield handle
     finally:
-        handle.stop()
+        handle.close()

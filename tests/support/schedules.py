@@ -4,13 +4,13 @@ import http.client
 import json
 import os
 import signal
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.support.command import Command, Finished, Running, wait_until
+from tests.support.ports import HeldPort
 
 QUICK: dict[str, object] = {"poll_seconds": 0.2, "retry_seconds": 0.5, "retry_cap_seconds": 2, "stop_seconds": 15}
 
@@ -78,16 +78,11 @@ def schedule(
     command: Command, *, wait: bool = True, env: Mapping[str, str] | None = None, **settings: object
 ) -> Iterator[Schedule]:
     """Start a schedule on a free port, with these keys of ``[SCHEDULE]``, and wait until it is at work."""
-    port = free_port()
-    log = command.folder / f"schedule-{port}.log"
-    command.configure(schedule=QUICK | {"http_port": port} | settings, log={"file": log})
-    with command.started("schedule", env=env) as running:
-        started = Schedule(running, log, port)
-        if wait:
-            started.wait_for("INFO:The schedule of operation")
-        yield started
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+    with closing(HeldPort()) as port:
+        log = command.folder / f"schedule-{port.number}.log"
+        command.configure(schedule=QUICK | {"http_port": port.number} | settings, log={"file": log})
+        with command.started("schedule", env=env) as running:
+            started = Schedule(running, log, port.number)
+            if wait:
+                started.wait_for("INFO:The schedule of operation")
+            yield started

@@ -9,7 +9,6 @@ import contextlib
 import itertools
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-HOST = "127.0.0.1"
+from tests.support.ports import HOST, HeldPort
+
 VARIABLE = "INCIDENT_PROCESS_TEST_MONGO_URL"
 START_SECONDS = 60.0
 """How long a server may take until it answers; generous, because the test machine is shared."""
@@ -37,7 +37,8 @@ class SecantusServer:
             pytest.fail("The tests need SecantusDB beside this Python: run `make setup`.", pytrace=False)
         self._folder = Path(tempfile.mkdtemp(prefix="secantus-"))
         self._process: subprocess.Popen[bytes] | None = None
-        self._port = _free_port()
+        self._held = HeldPort()
+        self._port = self._held.number
 
     @property
     def url(self) -> str:
@@ -86,6 +87,7 @@ class SecantusServer:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(10)
         self.kill()
+        self._held.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _wait(self) -> None:
@@ -106,12 +108,6 @@ class SecantusServer:
         log = (self._folder / "log").read_text(errors="replace")[-3000:]
         self.kill()
         pytest.fail(f"SecantusDB did not start:\n{log}", pytrace=False)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 _NUMBERS = itertools.count(1)

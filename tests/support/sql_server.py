@@ -21,8 +21,9 @@ from typing import Any, ClassVar, NamedTuple
 import pymysql
 import pytest
 
+from tests.support.ports import HOST, HeldPort
+
 USER = "tester"
-HOST = "127.0.0.1"
 START_SECONDS = 60.0
 """How long a server may take until it answers; generous, because the test machine is shared."""
 
@@ -49,7 +50,8 @@ class SqlServer(ABC):
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
         self.host = HOST
-        self.port = _free_port()
+        self._port = HeldPort()
+        self.port = self._port.number
         self.user = USER
         self.password = secrets.token_hex(8)
 
@@ -108,6 +110,7 @@ class SqlServer(ABC):
     def stop(self) -> None:
         """End the server and remove its data, without waiting until it has put in order what goes anyway."""
         self.kill()
+        self._port.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def create_database(self) -> str:
@@ -231,12 +234,6 @@ def numbers(first: int, last: int) -> str:
 def as_root() -> list[str]:
     """Return the option without which neither product's server runs as root."""
     return ["--user=root"] if os.geteuid() == 0 else []
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(params=["mariadb", "mysql"])
