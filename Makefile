@@ -4,11 +4,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup setup-tests setup-bench demo test coverage lint format docs bench bench-docs bench-scale storm storm-tests clean
+.PHONY: help setup setup-tests setup-bench demo check test coverage lint format docs bench bench-docs bench-scale storm storm-tests clean
 
 help:
 	@echo "make demo         the whole story on embedded parts, in under a minute"
 	@echo "make setup        the command, in .venv/bin/incident-process"
+	@echo "make check        make lint and the unit tests, in under a minute"
 	@echo "make test         all tests, against a real MariaDB, MySQL and Mongo-wire server of their own"
 	@echo "make coverage     the same tests, with the branch coverage of every command they start; takes longer"
 	@echo "make lint         ruff, mypy --strict, import-linter"
@@ -41,6 +42,9 @@ demo: setup
 
 test: setup-tests
 	@scripts/run-tests
+
+check: lint
+	@scripts/run-tests tests/unit
 
 coverage: setup-tests
 	@TEST_COVERAGE=whole scripts/run-tests
