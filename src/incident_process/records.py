@@ -119,7 +119,8 @@ class Incident(Record, frozen=True, kw_only=True):
     brought it to the receiver under this id: made under earlier ids, which were somebody else's, or never sent for want
     of a connection. ``in_doubt``: it may have reached the receiver without an answer; so it stands from the first write
     on, until a run has recorded that it surely did not. ``rows_digest`` identifies the rows that it was made of, ""
-    where nobody has looked.
+    where nobody has looked. ``refused_as``: the receiver's words, as ``reasons.alike`` has them, when a run saw that it
+    turns this one away while it takes others; "" where none has.
     """
 
     incident_id: int
@@ -132,6 +133,7 @@ class Incident(Record, frozen=True, kw_only=True):
     in_doubt: bool = True
     rows_digest: str = ""
     elsewhere: int = 0
+    refused_as: str = ""
 
     @property
     def tried(self) -> bool:
@@ -172,7 +174,8 @@ class Outcome(Record, frozen=True, kw_only=True):
     """What became of one incident in this run.
 
     ``attempts``, with ``elsewhere`` among them, and ``runs`` are totals, earlier runs included. ``status`` PENDING
-    means: no outcome yet, keep it; ``in_doubt`` then says whether an attempt had no answer.
+    means: no outcome yet, keep it; ``in_doubt`` then says whether an attempt had no answer, and ``refused_as`` is what
+    ``Incident`` has of it.
     """
 
     incident_id: int
@@ -184,6 +187,7 @@ class Outcome(Record, frozen=True, kw_only=True):
     error: str | None = None
     in_doubt: bool = False
     elsewhere: int = 0
+    refused_as: str = ""
     at: datetime
 
 

@@ -1,6 +1,7 @@
 """Delivery over real sockets, by the command, against a receiver that misbehaves on purpose (SPEC 5)."""
 
 import http.client
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -130,14 +131,16 @@ def test_one_account_that_is_forbidden_is_a_dead_letter_at_once_also_where_nobod
     assert ledger(site)[BAD]["error"].startswith(f"HTTP {status}")
 
 
-def test_refusals_that_nothing_was_delivered_after_kill_no_record(site: Site) -> None:
+def test_refusals_that_nothing_was_delivered_after_kill_no_record(site: Site, answering: Answering) -> None:
     """A token that runs out in the middle of a run refuses its last accounts: too few of them for the breaker."""
-    site.command.configure(api={"send_empty": "off", "max_connections": 1}, process={"max_runs": 2})
-    site.receiver.control(fail_accounts={f"{number:010d}": 401 for number in range(7, 10)})
+    site.command.configure(api={"send_empty": "off"}, process={"max_runs": 2})
+    taken = itertools.count()
+    answering(lambda _: 201 if next(taken) < 7 else 401)
+    site.command.configure(api={"max_connections": 1})
     for delivered in (7, 0, 0):
         report = site.run(expect=4)
         assert (report["delivered"], report["dead"], report["pending"]) == (delivered, 0, 3)
-    site.receiver.calm()
+    answering(lambda _: 201)
     assert site.run()["delivered"] == 3
 
 

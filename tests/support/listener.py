@@ -4,7 +4,7 @@ for receivers that are told what to answer."""
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -17,11 +17,20 @@ class Heard:
     body: bytes
 
 
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """An answer with more than a status."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
 class Listener:
     """``heard`` grows; ``status`` is what it answers from now on, unless ``judge`` says what it answers to a body."""
 
     def __init__(self) -> None:
-        self.judge: Callable[[bytes], int] = lambda _: self.status
+        self.judge: Callable[[bytes], int | Said] = lambda _: self.status
         self.heard: list[Heard] = []
         self.status = 200
         listener = self
@@ -31,9 +40,14 @@ class Listener:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 listener.heard.append(Heard(path=self.path, headers=headers, body=body))
-                self.send_response(listener.judge(body))
-                self.send_header("Content-Length", "0")
+                said = listener.judge(body)
+                if isinstance(said, int):
+                    said = Said(status=said)
+                self.send_response(said.status)
+                for name, value in {**said.headers, "Content-Length": str(len(said.body))}.items():
+                    self.send_header(name, value)
                 self.end_headers()
+                self.wfile.write(said.body)
 
             def log_message(self, *_: object) -> None:
                 """Write nothing."""

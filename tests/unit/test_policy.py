@@ -3,7 +3,9 @@
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,10 +16,10 @@ from incident_process.delivery.identity import idempotency_key
 from incident_process.delivery.policy import (
     LONGEST_DELAY_SECONDS,
     Evidence,
-    Fate,
+    Failure,
     Verdict,
     backoff,
-    fate_of_exhausted,
+    fate_of,
     judge,
     retry_after,
 )
@@ -45,12 +47,12 @@ def test_a_limit_of_the_rate_is_about_the_client_and_503_is_one_while_others_are
     assert judge(500, may_have_arrived=True, others_taken=True) is Verdict.RETRY
 
 
-@pytest.mark.parametrize("status", [400, 410, 413, 415, 422])
-def test_other_4xx_are_dead_at_once(status: int) -> None:
-    assert judge(status, may_have_arrived=True) is Verdict.DEAD
+@pytest.mark.parametrize("status", [400, 410, 415, 422])
+def test_other_4xx_are_refused(status: int) -> None:
+    assert judge(status, may_have_arrived=True) is Verdict.REFUSED
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 405])
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 413])
 def test_what_may_hold_for_every_body_is_suspect(status: int) -> None:
     assert judge(status, may_have_arrived=False) is Verdict.SUSPECT
 
@@ -100,27 +102,84 @@ def test_retry_after_takes_any_text(header: str) -> None:
     assert found is None or 0 <= found <= 60
 
 
-def test_a_run_counts_against_a_record_only_when_others_succeeded() -> None:
-    assert fate_of_exhausted(2, Evidence.NONE, max_runs=3) == Fate(status=DeliveryStatus.PENDING, runs=2)
-    assert fate_of_exhausted(0, Evidence.OTHERS, max_runs=3).runs == 1
-    assert fate_of_exhausted(2, Evidence.OTHERS, max_runs=3).status is DeliveryStatus.DEAD
+FAILED = Failure(verdict=Verdict.RETRY, status=500)
+REFUSED = Failure(verdict=Verdict.REFUSED, status=422)
+SUSPECT = Failure(verdict=Verdict.SUSPECT, status=403)
+OTHERS = Evidence(taken=True)
+PENDING, DEAD = DeliveryStatus.PENDING, DeliveryStatus.DEAD
 
 
-def test_that_it_takes_the_empty_payload_counts_only_where_others_were_taken_before() -> None:
-    for suspect in (False, True):
-        found = fate_of_exhausted(0, Evidence.EMPTY, max_runs=1, suspect=suspect)
-        assert found == Fate(status=DeliveryStatus.PENDING, runs=0)
-    assert fate_of_exhausted(1, Evidence.EMPTY, max_runs=3) == Fate(status=DeliveryStatus.PENDING, runs=2)
-    assert fate_of_exhausted(2, Evidence.EMPTY, max_runs=3).status is DeliveryStatus.DEAD
-    assert fate_of_exhausted(1, Evidence.EMPTY, max_runs=3, suspect=True).status is DeliveryStatus.DEAD
+def fate(failure: Failure, evidence: Evidence, *, max_runs: int = 3, **more: Any) -> tuple[DeliveryStatus, int]:
+    found = fate_of(msgspec.structs.replace(failure, **more), evidence, max_runs=max_runs)
+    return found.status, found.runs
 
 
-def test_a_suspect_is_dead_at_once_where_the_service_turns_away_nobody_else() -> None:
-    assert fate_of_exhausted(0, Evidence.ASKED, max_runs=3, suspect=True).status is DeliveryStatus.DEAD
-    assert fate_of_exhausted(0, Evidence.ASKED, max_runs=3) == Fate(status=DeliveryStatus.PENDING, runs=1)
-    assert fate_of_exhausted(0, Evidence.OTHERS, max_runs=3, suspect=True) == Fate(
-        status=DeliveryStatus.PENDING, runs=1
-    )
+@pytest.mark.parametrize("failure", [FAILED, REFUSED, SUSPECT])
+@pytest.mark.parametrize("asked", [None, Verdict.RETRY, Verdict.SUSPECT, Verdict.THROTTLED])
+def test_a_service_that_takes_nothing_kills_no_record(failure: Failure, asked: Verdict | None) -> None:
+    for many, only in ((True, False), (False, False), (False, True)):
+        evidence = Evidence(many=many, only=only, all_known=True, asked=asked)
+        for known in (False, True):
+            assert fate(failure, evidence, runs=2, known=known) == (PENDING, 2)
+
+
+def test_a_record_that_fails_alone_is_dead_after_max_runs() -> None:
+    assert fate(FAILED, OTHERS, alone=True) == (PENDING, 1)
+    assert fate(FAILED, OTHERS, alone=True, runs=2) == (DEAD, 3)
+    assert fate(FAILED, OTHERS, alone=True, max_runs=1) == (DEAD, 1)
+
+
+def test_what_failed_after_the_last_that_was_taken_counts_but_kills_nothing() -> None:
+    """An outage that begins at the end of a run looks the same."""
+    assert fate(FAILED, OTHERS) == (PENDING, 1)
+    assert fate(FAILED, OTHERS, runs=1) == (PENDING, 2)
+    assert fate(FAILED, OTHERS, runs=2) == (PENDING, 2)
+    assert fate(FAILED, OTHERS, runs=2, known=True) == (DEAD, 3)
+    assert fate(FAILED, Evidence(taken=True, many=True), max_runs=1) == (PENDING, 0)
+    assert fate(FAILED, OTHERS, max_runs=1) == (DEAD, 1)
+
+
+def test_a_limit_of_the_rate_is_never_held_against_a_record() -> None:
+    for status in (429, 503):
+        assert fate(FAILED, OTHERS, status=status, alone=True, known=True, runs=2) == (PENDING, 2)
+
+
+def test_in_a_quiet_run_what_is_known_to_be_refused_counts_where_the_service_answers() -> None:
+    quiet = Evidence(many=True, all_known=True, asked=Verdict.REFUSED)
+    assert fate(FAILED, quiet, known=True, runs=2) == (DEAD, 3)
+    assert fate(FAILED, quiet, known=False, runs=2) == (PENDING, 2)
+    assert fate(FAILED, msgspec.structs.replace(quiet, all_known=False), known=True, runs=2) == (PENDING, 2)
+    assert fate(FAILED, Evidence(only=True, asked=Verdict.DELIVERED)) == (PENDING, 1)
+
+
+@pytest.mark.parametrize("failure", [REFUSED, SUSPECT])
+def test_a_refusal_is_of_the_record_where_another_that_was_sent_later_is_taken(failure: Failure) -> None:
+    assert fate(failure, OTHERS, alone=True) == (DEAD, 0)
+    assert fate(failure, Evidence(taken=True, many=True, asked=Verdict.RETRY), alone=True) == (DEAD, 0)
+
+
+def test_a_refusal_at_the_end_of_a_run_is_of_the_record_unless_many_are_or_whatever_is_sent() -> None:
+    assert fate(REFUSED, OTHERS) == (DEAD, 0)
+    assert fate(SUSPECT, OTHERS) == (PENDING, 1)
+    answers = Evidence(taken=True, asked=Verdict.REFUSED)
+    assert fate(REFUSED, answers) == fate(SUSPECT, answers) == (DEAD, 0)
+    for doubtful in (
+        Evidence(taken=True, many=True),
+        Evidence(taken=True, asked=Verdict.RETRY),
+        Evidence(taken=True, asked=Verdict.REFUSED, alike=True),
+    ):
+        assert fate(REFUSED, doubtful) == (PENDING, 1)
+        assert fate(REFUSED, doubtful, runs=2) == (PENDING, 2)
+
+
+def test_a_few_refusals_where_nothing_is_taken_wait_unless_the_service_answers_otherwise() -> None:
+    assert fate(REFUSED, Evidence()) == (PENDING, 0)
+    assert fate(REFUSED, Evidence(asked=Verdict.DELIVERED, alike=True)) == (DEAD, 0)
+    assert fate(REFUSED, Evidence(asked=Verdict.REFUSED)) == (DEAD, 0)
+    assert fate(REFUSED, Evidence(asked=Verdict.REFUSED, alike=True)) == (PENDING, 0)
+    assert fate(REFUSED, Evidence(asked=Verdict.DELIVERED, many=True)) == (PENDING, 0)
+    assert fate(SUSPECT, Evidence(asked=Verdict.DELIVERED)) == (PENDING, 0)
+    assert fate(SUSPECT, Evidence(asked=Verdict.DELIVERED, only=True)) == (DEAD, 0)
 
 
 def _circuit(breaker: Breaker) -> Circuit:

@@ -7,15 +7,15 @@ class Circuit(StrEnum):
     """How freely requests may go out."""
 
     CLOSED = "closed"  # all is well
-    PROBING = "probing"  # several accounts failed in a row: one request at a time, with growing pauses
-    OPEN = "open"  # the probes failed too: the run stops, everything undelivered stays pending
+    PROBING = "probing"  # several accounts failed in a row: a few requests at a time, with growing pauses
+    OPEN = "open"  # those failed too: the run stops, everything undelivered stays pending
 
 
 class Breaker:
     """Counts failures in a row over different accounts; any success starts over.
 
-    ``accounts`` different accounts failing without a success between them start the probing, ``probes`` failed probes
-    open the circuit. It has no clock and does no I/O; the sender asks it and waits.
+    ``accounts`` different accounts failing without a success between them start the probing, ``probes`` rounds of
+    probes of which none is taken open the circuit. It has no clock and does no I/O; the sender asks it and waits.
     """
 
     def __init__(self, accounts: int, probes: int) -> None:
@@ -26,7 +26,7 @@ class Breaker:
         self._failing: set[str] = set()
 
     def success(self) -> None:
-        """Note that the service took a request."""
+        """Note that the service took a request, or refused one as a rule says that it does."""
         self.circuit = Circuit.CLOSED
         self.failed_probes = 0
         self._failing.clear()
@@ -40,7 +40,7 @@ class Breaker:
             self.circuit = Circuit.PROBING
 
     def probe_failed(self) -> None:
-        """Note that a probe failed."""
+        """Note that none of a round of probes was taken."""
         self.failed_probes += 1
         if self.failed_probes >= self._probes:
             self.circuit = Circuit.OPEN

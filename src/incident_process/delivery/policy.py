@@ -9,8 +9,10 @@ from incident_process.records import DeliveryStatus, Record
 FIRST_DELAY_SECONDS = 0.2
 LONGEST_DELAY_SECONDS = 15.0
 RETRYABLE = frozenset({408, 425})
-SUSPECT = frozenset({401, 402, 403, 404, 405, 406, 407, 421, 426, 431, 451})
-"""4xx that speak of the credentials or the address rather than of one record."""
+GATEWAY = frozenset({502, 503, 504})
+"""What a gateway answers for a service that it does not reach: that may be so for every record alike."""
+SUSPECT = frozenset({401, 402, 403, 404, 405, 406, 407, 411, 413, 421, 426, 431, 451})
+"""4xx that speak of the credentials, the address or the way there rather than of one record."""
 
 
 class Verdict(StrEnum):
@@ -19,8 +21,9 @@ class Verdict(StrEnum):
     DELIVERED = "delivered"  # the receiver has it
     RETRY = "retry"  # it may or may not have it: try again
     THROTTLED = "throttled"  # the receiver takes no more for now: slow down for all, nothing is held against the record
-    DEAD = "dead"  # it turned this body away for good
-    SUSPECT = "suspect"  # it turned this body away for a reason that may hold for every body
+    DEAD = "dead"  # a rule of the configuration says that it turned this body away for good
+    REFUSED = "refused"  # it turned this body away for good, unless it turns away whatever it is sent
+    SUSPECT = "suspect"  # the same, for a reason that speaks of the sender or of the way rather than of the record
     TAKEN = "taken"  # it has another body under this Incident_Id
 
 
@@ -43,7 +46,7 @@ def judge(status: int | None, *, may_have_arrived: bool, others_taken: bool = Fa
         return Verdict.DELIVERED if may_have_arrived else Verdict.TAKEN
     if status in SUSPECT:
         return Verdict.SUSPECT
-    return Verdict.DEAD if 400 <= status < 500 else Verdict.RETRY
+    return Verdict.REFUSED if 400 <= status < 500 else Verdict.RETRY
 
 
 def backoff(attempt: int, chance: float) -> float:
@@ -76,13 +79,44 @@ def retry_after(header: str | None, now: datetime, cap_seconds: float) -> float 
     return min(seconds, cap_seconds) if seconds > 0 else None
 
 
-class Evidence(StrEnum):
-    """What a run has shown of the service as a whole."""
+class Failure(Record, frozen=True, kw_only=True):
+    """What a run knows of an incident that it could not deliver.
 
-    NONE = "none"  # it took nothing
-    EMPTY = "empty"  # it took {} and nothing else, while several incidents failed
-    OTHERS = "others"  # it took another incident
-    ASKED = "asked"  # when it was asked with {} at the end, it neither failed nor turned away whoever asks
+    ``verdict`` is that of the last attempt, ``status`` its answer. ``runs``: so many earlier runs count against it.
+    ``alone``: the receiver turned it away while it took others; for what is tried again (RETRY) that means one that was
+    sent between two of its failures, for a refusal one that was sent after it. ``known``: an earlier run has seen that,
+    and the receiver's words are the same now.
+    """
+
+    verdict: Verdict
+    status: int | None
+    runs: int = 0
+    alone: bool = False
+    known: bool = False
+
+
+class Evidence(Record, frozen=True, kw_only=True):
+    """What a run has shown of the service as a whole.
+
+    ``taken``: it took an incident. ``many``: so many accounts failed of which no more is known that this may be the
+    service. ``only``: one incident alone has no outcome. ``all_known``: so far as it goes, of all of them it is
+    ``known`` that the receiver turns them away. ``asked``: what ``{}`` came to at the end of the run, None where it was
+    not sent; ``alike``: that was answered in the same words as the incidents were.
+    """
+
+    taken: bool = False
+    many: bool = False
+    only: bool = False
+    all_known: bool = False
+    asked: Verdict | None = None
+    alike: bool = False
+
+    @property
+    def answers(self) -> bool:
+        """True when the service, asked with ``{}``, neither failed nor turned away whoever asks."""
+        if self.alike and self.asked is not Verdict.DELIVERED:
+            return False
+        return self.asked not in {None, Verdict.RETRY, Verdict.SUSPECT, Verdict.THROTTLED}
 
 
 class Fate(Record, frozen=True, kw_only=True):
@@ -92,19 +126,50 @@ class Fate(Record, frozen=True, kw_only=True):
     runs: int
 
 
-def fate_of_exhausted(runs_before: int, evidence: Evidence, *, max_runs: int, suspect: bool = False) -> Fate:
-    """Decide between a failing service and a poisonous record (SPEC 5).
+def fate_of(failure: Failure, evidence: Evidence, *, max_runs: int) -> Fate:
+    """Decide between a failing service and a poisonous record (SPEC 5; docs/decisions/0025-outcomes.md).
 
-    A run counts against the record only when the service took something else in that run; a record against which
-    ``max_runs`` runs count is dead, and a suspect at once where the service turns away nobody else. Without such
-    evidence it stays pending as it was, however often it is tried.
-
-    That the service takes ``{}`` shows little while incidents fail alike: it counts only against a record that failed
-    in an earlier run in which others were taken.
+    Without evidence that the service takes others, an incident stays pending as it was, however often it is tried.
     """
-    if evidence is Evidence.NONE or (evidence is Evidence.EMPTY and not runs_before):
-        return Fate(status=DeliveryStatus.PENDING, runs=runs_before)
-    if suspect and evidence is not Evidence.OTHERS:
-        return Fate(status=DeliveryStatus.DEAD, runs=runs_before)
-    runs = runs_before + 1
+    if failure.verdict is Verdict.RETRY:
+        return _fate_of_failing(failure, evidence, max_runs)
+    return _fate_of_refused(failure, evidence, max_runs)
+
+
+def _fate_of_failing(failure: Failure, evidence: Evidence, max_runs: int) -> Fate:
+    if failure.status in {429, 503}:  # a limit of the rate, or an outage: never the record's
+        return Fate(status=DeliveryStatus.PENDING, runs=failure.runs)
+    if failure.alone or (failure.known and evidence.taken):
+        return _counted(failure.runs, max_runs)
+    if evidence.taken:
+        if max_runs == 1 and not evidence.many:
+            return _counted(failure.runs, max_runs)
+        return _doubted(failure.runs, max_runs)
+    if evidence.answers and (evidence.only or (failure.known and evidence.all_known)):
+        return _counted(failure.runs, max_runs)
+    return Fate(status=DeliveryStatus.PENDING, runs=failure.runs)
+
+
+def _fate_of_refused(failure: Failure, evidence: Evidence, max_runs: int) -> Fate:
+    dead = Fate(status=DeliveryStatus.DEAD, runs=failure.runs)
+    if failure.alone:
+        return dead
+    is_suspect = failure.verdict is Verdict.SUSPECT
+    if evidence.taken:
+        if not evidence.many and (evidence.answers or (evidence.asked is None and not is_suspect)):
+            return dead
+        return _doubted(failure.runs, max_runs)
+    if evidence.answers and not evidence.many and (evidence.only or not is_suspect):
+        return dead
+    return Fate(status=DeliveryStatus.PENDING, runs=failure.runs)
+
+
+def _counted(runs: int, max_runs: int) -> Fate:
+    """Count the run against the record."""
+    runs += 1
     return Fate(status=DeliveryStatus.DEAD if runs >= max_runs else DeliveryStatus.PENDING, runs=runs)
+
+
+def _doubted(runs: int, max_runs: int) -> Fate:
+    """Count the run, but never as the last: others were taken, but an outage that began after them looks the same."""
+    return Fate(status=DeliveryStatus.PENDING, runs=max(runs, min(runs + 1, max_runs - 1)))

@@ -1,5 +1,6 @@
 """What a refusal is remembered by: short, one line, without the customer's data and the credentials (SPEC 5, 6, 7)."""
 
+import re
 from base64 import b64decode
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -11,6 +12,8 @@ from incident_process.delivery.status_texts import status_text
 from incident_process.delivery.transport import Answer
 
 LONGEST = 240
+_OWN = re.compile(r"""'[^']*'|"[^"]*"|[^\s,;:()\[\]{}]*[\d@][^\s,;:()\[\]{}]*""")
+_MASKS = re.compile(r"\*\*\*(?:[\s,.-]*\*\*\*)+")
 MASK = "***"
 SHORTEST_VALUE = 3
 """Values of one or two characters say nothing about anybody, and stand in every text."""
@@ -48,6 +51,23 @@ def reason(answer: Answer, body: bytes, secrets: Collection[str] = ()) -> str:
     # Before the cut, which could leave the half of a value that nothing would recognise.
     said = _masked(said, [*_texts(msgspec.json.decode(body)), *secrets, *map(_escaped, secrets)])
     return f"{status}: {said}"[:LONGEST]
+
+
+def alike(reason: str) -> str:
+    """Return a reason in the form in which those of many records are the same.
+
+    Whatever may belong to one record is masked in the receiver's words: what holds a digit or an @, and what is quoted.
+    """
+    phrase, colon, said = reason.partition(": ")
+    if not colon:
+        return reason
+    said = _OWN.sub(MASK, said)
+    return f"{phrase}{colon}{_MASKS.sub(MASK, said)}"
+
+
+def has_words(reason: str) -> bool:
+    """Tell whether a reason says more than a status."""
+    return reason.startswith("HTTP ") and ": " in reason
 
 
 def _said(excerpt: bytes) -> str:

@@ -7,7 +7,7 @@ holds up neither its chunk's neighbours nor the next chunk.
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from typing import Any
 
 from incident_process.delivery.breaker import Breaker, Circuit
 from incident_process.delivery.pace import Pace
-from incident_process.delivery.policy import Verdict, backoff, judge, retry_after
+from incident_process.delivery.policy import GATEWAY, Verdict, backoff, judge, retry_after
 from incident_process.delivery.reasons import reason
 from incident_process.delivery.transport import Answer, Transport
 from incident_process.records import Incident, Record
@@ -55,12 +55,33 @@ class Limits(Record, frozen=True, kw_only=True):
     breaker_failures: int = 5
 
 
-class Attempted(Record, frozen=True, kw_only=True):
-    """How far one incident got in this run.
+@dataclass(eq=False, slots=True)
+class Mark:
+    """The first attempt of a run at which an incident failed or was refused: its ``place`` among all attempts.
 
-    ``verdict`` is None when it was not tried, RETRY when its attempts are used up or the sender was stopped between
-    two of them. ``attempts`` are those of this run, ``unsent`` so many of them had no connection to be sent over;
-    ``unanswered``: one of them, or of an earlier run, had no answer.
+    ``overtaken``: another one that was sent after it was taken, and answered after it. So the service was at work then.
+    What had been on its way before and is still taken shows nothing: a token that has run out meets all that is sent
+    from then on.
+    """
+
+    place: int
+    overtaken: bool = False
+
+
+class Before(Record, frozen=True, kw_only=True):
+    """What was made of an incident before in the same run: ``attempts``, and whether another one overtook it."""
+
+    attempts: int
+    overtaken: bool
+
+
+class Attempted(Record, frozen=True, kw_only=True):
+    """How far one incident got.
+
+    ``verdict`` is None when it was not tried, RETRY when its attempts are used up or it was put aside between two of
+    them. ``attempts`` are those of this call, ``unsent`` so many of them had no connection to be sent over;
+    ``unanswered``: one of them, or of an earlier run, had no answer. ``mark`` is there once it has failed or was
+    refused. ``alone``: it failed, another one that was sent later was taken, and then it failed again.
     """
 
     incident: Incident
@@ -69,6 +90,8 @@ class Attempted(Record, frozen=True, kw_only=True):
     unsent: int
     unanswered: bool
     answer: Answer | None
+    mark: Mark | None = None
+    alone: bool = False
     at: datetime
 
 
@@ -78,6 +101,12 @@ class _Job:
     number: int
     resumed: bool
     done: Callable[[Attempted], None]
+    left_over: bool = False
+    """An earlier run, or an earlier part of this one, has left it: it tells nothing new of the service."""
+    most: int = 1
+    """So many attempts it may use up."""
+    overtaken: bool = False
+    """As in ``Before``."""
     attempts: int = 0
     put_off: int = 0
     """Those of the attempts that only met a limit of the receiver's rate."""
@@ -86,6 +115,8 @@ class _Job:
     unanswered: bool = False
     failing_since: float | None = None
     place: int = 0
+    mark: Mark | None = None
+    alone: bool = False
     answer: Answer | None = field(default=None, repr=False)
 
 
@@ -112,8 +143,8 @@ class Sender:
         self._secrets = secrets
         self._breaker = Breaker(limits.breaker_failures, limits.max_attempts)
         self._pace = Pace(limits.requests_per_second, shared=limits.rate_is_shared)
-        # Those that never failed come first: they tell soonest whether the service takes anything. Among them the
-        # oldest: what was put off for a pause goes out right after it, and not behind all that has come since.
+        # Those that never failed come first: they tell soonest whether the service takes anything, and what is refused
+        # holds nobody up. Among them the oldest: what was put off goes out again before all that has come since.
         self._queue: asyncio.PriorityQueue[tuple[bool, int, _Job]] = asyncio.PriorityQueue()
         self._numbers = itertools.count()
         self._clear = asyncio.Event()  # set while requests may go out freely
@@ -126,9 +157,11 @@ class Sender:
         self._throttled_since: float | None = None
         """Since when the receiver has taken nothing and turned requests away for its rate."""
         self._places = itertools.count()
-        self._refused: dict[str, int] = {}
-        """What was refused, or met a taken id, and after which nothing was delivered: by key, its place among all."""
-        self._singled_out: set[str] = set()
+        self._not_overtaken: set[Mark] = set()
+        self._taken_ids: dict[str, Mark] = {}
+        """By key, what met an Incident_Id that is somebody else's."""
+        self._is_last = False
+        """Whether what failed before is tried for the last time in this run."""
         self._fault: Exception | None = None
         self._failed: tuple[Answer, bytes] | None = None  # the last one that may be the service's, and its body
         self._tasks: set[asyncio.Task[None]] = set()
@@ -160,20 +193,12 @@ class Sender:
 
     @property
     def well(self) -> bool:
-        """True while failures, if there are any, are single ones among successes."""
-        return self._breaker.circuit is Circuit.CLOSED
+        """False where requests fail across accounts and none was taken, or none any more."""
+        return self._breaker.circuit is Circuit.CLOSED or (self.delivered > 0 and not self.broken)
 
     def reason_of(self, answer: Answer, body: bytes) -> str:
         """Return why an attempt with this body failed, as ``reasons.reason`` does, without the sender's secrets."""
         return reason(answer, body, self._secrets)
-
-    def singled_out(self, key: str) -> bool:
-        """Tell whether the service refused the incident with this key while it took others.
-
-        That is so once one was delivered that was sent after it and answered after its refusal: a token that has run
-        out meets all that is sent from then on. What was on its way before and is still taken shows nothing.
-        """
-        return key in self._singled_out
 
     def stop(self, reason: str) -> None:
         """Start no further request. What is under way ends; what waits comes back from ``deliver`` as it is."""
@@ -189,30 +214,52 @@ class Sender:
         while not self._queue.empty():
             self._give_back(self._queue.get_nowait()[2])
 
-    async def deliver(self, incidents: Sequence[Incident], *, resumed: bool) -> list[Attempted]:
+    async def deliver(
+        self,
+        incidents: Sequence[Incident],
+        *,
+        resumed: bool,
+        once: bool = False,
+        before: Mapping[int, Before] | None = None,
+    ) -> list[Attempted]:
         """Send the incidents and return how far each got, in the order of their ends.
 
-        ``resumed``: an earlier run may have sent them already, but for those of which it is known that it has not; so a
-        409 means delivered. A fault of this program in the middle of sending is raised here, once nothing is under way
-        any more.
+        A fault of this program in the middle of sending is raised here, once nothing is under way any more.
+
+        Args:
+            incidents: What to send. They go out in an order of chance, so that those which are refused, wherever they
+                stand, do not look like a service that fails.
+            resumed: An earlier run may have sent them already, but for those of which it is known that it has not; so
+                a 409 means delivered.
+            once: Each is tried once only.
+            before: By Incident_Id, what this run has made of them before: they get the attempts that are left to them,
+                at least one, and are tried for the last time.
         """
         results: list[Attempted] = []
         if not incidents:
             return results
         all_done = asyncio.get_running_loop().create_future()
         expected = len(incidents)
+        self._is_last = before is not None
 
         def done(result: Attempted) -> None:
             results.append(result)
             if len(results) == expected and not all_done.done():
                 all_done.set_result(None)
 
-        for incident in incidents:
+        mixed = list(incidents)
+        self._chance.shuffle(mixed)
+        for incident in mixed:
+            earlier = before.get(incident.incident_id) if before else None
+            left = self._limits.max_attempts - (earlier.attempts if earlier else 0)
             job = _Job(
                 incident,
                 next(self._numbers),
                 resumed and incident.may_have_arrived,
                 done,
+                left_over=resumed,
+                most=1 if once else max(1, left),
+                overtaken=earlier is not None and earlier.overtaken,
                 unanswered=resumed and incident.in_doubt,
             )
             if self.stopped is None:
@@ -245,6 +292,7 @@ class Sender:
                 self._give_back(job)
                 return
             job.place = next(self._places)
+            job.overtaken |= job.mark is not None and job.mark.overtaken
             may_have_arrived = job.resumed or job.attempts > job.unsent
             job.attempts += 1
             # A receiver that closes its connections without a word closes all that are kept.
@@ -265,8 +313,8 @@ class Sender:
                 self.delivered += 1
                 self._taken_at, self._throttled_since = asyncio.get_running_loop().time(), None
                 self._turned_away = 0
-                if self._refused:
-                    self._single_out(job)
+                if self._not_overtaken:
+                    self._overtake(job.place)
                 self._finish(job, verdict)
             else:
                 self._not_delivered(job, answer, verdict, probe=probe)
@@ -277,22 +325,39 @@ class Sender:
 
     def _not_delivered(self, job: _Job, answer: Answer, verdict: Verdict, *, probe: bool) -> None:
         job.unanswered |= answer.status is None and not answer.unsent
-        key = job.incident.key
-        once_more = key in self._refused or key in self._singled_out
-        if verdict in {Verdict.SUSPECT, Verdict.TAKEN} and not once_more:
-            self._refused[key] = job.place
-        # An id may be somebody else's, and so may all of a block; that a new one is, too, is no accident.
-        if verdict in {Verdict.RETRY, Verdict.SUSPECT} or (verdict is Verdict.TAKEN and once_more):
-            self._failed = answer, job.incident.body
-            self._note_failure(job, probe=probe)
-        elif verdict is Verdict.DEAD:
-            self._breaker.success()
-        if verdict is Verdict.RETRY:
-            self._again_or_finish(job, answer)
-        elif verdict is Verdict.THROTTLED:
+        if verdict is Verdict.THROTTLED:
             self._put_off(job, answer)
+            return
+        if verdict is Verdict.DEAD:
+            self._breaker.success()  # it answers as it is known to
+            self._finish(job, verdict)
+            return
+        # An id may be somebody else's, and so may all of a block; that a new one is, too, is no accident.
+        is_accident = verdict is Verdict.TAKEN and job.incident.key not in self._taken_ids
+        self._set_mark(job, verdict)
+        if not is_accident:
+            self._failed = answer, job.incident.body
+            self._note_failure(job, answer, probe=probe)
+        if verdict is Verdict.RETRY:
+            job.alone |= job.overtaken
+            self._again_or_finish(job, answer)
         else:
             self._finish(job, verdict)
+
+    def _set_mark(self, job: _Job, verdict: Verdict) -> None:
+        """Remember the place of the first failure: of an id that is taken, over all ids that the incident is given."""
+        if job.mark is None:
+            job.mark = self._taken_ids.get(job.incident.key) or Mark(job.place)
+            if not job.mark.overtaken:
+                self._not_overtaken.add(job.mark)
+        if verdict is Verdict.TAKEN:
+            self._taken_ids.setdefault(job.incident.key, job.mark)
+
+    def _overtake(self, place: int) -> None:
+        """Mark what failed and was sent before the incident that was taken just now."""
+        for mark in [mark for mark in self._not_overtaken if mark.place < place]:
+            mark.overtaken = True
+            self._not_overtaken.discard(mark)
 
     def _others_taken(self) -> bool:
         """Tell whether the receiver took something a moment ago."""
@@ -322,20 +387,17 @@ class Sender:
         if self._throttled_since is None:
             self._throttled_since = now
         pause = max(asked or 0.0, backoff(job.put_off, self._chance.random()))
-        if now + pause - self._throttled_since > self._limits.retry_seconds:
+        is_over = now + pause - self._throttled_since > self._limits.retry_seconds
+        if is_over and self.delivered and self._queue.empty():  # all others have been taken, or have failed
+            self._finish(job, Verdict.THROTTLED)
+            return
+        if is_over:
             self._failed = answer, job.incident.body
             self.stop(throttling(self.failure or ""))
         if self.stopped is not None:
             self._finish(job, Verdict.RETRY)
         else:
             self._delayed[job] = asyncio.get_running_loop().call_later(pause, self._requeue, job)
-
-    def _single_out(self, delivered: _Job) -> None:
-        """Note which suspects were sent before the incident that was delivered just now."""
-        before = [key for key, place in self._refused.items() if place < delivered.place]
-        for key in before:
-            del self._refused[key]
-        self._singled_out.update(before)
 
     async def _wait_for_turn(self) -> None:
         await self._pace.turn(self._stopping)
@@ -344,53 +406,91 @@ class Sender:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
 
-    def _note_failure(self, job: _Job, *, probe: bool) -> None:
+    def _note_failure(self, job: _Job, answer: Answer, *, probe: bool) -> None:
         if probe:
             return  # counted by the probing itself
+        if job.incident.runs and answer.status is not None and answer.status not in GATEWAY:
+            return  # a run before has seen that it fails while others are taken: that it still does is no news
         self._breaker.failure(job.incident.account)
         if self._breaker.circuit is Circuit.PROBING and self._clear.is_set() and self.stopped is None:
             self._clear.clear()
             self._start(self._probe())
 
     async def _probe(self) -> None:
-        """Send one request at a time, with growing pauses, until one succeeds or the circuit opens.
+        """Send a few at a time, with growing pauses, until one is taken or the circuit opens.
 
-        Only incidents that never failed before count against the service. Where there are none, the failing ones are
-        put aside for this run after a few more tries, and the probing waits for one that can tell.
+        Only incidents that never failed before tell whether the service fails. The others are put aside meanwhile, to
+        be tried again at the end of the run; there the probing goes over them, and ends with them.
         """
-        stale, spent, asked = 0, 0.0, 0.0
+        rounds, spent, asked = 0, 0.0, 0.0
         while self._breaker.circuit is Circuit.PROBING and self.stopped is None:
-            pause = max(asked, backoff(self._breaker.failed_probes + stale + 1, self._chance.random()))
+            pause = max(asked, backoff(rounds + 1, self._chance.random()))
             spent += pause
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             if self.stopped is not None:
                 break
-            failed_before, _, job = await self._queue.get()
-            await self._attempt(job, probe=True)
-            asked = self._asked_pause(job.answer) or 0.0
-            if self._breaker.circuit is not Circuit.PROBING:
+            jobs = await self._sample(rounds)
+            if not jobs:
+                continue
+            tell = not all(map(self._is_stale, jobs))
+            await self._try_all(jobs)
+            if self._breaker.circuit is not Circuit.PROBING or self.stopped is not None:
                 break
-            if failed_before:
-                stale += 1
-            else:
-                self._breaker.probe_failed()
+            answers = [job.answer for job in jobs if job.answer is not None]
+            asked = max([self._asked_pause(answer) or 0.0 for answer in answers], default=0.0)
+            if all(answer.status == 429 for answer in answers):
+                continue
+            rounds += 1
             too_long = spent > self._limits.retry_seconds
-            if stale >= self._limits.max_attempts or (too_long and failed_before):
+            if tell:
+                self._breaker.probe_failed()
+                if too_long:
+                    self._breaker.give_up()
+            elif too_long or rounds >= self._limits.max_attempts:
                 self._put_aside()
-                stale, spent, asked = 0, 0.0, 0.0
-            elif too_long:
-                self._breaker.give_up()
+                rounds, spent, asked = 0, 0.0, 0.0
         if self._breaker.circuit is Circuit.OPEN:
             self.stop(broken(self.failure))
         self._clear.set()
 
+    async def _sample(self, rounds: int) -> list[_Job]:
+        """Take the next few jobs out of the queue; none where only such are left as are put aside.
+
+        Once the service has taken something, many accounts may yet be refused in a row: each round asks more then.
+        """
+        _, _, first = await self._queue.get()
+        if self._is_stale(first) and not self._is_last:
+            self._give_back(first)
+            self._put_aside()
+            return []
+        jobs = [first]
+        size = self._limits.breaker_failures * (2**rounds if self.delivered else 1)
+        while len(jobs) < size and not self._queue.empty():
+            failed_before, _, job = self._queue.get_nowait()
+            if failed_before and not self._is_stale(first):
+                self._put(job)
+                break
+            jobs.append(job)
+        return jobs
+
+    async def _try_all(self, jobs: Sequence[_Job]) -> None:
+        """Send each once, no more at a time than connections are allowed, until one is taken."""
+        most = self._limits.max_connections
+        for start in range(0, len(jobs), most):
+            if self._breaker.circuit is Circuit.PROBING:
+                await asyncio.gather(*(self._attempt(job, probe=True) for job in jobs[start : start + most]))
+            else:
+                for job in jobs[start : start + most]:
+                    self._put(job)
+
     def _put_aside(self) -> None:
         """End the incidents that failed before with what is known of them; those that never failed stay."""
         for job, handle in list(self._delayed.items()):
-            handle.cancel()
-            self._finish(job, Verdict.RETRY)
-        self._delayed.clear()
+            if self._is_stale(job):
+                handle.cancel()
+                del self._delayed[job]
+                self._finish(job, Verdict.RETRY)
         fresh = []
         while not self._queue.empty():
             item = self._queue.get_nowait()
@@ -401,9 +501,16 @@ class Sender:
         for item in fresh:
             self._queue.put_nowait(item)
 
+    @staticmethod
+    def _is_stale(job: _Job) -> bool:
+        """Tell whether it has failed before, in this run or in an earlier one: then it tells nothing of the service."""
+        return job.attempts > job.put_off or job.left_over
+
     def _put(self, job: _Job) -> None:
-        failed_before = job.attempts > job.put_off or job.incident.tried
-        self._queue.put_nowait((failed_before, job.number, job))
+        if self.stopped is not None:
+            self._give_back(job)
+        else:
+            self._queue.put_nowait((self._is_stale(job), job.number, job))
 
     def _asked_pause(self, answer: Answer | None) -> float | None:
         if answer is None:
@@ -419,7 +526,7 @@ class Sender:
         if job.failing_since is None:
             job.failing_since = loop.time()
         too_late = loop.time() + pause - job.failing_since > self._limits.retry_seconds
-        if failed >= self._limits.max_attempts or too_late or self.stopped is not None:
+        if failed >= job.most or too_late or self.stopped is not None:
             self._finish(job, Verdict.RETRY)
         else:
             self._delayed[job] = loop.call_later(pause, self._requeue, job)
@@ -440,6 +547,8 @@ class Sender:
                 unsent=job.unsent,
                 unanswered=job.unanswered,
                 answer=job.answer,
+                mark=job.mark,
+                alone=job.alone,
                 at=datetime.now(UTC),
             )
         )

@@ -6,13 +6,15 @@ lists of accounts, one being read and built while others are on their way.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
+
+import msgspec
 
 from incident_process import logs
 from incident_process.delivery.policy import Evidence, Verdict
-from incident_process.delivery.reasons import secrets_of
+from incident_process.delivery.reasons import alike, has_words, secrets_of
 from incident_process.delivery.sender import Limits, Sender, broken
 from incident_process.delivery.transport import Answer
 from incident_process.errors import LeaseLostError
@@ -21,10 +23,10 @@ from incident_process.pipeline.ahead import ahead
 from incident_process.pipeline.build import Built, Task
 from incident_process.pipeline.content import Resend
 from incident_process.pipeline.context import RunContext
-from incident_process.pipeline.dispatch import Dispatcher, Unsettled
+from incident_process.pipeline.dispatch import REFUSALS, Dispatcher, Undecided, Unsettled
 from incident_process.pipeline.keeper import LeaseKeeper, in_scope
 from incident_process.pipeline.memory import rare_collections
-from incident_process.pipeline.nothing import empty_verdict
+from incident_process.pipeline.nothing import ask_empty
 from incident_process.pipeline.prepare import Preparer
 from incident_process.pipeline.tally import Tally
 from incident_process.pipeline.together import together
@@ -53,7 +55,7 @@ class Crew:
         self._enough: str | None = None
         self._cut_short: str | None = None
         self._left: dict[int, Unsettled] = {}
-        """By scope, the incidents there that used up their attempts."""
+        """By scope, the incidents there that were not taken."""
         api = self._parts.settings.api
         secrets = secrets_of(api.request_headers, api.api_url)
         self.sender = Sender(self._parts.transport, allowed or limits(api), keeper.holds, _log_answer, secrets)
@@ -88,31 +90,49 @@ class Crew:
             async with in_scope(self._context, scope) as context:
                 dispatcher = Dispatcher(context, self.sender, self._tally)
                 await self._empty_outbox(context, dispatcher)
-                if dispatcher.unsettled:
-                    self._left[scope] = dispatcher.leave()
+                self._keep(scope, dispatcher.leave())
+
+    def _keep(self, scope: int, unsettled: Unsettled) -> None:
+        if len(unsettled):
+            self._left[scope] = unsettled
+        else:
+            self._left.pop(scope, None)
 
     async def empty_outbox(self) -> None:
         """Send what the outbox of this lease holds: claimed by a fenced write before anything is posted."""
         await self._empty_outbox(self._context, self._dispatcher)
 
     async def _empty_outbox(self, context: RunContext, dispatcher: Dispatcher) -> None:
+        """Send what an outbox holds, first those that earlier runs saw fail while others were taken.
+
+        Of these each is tried once, and again at the end: what is taken meanwhile shows that the service is at work.
+        """
         store = context.parts.store
         chunk_ids = await store.claim_outbox(context.lease)
         self._parts.faults.reach(Step.CLAIMED)
         if chunk_ids:
             log.info("Resuming: the outbox holds %d chunk(s) without an outcome.", len(chunk_ids))
             self._announce()
-        for chunk_id in chunk_ids:
-            if self._is_enough():
-                break
-            chunk = await store.load_chunk(chunk_id)
-            if chunk is not None:
-                self._tally.resumed += len(chunk.incidents)
-                if self._parts.settings.process.in_doubt == "park":
-                    chunk = await dispatcher.park_doubtful(chunk)
-                else:
-                    await dispatcher.note_in_doubt(chunk)
-                await dispatcher.dispatch(chunk, resumed=True)
+        for counted in (True, False):
+            for chunk_id in chunk_ids:
+                if self._is_enough():
+                    return
+                chunk = await store.load_chunk(chunk_id)
+                if chunk is not None:
+                    await self._resume(chunk, dispatcher, counted=counted)
+
+    async def _resume(self, chunk: Chunk, dispatcher: Dispatcher, *, counted: bool) -> None:
+        """Send what of a chunk earlier runs have left, either those against which a run counts or the others."""
+        part = tuple(incident for incident in chunk.incidents if (incident.runs > 0) is counted)
+        if not part:
+            return
+        chunk = msgspec.structs.replace(chunk, incidents=part, parked=())
+        self._tally.resumed += len(part)
+        if self._parts.settings.process.in_doubt == "park":
+            chunk = await dispatcher.park_doubtful(chunk)
+        else:
+            await dispatcher.note_in_doubt(chunk)
+        await dispatcher.dispatch(chunk, resumed=True, once=counted)
 
     async def go_over(
         self, lists: AsyncIterator[list[Touched]], as_of: datetime, resend: Resend = Resend.CHANGED
@@ -161,43 +181,51 @@ class Crew:
                 yield chunk, len(touched)
 
     async def settle(self) -> None:
-        """Decide on the incidents that used up their attempts.
+        """Decide on the incidents that were not taken.
 
         Before it is held against a record that it was not taken, find out whether the service takes anything at all.
         """
-        unsettled = [self._dispatcher.leave(), *self._left.values()]
-        if not any(map(len, unsettled)) or self.sender.stopped is not None:
+        if self.sender.stopped is not None:
             return
-        # Of these nothing is to be asked.
-        refused_alone = sum(len(left.refused_alone(self.sender)) for left in unsettled)
-        unclear = sum(map(len, unsettled)) - refused_alone
-        has_suspects = sum(len(left.suspects) for left in unsettled) > refused_alone
-        evidence = Evidence.OTHERS if self._delivered > 0 and self._well else Evidence.NONE
-        if has_suspects or (unclear and evidence is Evidence.NONE):
-            evidence = await self._asked(evidence, unclear)
-        await self._dispatcher.settle(evidence)
+        await self._dispatcher.once_more()
+        for scope, left in list(self._left.items()):
+            async with self._dispatcher_of(scope, left) as dispatcher:
+                await dispatcher.once_more()
+                self._keep(scope, dispatcher.leave())
+        undecided = [one for left in (self._dispatcher.leave(), *self._left.values()) for one in left]
+        if not undecided or self.sender.stopped is not None:
+            return
+        # What the receiver says of one whom it turns away while it takes others it says of records, not of itself.
+        refusals = {one.words for one in undecided if one.alone and has_words(one.words)}
+        evidence = await self._evidence(undecided, refusals)
+        await self._dispatcher.settle(evidence, refusals)
         for scope, left in self._left.items():
-            async with in_scope(self._context, scope) as context:
-                await context.parts.store.claim_outbox(context.lease)
-                dispatcher = Dispatcher(context, self.sender, self._tally)
-                dispatcher.take(left)
-                await dispatcher.settle(evidence)
+            async with self._dispatcher_of(scope, left) as dispatcher:
+                await dispatcher.settle(evidence, refusals)
 
-    async def _asked(self, evidence: Evidence, unclear: int) -> Evidence:
-        """Ask with an empty payload where that can tell; return what is known then.
+    @asynccontextmanager
+    async def _dispatcher_of(self, scope: int, left: Unsettled) -> AsyncIterator[Dispatcher]:
+        """Have a dispatcher for what was not taken in a scope, under the scope's lease."""
+        async with in_scope(self._context, scope) as context:
+            await context.parts.store.claim_outbox(context.lease)
+            dispatcher = Dispatcher(context, self.sender, self._tally)
+            dispatcher.take(left)
+            yield dispatcher
 
-        ``unclear``: how many incidents have no fate yet of which nothing else is known.
-        """
-        api = self._parts.settings.api
-        alone = unclear == 1 or evidence is Evidence.OTHERS
-        if not api.send_empty or not (alone or unclear < api.breaker_failures):
+    async def _evidence(self, undecided: Sequence[Undecided], refusals: Collection[str]) -> Evidence:
+        """Return what the run has shown of the service; ask with an empty payload where that can tell more."""
+        unclear = [one for one in undecided if not one.is_alone and one.words not in refusals]
+        evidence = Evidence(
+            taken=self._delivered > 0,
+            many=len(unclear) >= self._parts.settings.api.breaker_failures,
+            only=len(undecided) == 1,
+            all_known=all(one.is_known for one in undecided),
+        )
+        if not self._parts.settings.api.send_empty or not _can_tell(evidence, unclear):
             return evidence
-        verdict = await empty_verdict(self._parts.transport)
-        # That it refuses {} shows that the service answers, not that it takes incidents: evidence against a single
-        # record among others, never against several that fail alike.
-        if alone:
-            return evidence if verdict in {Verdict.RETRY, Verdict.SUSPECT} else Evidence.ASKED
-        return Evidence.EMPTY if verdict is Verdict.DELIVERED else evidence
+        verdict, reason = await ask_empty(self._parts.transport, self.sender.reason_of)
+        asked_alike = any(one.words == alike(reason) for one in unclear)
+        return msgspec.structs.replace(evidence, asked=verdict, alike=asked_alike)
 
     @property
     def context(self) -> RunContext:
@@ -256,6 +284,15 @@ class Crew:
         if not self._announced:
             log.info(logs.sending_message(self._parts.settings.api.api_url))
             self._announced = True
+
+
+def _can_tell(evidence: Evidence, unclear: Sequence[Undecided]) -> bool:
+    """Tell whether the answer to an empty payload would decide on one of these (``policy.fate_of``)."""
+    if evidence.taken:
+        return not evidence.many and any(one.verdict in REFUSALS for one in unclear)
+    if evidence.only or evidence.all_known:
+        return True
+    return not evidence.many and any(one.verdict is Verdict.REFUSED for one in unclear)
 
 
 def limits(api: Api) -> Limits:

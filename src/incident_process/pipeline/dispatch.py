@@ -1,16 +1,20 @@
 """From an enqueued chunk to its outcomes (SPEC 5, 6)."""
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Container, Iterator, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
-from incident_process.delivery.policy import Evidence, Fate, Verdict, fate_of_exhausted
-from incident_process.delivery.sender import Attempted, Sender
+from incident_process.delivery.policy import Evidence, Failure, Verdict, fate_of
+from incident_process.delivery.reasons import alike
+from incident_process.delivery.sender import Attempted, Before, Mark, Sender
 from incident_process.document.build import readdress
 from incident_process.faults import Step
 from incident_process.logs import get_logger
 from incident_process.pipeline.context import RunContext
 from incident_process.pipeline.tally import Tally
+from incident_process.pipeline.together import together
 from incident_process.records import Chunk, DeliveryStatus, Incident, Outcome, Record
 from incident_process.window import id_floor
 
@@ -20,33 +24,70 @@ MAX_READDRESSED = 10
 """How often one incident gets a new id in a run; ids are clock-based, so even a second time would be strange."""
 
 
+CHUNKS_AGAIN = 8
+"""So many chunks at a time are loaded for what is tried once more at the end of a run; each may hold one incident."""
 LOOK_FIRST = "see whether the receiver has this Incident_Id before you replay it, which sends it under a new one"
 IN_DOUBT = f"in doubt: an earlier run may have sent it without an answer; {LOOK_FIRST}"
 UNANSWERED = f"in doubt: an attempt before may have arrived without an answer; {LOOK_FIRST}"
 
 
-class Unsettled(Record, frozen=True, kw_only=True):
-    """Incidents that used up the attempts of this run and have no fate yet; not their bodies.
+REFUSALS = frozenset({Verdict.REFUSED, Verdict.SUSPECT})
 
-    ``outcomes``: how the last attempt ended, by chunk and Incident_Id. ``suspects``: those among them that were turned
-    away for a reason that may hold for every body, with their keys. ``singled_out``: those of whom their sender knows
-    that it does not.
+
+class Undecided(Record, frozen=True, kw_only=True):
+    """An incident that was not taken: ``outcome`` is how its last attempt ended, and what has been recorded of it.
+
+    ``attempts`` are those of this run; ``runs``, ``refused_as`` what earlier runs have found, as ``Incident`` has it.
+    ``mark`` and ``alone``: as in ``Attempted``.
     """
 
-    outcomes: dict[str, dict[int, Outcome]]
-    suspects: dict[int, str]
-    singled_out: frozenset[int] = frozenset()
+    outcome: Outcome
+    verdict: Verdict
+    attempts: int
+    runs: int
+    refused_as: str
+    mark: Mark
+    alone: bool
+
+    def __repr__(self) -> str:
+        """Leave the outcome out: it names the account."""
+        return f"Undecided({self.verdict}, {self.attempts} attempts)"
+
+    @property
+    def words(self) -> str:
+        """What the receiver said last, as it says it of others."""
+        return alike(self.outcome.error or "")
+
+    @property
+    def is_alone(self) -> bool:
+        """True where the receiver turned it away while it took others."""
+        return self.mark.overtaken if self.verdict in REFUSALS else self.alone
+
+    @property
+    def is_known(self) -> bool:
+        """True where an earlier run has seen that, too, and the receiver says the same of it now."""
+        return self.refused_as != "" and self.refused_as == self.words
+
+    @property
+    def tries_left(self) -> bool:
+        """True where another attempt tells whether it fails alone."""
+        return self.verdict is Verdict.RETRY and self.mark.overtaken and not self.alone
+
+
+class Unsettled(Record, frozen=True, kw_only=True):
+    """Incidents that were not taken and have no fate yet, by chunk and Incident_Id; not their bodies."""
+
+    incidents: dict[str, dict[int, Undecided]]
 
     def __repr__(self) -> str:
         """Leave the outcomes out: they name accounts."""
         return f"Unsettled({len(self)} incidents)"
 
     def __len__(self) -> int:
-        return sum(map(len, self.outcomes.values()))
+        return sum(map(len, self.incidents.values()))
 
-    def refused_alone(self, sender: Sender) -> frozenset[int]:
-        """Return the suspects that the service refused while it took others."""
-        return self.singled_out | {number for number, key in self.suspects.items() if sender.singled_out(key)}
+    def __iter__(self) -> Iterator[Undecided]:
+        return (one for chunk in self.incidents.values() for one in chunk.values())
 
 
 class Dispatcher:
@@ -60,19 +101,31 @@ class Dispatcher:
         self._max_runs = context.parts.settings.process.max_runs
         self._sender = sender
         self._tally = tally
-        self._unsettled: dict[str, dict[int, Outcome]] = {}
-        """How the last attempt ended of incidents that used up the attempts of this run, by chunk; not their bodies."""
-        self._suspects: dict[int, str] = {}
-        """Those among them that were turned away for a reason that may hold for every body, with their keys."""
-        self._singled_out: frozenset[int] = frozenset()
-        """Those among them of whom another sender knows that it does not."""
+        self._max_attempts = context.parts.settings.api.max_attempts
+        self._unsettled: dict[str, dict[int, Undecided]] = {}
 
-    async def dispatch(self, chunk: Chunk, *, resumed: bool) -> None:
-        """Send a chunk's incidents and record their outcomes; what has none stays in the outbox."""
+    async def dispatch(self, chunk: Chunk, *, resumed: bool, once: bool = False) -> None:
+        """Send a chunk's incidents and record their outcomes; what has none stays in the outbox.
+
+        ``once``: each is tried once only, and again at the end of the run (``once_more``).
+        """
+        chunk, results = await self._send(chunk, resumed=resumed, once=once)
+        self._faults.reach(Step.POSTED)
+        outcomes = [self._outcome(result) for result in results]
+        await self._store.record_outcomes(self._lease, chunk, outcomes)
+        self._faults.reach(Step.RECORDED)
+        self._tally.by_status.update(outcome.status for outcome in outcomes)
+        self._tally.by_status.update(parked.status for parked in chunk.parked)
+        self._remember(chunk, outcomes, results)
+
+    async def _send(
+        self, chunk: Chunk, *, resumed: bool, once: bool = False, before: Mapping[int, Before] | None = None
+    ) -> tuple[Chunk, list[Attempted]]:
+        """Send a chunk's incidents, under new ids where those that they have are taken; return it as it is then."""
         results: dict[int, Attempted] = {}
         waiting: Sequence[Incident] = chunk.incidents
         for _ in range(MAX_READDRESSED + 1):
-            answered = await self._sender.deliver(waiting, resumed=resumed)
+            answered = await self._sender.deliver(waiting, resumed=resumed, once=once, before=before)
             results |= {result.incident.incident_id: result for result in answered}
             taken = [result for result in answered if result.verdict is Verdict.TAKEN]
             if not taken:
@@ -90,13 +143,43 @@ class Dispatcher:
                 )
                 for new, result in zip(waiting, taken, strict=True)
             }
-        self._faults.reach(Step.POSTED)
-        outcomes = [self._outcome(result) for result in results.values()]
-        await self._store.record_outcomes(self._lease, chunk, outcomes)
-        self._faults.reach(Step.RECORDED)
+        return chunk, list(results.values())
+
+    async def once_more(self) -> None:
+        """Give those that failed the attempts that are left to them, now that others have been sent.
+
+        One attempt more also where these are used up and another incident has been taken since: if it fails again, it
+        is not the service that fails.
+        """
+        room = asyncio.Semaphore(CHUNKS_AGAIN)
+
+        async def again(chunk_id: str, undecided: Mapping[int, Undecided]) -> None:
+            async with room:
+                await self._once_more(chunk_id, undecided)
+
+        if self._unsettled:
+            await together(*(partial(again, *item) for item in list(self._unsettled.items())))
+
+    async def _once_more(self, chunk_id: str, undecided: Mapping[int, Undecided]) -> None:
+        due = {
+            number: Before(attempts=one.attempts, overtaken=one.mark.overtaken)
+            for number, one in undecided.items()
+            if one.verdict is Verdict.RETRY and (one.attempts < self._max_attempts or one.tries_left)
+        }
+        chunk = await self._store.load_chunk(chunk_id) if due and not self.stopped else None
+        if chunk is None:
+            return
+        await self.note_in_doubt(chunk, due)
+        chosen = tuple(incident for incident in chunk.incidents if incident.incident_id in due)
+        part, results = await self._send(
+            msgspec.structs.replace(chunk, incidents=chosen, parked=()), resumed=True, before=due
+        )
+        outcomes = [self._outcome(result) for result in results]
+        await self._store.record_outcomes(self._lease, part, outcomes)
+        self._tally.by_status[DeliveryStatus.PENDING] -= len(outcomes)
         self._tally.by_status.update(outcome.status for outcome in outcomes)
-        self._tally.by_status.update(parked.status for parked in chunk.parked)
-        self._remember(chunk, outcomes, results.values())
+        self._unsettled[chunk_id] = {number: one for number, one in undecided.items() if number not in due}
+        self._remember(part, outcomes, results, undecided)
 
     async def park_doubtful(self, chunk: Chunk) -> Chunk:
         """Make dead letters of the incidents that an earlier run may have sent without an answer; return the others.
@@ -117,68 +200,57 @@ class Dispatcher:
             log.warning("%d incident(s) whose delivery is in doubt were parked as dead letters.", parked)
         return msgspec.structs.replace(chunk, incidents=tuple(i for i in chunk.incidents if not i.in_doubt))
 
-    async def note_in_doubt(self, chunk: Chunk) -> None:
-        """Note as in doubt what surely was never sent, before it is.
+    async def note_in_doubt(self, chunk: Chunk, only: Container[int] | None = None) -> None:
+        """Note as in doubt what surely was never sent, before it is; ``only`` these of the chunk.
 
         Should this run die, the next one must not take the 409 to it for somebody else's.
         """
-        outcomes = [self._before_sending(incident) for incident in chunk.incidents if not incident.may_have_arrived]
+        outcomes = [
+            self._before_sending(incident)
+            for incident in chunk.incidents
+            if not incident.may_have_arrived and (only is None or incident.incident_id in only)
+        ]
         await self._store.record_outcomes(self._lease, chunk, outcomes)
 
-    async def settle(self, evidence: Evidence) -> None:
-        """Decide on the incidents that used up their attempts, now that the run knows how the service did otherwise.
+    async def settle(self, evidence: Evidence, refusals: Container[str]) -> None:
+        """Decide on the incidents that were not taken, now that the run knows how the service did otherwise.
 
-        Suspects that the service refused while it took others are dead at once.
+        ``refusals``: the receiver's words that are known to be said of single records.
         """
-        refused = self.leave().refused_alone(self._sender)
-        for chunk_id, last in self._unsettled.items():
+        for chunk_id, undecided in self._unsettled.items():
             chunk = await self._store.load_chunk(chunk_id)
             if chunk is None:
                 continue
             outcomes = []
             for incident in chunk.incidents:
-                if incident.incident_id not in last:
-                    continue
-                suspect = incident.incident_id in self._suspects
-                fate = fate_of_exhausted(incident.runs, evidence, max_runs=self._max_runs, suspect=suspect)
-                if incident.incident_id in refused:
-                    fate = Fate(status=DeliveryStatus.DEAD, runs=incident.runs)
-                outcomes.append(self._settled(last[incident.incident_id], incident, fate))
+                one = undecided.get(incident.incident_id)
+                if one is not None and (one.attempts or one.verdict in REFUSALS):
+                    outcomes.append(self._settled(one, incident, evidence, refusals))
             await self._store.record_outcomes(self._lease, chunk, outcomes)
             dead = sum(outcome.status is DeliveryStatus.DEAD for outcome in outcomes)
             self._tally.by_status[DeliveryStatus.PENDING] -= dead
             self._tally.by_status[DeliveryStatus.DEAD] += dead
         self._unsettled.clear()
-        self._suspects.clear()
-        self._singled_out = frozenset()
 
     def leave(self) -> Unsettled:
         """Return what is not settled, for a dispatcher under another lease that takes it over."""
-        left = Unsettled(outcomes=dict(self._unsettled), suspects=dict(self._suspects), singled_out=self._singled_out)
-        return msgspec.structs.replace(left, singled_out=left.refused_alone(self._sender))
+        return Unsettled(incidents=dict(self._unsettled))
 
     def take(self, left: Unsettled) -> None:
         """Settle these incidents as if this dispatcher had tried them; their chunks are claimed by its lease."""
-        self._unsettled |= left.outcomes
-        self._suspects |= left.suspects
-        self._singled_out |= left.singled_out
+        self._unsettled |= left.incidents
 
     @property
     def stopped(self) -> bool:
         """True when nothing more will be sent in this run."""
         return self._sender.stopped is not None
 
-    @property
-    def unsettled(self) -> int:
-        """How many incidents used up their attempts and have no fate yet."""
-        return sum(map(len, self._unsettled.values()))
-
     def _outcome(self, result: Attempted) -> Outcome:
         incident = result.incident
         status, error, http = DeliveryStatus.PENDING, None, None
         if result.verdict is Verdict.DELIVERED:
             status = DeliveryStatus.DELIVERED
-        elif result.verdict is Verdict.DEAD:
+        elif result.verdict is Verdict.DEAD or _is_refused_alone(result):
             status = DeliveryStatus.DEAD
         if result.answer is not None:
             http = result.answer.status
@@ -196,6 +268,7 @@ class Dispatcher:
             error=error,
             in_doubt=status is DeliveryStatus.PENDING and result.unanswered,
             elsewhere=incident.elsewhere + result.unsent,
+            refused_as=incident.refused_as,
             at=result.at,
         )
 
@@ -212,16 +285,24 @@ class Dispatcher:
             error=error,
             in_doubt=True,
             elsewhere=incident.elsewhere,
+            refused_as=incident.refused_as,
             at=self._clock.now(),
         )
 
-    def _settled(self, last: Outcome, incident: Incident, fate: Fate) -> Outcome:
+    def _settled(self, one: Undecided, incident: Incident, evidence: Evidence, refusals: Container[str]) -> Outcome:
         """Return the outcome that the fate comes to; what the receiver said last stays with it."""
+        last, words = one.outcome, one.words
+        known = one.is_known or words in refusals
+        failure = Failure(
+            verdict=one.verdict, status=last.http_status, runs=incident.runs, alone=one.is_alone, known=known
+        )
+        fate = fate_of(failure, evidence, max_runs=self._max_runs)
         error = last.error
-        if fate.status is DeliveryStatus.DEAD and incident.incident_id not in self._suspects:
+        if fate.status is DeliveryStatus.DEAD and one.verdict is Verdict.RETRY:
             error = f"gave up after {incident.attempts} attempts in {fate.runs} runs; last: {last.error}"
         if fate.status is DeliveryStatus.DEAD and last.in_doubt:
             error = f"{error}; {UNANSWERED}"
+        is_counted = fate.runs > incident.runs and (one.is_alone or known)
         return Outcome(
             incident_id=incident.incident_id,
             account=incident.account,
@@ -232,25 +313,43 @@ class Dispatcher:
             error=error,
             in_doubt=last.in_doubt,
             elsewhere=incident.elsewhere,
+            refused_as=words if is_counted else incident.refused_as,
             at=self._clock.now(),
         )
 
-    def _remember(self, chunk: Chunk, outcomes: Sequence[Outcome], results: Iterable[Attempted]) -> None:
-        """Note which incidents used up their attempts; each outcome is that of the result in its place."""
+    def _remember(
+        self,
+        chunk: Chunk,
+        outcomes: Sequence[Outcome],
+        results: Sequence[Attempted],
+        before: Mapping[int, Undecided] | None = None,
+    ) -> None:
+        """Note which incidents were not taken; each outcome is that of the result in its place.
+
+        ``before``: what had been noted of them in this run already.
+        """
         if self._sender.stopped is not None:
             return  # the run was cut short: that counts against no record
-        tried = [
-            (result, outcome)
-            for result, outcome in zip(results, outcomes, strict=True)
-            if outcome.status is DeliveryStatus.PENDING and result.answer is not None
-        ]
-        if tried:
-            self._unsettled[chunk.chunk_id] = {outcome.incident_id: outcome for _, outcome in tried}
-            self._suspects |= {
-                result.incident.incident_id: result.incident.key
-                for result, _ in tried
-                if result.verdict is Verdict.SUSPECT
-            }
+        found = {}
+        for result, outcome in zip(results, outcomes, strict=True):
+            verdict = result.verdict or Verdict.RETRY  # without one it was put aside before it was tried
+            if outcome.status is not DeliveryStatus.PENDING or verdict not in {Verdict.RETRY, *REFUSALS}:
+                continue
+            earlier = before.get(outcome.incident_id) if before else None
+            mark = result.mark or Mark(0)
+            if earlier is not None and earlier.attempts:
+                mark = earlier.mark
+            found[outcome.incident_id] = Undecided(
+                outcome=outcome,
+                verdict=verdict,
+                attempts=result.attempts + (earlier.attempts if earlier else 0),
+                runs=result.incident.runs,
+                refused_as=result.incident.refused_as,
+                mark=mark,
+                alone=result.alone or (earlier is not None and earlier.alone),
+            )
+        if found:
+            self._unsettled[chunk.chunk_id] = self._unsettled.get(chunk.chunk_id, {}) | found
 
     async def _readdress(self, chunk: Chunk, taken: Sequence[Attempted]) -> tuple[Chunk, list[Incident]]:
         """Give incidents whose id the receiver has for another body a new id each."""
@@ -268,6 +367,7 @@ class Dispatcher:
                 elsewhere=old.attempts + result.attempts,
                 runs=old.runs,
                 rows_digest=old.rows_digest,
+                refused_as=old.refused_as,
             )
             log.warning(
                 "The receiver already has another incident under Incident_Id %d: sending this one as %d. "
@@ -278,3 +378,8 @@ class Dispatcher:
             chunk = await self._store.replace_incident(self._lease, chunk, old.incident_id, new)
             replaced.append(new)
         return chunk, replaced
+
+
+def _is_refused_alone(result: Attempted) -> bool:
+    """Tell whether it was refused, and another one that was sent later has been taken since."""
+    return result.verdict in REFUSALS and result.mark is not None and result.mark.overtaken

@@ -1,10 +1,11 @@
 """The empty payload: what is posted when there was nothing to post (SPEC 5)."""
 
 import logging
+from collections.abc import Callable
 
 from incident_process import logs
 from incident_process.delivery.policy import Verdict, judge
-from incident_process.delivery.transport import Transport
+from incident_process.delivery.transport import Answer, Transport
 
 log = logs.get_logger()
 EMPTY = b"{}"
@@ -21,8 +22,8 @@ async def send_empty(transport: Transport, url: str) -> None:
         log.warning("The empty payload was not accepted: %s.", answer.error or f"HTTP {answer.status}")
 
 
-async def empty_verdict(transport: Transport) -> Verdict:
-    """Find out with an empty payload whether the service is at work."""
+async def ask_empty(transport: Transport, reason_of: Callable[[Answer, bytes], str]) -> tuple[Verdict, str]:
+    """Find out with an empty payload whether the service is at work; return what its answer means, and its words."""
     answer = await transport.post(EMPTY, None)
     log.log(logging.DEBUG, "Asked whether the service takes requests: %s.", answer.error or f"HTTP {answer.status}")
-    return judge(answer.status, may_have_arrived=False)
+    return judge(answer.status, may_have_arrived=False), reason_of(answer, EMPTY)

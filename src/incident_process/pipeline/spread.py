@@ -13,13 +13,16 @@ from collections import deque
 from collections.abc import AsyncIterator
 from datetime import datetime
 
-from incident_process.delivery.sender import broken
+from incident_process.delivery.sender import Limits, broken
 from incident_process.errors import DatabaseConnectionError, IncidentProcessError, LeaseLostError
 from incident_process.logs import get_logger
 from incident_process.pipeline.chunk import tally_of
 from incident_process.pipeline.content import Resend
+from incident_process.pipeline.context import RunContext
 from incident_process.pipeline.crew import Crew
 from incident_process.pipeline.helpers import ChunkDone, ChunkTask, HelpersLostError, Team
+from incident_process.pipeline.keeper import LeaseKeeper
+from incident_process.pipeline.tally import Tally
 from incident_process.source.contract import Touched
 from incident_process.window import id_floor
 
@@ -50,6 +53,14 @@ class SpreadCrew(Crew):
     _elsewhere = 0
     _failing = 0
     _failure_elsewhere: str | None = None
+    _begun = 0
+
+    def __init__(self, context: RunContext, keeper: LeaseKeeper, tally: Tally, allowed: Limits | None = None) -> None:
+        super().__init__(context, keeper, tally, allowed)
+        self._begun_at: dict[int, int] = {}
+        """By scope, the place of its last task among all that were begun."""
+        self._left_before: dict[int, int] = {}
+        """By scope in which something is unsettled, the place of the first task that was begun after that was known."""
 
     async def go_over(
         self, lists: AsyncIterator[list[Touched]], as_of: datetime, resend: Resend = Resend.CHANGED
@@ -95,14 +106,22 @@ class SpreadCrew(Crew):
         """True while a further task may be handed out; asked before each."""
         return not (self.is_stopped or self._is_enough())
 
+    def begin(self, task: ChunkTask) -> None:
+        """Note that a task is handed out."""
+        self._begun += 1
+        self._begun_at[task.scope] = self._begun
+
     def add(self, task: ChunkTask, done: ChunkDone) -> None:
         """Add what came of a task to the figures of the run."""
         self._tally.add(tally_of(done))
         if done.counts:
             self._announce()
         self._elsewhere += done.delivered
+        if done.delivered:
+            self._overtake(self._begun_at[task.scope])
         if done.unsettled is not None:
             self._left[task.scope] = done.unsettled
+            self._left_before[task.scope] = self._begun
         if not done.well:
             self._failing += 1
             self._failure_elsewhere = done.failure
@@ -115,6 +134,13 @@ class SpreadCrew(Crew):
             self.sender.stop(broken(self._failure))
         if done.error is None and done.stopped is None:
             self._parts.progress.advance(len(task.accounts))
+
+    def _overtake(self, begun: int) -> None:
+        """Mark what failed elsewhere before a task was begun of which something has been taken."""
+        before = [left for scope, left in self._left.items() if self._left_before.get(scope, 0) < begun]
+        for left in (self._dispatcher.leave(), *before):
+            for undecided in left:
+                undecided.mark.overtaken = True
 
 
 class _Tasks:
@@ -201,6 +227,7 @@ class _Tasks:
             requests_per_second=self._share,
             since_id=self._since,
         )
+        self._crew.begin(task)
         self._under_way[asyncio.create_task(self._done(task))] = task
 
     async def _done(self, task: ChunkTask) -> ChunkDone:

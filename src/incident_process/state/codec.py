@@ -82,6 +82,7 @@ def settle(entry: Entry, outcomes: Collection[Outcome], *, keep: bool) -> Entry:
                     runs=outcome.runs,
                     in_doubt=outcome.in_doubt,
                     elsewhere=outcome.elsewhere,
+                    refused_as=outcome.refused_as,
                 )
             )
         elif keep:

@@ -1,0 +1,200 @@
+"""Receivers that have their own way of saying no, over real HTTP: some accounts are refused, or all are (SPEC 5)."""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import TRACKINGS, MakeSite, Site, day
+from tests.support.listener import Listener, Said, listening
+
+MAX_RUNS = 3
+
+
+class Receiver:
+    """Takes each account once, but for those that ``refused`` has an answer for; ``down`` is an answer to everybody."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.accepted: Counter[str] = Counter()
+        self.requests: list[str | None] = []
+        self.refused: Callable[[str], Said | None] = lambda _: None
+        self.down: Said | None = None
+        self.url = f"http://{listener.address}/incidents"
+        listener.judge = self._judge
+
+    def _judge(self, body: bytes) -> Said:
+        account = json.loads(body).get("Account_Num")
+        self.requests.append(account)
+        if self.down is not None:
+            return self.down
+        if account is None:
+            return Said(status=422, body=b'{"detail": "no incident"}')
+        said = self.refused(account)
+        if said is None:
+            self.accepted[account] += 1
+            return Said(status=201)
+        return said
+
+
+@pytest.fixture
+def receiver_of_ours() -> Iterator[Receiver]:
+    with listening() as listener:
+        yield Receiver(listener)
+
+
+def site_of(make_site: MakeSite, receiver: Receiver, tracking: str = "sqlite", **api: Any) -> Site:
+    site = make_site(tracking=tracking)
+    site.command.configure(api={"api_url": receiver.url, "max_attempts": 2, **api}, process={"max_runs": MAX_RUNS})
+    site.prepare()
+    return site
+
+
+def load(site: Site, first: int, count: int) -> set[str]:
+    accounts = [f"{number:010d}" for number in range(first, first + count)]
+    site.customers(*({"ACCOUNT_NUM": a, "ASSET_ID": "A1", "LOAD_DATE": day(5)} for a in accounts))
+    return set(accounts)
+
+
+def open_case(account: str) -> Said:
+    """What the field's receiver says of an account with an open case; another one may stand in its answer."""
+    said = f"Incident for {account} failed: case {int(account) + 7000} already exists in open cases"
+    return Said(status=500, body=json.dumps({"detail": said}).encode())
+
+
+@pytest.mark.parametrize("arrivals", [True, False], ids=["busy", "quiet"])
+@pytest.mark.parametrize("tracking", TRACKINGS)
+def test_a_refused_third_holds_nobody_up(
+    make_site: MakeSite, receiver_of_ours: Receiver, tracking: str, arrivals: bool
+) -> None:
+    receiver = receiver_of_ours
+    site = site_of(make_site, receiver, tracking, max_connections=4)
+    accounts = load(site, 0, 30)
+    refused = {account for account in accounts if 10 <= int(account) < 20}
+    receiver.refused = lambda account: open_case(account) if account in refused else None
+    for number in range(1, MAX_RUNS + 1):
+        finished = site.finish(expect=0 if number == MAX_RUNS else 4)
+        assert set(receiver.accepted) == accounts - refused, "everybody else is delivered in the first run"
+        assert "circuit breaker" not in finished.stderr
+        if number < MAX_RUNS:
+            assert finished.json["pending"] == len(refused)
+            assert finished.json["last_execution_dtm"] == "1900-01-01T00:00:00Z"
+            accounts |= load(site, 100 * number, 3) if arrivals else set()
+    assert (finished.json["status"], finished.json["dead"], finished.json["pending"]) == ("completed", len(refused), 0)
+    assert finished.json["last_execution_dtm"] > "2026"
+    assert set(receiver.accepted.values()) == {1}
+    dead = {entry["account"]: entry["error"] for entry in site.deliveries() if entry["status"] == "dead"}
+    assert dead.keys() == refused
+    assert all("already exists in open cases" in error for error in dead.values())
+    site.make_due()
+    assert site.run()["status"] == "no_data"
+
+
+@pytest.mark.parametrize("place", ["first", "last", "alone"])
+@pytest.mark.parametrize("status", [500, 422])
+def test_where_the_refused_stand_does_not_matter(
+    make_site: MakeSite, receiver_of_ours: Receiver, place: str, status: int
+) -> None:
+    """In chunks of five accounts: whole ones are refused."""
+    receiver = receiver_of_ours
+    site = site_of(make_site, receiver, max_connections=2)
+    site.command.configure(process={"chunk_accounts": 5})
+    accounts = load(site, 0, 30)
+    refused = {a for a in accounts if int(a) in {"first": range(10), "last": range(20, 30), "alone": [7]}[place]}
+    said = Said(status=status, body=b'{"detail": "already exists in open cases"}')
+    receiver.refused = lambda account: said if account in refused else None
+    for number in range(1, MAX_RUNS + 1):
+        report = site.finish(expect=None).json
+        assert set(receiver.accepted) == accounts - refused
+        if report["status"] == "completed":
+            break
+        accounts |= load(site, 100 * number, 6)
+    assert (report["status"], report["pending"]) == ("completed", 0)
+    dead = {entry["account"] for entry in site.deliveries() if entry["status"] == "dead"}
+    assert dead == refused
+    assert number == MAX_RUNS if status == 500 else number <= 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 413, 422, 500])
+def test_refused_for_everybody_is_a_failing_service(
+    make_site: MakeSite, receiver_of_ours: Receiver, status: int
+) -> None:
+    receiver = receiver_of_ours
+    site = site_of(make_site, receiver)
+    accounts = load(site, 0, 60)
+    before = site.operation()
+    receiver.down = Said(status=status, body=b"<html>no</html>")
+    for _ in range(MAX_RUNS + 1):
+        finished = site.finish(expect=4)
+        report = finished.json
+        assert (report["delivered"], report["dead"], report["pending"]) == (0, 0, 60)
+        assert f"HTTP {status}" in report["message"]
+        assert site.operation() == before
+    receiver.down = None
+    assert site.run()["delivered"] == 60
+    assert receiver.accepted == Counter(accounts)
+
+
+def test_one_422_among_sixty_is_dead_at_once(make_site: MakeSite, receiver_of_ours: Receiver) -> None:
+    receiver = receiver_of_ours
+    site = site_of(make_site, receiver)
+    load(site, 0, 60)
+    receiver.refused = lambda account: Said(status=422, body=b'{"detail": "bad NIC"}') if int(account) == 59 else None
+    report = site.run()
+    assert (report["status"], report["delivered"], report["dead"], report["pending"]) == ("completed", 59, 1, 0)
+    (entry,) = [entry for entry in site.deliveries() if entry["status"] == "dead"]
+    assert entry["error"] == "HTTP 422 Unprocessable Entity: bad NIC"
+
+
+@pytest.mark.parametrize("status", [400, 422, 500, 503, 429])
+def test_an_outage_that_begins_in_the_middle_and_lasts_kills_nothing(
+    make_site: MakeSite, receiver_of_ours: Receiver, status: int
+) -> None:
+    """Run after run, with accounts that arrive meanwhile: the receiver took ten, and turns everybody away since."""
+    receiver = receiver_of_ours
+    site = site_of(make_site, receiver, max_connections=4, retry_seconds=2)
+    accounts = load(site, 0, 40)
+    receiver.refused = lambda _: Said(status=status) if len(receiver.accepted) >= 10 else None
+    for number in range(1, MAX_RUNS + 2):
+        report = site.run(expect=4)
+        assert report["dead"] == 0
+        assert len(receiver.accepted) == 10 or len(receiver.accepted) <= 13  # those under way at once
+        accounts |= load(site, 100 * number, 3)
+    receiver.refused = lambda _: None
+    assert site.run()["pending"] == 0
+    assert receiver.accepted == Counter(accounts)
+
+
+@pytest.mark.parametrize("asked", [{}, {"Retry-After": "0"}, {"Retry-After": "1"}])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_limit_of_the_rate_delivers_everything_in_one_run(
+    make_site: MakeSite, receiver_of_ours: Receiver, status: int, asked: dict[str, str]
+) -> None:
+    receiver = receiver_of_ours
+    site = site_of(make_site, receiver)
+    accounts = load(site, 0, 60)
+    window = Window(20)
+    receiver.refused = lambda _: None if window.takes() else Said(status=status, headers=asked)
+    report = site.run()
+    assert (report["status"], report["delivered"], report["dead"]) == ("completed", 60, 0)
+    assert receiver.accepted == Counter(accounts)
+
+
+class Window:
+    """Takes so many in each second."""
+
+    def __init__(self, per_second: int) -> None:
+        self._per_second = per_second
+        self._taken: Counter[int] = Counter()
+        self._lock = threading.Lock()
+
+    def takes(self) -> bool:
+        with self._lock:
+            second = int(time.monotonic())
+            if self._taken[second] >= self._per_second:
+                return False
+            self._taken[second] += 1
+            return True
