@@ -20,6 +20,7 @@ from incident_process.engine.compose import make_source, make_store, make_transp
 from incident_process.errors import DeliveryIncompleteError, IncidentProcessError, OperationRefusedError
 from incident_process.local_places import temporary_file, temporary_space
 from incident_process.pipeline.found import AHEAD_REMEDY, future_rows, watermark_ahead
+from incident_process.pipeline.recognition import require_receiver, unknown_operation
 from incident_process.records import NEVER, Record, RunStatus, Tracking, iso
 from incident_process.settings import Settings
 from incident_process.source.contract import ExcludedRows, Source
@@ -223,11 +224,13 @@ async def _operation(settings: Settings, source_now: datetime) -> list[Finding]:
     process = settings.process
     tracking = Tracking(process.tracking)
     async with make_store(settings) as store:
-        await store.prepare()
+        await store.require()
         operation = await store.read_operation()
-    refused = refusal(
-        tracking, process.operation_name, operation, system_date(source_now, process.time_gap_seconds, tracking)
-    )
+        refused = await unknown_operation(store, settings) or refusal(
+            tracking, process.operation_name, operation, system_date(source_now, process.time_gap_seconds, tracking)
+        )
+        if refused is None or refused.status is RunStatus.NOT_DUE:
+            await require_receiver(store, settings, await store.identity())
     if refused is None or refused.status is RunStatus.NOT_DUE:
         ahead = watermark_ahead(operation, source_now) if operation is not None else None
         if ahead is not None:
@@ -249,7 +252,7 @@ async def _operation(settings: Settings, source_now: datetime) -> list[Finding]:
 
 async def _with_store(settings: Settings) -> list[Finding]:
     async with make_store(settings) as store:
-        await store.prepare()
+        await store.require()
         await store.try_writes()
         missing = await store.missing_indexes()
         there = "tables" if missing else "tables or collections and indexes"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from incident_process.pipeline.recognition import unknown_operation
 from incident_process.records import (
     DeliveryStatus,
     LedgerEntry,
@@ -37,7 +38,9 @@ async def status(settings: Settings, source: Source, store: StateStore) -> dict[
     now = await source.now()
     tracking = Tracking(process.tracking)
     operation = await store.read_operation()
-    refused = refusal(tracking, process.operation_name, operation, system_date(now, process.time_gap_seconds, tracking))
+    refused = await unknown_operation(store, settings) or refusal(
+        tracking, process.operation_name, operation, system_date(now, process.time_gap_seconds, tracking)
+    )
     lease = await store.lease_state()
     last = await store.runs(limit=1)
     counts = await store.delivery_counts()

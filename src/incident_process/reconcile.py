@@ -13,6 +13,7 @@ from incident_process.document.returned import as_doubles, differing, part_diges
 from incident_process.pipeline.accounts import AccountsRun
 from incident_process.pipeline.content import Content, Resend, content_of
 from incident_process.pipeline.context import Parts
+from incident_process.pipeline.recognition import require_receiver
 from incident_process.pipeline.tally import Tally
 from incident_process.receiver_log import Last, ReceiverLog
 from incident_process.records import DeliveryStatus, Known, Operation, Record, RunKind
@@ -90,6 +91,8 @@ class Reconciliation:
     async def compare(self) -> None:
         """Go through everything and name what differs; nothing is sent and nothing written."""
         process = self._parts.settings.process
+        if self._received is None:
+            await require_receiver(self._parts.store, self._parts.settings, await self._parts.store.identity())
         now = await self._parts.source.now()
         operation = await self._parts.store.read_operation() or Operation(name=process.operation_name)
         end = plan(operation, system_date(now, process.time_gap_seconds, process.tracking)).end

@@ -89,6 +89,21 @@ class Operation(Record, frozen=True, kw_only=True):
     end: datetime | None = None
 
 
+class Identity(Record, frozen=True, kw_only=True):
+    """What the state knows of an operation that it holds, beside what ``Process_Operation`` says (SPEC 6).
+
+    ``key_name`` is the name that its idempotency keys are made with, which a rename leaves as it is. ``source`` and
+    ``receiver`` are those of its runs, None as long as no run has noted them. ``renaming``: a rename from or to this
+    other name has begun and not ended.
+    """
+
+    operation: str
+    key_name: str
+    source: str | None = None
+    receiver: str | None = None
+    renaming: str | None = None
+
+
 class Advance(Record, frozen=True, kw_only=True):
     """The step of ``Process_Operation`` that closes a run, applied by compare-and-set on ``before``.
 

@@ -328,7 +328,7 @@ class ProcessOperation:
 
     async def _update(self, window: Window, *, new_data: bool) -> int:
         async with make_store(self._settings) as store:
-            await store.prepare()
+            await store.require()
             lease = await store.acquire_lease(str(Runner.this()), self._settings.process.lease_seconds)
             try:
                 operation = await store.read_operation()

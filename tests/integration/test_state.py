@@ -30,6 +30,7 @@ from incident_process.records import (
     Chunk,
     Counts,
     DeliveryStatus,
+    Identity,
     Incident,
     Known,
     Lease,
@@ -130,6 +131,66 @@ async def test_prepare_keeps_what_is_there(stores: StoreFactory) -> None:
         await store.prepare()
         assert await store.create_operation(5) is False
         assert await store.load_chunk("c1") == chunk(incident(1))
+
+
+@story
+async def test_what_is_known_of_an_operation_is_kept(stores: StoreFactory) -> None:
+    async with stores() as store, stores("other") as other:
+        lease = await begin(store)
+        assert await store.identity() == Identity(operation=OPERATION, key_name=OPERATION)
+        noted = Identity(operation=OPERATION, key_name="first", source="mysql://h:1/d", receiver="http://h:1/x")
+        await store.write_identity(lease, noted)
+        await store.create_operation(60)
+        assert await store.identity() == noted
+        assert await other.identity() is None
+        assert await other.operations() == [noted]
+        late = lease
+        await store.acquire_lease("successor", 30, evict=lease.token)
+        with pytest.raises(LeaseLostError):
+            await store.write_identity(late, Identity(operation=OPERATION, key_name="late"))
+        assert await store.identity() == noted
+
+
+@story
+async def test_a_renamed_operation_keeps_all_that_the_state_holds_of_it(
+    stores: StoreFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("incident_process.state.sql.identity.PART", 2)
+    monkeypatch.setattr("incident_process.state.mongo.identity.PART", 2)
+    incidents = [incident(number) for number in range(1, 8)]
+    async with stores() as store, stores("new") as renamed, stores("third") as third:
+        third_lease = await begin(third)
+        await third.enqueue(third_lease, chunk(incident(100), name="of-third", run_id="r3"))
+        lease = await begin(store)
+        await store.open_run(lease, run_record())
+        await store.enqueue(lease, chunk(*incidents))
+        await store.record_outcomes(lease, chunk(*incidents), [outcome(one) for one in incidents[:5]])
+        await store.open_scopes(lease, 2)
+        await store.advance(lease, step(await operation_of(store)))
+        as_of = await store.raise_as_of(lease, T0)
+        operation, known = await store.read_operation(), await store.last_known([one.account for one in incidents])
+        await store.rename(lease, "new")
+
+        assert await store.identity() is None
+        assert await store.read_operation() is None
+        assert await store.deliveries() == []
+        assert await store.runs() == []
+        assert await renamed.identity() == Identity(operation="new", key_name=OPERATION)
+        moved = await renamed.read_operation()
+        assert operation is not None
+        assert moved == msgspec.structs.replace(operation, name="new")
+        assert await renamed.last_known([one.account for one in incidents]) == known
+        taken = await renamed.acquire_lease("next", 30)
+        assert taken.token > lease.token, "whoever held the lease before stays fenced"
+        assert await renamed.raise_as_of(taken, NEVER) == as_of
+        assert await renamed.open_scopes(taken, 2) == []
+        assert await renamed.claim_outbox(taken) == ["c1"]
+        assert [run.run_id for run in await renamed.runs()] == ["r1"]
+        assert len(await third.deliveries()) == 1, "others stay as they are"
+        with pytest.raises(LeaseLostError):
+            await store.renew_lease(lease)
+        with pytest.raises(ConfigurationError, match="'third'"):
+            await renamed.rename(taken, "third")
 
 
 @story

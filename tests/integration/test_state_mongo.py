@@ -643,3 +643,58 @@ async def test_what_keeps_mongo_away_is_said_without_the_password() -> None:
                 pass
     assert server_name("mongodb://u:p%40@a:1,b:2/db?replicaSet=r") == "a:1,b:2"
     assert server_name("mongodb+srv://cluster.example.org") == "cluster.example.org"
+
+
+# -- another name -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "rename: begun",
+        "rename: ledger moved",
+        "rename: lease moved",
+        "rename: document moved",
+        "rename: old name forgotten",
+    ],
+)
+@story
+async def test_a_rename_that_was_cut_off_is_finished_by_the_next(mongo_stores: MongoStores, place: str) -> None:
+    async with mongo_stores() as store:
+        lease = await begin(store)
+        await store.create_operation(60)
+        await store.open_run(lease, run_record("r1"))
+        await store.enqueue(lease, chunk(incident(1), incident(2)))
+        await store.record_outcomes(lease, chunk(incident(1), incident(2)), [outcome(incident(1))])
+        await store.advance(lease, step(await operation_of(store), LATER))
+        before, latest = await store.deliveries(), await store.raise_as_of(lease, LATER)
+        await store.release_lease(lease)
+    async with interrupted(mongo_stores, Interruption(place)) as store:
+        lease = await store.acquire_lease("renames", 30)
+        with pytest.raises(Crash):
+            await store.rename(lease, "New name")
+        await store.release_lease(lease)
+    async with mongo_stores("New name") as store:
+        known = await store.identity()
+        assert known is not None
+        assert known.renaming == OPERATION, "a run sees that it has to wait"
+    async with mongo_stores() as store:
+        lease = await store.acquire_lease("renames", 30)
+        await store.rename(lease, "New name")
+        await store.release_lease(lease)
+        assert await store.identity() is None
+        assert await store.deliveries() == []
+    async with mongo_stores("New name") as store:
+        known = await store.identity()
+        assert known is not None
+        assert (known.renaming, known.key_name) == (None, OPERATION)
+        assert [(entry.incident_id, entry.status) for entry in await store.deliveries()] == [
+            (entry.incident_id, entry.status) for entry in before
+        ]
+        operation = await store.read_operation()
+        assert operation is not None
+        assert (operation.sequence, operation.last_execution) == (1, LATER)
+        lease = await store.acquire_lease("next", 30)
+        assert await store.raise_as_of(lease, NEVER) == latest
+        assert await store.claim_outbox(lease) == ["c1"]
+        assert len(await store.runs()) == 1

@@ -14,6 +14,7 @@ from incident_process.records import (
     Advance,
     Chunk,
     DeliveryStatus,
+    Identity,
     Incident,
     Known,
     Lease,
@@ -26,6 +27,7 @@ from incident_process.records import (
     Tracking,
 )
 from incident_process.runner import Runner
+from incident_process.settings.targets import parse_target
 from incident_process.state import codec
 from tests.model.process import Port, Process
 from tests.model.witness import Witness
@@ -189,6 +191,24 @@ class Store(Port):
         return Store(self.process, self._world, self._database, self._witness, scope, epoch)
 
     # -- tracking and runs ----------------------------------------------------------------------------------------
+
+    async def identity(self) -> Identity | None:
+        """Known and noted: whether it is looked up is no part of a history."""
+        return Identity(
+            operation=OPERATION,
+            key_name=OPERATION,
+            source=parse_target("sqlite:///none.db").place,
+            receiver="http://receiver.test:80/",
+        )
+
+    async def write_identity(self, lease: Lease, _identity: Identity) -> None:
+        await self._write(lease, lambda: None)
+
+    async def operations(self) -> list[Identity]:
+        return []
+
+    async def tracked(self) -> list[str]:
+        return []
 
     async def read_operation(self) -> Operation | None:
         return await self.call(lambda: self._data.operation)

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import typer
 
 from incident_process import logs
-from incident_process.cli import local, reading, repairing, running, scheduling, streams, web
+from incident_process.cli import local, reading, repairing, running, scheduling, state, streams, web
 from incident_process.errors import DatabaseConnectionError, IncidentProcessError, where_raised
 
 INTERRUPTED = 130
@@ -34,6 +34,7 @@ app.command("preview")(reading.preview)
 app.command("backfill")(repairing.backfill)
 app.add_typer(repairing.dead_letters, name="dead-letters")
 app.command("reconcile")(repairing.reconcile)
+app.add_typer(state.state, name="state")
 app.command("doctor")(reading.doctor)
 app.command("dashboard")(web.dashboard)
 app.command("receiver")(local.receiver)

@@ -184,7 +184,7 @@ def with_store(settings: "Settings", work: Callable[[Any], Awaitable[Result]]) -
 
     async def opened() -> Result:
         async with make_store(settings) as store:
-            await store.prepare()
+            await store.require()
             return await work(store)
 
     return in_loop(opened())

@@ -113,10 +113,12 @@ def _summary(report: RunReport) -> dict[str, Any]:
 
 async def _init_state(settings: "Settings") -> list[str]:
     from incident_process.engine.compose import make_conditions, make_store
+    from incident_process.pipeline.recognition import nearest_names
 
     async with make_store(settings) as store:
         await store.prepare()
         await store.create_indexes()
+        before = {item.operation for item in await store.operations()}
         created = await store.create_operation(settings.process.execution_duration)
     if settings.notify.urls:
         async with make_conditions(settings):
@@ -126,6 +128,16 @@ async def _init_state(settings: "Settings") -> list[str]:
     lines = ["The state's tables or collections and their indexes are in place."]
     if created:
         lines.append(f"Operation '{name}' is created: its first run is due now.")
+        before.discard(name)
+        if before:
+            nearest = ", ".join(repr(other) for other in nearest_names(name, before))
+            logs.get_logger().warning(
+                "Operation '%s' is new to this state, which holds %d other(s) (%s): its first run sends every account. "
+                "If one of these was meant, correct [PROCESS] operation_name before a run begins.",
+                name,
+                len(before),
+                nearest,
+            )
     return lines
 
 

@@ -35,7 +35,7 @@ class Connections:
             if self._store is None:
                 async with AsyncExitStack() as opening:
                     store = await opening.enter_async_context(make_store(self._settings))
-                    await store.prepare()
+                    await store.require()
                     # Only now: what could not be prepared is closed again before it is tried once more.
                     self._stack.push_async_exit(opening.pop_all())
                     self._store = store

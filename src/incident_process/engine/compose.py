@@ -39,7 +39,7 @@ async def open_parts(
         source = await stack.enter_async_context(make_source(settings))
         builder = await stack.enter_async_context(open_builder(settings, source))
         store = await stack.enter_async_context(make_store(settings))
-        await store.prepare()
+        await store.require()
         transport = await stack.enter_async_context(make_transport(settings))
         yield Parts(
             settings=settings,
@@ -96,21 +96,20 @@ def _mysql_source(kind: "type[AnyMySQL]", target: MySQLTarget, zone: ZoneInfo) -
     )
 
 
-def make_store(settings: Settings) -> StateStore:
-    """Return the state store that the settings name, not yet connected."""
+def make_store(settings: Settings, operation: str | None = None) -> StateStore:
+    """Return the state store that the settings name, not yet connected; of another ``operation`` where one is given."""
     process = settings.process
+    name = operation or process.operation_name
     if process.tracking is Tracking.MONGO:
         from incident_process.state.mongo import MongoStateStore
 
         mongo = settings.mongo_target
-        return MongoStateStore(
-            mongo.url.get_secret_value(), mongo.database, process.operation_name, keep_bodies_days=process.keep_bodies
-        )
+        return MongoStateStore(mongo.url.get_secret_value(), mongo.database, name, keep_bodies_days=process.keep_bodies)
     from incident_process.state.sql import SqlStateStore
 
     return SqlStateStore(
         settings.state_target,
-        process.operation_name,
+        name,
         process.zone,
         keep_bodies_days=process.keep_bodies,
         lease_seconds=process.lease_seconds,

@@ -17,7 +17,7 @@ from incident_process.pipeline.leased import LeasedRun
 from incident_process.pipeline.tally import Tally
 from incident_process.records import Operation, RunKind, RunReport, RunStatus, Window, iso
 from incident_process.source.contract import Span, Touched
-from incident_process.window import plan, refusal, system_date
+from incident_process.window import id_floor, plan, refusal, system_date
 
 log = get_logger()
 
@@ -46,6 +46,7 @@ class AccountsRun(LeasedRun):
         resend: Resend = Resend.CHANGED,
         window: Window | None = None,
     ) -> None:
+        self.sends_all = resend is Resend.ALL
         super().__init__(parts)
         self.kind = kind
         self._lists = lists
@@ -63,7 +64,13 @@ class AccountsRun(LeasedRun):
         end = await held_end(self._parts.source, self._settings, date, now)
         # Not before the watermark, unless that lies ahead: what a window run has delivered may hold rows up to there.
         self._as_of = min(plan(self._operation, end).end, date)
-        return await self._journaled(keeper, now)
+        if self._recognition.before is None:
+            return await self._journaled(keeper, now)
+        since = await self._parts.store.reserve_ids(keeper.lease, 1, id_floor(now))
+        report = await self._journaled(keeper, now)
+        if report.status is RunStatus.COMPLETED:
+            await self._recognition.end(keeper.lease, since, everything=self.kind is RunKind.RECONCILE)
+        return report
 
     async def _work(self, context: RunContext, keeper: LeaseKeeper) -> tuple[RunStatus, str | None]:
         async with self._sending(context, keeper) as crew:

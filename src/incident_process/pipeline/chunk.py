@@ -79,6 +79,7 @@ async def _claimed(
             started_at=task.started_at,
             scope=task.scope,
             since_id=task.since_id,
+            key_name=task.key_name,
         )
         async with Crew(context, keeper, tally, _allowed(parts, task, sharing)) as crew:
             begun(crew)

@@ -57,6 +57,8 @@ class RunContext(Record, frozen=True, kw_only=True):
     started_at: datetime
     scope: int | None = None
     since_id: int | None = None
+    key_name: str = ""
+    """With which idempotency keys are made, where it is not the operation's name: it was renamed since."""
 
     @property
     def chunk_prefix(self) -> str:

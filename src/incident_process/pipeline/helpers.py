@@ -24,8 +24,8 @@ class HelpersLostError(DeliveryIncompleteError):
 class ChunkTask(Record, frozen=True, kw_only=True):
     """One chunk: accounts to go over, under the lease of a scope (``state.contract``).
 
-    ``requests_per_second`` is the share of this task in the setting, 0 where there is no limit. ``since_id``: as in
-    ``RunContext``.
+    ``requests_per_second`` is the share of this task in the setting, 0 where there is no limit. ``since_id`` and
+    ``key_name``: as in ``RunContext``.
     """
 
     run_id: str
@@ -37,6 +37,7 @@ class ChunkTask(Record, frozen=True, kw_only=True):
     accounts: tuple[Touched, ...]
     requests_per_second: float = 0.0
     since_id: int | None = None
+    key_name: str = ""
 
     def __repr__(self) -> str:
         """Leave the accounts out: schedulers log and show what they hand out."""

@@ -17,6 +17,7 @@ from incident_process.pipeline.crew import Crew
 from incident_process.pipeline.found import tell_what_was_found
 from incident_process.pipeline.journal import Journal
 from incident_process.pipeline.keeper import LeaseKeeper, leased
+from incident_process.pipeline.recognition import Recognition, unknown_operation
 from incident_process.pipeline.spread import SpreadCrew
 from incident_process.pipeline.tally import Tally
 from incident_process.records import Operation, RunKind, RunReport, RunStatus, Tracking, Window
@@ -29,6 +30,8 @@ class LeasedRun(ABC):
     """One run under the operation's lease. Made for a single call of ``run``."""
 
     kind: RunKind
+    sends_all = False
+    """Whether it sends what it is given whatever the ledger knows."""
     held_level = logging.WARNING
     """Of the line that says that another runner holds the lease."""
 
@@ -36,6 +39,7 @@ class LeasedRun(ABC):
         self._parts = parts
         self._settings = parts.settings
         self._tracking = Tracking(parts.settings.process.tracking)
+        self._recognition = Recognition(parts.store, parts.settings, sends_all=self.sends_all)
         self._began = time.monotonic()
         self._operation = Operation(name=parts.settings.process.operation_name)
         self._window: Window | None = None
@@ -65,8 +69,12 @@ class LeasedRun(ABC):
         """
         try:
             now = await self._parts.source.now()
+            unknown = await unknown_operation(self._parts.store, self._settings)
+            if unknown is not None:  # before the lease, which would leave a trace of a name that was mistyped
+                return self._refuse(unknown)
             async with leased(self._parts.store, self._settings.process.lease_seconds) as keeper:
                 self._parts.faults.reach(Step.LEASED)
+                await self._recognition.begin(keeper.lease)
                 return await self._run_leased(keeper, now)
         except LeaseHeldError as exc:
             log.log(self.held_level, "%s", exc)
@@ -93,7 +101,14 @@ class LeasedRun(ABC):
         run = await journal.open(keeper.lease, self.kind, self._window, now)
         self._run_id = run.run_id
         self._parts.faults.reach(Step.OPENED)
-        context = RunContext(parts=self._parts, lease=keeper.lease, clock=clock, run_id=run.run_id, started_at=now)
+        context = RunContext(
+            parts=self._parts,
+            lease=keeper.lease,
+            clock=clock,
+            run_id=run.run_id,
+            started_at=now,
+            key_name=self._recognition.identity.key_name,
+        )
         try:
             async with journal.reporting(keeper.lease, lambda: self._tally.counts):
                 status, message = await self._work(context, keeper)

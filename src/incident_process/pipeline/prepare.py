@@ -29,6 +29,7 @@ class Preparer:
         self._builder = context.parts.builder
         self._store = context.parts.store
         self._created_by = context.parts.settings.process.created_by
+        self._key_name = context.key_name or context.lease.operation
         self._chunks = 0
 
     async def build(self, touched: Sequence[Touched], as_of: datetime) -> tuple[Task, Built]:
@@ -86,7 +87,7 @@ class Preparer:
                     incident_id=incident_id,
                     account=content.account,
                     digest=content.digest,
-                    key=idempotency_key(self._context.lease.operation, content.account, content.digest, nonce),
+                    key=idempotency_key(self._key_name, content.account, content.digest, nonce),
                     body=seal(content.draft, incident_id, self._context.started_at, self._created_by),
                     rows_digest=content.rows_digest,
                 )

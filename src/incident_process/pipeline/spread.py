@@ -226,6 +226,7 @@ class _Tasks:
             accounts=tuple(touched),
             requests_per_second=self._share,
             since_id=self._since,
+            key_name=self._context.key_name,
         )
         self._crew.begin(task)
         self._under_way[asyncio.create_task(self._done(task))] = task

@@ -65,6 +65,6 @@ class Lookout:
     async def _connect(self) -> tuple[Source, StateStore]:
         source = await self._stack.enter_async_context(make_source(self._settings))
         store = await self._stack.enter_async_context(make_store(self._settings))
-        await store.prepare()
+        await store.require()
         self._open = source, store
         return self._open

@@ -73,6 +73,11 @@ class SqliteTarget:
 
     path: Path
 
+    @property
+    def place(self) -> str:
+        """Name it as messages and the state may."""
+        return f"sqlite:///{self.path}"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MySQLTarget:
@@ -84,6 +89,11 @@ class MySQLTarget:
     user: str
     password: SecretStr
     tls: Tls | None = None
+
+    @property
+    def place(self) -> str:
+        """Name it as messages and the state may: without user and password."""
+        return f"mysql://{self.host.lower()}:{self.port}/{self.database}"
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """Return what the driver takes as its ``ssl`` argument; None without TLS."""

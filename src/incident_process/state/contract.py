@@ -34,6 +34,7 @@ from incident_process.records import (
     Advance,
     Chunk,
     DeliveryStatus,
+    Identity,
     Incident,
     Known,
     Lease,
@@ -85,10 +86,20 @@ class StateStore(Protocol):
 
     # -- set-up ---------------------------------------------------------------------------------------------------
 
+    async def require(self) -> None:
+        """See that the state is of the form that this version works on; every command but ``init`` begins here.
+
+        A state of which nothing is there yet is created as by ``prepare``. Raises ConfigurationError, saying what is
+        missing, for one of an earlier form, which ``init`` alone brings up to date, and for one of a later form that
+        this version would harm.
+        """
+        ...
+
     async def prepare(self) -> None:
         """Create the program's own tables or collections and indexes where they are missing; keep what is there.
 
-        Whether a table that is there has its indexes is not looked at in SQL, because every command begins here.
+        Brings a state of an earlier form up to date. Whether a table that is there has its indexes is not looked at in
+        SQL. Raises ConfigurationError for a state of a later form that this version would harm.
         """
         ...
 
@@ -103,7 +114,34 @@ class StateStore(Protocol):
     async def create_operation(self, execution_minutes: int) -> bool:
         """Create ``Process_Operation`` and the operation's row (SQL; Mongo has none until the first success).
 
-        Returns True when the row was created, False when it was there (and left as it is) or is not wanted.
+        The state knows the operation from then on. Returns True when it was new to the state (SQL: its row was), False
+        when it was there and left as it is.
+        """
+        ...
+
+    # -- operations -----------------------------------------------------------------------------------------------
+
+    async def identity(self) -> Identity | None:
+        """Return what the state knows of the operation, None when it holds nothing of it by this name."""
+        ...
+
+    async def write_identity(self, lease: Lease, identity: Identity) -> None:
+        """Remember what is known of the operation, in place of what was."""
+        ...
+
+    async def operations(self) -> list[Identity]:
+        """Return all operations that the state holds anything of, of whatever name."""
+        ...
+
+    async def tracked(self) -> list[str]:
+        """Return the names that ``Process_Operation`` holds, those of other programs included."""
+        ...
+
+    async def rename(self, lease: Lease, new: str) -> None:
+        """Give the operation another name, with all that the state holds of it; its lease is free then.
+
+        An operation of the new name that has done nothing yet gives way. Raises ConfigurationError for one that has.
+        What is interrupted in between (Mongo) is finished by the same call, and no run begins before.
         """
         ...
 

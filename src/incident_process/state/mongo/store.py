@@ -15,6 +15,7 @@ from incident_process.records import (
     Advance,
     Chunk,
     DeliveryStatus,
+    Identity,
     Incident,
     Known,
     Lease,
@@ -29,6 +30,7 @@ from incident_process.state.mongo import counter
 from incident_process.state.mongo.connection import Checkpoint, Connection, translated
 from incident_process.state.mongo.delivery import Delivery
 from incident_process.state.mongo.history import History
+from incident_process.state.mongo.identity import Identities
 from incident_process.state.mongo.lease import LeaseDocument, LeaseStatus
 from incident_process.state.mongo.ledger import Ledger
 from incident_process.state.mongo.outbox import Outbox
@@ -82,6 +84,7 @@ class MongoStateStore:
         self._only_the_operation()
         self._database = database = await self._connection.open()
         self._counter = database["Incident_Counter"]
+        self._identities = Identities(database, self._operation, self.server, self._checkpoint)
         self._whole = self._lease = LeaseDocument(database["Process_Operation_Lease"], self._operation)
         self._tracking = Tracking(database["Process_Operation"], self._lease, self._operation, self._checkpoint)
         self._runs = Runs(database["Process_Operation_Run"], self._operation)
@@ -105,9 +108,14 @@ class MongoStateStore:
 
     # -- set-up ---------------------------------------------------------------------------------------------------
 
+    async def require(self) -> None:
+        """See that this version may work on the state, and create what is missing, as ``prepare`` does."""
+        await self.prepare()
+
     @translated
     async def prepare(self) -> None:
         """Create the indexes where they are missing; MongoDB makes a collection when it is first written to."""
+        await self._identities.note_version()
         await self._tracking.prepare()
         await self._runs.prepare()
         await self._ledger.prepare()
@@ -121,9 +129,43 @@ class MongoStateStore:
     async def create_indexes(self) -> None:
         """Nothing to do: ``prepare`` has created those that were missing."""
 
+    @translated
     async def create_operation(self, execution_minutes: int) -> bool:
-        """Return False: in Mongo tracking the first advance with new data creates the document."""
-        return False
+        """Let the state know the operation; its document comes with the first advance with new data."""
+        is_new = await self._identities.add()
+        return is_new and await self._tracking.read() is None
+
+    # -- operations -----------------------------------------------------------------------------------------------
+
+    @translated
+    async def identity(self) -> Identity | None:
+        """Return what the state knows of the operation, None when it holds nothing of it by this name."""
+        return await self._identities.read()
+
+    @translated
+    async def write_identity(self, lease: Lease, identity: Identity) -> None:
+        """Remember what is known of the operation, in place of what was."""
+        self._only_the_operation()
+        await self._lease.fence(lease)
+        await self._identities.write(identity)
+
+    @translated
+    async def operations(self) -> list[Identity]:
+        """Return all operations that the state holds anything of, of whatever name."""
+        return await self._identities.known()
+
+    @translated
+    async def tracked(self) -> list[str]:
+        """Return the names that ``Process_Operation`` holds."""
+        return await self._identities.tracked()
+
+    @translated
+    async def rename(self, lease: Lease, new: str) -> None:
+        """Give the operation another name, with all that the state holds of it; see ``identity``."""
+        self._only_the_operation()
+        await self._lease.fence(lease)
+        await self._identities.begin_rename(new)
+        await self._identities.finish_rename(new)
 
     @translated
     async def try_writes(self) -> None:

@@ -4,6 +4,7 @@ A driver's message may quote a value (MySQL: "Duplicate entry '…'"), and value
 made from the error's number and a sentence of our own; what the driver said stays in the chained exception only.
 """
 
+import re
 import sqlite3
 
 from incident_process.database.server_errors import ErrorKind, explained, meaning_of_error
@@ -29,10 +30,10 @@ class DuplicateError(IncidentProcessError):
 
 _DDL_RACE = frozenset({1050, 1060, 1061})
 """Two processes created a table, column or index at once: the loser looks again and finds it."""
-_PRIVILEGES = (
-    "Grant SELECT, INSERT, UPDATE and DELETE on the state's tables, and CREATE, ALTER and INDEX where a table, column "
-    "or index is missing"
-)
+_PRIVILEGES = "Grant SELECT, INSERT, UPDATE and DELETE on the state's tables"
+_FORMS = ("CREATE", "ALTER", "INDEX", "DROP")
+"""What only ``init`` uses, to create what is missing."""
+_DENIED = re.compile(r"([A-Z, ]+) command denied to user .* for table (\S+)")
 
 
 def mysql_fault(exc: Exception, place: str) -> IncidentProcessError | None:
@@ -55,11 +56,22 @@ def mysql_fault(exc: Exception, place: str) -> IncidentProcessError | None:
         case ErrorKind.UNFIT:
             fault = _unfit(place, meaning.number)
         case ErrorKind.PRIVILEGE:
-            fault = explained(DatabaseConnectionError, place, meaning.with_remedy(_PRIVILEGES))
+            fault = explained(DatabaseConnectionError, place, meaning.with_remedy(_grant(meaning.words)))
         case kind:
             transient = kind is ErrorKind.TRANSIENT or meaning.number in _DDL_RACE
             fault = explained(TransientError if transient else DatabaseConnectionError, place, meaning)
     return fault
+
+
+def _grant(words: str) -> str:
+    """Return what to grant: exactly what the server has denied where that is something to create."""
+    denied = _DENIED.search(words)
+    if denied is None or not any(command in denied[1] for command in _FORMS):
+        return _PRIVILEGES
+    return (
+        f"Grant {denied[1].strip()} on {denied[2]} to this user, or on the whole database, for as long as "
+        "`incident-process init` works (it may need CREATE, ALTER and INDEX)"
+    )
 
 
 def sqlite_fault(exc: sqlite3.Error, place: str) -> IncidentProcessError:

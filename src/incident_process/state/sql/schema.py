@@ -4,9 +4,11 @@
 program's own. Their instants are UTC to the microsecond, their texts compare exactly.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from incident_process.state import versions
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import Database
 from incident_process.state.sql.dialect import MYSQL, exact_text
@@ -159,7 +161,28 @@ OUTBOX = Table(
     later=("Scope",),
 )
 
-OWN = (LEASE, SCOPE, COUNTER, RUN, DELIVERY, OUTBOX)
+IDENTITY = Table(
+    name="Process_Operation_Identity",
+    # Key_Name: with which idempotency keys are made. Source, Receiver: those of the runs, without credentials.
+    columns="""
+    Operation_name VARCHAR(255) {exact} NOT NULL,
+    Key_Name VARCHAR(255) {exact} NOT NULL,
+    Source TEXT,
+    Receiver TEXT,
+    PRIMARY KEY (Operation_name)""",
+)
+
+VERSION = Table(
+    name="Incident_State_Version",
+    # One row. Needs: the lowest SCHEMA_VERSION of a program that may work on this state.
+    columns="""
+    Id INTEGER NOT NULL,
+    Version INTEGER NOT NULL,
+    Needs INTEGER NOT NULL,
+    PRIMARY KEY (Id)""",
+)
+
+OWN = (LEASE, SCOPE, COUNTER, RUN, DELIVERY, OUTBOX, IDENTITY, VERSION)
 """What belongs to this program."""
 
 CONDITION = Table(
@@ -186,6 +209,66 @@ _SQLITE_INDEXES = """
     FROM pragma_index_list(?) AS list JOIN pragma_index_info(list.name) AS info
     ORDER BY list.name, info.seqno"""
 """Name and columns of each index of a table, and after them what makes it of no use: it is only over a part."""
+
+
+_READ_VERSION = "SELECT Version, Needs FROM Incident_State_Version"
+_WRITE_VERSION = "INSERT {or_ignore} INTO Incident_State_Version (Id, Version, Needs) VALUES (1, ?, ?)"
+_RAISE_VERSION = "UPDATE Incident_State_Version SET Version = ?, Needs = ? WHERE Version < ?"
+
+_CREATED_SECONDS = 0.5
+_CREATED_LOOKS = 4
+"""A state that another process is just creating is looked at again so often."""
+
+
+async def require(database: Database) -> None:
+    """See that the state is as this version needs it, and create one of which nothing is there; see ``contract``."""
+    for look in range(_CREATED_LOOKS + 1):
+        version = await database.read(_version)
+        versions.require(version, database.place)
+        lacking = await database.read(_lacking)
+        if version is not None and not lacking:
+            versions.require_current(version, database.place)
+            return
+        if len(lacking) == len(OWN) or (version is None and not lacking):
+            await bring_up_to_date(database)
+            return
+        if look < _CREATED_LOOKS:
+            await asyncio.sleep(_CREATED_SECONDS)
+    raise versions.outdated(database.place, version, lacking)
+
+
+async def bring_up_to_date(database: Database) -> None:
+    """Create what is missing of the program's own, and note the version; where nothing is, nothing is written."""
+    version = await database.read(_version)
+    versions.require(version, database.place)
+    await prepare(database, OWN)
+
+    async def note(connection: Connection) -> None:
+        if await _version(connection) is None:
+            await connection.execute(_WRITE_VERSION, (versions.CURRENT, versions.NEEDS))
+        await connection.execute(_RAISE_VERSION, (versions.CURRENT, versions.NEEDS, versions.CURRENT))
+
+    if version is None or version.number < versions.CURRENT:
+        await database.write(note)
+
+
+async def _version(connection: Connection) -> versions.Version | None:
+    try:
+        row = await connection.row(_READ_VERSION)
+    except MissingTableError:
+        return None
+    return None if row is None else versions.Version(number=row[0], needs=row[1])
+
+
+async def _lacking(connection: Connection) -> list[str]:
+    """Return what is missing: tables by their names, columns as ``table.column``."""
+    found = []
+    for table in OWN:
+        if not await _exists(connection, table):
+            there = await _answers(connection, f"SELECT 1 FROM {table.name} WHERE 1 = 0")
+            columns = [name for name in table.later if not await _has(connection, table, name)] if there else []
+            found += [f"{table.name}.{column}" for column in columns] or [table.name]
+    return found
 
 
 async def prepare(database: Database, tables: Sequence[Table]) -> None:

@@ -13,6 +13,7 @@ from incident_process.records import (
     Advance,
     Chunk,
     DeliveryStatus,
+    Identity,
     Incident,
     Known,
     Lease,
@@ -25,6 +26,7 @@ from incident_process.records import (
 )
 from incident_process.settings.targets import Target
 from incident_process.state import codec
+from incident_process.state.sql import identity as identities
 from incident_process.state.sql import lease as leases
 from incident_process.state.sql import ledger, outbox, runs, schema, scopes, tracking
 from incident_process.state.sql.connection import Connection
@@ -101,9 +103,13 @@ class SqlStateStore:
 
     # -- set-up ---------------------------------------------------------------------------------------------------
 
+    async def require(self) -> None:
+        """See that the tables are as this version needs them; raise ConfigurationError where they are not."""
+        await schema.require(self._database)
+
     async def prepare(self) -> None:
         """Create the program's own tables where they are missing; keep what is there."""
-        await schema.prepare(self._database, schema.OWN)
+        await schema.bring_up_to_date(self._database)
 
     async def missing_indexes(self) -> list[str]:
         """Return the statements that create the indexes which are missing."""
@@ -115,9 +121,37 @@ class SqlStateStore:
 
     async def create_operation(self, execution_minutes: int) -> bool:
         """Create ``Process_Operation`` and the operation's row; True when the row was created."""
-        return await self._database.write(
-            lambda connection: tracking.create(connection, self._operation, self._zone, execution_minutes)
-        )
+
+        async def create(connection: Connection) -> bool:
+            created = await tracking.create(connection, self._operation, self._zone, execution_minutes)
+            await identities.add(connection, Identity(operation=self._operation, key_name=self._operation))
+            return created
+
+        return await self._database.write(create)
+
+    # -- operations -----------------------------------------------------------------------------------------------
+
+    async def identity(self) -> Identity | None:
+        """Return what the state knows of the operation, None when it holds nothing of it by this name."""
+        return await self._database.read(lambda connection: identities.read(connection, self._operation))
+
+    async def write_identity(self, lease: Lease, identity: Identity) -> None:
+        """Remember what is known of the operation, in place of what was."""
+        self._only_the_operation()
+        await self._fenced(lease, lambda connection, _now: identities.write(connection, identity))
+
+    async def operations(self) -> list[Identity]:
+        """Return all operations that the state holds anything of, of whatever name."""
+        return await self._database.read(identities.known)
+
+    async def tracked(self) -> list[str]:
+        """Return the names that ``Process_Operation`` holds."""
+        return await self._database.read(identities.tracked)
+
+    async def rename(self, lease: Lease, new: str) -> None:
+        """Give the operation another name, with all that the state holds of it, in one transaction."""
+        self._only_the_operation()
+        await self._fenced(lease, lambda connection, now: identities.rename(connection, lease, new, self._zone, now))
 
     async def try_writes(self) -> None:
         """Ask for every write that a run needs, of no row at all; raise DatabaseConnectionError for one refused."""
