@@ -1,11 +1,12 @@
 """Who is let in, who is not, and what is never shown or logged: over HTTP, against the command as it is."""
 
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -71,8 +72,6 @@ def test_another_host_is_refused(ada: Client, host: str) -> None:
 
 def test_two_hosts_are_refused(ada: Client) -> None:
     # http.client sends its own Host beside one under another spelling only when told so explicitly.
-    import socket
-
     with socket.create_connection((ada.host, ada.port), timeout=10) as raw:
         raw.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
         assert raw.recv(64).split()[1] == b"400"
@@ -423,3 +422,16 @@ def test_a_flood_of_guesses_keeps_nobody_else_waiting(site: Site) -> None:
         assert client.get("/api/overview").status == 200
         assert time.monotonic() - began < 5
         assert {guess.result().status for guess in guesses} <= {403, 429}
+
+
+def test_a_crowd_that_says_nothing_does_not_take_the_page_away(site: Site) -> None:
+    site.configure(token=TOKEN)
+    with serving(site) as served, ExitStack() as crowd:
+        client = Client(served)
+        for _ in range(600):
+            crowd.enter_context(socket.create_connection((client.host, client.port)))
+        began = time.monotonic()
+        assert client.get("/").status == 200
+        assert client.sign_in(TOKEN).status == 200
+        assert client.get("/api/overview").status == 200
+        assert time.monotonic() - began < 10

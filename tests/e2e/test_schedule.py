@@ -5,11 +5,12 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -482,4 +483,16 @@ def test_the_state_of_a_source_without_tables_is_said_and_waited_for(site: Site)
     with schedule(site.command) as running:
         running.wait_for("ERROR:", 2)
         assert not running.ready()["ready"]
+        running.stop()
+
+
+def test_a_crowd_that_says_nothing_does_not_take_the_health_away(site: Site) -> None:
+    with schedule(site.command) as running, ExitStack() as crowd:
+        running.wait_for(DUE)
+        for _ in range(300):
+            crowd.enter_context(socket.create_connection(("127.0.0.1", running.port)))
+        began = time.monotonic()
+        assert [running.ask("/healthz")[0] for _ in range(5)] == [200] * 5
+        assert running.ready()["ready"]
+        assert time.monotonic() - began < 5
         running.stop()

@@ -123,3 +123,16 @@ def test_the_kustomization_names_what_is_there() -> None:
     found = yaml.safe_load((FOLDER / "kustomization.yaml").read_text(encoding="utf-8"))
     assert all((FOLDER / name).is_file() for name in found["resources"])
     assert {image["name"] for image in found["images"]} == {container(name)["image"] for name in WORKLOADS}
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_network_policy_lets_only_those_in_who_are_named(name: str) -> None:
+    spec = workload(name)["spec"]
+    template = (spec["jobTemplate"]["spec"] if "jobTemplate" in spec else spec)["template"]
+    policies = objects("networkpolicy").values()
+    labels = template["metadata"]["labels"]
+    (policy,) = [item for item in policies if item["spec"]["podSelector"]["matchLabels"] == labels]
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    ports = [port["port"] for rule in policy["spec"].get("ingress", []) for port in rule["ports"]]
+    assert ports == ([] if name == "cronjob" else ["http"])
+    assert all(rule["from"] for rule in policy["spec"].get("ingress", [])), "an empty list would let everybody in"

@@ -10,10 +10,11 @@ from incident_process.dashboard.app import make_app
 from incident_process.dashboard.guard import host_names
 from incident_process.errors import ConfigurationError
 from incident_process.logs import get_logger
-from incident_process.serving import Server, listen, shown
+from incident_process.serving import Server, bounded, listen, shown
 from incident_process.settings import Settings
 
-_CONNECTIONS_AT_ONCE = 500  # more readers than a team has; beyond, 503 instead of a machine without memory
+_CONNECTIONS_AT_ONCE = 500  # more readers than a team has
+_ANSWER_SECONDS = 300.0  # a doctor over large tables takes its time
 _KEEP_ALIVE_SECONDS = 30
 _LAST_ANSWERS_SECONDS = 3
 
@@ -29,6 +30,7 @@ def run_server(settings: Settings, host: str | None, port: int | None, on_ready:
         app = make_app(settings, host_names(address, settings.dashboard.names))
         config = uvicorn.Config(
             app,
+            http=bounded(_CONNECTIONS_AT_ONCE, _ANSWER_SECONDS),
             loop="uvloop",
             ws="none",
             interface="asgi3",
@@ -38,7 +40,6 @@ def run_server(settings: Settings, host: str | None, port: int | None, on_ready:
             access_log=False,  # addresses hold account numbers
             proxy_headers=False,  # else a header could claim another address, which the brake on guessing goes by
             server_header=False,
-            limit_concurrency=_CONNECTIONS_AT_ONCE,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
         )

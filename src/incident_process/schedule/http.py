@@ -14,7 +14,7 @@ import msgspec
 import uvicorn
 
 from incident_process.schedule.readiness import Readiness
-from incident_process.serving import listen
+from incident_process.serving import bounded, listen
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Metrics = Callable[[], bytes] | None
@@ -22,6 +22,8 @@ Metrics = Callable[[], bytes] | None
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 _JSON = b"application/json"
 _STOP_SECONDS = 2
+_CONNECTIONS = 64  # probes and one or two collectors; a crowd must not slow a run
+_ANSWER_SECONDS = 10.0
 
 
 def app(readiness: Readiness, metrics: Metrics) -> Callable[..., Awaitable[None]]:
@@ -67,6 +69,7 @@ class HttpServer:
         self._server = _Server(
             uvicorn.Config(
                 application,
+                http=bounded(_CONNECTIONS, _ANSWER_SECONDS),
                 ws="none",
                 interface="asgi3",
                 lifespan="off",
@@ -75,7 +78,6 @@ class HttpServer:
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                limit_concurrency=64,  # probes and one or two collectors; a crowd must not slow a run
                 timeout_keep_alive=15,
                 timeout_graceful_shutdown=_STOP_SECONDS,
             )
