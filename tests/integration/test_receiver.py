@@ -23,6 +23,7 @@ from incident_process.contract import incident_schema
 from incident_process.errors import ConfigurationError
 from incident_process.receiver import INCIDENT_PATH, Faults, export, serve, summary
 from incident_process.receiver.faults import Dice, Fault
+from tests.support.command import wait_until
 from tests.support.receivers import ReceiverHandle, start_receiver
 
 STAMP = "2024-05-06T07:08:09.000Z"
@@ -373,14 +374,13 @@ def test_what_was_answered_survives_sigkill_and_is_known_after_restart(receiver:
     threads = [threading.Thread(target=post_until_killed, args=(1 + 100_000 * n,)) for n in range(4)]
     for thread in threads:
         thread.start()
-    time.sleep(0.7)
+    wait_until(lambda: len(answered) > 200)
     receiver.kill()
     for thread in threads:
         thread.join()
     url = receiver.url
     receiver.restart()
     assert receiver.url == url
-    assert len(answered) > 20
     assert set(answered) <= set(stored_ids(receiver))
     with closing(Client(receiver).connection) as connection:
         connection.request("POST", INCIDENT_PATH, json.dumps(incident(answered[0])))
