@@ -19,6 +19,7 @@ from incident_process.database.server_errors import explained, meaning_of_error
 from incident_process.delivery.identity import idempotency_key
 from incident_process.delivery.policy import Verdict
 from incident_process.delivery.reasons import secrets_of
+from incident_process.delivery.rules import Rules
 from incident_process.delivery.sender import Sender
 from incident_process.document.build import Draft, check, digest, document, draft
 from incident_process.document.convert import stamp
@@ -390,7 +391,7 @@ async def _send(settings: Settings, url: str, incident: Incident) -> None:
     secrets = secrets_of(settings.api.request_headers, url)
     async with (
         make_transport(settings, url) as transport,
-        Sender(transport, one, lambda: True, secrets=secrets) as sender,
+        Sender(transport, one, lambda: True, secrets=secrets, rules=Rules.of(settings.api)) as sender,
     ):
         (result,) = await sender.deliver([incident], resumed=False)
     if result.verdict is not Verdict.DELIVERED:

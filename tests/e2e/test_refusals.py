@@ -93,6 +93,52 @@ def test_a_refused_third_holds_nobody_up(
     assert site.run()["status"] == "no_data"
 
 
+@pytest.mark.parametrize("tracking", TRACKINGS)
+def test_with_a_rule_the_refused_are_dead_letters_in_the_first_run(
+    make_site: MakeSite, receiver_of_ours: Receiver, tracking: str
+) -> None:
+    receiver = receiver_of_ours
+    site = site_of(make_site, receiver, tracking, refused_when="500 already exists in open cases")
+    accounts = load(site, 0, 30)
+    refused = {account for account in accounts if int(account) % 3 == 0}
+    receiver.refused = lambda account: open_case(account) if account in refused else None
+    report = site.run()
+    assert (report["status"], report["delivered"], report["dead"], report["pending"]) == ("completed", 20, 10, 0)
+    assert report["last_execution_dtm"] > "2026"
+    assert Counter(account for account in receiver.requests if account in refused) == Counter(refused)
+    dead = {entry["account"]: entry["error"] for entry in site.deliveries() if entry["status"] == "dead"}
+    assert dead.keys() == refused
+    assert all("already exists in open cases" in error for error in dead.values())
+
+
+def test_rules_say_what_a_receiver_means_by_200_and_400(make_site: MakeSite, receiver_of_ours: Receiver) -> None:
+    receiver = receiver_of_ours
+    site = site_of(
+        make_site,
+        receiver,
+        delivered_when="400 duplicate",
+        refused_when='200 "success": false',
+        retry_when="400 busy",
+    )
+    load(site, 0, 9)
+    tried: Counter[str] = Counter()
+
+    def said(account: str) -> Said | None:
+        tried[account] += 1
+        match int(account) % 3:
+            case 0:
+                return Said(status=200, body=b'{"success":false,"message":"closed in July"}')
+            case 1:
+                return Said(status=400, body=b'{"detail": "a duplicate"}')
+        return Said(status=400, body=b"busy") if tried[account] == 1 else None
+
+    receiver.refused = said
+    report = site.run()
+    assert (report["status"], report["delivered"], report["dead"], report["pending"]) == ("completed", 6, 3, 0)
+    errors = {entry["error"] for entry in site.deliveries() if entry["status"] == "dead"}
+    assert errors == {"HTTP 200 OK: closed in July"}
+
+
 @pytest.mark.parametrize("place", ["first", "last", "alone"])
 @pytest.mark.parametrize("status", [500, 422])
 def test_where_the_refused_stand_does_not_matter(

@@ -1,6 +1,7 @@
 """The commands that only read: status, history, deliveries, preview."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
@@ -110,12 +111,25 @@ def preview(
     return 0
 
 
-def doctor(config: Config = None, as_json: AsJson = False) -> int:
+def doctor(
+    config: Config = None,
+    as_json: AsJson = False,
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            readable=False,
+            help="Look at nothing but this file of recorded answers, as `curl -i` prints them: say of each what a run "
+            "would make of it, and by which rule of [API].",
+        ),
+    ] = None,
+) -> int:
     """Look at everything that a run depends on: connections, rights, indexes, types, clocks, rows. Nothing is sent.
 
     Each finding comes with its remedy. The exit status is the one that a run would end with. Example:
     incident-process doctor
     """
+    if answers is not None:
+        return _judge_answers(answers, config, as_json=as_json)
     from incident_process.doctor import Level, examine
     from incident_process.engine.local import in_loop
 
@@ -128,6 +142,20 @@ def doctor(config: Config = None, as_json: AsJson = False) -> int:
             emit(f"{'':<8}Remedy: {finding.remedy}")
     # The findings stand in the order in which a run comes upon them: it would end with the first.
     return next((finding.exit_status for finding in findings if finding.level is Level.ERROR), 0)
+
+
+def _judge_answers(file: Path, config: Path | None, *, as_json: bool) -> int:
+    from incident_process.recorded_answers import judged
+    from incident_process.settings import Api, Settings
+
+    found = judged(file, Settings.load_section(Api, config))
+    if as_json:
+        emit_json(found)
+        return 0
+    for answer in found:
+        emit(f"answer {answer.place}: {answer.reason}")
+        emit(f"  {answer.rule or 'no rule fits'} -> {answer.meaning}")
+    return 0
 
 
 async def _preview_account(settings: "Settings", parts: Any, account: str) -> None:

@@ -37,14 +37,15 @@ class Connection(asyncio.Protocol):
     """Made by ``create_connection`` of an event loop, which opens it.
 
     ``status``, ``retry_after`` and ``excerpt`` are those of the last answer that was awaited; ``excerpt`` is the
-    beginning of its text where the status is 400 or above.
+    beginning of its text where the status is ``read_from`` or above.
     """
 
     status: int
     retry_after: str | None
     excerpt: bytes
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, read_from: int = 400) -> None:
+        self._read_from = read_from
         self.idle_since = loop.time()
         """When it was made, or its last answer whole, by the clock of the event loop."""
         self._loop = loop
@@ -140,8 +141,8 @@ class Connection(asyncio.Protocol):
         self._has_headers = True
 
     def on_body(self, body: bytes) -> None:
-        """Keep the beginning of what a refusal says."""
-        if len(self.excerpt) < EXCERPT_BYTES and self._parser.get_status_code() >= 400:
+        """Keep the beginning of what a refusal says, and of what a rule may ask for."""
+        if len(self.excerpt) < EXCERPT_BYTES and self._parser.get_status_code() >= self._read_from:
             self.excerpt = (self.excerpt + body)[:EXCERPT_BYTES]
 
     def on_message_complete(self) -> None:

@@ -15,6 +15,8 @@ LONGEST = 240
 _OWN = re.compile(r"""'[^']*'|"[^"]*"|[^\s,;:()\[\]{}]*[\d@][^\s,;:()\[\]{}]*""")
 _MASKS = re.compile(r"\*\*\*(?:[\s,.-]*\*\*\*)+")
 MASK = "***"
+_TELLING = ("detail", "message", "error", "reason", "errors", "title", "msg")
+"""Members of a JSON object in which receivers say what is wrong, the most usual ones first."""
 SHORTEST_VALUE = 3
 """Values of one or two characters say nothing about anybody, and stand in every text."""
 
@@ -46,7 +48,7 @@ def reason(answer: Answer, body: bytes, secrets: Collection[str] = ()) -> str:
         return f"no answer ({answer.error})"
     status = status_text(answer.status)
     said = _said(answer.excerpt)
-    if not said:
+    if not said or said.casefold() in status.casefold():
         return status
     # Before the cut, which could leave the half of a value that nothing would recognise.
     said = _masked(said, [*_texts(msgspec.json.decode(body)), *secrets, *map(_escaped, secrets)])
@@ -71,17 +73,34 @@ def has_words(reason: str) -> bool:
 
 
 def _said(excerpt: bytes) -> str:
-    """Return the text of an error answer: ``detail`` or ``message`` of a JSON object, otherwise nothing."""
+    """Return what an answer says: of a JSON object its ``detail``, ``message`` or the like, or one line of plain text.
+
+    Of a page of HTML, or of an answer that was cut, it is nothing: the status alone is the clearer reason.
+    """
     try:
         answer = msgspec.json.decode(excerpt)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""  # a page of HTML or a cut answer: the status alone is the clearer reason
-    said = (answer.get("detail") or answer.get("message") or "") if isinstance(answer, dict) else ""
+        return _plain(excerpt)
+    said = answer if isinstance(answer, str) else ""
+    if isinstance(answer, dict):
+        said = next((answer[name] for name in _TELLING if answer.get(name)), "")
     if isinstance(said, list):  # as FastAPI reports each problem: where and what
         said = "; ".join(_problem(item) for item in said)
     elif isinstance(said, dict):
         said = said.get("message", "")
+    elif isinstance(said, bool):
+        said = ""
     return _one_line(str(said))
+
+
+def _plain(excerpt: bytes) -> str:
+    """Return a text that is one short line and no markup, else nothing."""
+    try:
+        text = excerpt.decode().strip()
+    except UnicodeDecodeError:
+        return ""
+    is_line = len(text) <= LONGEST and text.isprintable() and not text.startswith(("<", "{", "["))
+    return _one_line(text) if is_line else ""
 
 
 def _problem(item: Any) -> str:

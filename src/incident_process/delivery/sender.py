@@ -17,6 +17,7 @@ from incident_process.delivery.breaker import Breaker, Circuit
 from incident_process.delivery.pace import Pace
 from incident_process.delivery.policy import GATEWAY, Verdict, backoff, judge, retry_after
 from incident_process.delivery.reasons import reason
+from incident_process.delivery.rules import Rules
 from incident_process.delivery.transport import Answer, Transport
 from incident_process.records import Incident, Record
 
@@ -38,6 +39,9 @@ def throttling(failure: str) -> str:
 
 TAKING_SECONDS = 10.0
 """Seconds after an incident was taken in which the receiver is held to take others: a 503 then limits the rate."""
+
+
+NO_RULES = Rules()
 
 
 class Limits(Record, frozen=True, kw_only=True):
@@ -123,7 +127,8 @@ class _Job:
 class Sender:
     """An asynchronous context manager.
 
-    ``may_send`` is asked before every request: False stops the sender. ``secrets`` are those of ``reasons.reason``.
+    ``may_send`` is asked before every request: False stops the sender. ``secrets`` are those of ``reasons.reason``;
+    what ``rules`` say of an answer holds before ``policy.judge``.
     """
 
     def __init__(
@@ -133,6 +138,7 @@ class Sender:
         may_send: Callable[[], bool],
         on_answer: Callable[[Incident, Answer, Verdict], None] = lambda *_: None,
         secrets: Collection[str] = (),
+        rules: Rules = NO_RULES,
     ) -> None:
         self.stopped: str | None = None
         self.delivered = 0
@@ -141,6 +147,7 @@ class Sender:
         self._may_send = may_send
         self._on_answer = on_answer
         self._secrets = secrets
+        self._rules = rules
         self._breaker = Breaker(limits.breaker_failures, limits.max_attempts)
         self._pace = Pace(limits.requests_per_second, shared=limits.rate_is_shared)
         # Those that never failed come first: they tell soonest whether the service takes anything, and what is refused
@@ -305,8 +312,12 @@ class Sender:
                 self.stop("the lease was lost")
                 self._give_back(job)
                 return
-            others_taken = answer.status == 503 and self._others_taken()
-            verdict = judge(answer.status, may_have_arrived=may_have_arrived, others_taken=others_taken)
+            rule = self._rules.fitting(answer.status, answer.excerpt)
+            if rule is None:
+                others_taken = answer.status == 503 and self._others_taken()
+                verdict = judge(answer.status, may_have_arrived=may_have_arrived, others_taken=others_taken)
+            else:
+                verdict = rule.verdict
             self._on_answer(job.incident, answer, verdict)
             if verdict is Verdict.DELIVERED:
                 self._breaker.success()

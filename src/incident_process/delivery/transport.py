@@ -66,14 +66,18 @@ class Transport(Protocol):
 class HttpTransport:
     """``Transport`` over HTTP/1.1. An asynchronous context manager; one for all requests of a run.
 
-    It opens as many connections as there are requests at once.
+    It opens as many connections as there are requests at once. Of answers with a status of ``read_from`` or above the
+    text is read, too.
     """
 
-    def __init__(self, url: str, headers: dict[str, str], timeout: float, ca: Path | None) -> None:
+    def __init__(
+        self, url: str, headers: dict[str, str], timeout: float, ca: Path | None, *, read_from: int = 400
+    ) -> None:
         self._url = url
         self._headers = headers
         self._timeout = timeout
         self._ca = ca
+        self._read_from = read_from
         self._idle: list[Connection] = []
 
     async def __aenter__(self) -> "HttpTransport":
@@ -185,7 +189,7 @@ class HttpTransport:
                 try:
                     async with asyncio.timeout(share):
                         _, connection = await self._loop.create_connection(
-                            lambda: Connection(self._loop),
+                            lambda: Connection(self._loop, self._read_from),
                             str(place[0]),
                             int(place[1]),
                             ssl=self._tls,

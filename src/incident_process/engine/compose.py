@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import TYPE_CHECKING, TypeVar
 from zoneinfo import ZoneInfo
 
+from incident_process.delivery.rules import Rules
 from incident_process.delivery.transport import HttpTransport
 from incident_process.engine.builders import open_builder
 from incident_process.faults import FaultPoints
@@ -136,4 +137,5 @@ def make_transport(settings: Settings, url: str | None = None) -> HttpTransport:
     """
     api = settings.api
     headers = api.request_headers if url is None or url == api.api_url else {}
-    return HttpTransport(url or api.api_url, headers, api.timeout_seconds, api.ca_file)
+    read_from = Rules.of(api).read_from
+    return HttpTransport(url or api.api_url, headers, api.timeout_seconds, api.ca_file, read_from=read_from)

@@ -15,6 +15,7 @@ import msgspec
 from incident_process import logs
 from incident_process.delivery.policy import Evidence, Verdict
 from incident_process.delivery.reasons import alike, has_words, secrets_of
+from incident_process.delivery.rules import Rules
 from incident_process.delivery.sender import Limits, Sender, broken
 from incident_process.delivery.transport import Answer
 from incident_process.errors import LeaseLostError
@@ -58,7 +59,9 @@ class Crew:
         """By scope, the incidents there that were not taken."""
         api = self._parts.settings.api
         secrets = secrets_of(api.request_headers, api.api_url)
-        self.sender = Sender(self._parts.transport, allowed or limits(api), keeper.holds, _log_answer, secrets)
+        self._rules = Rules.of(api)
+        allowed = allowed or limits(api)
+        self.sender = Sender(self._parts.transport, allowed, keeper.holds, _log_answer, secrets, self._rules)
         self._parts.watch(self.sender)
         self._dispatcher = Dispatcher(context, self.sender, tally)
 
@@ -223,7 +226,7 @@ class Crew:
         )
         if not self._parts.settings.api.send_empty or not _can_tell(evidence, unclear):
             return evidence
-        verdict, reason = await ask_empty(self._parts.transport, self.sender.reason_of)
+        verdict, reason = await ask_empty(self._parts.transport, self._rules, self.sender.reason_of)
         asked_alike = any(one.words == alike(reason) for one in unclear)
         return msgspec.structs.replace(evidence, asked=verdict, alike=asked_alike)
 

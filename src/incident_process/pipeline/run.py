@@ -7,6 +7,7 @@ byte for byte, and goes over its window once more: the ledger's digests leave ou
 from datetime import datetime
 
 from incident_process import logs
+from incident_process.delivery.rules import Rules
 from incident_process.faults import Step
 from incident_process.pipeline.context import RunContext
 from incident_process.pipeline.found import future_rows
@@ -63,7 +64,7 @@ class WindowRun(LeasedRun):
         if not new_data:
             log.info(logs.NO_DATA)
             if self._settings.api.send_empty:
-                await send_empty(self._parts.transport, self._settings.api.api_url)
+                await send_empty(self._parts.transport, self._settings.api.api_url, Rules.of(self._settings.api))
         await self._advance(context, window, survey.newest, new_data=new_data)
         return (RunStatus.COMPLETED if new_data else RunStatus.NO_DATA), None
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, SecretStr, field_validator
 
 from incident_process.records import Tracking
+from incident_process.settings.answer_rules import RuleLines
 from incident_process.settings.engine import Engine
 from incident_process.settings.operating import Log, Metrics, Notify, Schedule, Tracing
 from incident_process.settings.section import Section
@@ -210,6 +211,20 @@ class Api(Section):
         examples=["/etc/ssl/certs/receiver-ca.pem"],
     )
     send_empty: bool = Field(default=True, description="post {} when there is no new data")
+    delivered_when: RuleLines = Field(
+        default=(),
+        description="answers that mean delivered, one `STATUS TEXT` a line: a status or a class such as 5xx, and a "
+        "text of the body or a /regular expression/, in any case; without a text, every body",
+        examples=["409 same content"],
+    )
+    refused_when: RuleLines = Field(
+        default=(),
+        description="answers that refuse the record for good, in the same form: a dead letter at once",
+        examples=["500 already exists in open cases"],
+    )
+    retry_when: RuleLines = Field(
+        default=(), description="answers after which to try again, in the same form", examples=["400 deadlock"]
+    )
 
     @property
     def request_headers(self) -> dict[str, str]:

@@ -14,6 +14,9 @@ from incident_process.settings.values import CONTROL
 _AS_IT_IS = ("database", "mysql_password")  # blanks at its ends belong to it, and it may be empty
 _MANY_LINES = (
     ("api", "headers"),
+    ("api", "delivered_when"),
+    ("api", "refused_when"),
+    ("api", "retry_when"),
     ("notify", "urls"),
     ("tracing", "headers"),
     ("dashboard", "tokens"),

@@ -1,0 +1,89 @@
+"""What the configuration says of answers: the rules of ``[API]``, in the order in which they are asked (SPEC 5)."""
+
+import json
+from collections.abc import Iterator, Sequence
+
+from incident_process.delivery.policy import Verdict
+from incident_process.records import Record
+from incident_process.settings import Api
+from incident_process.settings.answer_rules import Rule, parse_rule
+
+VERDICTS = {
+    "delivered_when": Verdict.DELIVERED,
+    "refused_when": Verdict.DEAD,
+    "retry_when": Verdict.RETRY,
+}
+"""The keys in the order in which rules that are equally exact are asked, and what each says."""
+FIRST_ERROR = 400
+
+
+class Named(Record, frozen=True, kw_only=True):
+    """A rule with its place: the ``line`` of a ``key``, as ``text`` has it."""
+
+    key: str
+    line: int
+    text: str
+    rule: Rule
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it says of an answer that it fits."""
+        return VERDICTS[self.key]
+
+    def __str__(self) -> str:
+        """Return the rule and its place, for people."""
+        return f"{self.key}, line {self.line}: {self.text}"
+
+
+class Rules:
+    """The rules of one configuration.
+
+    The first rule that fits an answer decides. Rules with a text are asked before rules without one, and those with a
+    status before those with a class; where that is alike, those of ``delivered_when`` before those of ``refused_when``
+    before those of ``retry_when``, and those of one key from top to bottom.
+    """
+
+    def __init__(self, named: Sequence[Named] = ()) -> None:
+        self._named = sorted(named, key=lambda one: (one.rule.pattern is None, len(one.rule.statuses) > 1))
+
+    @classmethod
+    def of(cls, api: Api) -> "Rules":
+        """Return those of a configuration."""
+        return cls(
+            [
+                Named(key=key, line=line, text=text, rule=parse_rule(text))
+                for key in VERDICTS
+                for line, text in enumerate(getattr(api, key), start=1)
+            ]
+        )
+
+    @property
+    def read_from(self) -> int:
+        """The lowest status of which the text of an answer matters: of all from 400 on it does as a reason."""
+        return min([one.rule.statuses.start for one in self._named if one.rule.pattern], default=FIRST_ERROR)
+
+    def fitting(self, status: int | None, body: bytes) -> Named | None:
+        """Return the rule that decides on an answer, None where none fits; ``body`` is the beginning of its text."""
+        fit = [one for one in self._named if status is not None and status in one.rule.statuses]
+        if not fit:
+            return None
+        texts: list[str] | None = None
+        for one in fit:
+            if one.rule.pattern is None:
+                return one
+            texts = list(_readings(body)) if texts is None else texts
+            if any(one.rule.pattern.search(text) for text in texts):
+                return one
+        return None
+
+
+def _readings(body: bytes) -> Iterator[str]:
+    """Yield a text as it is; of JSON also without escapes, with and without blanks after commas and colons."""
+    text = body.decode(errors="replace")
+    yield text
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    for separators in (None, (",", ":")):
+        yield json.dumps(value, ensure_ascii=False, separators=separators)
