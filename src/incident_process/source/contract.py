@@ -102,7 +102,8 @@ class Source(Protocol):
     async def writers(self) -> list[datetime] | None:
         """Return when each open transaction that has changed rows began, by the database's clock (whole seconds).
 
-        None when the user may not know; empty where transactions cannot be asked for (SQLite).
+        None when the user may not know or the server does not tell; empty where transactions cannot be asked for
+        (SQLite).
         """
         ...
 

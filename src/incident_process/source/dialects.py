@@ -52,8 +52,8 @@ class Dialect(Record, frozen=True, kw_only=True):
     """The join of a table (left) with its newest dates (right)."""
     now: str
     """The query for the database's clock, in UTC, as text or as a naive datetime."""
-    writers: str
-    """The query for the starts (UTC, naive) of open transactions that have changed rows; empty where there is none."""
+    tells_writers: bool
+    """Whether the database has transactions beside others that can be asked for (see ``source.in_flight``)."""
 
 
 def mysql_dialect(version: str) -> Dialect:
@@ -72,11 +72,7 @@ def mysql_dialect(version: str) -> Dialect:
         # The server begins with the better side: by index the dates, without one the table.
         join="JOIN",
         now="SELECT UTC_TIMESTAMP(6)",
-        # The view tells the time in the zone of the server's system, whatever the session's zone.
-        writers="""
-            SELECT CONVERT_TZ(trx_started, 'SYSTEM', '+00:00') FROM information_schema.innodb_trx
-            WHERE trx_rows_modified > 0
-            """,
+        tells_writers=True,
     )
 
 
@@ -93,7 +89,7 @@ SQLITE_DIALECT = Dialect(
     # Always the table first, then the dates by an index made on the fly: left to itself, it joins each with each.
     join="CROSS JOIN",
     now="SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
-    writers="",
+    tells_writers=False,
 )
 
 

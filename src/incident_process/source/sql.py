@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -25,6 +25,7 @@ from incident_process.source.contract import (
 from incident_process.source.current import account_text, customer_rows, payment_rows
 from incident_process.source.dialects import SQLITE_DIALECT, Dialect, converted_mark, is_utc, load_dates
 from incident_process.source.driver import Column, Driver, RefusedError, Row, TransientError
+from incident_process.source.in_flight import open_writers
 from incident_process.source.queries import ACCOUNT_COLUMN, NEEDED_COLUMNS, Statement, TableQueries
 from incident_process.source.spool import Sighting, SurveySpool
 from incident_process.source.temporal import Kind, LoadDateType, in_utc, instant_of, lookback_start, parse_type
@@ -90,12 +91,11 @@ class SqlSource:
         return await self._attempt(self._now)
 
     async def writers(self) -> list[datetime] | None:
-        """Return when each open transaction that has changed rows began; None when the user may not know (SPEC 3)."""
+        """Return when each open transaction that has changed rows began; None when that cannot be known (SPEC 3)."""
 
-        async def work() -> list[datetime]:
-            query = (await self._driver.connect()).writers
-            rows = await self._driver.fetch(Statement(sql=query)) if query else []
-            return [started.replace(tzinfo=UTC) for (started,) in rows]
+        async def work() -> list[datetime] | None:
+            dialect = await self._driver.connect()
+            return await open_writers(self._driver, dialect.now) if dialect.tells_writers else []
 
         try:
             return await self._attempt(work)
