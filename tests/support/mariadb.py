@@ -3,15 +3,21 @@
 Tests of replicas have three more, which stand in ``mariadb_replication``.
 """
 
+import atexit
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from tests.support.sql_server import USER, Replication, SqlServer, as_root, replicating
+
+LOG_SIZE = "--innodb-log-file-size=48M"
 
 MISSING = (
     "The tests need a MariaDB server of their own, and {program} is not on this machine: run `make setup-tests`, "
@@ -68,28 +74,38 @@ class MariaDBServer(SqlServer):
     def _usual(self) -> Sequence[str]:
         return (
             "--performance-schema=off",
-            "--innodb-log-file-size=48M",
+            LOG_SIZE,
             "--character-set-server=utf8mb4",
             "--collation-server=utf8mb4_general_ci",
         )
 
     def _fill_data(self) -> None:
-        command = [
-            self._install,
-            "--no-defaults",
-            f"--datadir={self.data}",
-            f"--tmpdir={self._folder}",
-            "--auth-root-authentication-method=normal",
-            "--skip-test-db",
-            *as_root(),
-        ]
-        made = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if made.returncode:
-            pytest.fail(f"mariadb-install-db failed:\n{made.stdout}{made.stderr}", pytrace=False)
+        shutil.copytree(_template(self._install), self.data)
 
     def _drop_other_users(self, cursor: Any) -> None:
         cursor.execute(f"DELETE FROM mysql.global_priv WHERE user <> '{USER}' AND user <> 'mariadb.sys'")
         cursor.execute("FLUSH PRIVILEGES")
+
+
+@cache
+def _template(install: str) -> Path:
+    """Return a data folder as MariaDB makes it; each server of this session begins with a copy."""
+    folder = Path(tempfile.mkdtemp(prefix="mdb-template-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    command = [
+        install,
+        "--no-defaults",
+        f"--datadir={folder / 'data'}",
+        f"--tmpdir={folder}",
+        LOG_SIZE,  # else the first start of each server writes its log anew
+        "--auth-root-authentication-method=normal",
+        "--skip-test-db",
+        *as_root(),
+    ]
+    made = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.fail(f"mariadb-install-db failed:\n{made.stdout}{made.stderr}", pytrace=False)
+    return folder / "data"
 
 
 def _find(program: str) -> str:
