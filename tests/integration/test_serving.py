@@ -15,10 +15,11 @@ from incident_process.serving import MOST_HEAD_BYTES, REQUEST_SECONDS, Server, b
 MOST = 20
 ANSWER_SECONDS = 2.0
 LARGE = 32 * 1024 * 1024
+BODIES = {"/large": b"x" * LARGE, "/some": b"x" * (LARGE // 16)}
 
 
 async def answering(scope, receive, send) -> None:  # type: ignore[no-untyped-def]  # an ASGI application
-    body = {"/large": b"x" * LARGE, "/some": b"x" * (LARGE // 16)}.get(scope["path"], b"well")
+    body = BODIES.get(scope["path"], b"well")
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
