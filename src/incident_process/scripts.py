@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from incident_process import arguments, logs
-from incident_process.database.server_errors import explained, meaning_of_error
+from incident_process.database.connect import connect_blocking
 from incident_process.delivery.identity import idempotency_key
 from incident_process.delivery.policy import Verdict
 from incident_process.delivery.reasons import secrets_of
@@ -27,7 +27,6 @@ from incident_process.engine.compose import make_source, make_store, make_transp
 from incident_process.engine.local import in_loop
 from incident_process.errors import (
     ConfigurationError,
-    DatabaseConnectionError,
     DataProcessingError,
     IncidentCreationError,
     LeaseLostError,
@@ -60,40 +59,11 @@ def get_mysql_connection() -> "pymysql.Connection[Any]":
     Raises ConfigurationError when ``[DATABASE]`` is wrong or names no MySQL, or the session cannot be set,
     DatabaseConnectionError when the database cannot be reached.
     """
-    import pymysql
-
-    from incident_process.database.connect import set_up_blocking
-    from incident_process.database.session import SCRIPT
-
     target = Settings.load_section(Database).target
     if not isinstance(target, MySQLTarget):
         msg = "[DATABASE] URL names a SQLite file: set MYSQL_HOST and its neighbours, or open the file with sqlite3."
         raise ConfigurationError(msg)
-    where = f"The MySQL source database {target.database} at {target.host}:{target.port}"
-    try:
-        connection = pymysql.connect(
-            host=target.host,
-            port=target.port,
-            user=target.user,
-            # As bytes: pymysql would encode text as Latin-1, and fail on what is not in it.
-            password=target.password.get_secret_value().encode(),
-            database=target.database,
-            charset="utf8mb4",
-            ssl=target.ssl_context(),
-            connect_timeout=10,
-            autocommit=None,  # set with the session
-        )
-        try:
-            set_up_blocking(connection, SCRIPT, target.database, where)
-        except BaseException:
-            connection.close()  # nobody else can: the caller never gets it
-            raise
-    except (pymysql.MySQLError, OSError, RuntimeError) as exc:
-        meaning = meaning_of_error(exc)
-        if meaning is None:
-            raise
-        raise explained(DatabaseConnectionError, where, meaning) from exc
-    return connection
+    return connect_blocking(target, f"The MySQL source database {target.database} at {target.host}:{target.port}")
 
 
 def get_mongo_collection(name: str) -> "Collection[dict[str, Any]]":

@@ -81,7 +81,8 @@ def refusal(tracking: Tracking, name: str, operation: Operation | None, date: da
     if operation.next_execution is not None and operation.next_execution >= date:
         return Refusal(
             status=RunStatus.NOT_DUE,
-            message=f"Operation '{name}' is not due: the next run is due at {iso(operation.next_execution)}.",
+            message=f"Operation '{name}' is not due: the next run is due at {iso(operation.next_execution)}. "
+            "'incident-process run --now' does not wait for it.",
         )
     return None
 

@@ -15,7 +15,7 @@ from tests.support.command import Command, Finished, wait_until
 COMMANDS = (
     *("init", "run", "schedule", "status", "history", "deliveries", "preview", "backfill"),
     *("dead-letters list", "dead-letters replay", "dead-letters export", "reconcile", "doctor", "dashboard"),
-    *("receiver", "demo"),
+    *("receiver", "demo", "config show", "config check", "sample-data"),
 )
 FRESH = True
 PAYMENTS_ONLY = "0000000099"
@@ -47,13 +47,15 @@ def test_init_writes_a_commented_file_and_keeps_it(command: Command) -> None:
     env = {"INCIDENT_PROCESS__DATABASE__URL": "sqlite:///source.db", "INCIDENT_PROCESS__PROCESS__TRACKING": "sql"}
     first = good(command(*arguments, env=env))
     text = path.read_text()
-    assert "new.ini" in first.stdout
-    assert f"'{OPERATION}' is created" in first.stdout
+    assert first.stdout.startswith("Wrote new.ini.\nNext: 1. ")
+    assert "config check" in first.stdout
+    assert [file.name for file in command.folder.iterdir()] == ["new.ini"], "it connects on the next call only"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     for word in ("[MONGODB]", "[DATABASE]", "[API]", "[PROCESS]", "[STATE]", "; ", "time_gap_seconds"):
         assert word in text
 
     path.write_text(text + "; a line of the user's own\n")
+    assert f"'{OPERATION}' is created" in good(command(*arguments, env=env)).stdout
     again = good(command(*arguments, env=env))
     assert path.read_text() == text + "; a line of the user's own\n"
     assert "created" not in again.stdout

@@ -184,6 +184,20 @@ def test_not_due_yet_is_an_information(make_site: MakeSite) -> None:
     assert site.requests() == []
 
 
+def test_now_does_not_wait_until_a_run_is_due(make_site: MakeSite) -> None:
+    site = make_site("sqlite", "mariadb")
+    given_accounts(site, "1")
+    given_operation(site, Next_execution_dtm=datetime.fromisoformat(FAR))
+    waits = site.finish()
+    assert "'incident-process run --now' does not wait for it" in waits.stderr
+    finished = site.command("run", "--now", "--json")
+    assert (finished.status, finished.json["status"], finished.json["delivered"]) == (0, "completed", 1)
+    assert site.operation()["Next_execution_dtm"] < datetime.fromisoformat(FAR).replace(tzinfo=None)
+    # What is inactive or has ended does not go ahead for it.
+    given_operation(site, end_dtm=datetime(2020, 1, 1))  # noqa: DTZ001 - as the column holds it
+    assert site.command("run", "--now").status == 6
+
+
 def test_a_watermark_that_is_still_to_come_is_said(make_site: MakeSite) -> None:
     site = make_site()
     given_accounts(site, "1")

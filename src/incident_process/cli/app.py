@@ -3,28 +3,48 @@
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import typer
 
 from incident_process import logs
-from incident_process.cli import local, reading, repairing, running, scheduling, state, streams, web
+from incident_process.cli import local, reading, repairing, running, scheduling, setting_up, state, streams, web
 from incident_process.errors import DatabaseConnectionError, IncidentProcessError, where_raised
 
 INTERRUPTED = 130
 
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from incident_process import __version__
+
+        sys.stdout.write(f"incident-process {__version__}\n")
+        raise typer.Exit
+
+
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
+
+
 app = typer.Typer(
     name="incident-process",
+    callback=common,
     help="Every account with new rows reaches the API as one incident document: none missed, none duplicated.",
     epilog="Exit status: 0 done · 1 unexpected fault · 2 usage or configuration · 3 a database cannot be reached · "
     "4 delivery incomplete, the next run resumes · 5 another runner holds the lease · 6 inactive or terminated. "
     "Example: incident-process run --config config/databaseConfig.ini",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 app.command("init")(running.init)
+app.add_typer(setting_up.config, name="config")
+app.command("sample-data")(setting_up.sample_data)
 app.command("run")(running.run)
 app.command("schedule")(scheduling.schedule)
 app.command("status")(reading.status)

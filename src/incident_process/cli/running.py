@@ -37,7 +37,7 @@ def init(
         bool, typer.Option("--embedded", help="Write no file: create the SQLite database that holds without one.")
     ] = False,
 ) -> int:
-    """Write a commented configuration where there is none, and create what the state needs.
+    """Write a commented configuration where there is none; where there is one, create what the state needs.
 
     Safe to repeat: what is there is kept. Example: incident-process init --config config/databaseConfig.ini
     """
@@ -56,21 +56,30 @@ def init(
         except OSError as exc:
             msg = f"{path} cannot be written ({exc.strerror}): name a file in a folder that you may write to."
             raise ConfigurationError(msg) from exc
-        emit(f"Wrote {path}: set your databases and the API in it. Going on to create the state it names.")
+        emit(f"Wrote {path}.")
+        emit("Next: 1. set your databases and the API in it; 'incident-process config check' says what is missing.")
+        emit("      2. run 'incident-process init' once more: it creates the state's tables and the operation's row.")
+        return 0
     settings = load(path)
     for line in _in_loop(_init_state(settings)):
         emit(line)
     return 0
 
 
-def run(config: Config = None, as_json: AsJson = False) -> int:
-    """Process one window, now.
+def run(
+    config: Config = None,
+    now: Annotated[bool, typer.Option("--now", help="Run before the operation is due, too (tracking = sql).")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Process one window; with tracking in SQL when the operation is due.
 
     Example: incident-process run --config config/databaseConfig.ini --json
     """
     from incident_process.engine.local import run_window
 
-    return report_run(config, lambda settings, progress: run_window(settings, progress=progress), as_json=as_json)
+    return report_run(
+        config, lambda settings, progress: run_window(settings, now=now, progress=progress), as_json=as_json
+    )
 
 
 def report_run(

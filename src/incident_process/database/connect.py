@@ -2,8 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from incident_process.database.session import Opened, Reply, Session, StatementRefusedError, negotiate
+from incident_process.database.server_errors import explained, meaning_of_error
+from incident_process.database.session import SCRIPT, Opened, Reply, Session, StatementRefusedError, negotiate
+from incident_process.errors import DatabaseConnectionError
 from incident_process.logs import get_logger
+from incident_process.settings.targets import MySQLTarget
 
 if TYPE_CHECKING:
     import pymysql
@@ -50,6 +53,45 @@ async def set_up(connection: Any, session: Session, database: str, where: str) -
         else:
             dialogue.answered(rows)
     return dialogue.opened
+
+
+def connect_blocking(target: MySQLTarget, where: str) -> "pymysql.Connection[Any]":
+    """Return an open connection of pymysql with the session of a script; the caller closes it.
+
+    Args:
+        target: The server and the database.
+        where: The database in words, for messages.
+
+    Raises:
+        ConfigurationError: A setting of the session did not take.
+        DatabaseConnectionError: The database cannot be reached, or lets the user not in.
+    """
+    import pymysql
+
+    try:
+        connection = pymysql.connect(
+            host=target.host,
+            port=target.port,
+            user=target.user,
+            # As bytes: pymysql would encode text as Latin-1, and fail on what is not in it.
+            password=target.password.get_secret_value().encode(),
+            database=target.database,
+            charset="utf8mb4",
+            ssl=target.ssl_context(),
+            connect_timeout=10,
+            autocommit=None,  # set with the session
+        )
+        try:
+            set_up_blocking(connection, SCRIPT, target.database, where)
+        except BaseException:
+            connection.close()  # nobody else can: the caller never gets it
+            raise
+    except (pymysql.MySQLError, OSError, RuntimeError) as exc:
+        meaning = meaning_of_error(exc)
+        if meaning is None:
+            raise
+        raise explained(DatabaseConnectionError, where, meaning) from exc
+    return connection
 
 
 def set_up_blocking(connection: "pymysql.Connection[Any]", session: Session, database: str, where: str) -> Opened:

@@ -19,8 +19,10 @@ from incident_process.settings import Settings
 Result = TypeVar("Result")
 
 
-def run_window(settings: Settings, *, progress: Progress | None = None) -> RunReport:
-    """Process one window now and report it (SPEC 7, 9).
+def run_window(settings: Settings, *, now: bool = False, progress: Progress | None = None) -> RunReport:
+    """Process one window and report it (SPEC 7, 9).
+
+    With tracking in SQL it goes ahead when the operation is due; ``now``: before that, too.
 
     SIGTERM and SIGINT end the run in good order when it was called from the main thread: what is under way is
     recorded, the rest stays pending, and the report says ``incomplete``.
@@ -29,7 +31,11 @@ def run_window(settings: Settings, *, progress: Progress | None = None) -> RunRe
         ConfigurationError: A setting, a table or a column is not as it has to be.
         DatabaseConnectionError: Source or state cannot be reached; ``report`` says how far the run had come.
     """
-    return in_loop(_run_leased(settings, _window_run, progress))
+
+    async def make(parts: Parts) -> LeasedRun:
+        return WindowRun(parts, now=now)
+
+    return in_loop(_run_leased(settings, make, progress))
 
 
 def in_loop(work: Coroutine[Any, Any, Result]) -> Result:
@@ -67,10 +73,6 @@ def run_leased(
 ) -> RunReport:
     """Do the run that ``make`` makes of the opened parts; errors and signals as in ``run_window``."""
     return in_loop(_run_leased(settings, make, progress))
-
-
-async def _window_run(parts: Parts) -> LeasedRun:
-    return WindowRun(parts)
 
 
 async def _run_leased(

@@ -9,7 +9,7 @@ from datetime import datetime
 from incident_process import logs
 from incident_process.delivery.rules import Rules
 from incident_process.faults import Step
-from incident_process.pipeline.context import RunContext
+from incident_process.pipeline.context import Parts, RunContext
 from incident_process.pipeline.found import future_rows
 from incident_process.pipeline.guard import held_end
 from incident_process.pipeline.keeper import LeaseKeeper
@@ -27,13 +27,18 @@ class WindowRun(LeasedRun):
 
     kind = RunKind.WINDOW
 
+    def __init__(self, parts: Parts, *, now: bool = False) -> None:
+        super().__init__(parts)
+        self._before_due = now
+        """Whether a run that is not due yet goes ahead."""
+
     async def _run_leased(self, keeper: LeaseKeeper, now: datetime) -> RunReport:
         process = self._settings.process
         date = self._date = system_date(now, process.time_gap_seconds, self._tracking)
         operation = await self._parts.store.read_operation()
         self._operation = operation or self._operation
         refused = refusal(self._tracking, process.operation_name, operation, date)
-        if refused is not None:
+        if refused is not None and not (self._before_due and refused.status is RunStatus.NOT_DUE):
             return self._refuse(refused)
         end = await held_end(self._parts.source, self._settings, date, now)
         self._window = plan(self._operation, end)

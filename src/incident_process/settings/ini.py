@@ -6,11 +6,13 @@ A fault's message never repeats the line, which may hold a password. For the sam
 
 import configparser
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from incident_process.errors import ConfigurationError
 
+_KEY = re.compile(r"(.*?)\s*[:=]")
 _HEADER = re.compile(r"\[\s*([^\]]*[^\]\s])\s*\]")
 
 
@@ -66,6 +68,25 @@ def _lines(text: str) -> Iterator[str]:
     for line in text.replace("\r\n", "\n").split("\n"):
         found = _HEADER.match(line)
         yield f"[{found.group(1).lower()}]" if found else line
+
+
+def lines(text: str) -> dict[tuple[str, str], int]:
+    """Return the line of each key of a text that ``parse`` reads, by section and key in lower case; the first is 1."""
+    found: dict[tuple[str, str], int] = {}
+    section, indent = "", sys.maxsize
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
+        written = line.strip()
+        if not written or written[0] in "#;":
+            continue
+        depth = len(line) - len(line.lstrip())
+        if depth > indent:
+            continue  # the value above goes on
+        if header := _HEADER.match(written):
+            section, indent = header[1].lower(), sys.maxsize
+        elif key := _KEY.match(written):
+            indent = depth
+            found.setdefault((section, key[1].lower()), number)
+    return found
 
 
 def _fault(exc: configparser.Error) -> str:

@@ -149,12 +149,10 @@ class Settings(BaseModel):
 def _read(config: str | os.PathLike[str] | None, environ: Mapping[str, str] | None) -> dict[str, Any]:
     """Return the values as they are written, the environment's over those of the file or of the embedded default."""
     environ = os.environ if environ is None else environ
-    found = sources.locate(Path(config) if config else None, environ)
-    named = sources.environment(environ)
-    base = sources.file(*found) if found else sources.embedded(named)
-    values: dict[str, Any] = dict(sources.over(named, base))
+    given, found = sources.layers(Path(config) if config else None, environ)
+    values: dict[str, Any] = dict(given)
     if found:
-        values["config_path"] = found[0]
+        values["config_path"] = found
     return values
 
 

@@ -22,14 +22,22 @@ DEFAULT_API_URL = "http://127.0.0.1:8000/Request_Incident_External_information"
 class Sourced(str):
     """A value as it was written, with its origin. Its repr is masked: it may be a password."""
 
-    __slots__ = ("origin",)
+    __slots__ = ("line", "origin")
     origin: str
+    line: int | None
+    """In a file, where its key stands."""
 
-    def __new__(cls, value: str, origin: str) -> "Sourced":
+    def __new__(cls, value: str, origin: str, line: int | None = None) -> "Sourced":
         """Return the value with the name of the file or variable that it came from."""
         new = super().__new__(cls, value)
         new.origin = origin
+        new.line = line
         return new
+
+    @property
+    def place(self) -> str:
+        """Where it came from, with the line."""
+        return self.origin if self.line is None else f"{self.origin}, line {self.line}"
 
     def __repr__(self) -> str:
         return f"<value from {self.origin}>"
@@ -74,10 +82,26 @@ def _is_utf8(value: str) -> bool:
 
 def file(path: Path, text: str) -> Layer:
     """Return the values of a configuration file's text; raise ConfigurationError if it cannot be read."""
+    lines = ini.lines(text)
     return {
-        section: {name: Sourced(value, str(path)) for name, value in keys.items()}
+        section: {name: Sourced(value, str(path), lines.get((section, name))) for name, value in keys.items()}
         for section, keys in ini.parse(text, path).items()
     }
+
+
+def layers(config: Path | None, environ: Mapping[str, str]) -> tuple[Layer, Path | None]:
+    """Return the values that hold, the environment's over the file's or the embedded default's, and the file.
+
+    Args:
+        config: The file that was asked for, if any.
+        environ: The environment.
+
+    Raises:
+        ConfigurationError: A file that was named is missing, or one of the sources cannot be read.
+    """
+    found = locate(config, environ)
+    named = environment(environ)
+    return over(named, file(*found) if found else embedded(named)), found[0] if found else None
 
 
 def embedded(named: Layer) -> Layer:

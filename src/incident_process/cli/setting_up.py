@@ -1,0 +1,66 @@
+"""The commands before the first run: what is configured, and rows to try it with."""
+
+from typing import Annotated
+
+import typer
+
+from incident_process.cli.options import AsJson, Config, load
+from incident_process.cli.output import emit, emit_json, emit_table
+
+config = typer.Typer(no_args_is_help=True, help="Show and check the configuration.")
+
+
+@config.command("show")
+def show(config: Config = None, as_json: AsJson = False) -> int:
+    """Print every key in force: its value (secrets masked), and the file and line, or variable, that it comes from.
+
+    Example: incident-process config show
+    """
+    from incident_process.settings.in_force import keys_in_force
+
+    settings = load(config)
+    found = keys_in_force(settings, config)
+    if as_json:
+        emit_json({"config": settings.config_path and str(settings.config_path), "keys": found})
+        return 0
+    emit(f"Configuration: {settings.config_path or 'none found, the embedded default holds'}")
+    rows = [{"key": f"[{one.section}] {one.key}", "value": one.value, "from": one.origin} for one in found]
+    emit_table(rows, ("key", "value", "from"), "")
+    return 0
+
+
+@config.command("check")
+def check(config: Config = None, as_json: AsJson = False) -> int:
+    """Check the configuration alone, without any database: for a pipeline, before it goes into use.
+
+    Example: incident-process config check --config config/databaseConfig.ini
+    """
+    settings = load(config)
+    if as_json:
+        emit_json({"config": settings.config_path and str(settings.config_path), "warnings": settings.warnings})
+    else:
+        emit(f"{settings.config_path or 'The embedded default'}: complete, and no value is wrong in itself.")
+    return 0
+
+
+def sample_data(
+    config: Config = None,
+    accounts: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many invented accounts.")] = 200,
+    as_json: AsJson = False,
+) -> int:
+    """Fill the configured source with invented accounts, to try a first run; called again, it adds a later load.
+
+    Creates the two tables where they are missing. Tables that hold rows of anybody else are refused. Example:
+    incident-process sample-data --accounts 500
+    """
+    from incident_process.operations.sample_data import load_sample
+
+    made = load_sample(load(config), accounts)
+    if as_json:
+        emit_json(made)
+        return 0
+    emit(
+        f"Loaded {made.customers} customer rows and {made.payments} payments of {made.accounts} invented accounts into "
+        f"{made.where}. Next: incident-process run"
+    )
+    return 0

@@ -1,0 +1,100 @@
+"""The configuration in force: every key with its value, secrets masked, and where the value comes from (SPEC 7)."""
+
+import enum
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import SecretStr
+
+from incident_process.records import Record
+from incident_process.settings import sources
+from incident_process.settings.describe import keys
+from incident_process.settings.model import Settings
+
+MASK = "********"
+DEFAULT = "default"
+
+
+class KeyInForce(Record, frozen=True, kw_only=True):
+    """One key. ``value`` is None where it has none; ``origin`` is a file with its line, a variable, or ``default``."""
+
+    section: str
+    key: str
+    value: str | None
+    origin: str
+
+
+def keys_in_force(
+    settings: Settings, config: Path | None, environ: Mapping[str, str] | None = None
+) -> list[KeyInForce]:
+    """Return all keys in the order of the sections.
+
+    Args:
+        settings: What ``Settings.load`` made of the same arguments.
+        config: The file that was asked for; None: it was found by its place.
+        environ: The environment, by default this process's.
+    """
+    given, _ = sources.layers(config, os.environ if environ is None else environ)
+    return list(_keys(settings, given))
+
+
+def _keys(settings: Settings, given: sources.Layer) -> Iterator[KeyInForce]:
+    for key in keys():
+        section, name = key.section.lower(), key.name.lower()
+        value = getattr(getattr(settings, section), name)
+        origin = given.get(section, {}).get(name)
+        if name == "api_url":
+            shown: str | None = _without_query(value)
+        elif isinstance(value, SecretStr) and name in _ADDRESSES:
+            # In a list a comma of a password is written %2C; elsewhere it may stand as it is.
+            addresses = value.get_secret_value().split(",") if name == "replicas" else [value.get_secret_value()]
+            shown = ", ".join(_without_password(address.strip()) for address in addresses)
+        else:
+            shown = _shown(value)
+        yield KeyInForce(
+            section=key.section,
+            key=key.name,
+            value=shown,
+            origin=DEFAULT if origin is None or not str(origin) else origin.place,
+        )
+
+
+_ADDRESSES = frozenset({"url", "mongo_url", "replicas"})
+"""Keys whose values are secret for the password in them alone."""
+
+
+def _without_password(address: str) -> str:
+    """Return a database's address without password and options."""
+    scheme, separator, rest = address.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    place, options, _ = place.partition("?")
+    user, colon, _ = credentials.partition(":")
+    return f"{scheme}{separator}{user}{colon}{MASK if colon else ''}{at}{place}{options}{MASK if options else ''}"
+
+
+def _without_query(url: str) -> str:
+    """Return an address without its query, where people put tokens."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query=MASK)) if parts.query else url
+
+
+def _shown(value: Any) -> str | None:
+    match value:
+        case SecretStr():
+            shown: str | None = MASK
+        case bool():
+            shown = "on" if value else "off"
+        case enum.Enum():
+            shown = str(value.value)
+        case Mapping():
+            shown = ", ".join(f"{name}: {MASK}" for name in value) or None
+        case tuple():
+            shown = ", ".join(MASK for _ in value) or None
+        case float():
+            shown = str(int(value)) if value.is_integer() else str(value)
+        case _:
+            shown = None if value is None else str(value)
+    return shown
