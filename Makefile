@@ -4,20 +4,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup setup-tests setup-bench demo check test coverage lint format docs bench bench-docs bench-scale storm storm-tests clean
+.PHONY: help setup setup-tests setup-bench demo check test test-documentdb unpack-documentdb coverage lint format docs bench \
+	bench-docs bench-scale storm storm-tests clean
 
 help:
 	@echo "make demo         the whole story on embedded parts, in under a minute"
 	@echo "make setup        the command, in .venv/bin/incident-process"
 	@echo "make check        make lint and the unit tests, in under a minute"
 	@echo "make test         all tests, against a real MariaDB, MySQL and Mongo-wire server of their own"
+	@echo "make test-documentdb  the tests of the MongoDB state on DocumentDB, a second server of its protocol; as root"
 	@echo "make coverage     the same tests, with the branch coverage of every command they start; takes longer"
 	@echo "make lint         ruff, mypy --strict, import-linter"
 	@echo "make docs         the documentation site, in build/site; without a network"
 	@echo "make bench        incidents a second beside the limits of the machine: ACCOUNTS=100000 SCALE=1 ONLY=limits,ours"
 	@echo "make bench-scale  how throughput grows with the workers of a cluster; its figures go to docs/scale.md"
 	@echo "make storm-tests  of all tests those of the storm: 60 s for each state but MySQL's"
-	@echo "make storm        the promise under kills, cuts and faults: SECONDS=600 SEED=1 STATE=sqlite|mariadb|mysql|mongo|all SOURCE=mariadb|mysql CLUSTER=1"
+	@echo "make storm        the promise under kills, cuts and faults: SECONDS=600 SEED=1 STATE=sqlite|mariadb|mysql|mongo|documentdb|all SOURCE=mariadb|mysql CLUSTER=1"
 
 setup: .venv/.ready
 
@@ -45,6 +47,12 @@ test: setup-tests
 
 check: lint
 	@scripts/run-tests tests/unit
+
+test-documentdb: setup-tests unpack-documentdb
+	@TEST_MONGO_SERVER=documentdb scripts/run-tests -k "mongo or Mongo" tests/integration tests/e2e tests/dashboard
+
+unpack-documentdb:
+	@scripts/unpack-debian documentdb DocumentDB postgresql-18-documentdb base-files dash
 
 coverage: setup-tests
 	@TEST_COVERAGE=whole scripts/run-tests
@@ -83,7 +91,7 @@ SECONDS ?= 60
 SEED ?= 1
 STATE ?= all
 
-storm: setup-tests
+storm: setup-tests $(if $(filter documentdb,$(STATE)),unpack-documentdb)
 	@$(BIN)/python -m tests.storm --seconds $(SECONDS) --seed $(SEED) --state $(STATE) $(if $(SOURCE),--source $(SOURCE)) \
 		$(if $(CLUSTER),--cluster)
 

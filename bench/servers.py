@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pymysql
 from tests.support.mariadb import MariaDBServer
-from tests.support.secantus import VARIABLE, SecantusServer
+from tests.support.mongo_server import VARIABLE, make_mongo_server
 
 from bench.programs import delay
 
@@ -135,7 +135,7 @@ def mongo() -> Iterator[Mongo]:
     if url := os.environ.get(VARIABLE):
         yield Mongo(name="MongoDB of the environment", url=url, pid=None)
         return
-    server = SecantusServer()
+    server = make_mongo_server()
     try:
         server.start()
         yield Mongo(name="Mongo-wire test server", url=server.url, pid=server._process.pid if server._process else None)

@@ -32,8 +32,8 @@ SERVERS = ("mariadb", "mysql")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Have the Mongo-wire server's fixtures at hand, once, whether or not the root has them."""
-    if not config.pluginmanager.has_plugin("tests.support.secantus"):
-        config.pluginmanager.import_plugin("tests.support.secantus")
+    if not config.pluginmanager.has_plugin("tests.support.mongo_server"):
+        config.pluginmanager.import_plugin("tests.support.mongo_server")
 
 
 TODAY = datetime.now(UTC)

@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from tests.e2e.conftest import SERVERS, TRACKINGS, MakeSite, ServerDatabase, Site, SqliteDatabase, day, moment
 from tests.e2e.test_promise_boundary import check_promise, histories, load
 from tests.support.command import KILLED, wait_until
-from tests.support.secantus import SecantusServer
+from tests.support.mongo_server import MongoServer
 from tests.support.sql_server import SqlServer
 
 CHUNK = 4
@@ -181,7 +181,7 @@ def no_right_to_write(site: Site, pid: int, request: pytest.FixtureRequest) -> I
 def no_server(site: Site, pid: int, request: pytest.FixtureRequest) -> Iterator[None]:
     """End the state's server."""
     del site, pid
-    server: SecantusServer | None = request.getfixturevalue("mongo_server")
+    server: MongoServer | None = request.getfixturevalue("mongo_server")
     if server is None:
         pytest.skip("a server that somebody else named is not ended")
     server.kill()

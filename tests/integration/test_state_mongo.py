@@ -21,8 +21,8 @@ from incident_process.state.mongo import MongoStateStore, ledger, outbox
 from incident_process.state.mongo.connection import server_name
 from incident_process.state.mongo.dates import read_date
 from tests.integration.test_state import T0, begin, chunk, incident, operation_of, outcome, run_record, step, story
+from tests.support.mongo_server import make_mongo_server
 from tests.support.mongo_store import MongoStores
-from tests.support.secantus import SecantusServer
 from tests.support.stores import OPERATION
 
 LATER = T0 + timedelta(hours=1)
@@ -595,7 +595,7 @@ async def test_a_whole_run_with_retryable_writes(mongo_stores: MongoStores) -> N
 
 
 def test_every_acknowledged_step_outlives_a_kill_of_the_server() -> None:
-    server = SecantusServer()
+    server = make_mongo_server()
 
     @story
     async def run() -> None:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.storm.plan import SHARED, SOURCES, STATES, make_plan
+from tests.storm.plan import ON_REQUEST, SHARED, SOURCES, STATES, make_plan
 from tests.storm.storm import run_storm
 from tests.storm.writing import WRITERS, transactions
 
@@ -17,7 +17,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.storm", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the storm lasts, for each state (60)")
     parser.add_argument("--seed", type=int, default=1, help="what decides everything (1)")
-    parser.add_argument("--state", choices=[*STATES, "all"], default="all", help="where the state is kept (all)")
+    parser.add_argument(
+        "--state", choices=[*STATES, *ON_REQUEST, "all"], default="all", help="where the state is kept (all)"
+    )
     parser.add_argument("--source", choices=SOURCES, help="where the rows are (mysql where the state is, else mariadb)")
     parser.add_argument("--cluster", action="store_true", help="on a Dask cluster of three workers, which suffers too")
     parser.add_argument("--plan", action="store_true", help="print the plan and do nothing")

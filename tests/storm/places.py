@@ -8,12 +8,12 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from tests.storm.plan import SitePlan
+from tests.storm.plan import SOURCES, SitePlan
 from tests.support.mariadb import MariaDBServer
+from tests.support.mongo_server import make_mongo_server
 from tests.support.mysql import MySQLServer
 from tests.support.proxy import TcpProxy
 from tests.support.receivers import ReceiverHandle, start_receiver
-from tests.support.secantus import SecantusServer
 from tests.support.source_data import create_tables
 from tests.support.sql_server import SqlServer
 
@@ -155,8 +155,8 @@ class MongoState(StatePlace):
 
     tracking = "mongo"
 
-    def __init__(self, stack: ExitStack) -> None:
-        self._server = SecantusServer()
+    def __init__(self, stack: ExitStack, kind: str | None) -> None:
+        self._server = make_mongo_server(kind)
         stack.callback(self._server.stop)
         self._server.start()
         port = int(self._server.url.partition("://")[2].partition("/")[0].rpartition(":")[2])
@@ -178,7 +178,9 @@ def make_state(kind: str, stack: ExitStack, folder: Path) -> StatePlace:
     """Set up a state of this kind; ``stack`` ends it."""
     if kind == "sqlite":
         return SqliteState(folder)
-    return MongoState(stack) if kind == "mongo" else ServerState(stack, kind)
+    if kind in SOURCES:
+        return ServerState(stack, kind)
+    return MongoState(stack, None if kind == "mongo" else kind)
 
 
 def sql_server(stack: ExitStack, kind: str) -> SqlServer:

@@ -13,6 +13,8 @@ LEASE_SECONDS = 5
 STATES = ("sqlite", "mariadb", "mysql", "mongo")
 SHARED = ("mariadb", "mysql", "mongo")
 """The states that workers on several machines can share."""
+ON_REQUEST = ("documentdb",)
+"""What only root can start, after it has been unpacked."""
 SOURCES = ("mariadb", "mysql")
 
 FAULT_POINTS = ("leased", "claimed", "opened", "enqueued", "posted", "recorded", "advanced", "closed")

@@ -10,16 +10,16 @@ from incident_process.state.mongo import MongoStateStore
 from tests.support.stores import OPERATION, StoreFactory
 
 if TYPE_CHECKING:
-    from tests.support.secantus import SecantusServer
+    from tests.support.mongo_server import MongoServer
 
 # Its classes are imported for typing alone: pytest has to import a plugin itself, to rewrite its assertions.
-pytest_plugins = ["tests.support.secantus"]
+pytest_plugins = ["tests.support.mongo_server"]
 
 
 class MongoStores(StoreFactory):
     """Opens stores over one fresh database."""
 
-    def __init__(self, url: str, database: str, server: "SecantusServer | None") -> None:
+    def __init__(self, url: str, database: str, server: "MongoServer | None") -> None:
         self.url = url
         self.database = database
         self.server = server
@@ -46,5 +46,5 @@ class MongoStores(StoreFactory):
 
 
 @pytest.fixture
-def mongo_stores(mongo_url: str, mongo_server: "SecantusServer | None", mongo_database: str) -> MongoStores:
+def mongo_stores(mongo_url: str, mongo_server: "MongoServer | None", mongo_database: str) -> MongoStores:
     return MongoStores(mongo_url, mongo_database, mongo_server)

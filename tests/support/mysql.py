@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.support.sql_server import Replication, SqlServer, as_root, replicating
+from tests.support.unpacked import require, tree_of
 
-FOLDER = Path(__file__).parents[2] / ".servers" / "mysql"
-TREE = FOLDER / "root"
-TEMPLATE = FOLDER / "template"
+TREE = tree_of("mysql")
+TEMPLATE = TREE.with_name("template")
 """A data folder as MySQL makes it (three seconds); each server begins with a copy (a tenth of one)."""
 
 
@@ -34,7 +34,7 @@ class MySQLServer(SqlServer):
     )
 
     def __init__(self, *options: str) -> None:
-        require_mysql()
+        require("mysql", "MySQL", "make setup-tests")
         super().__init__(*options)
 
     def count_reads(self) -> None:
@@ -87,14 +87,6 @@ class MySQLServer(SqlServer):
         cursor.execute("DROP USER root@localhost")
 
 
-def require_mysql() -> None:
-    """Skip the test where there is no MySQL, with the reason that the unpacking left."""
-    if TREE.is_dir():
-        return
-    reason = FOLDER.with_suffix(".missing")
-    pytest.skip(reason.read_text().strip() if reason.exists() else "MySQL is not tested: run `make setup-tests`.")
-
-
 @cache
 def _mysqld() -> tuple[str, ...]:
     """Return the program, started by the tree's own loader: this machine's C library is older than the one it needs."""
@@ -117,7 +109,7 @@ def _mysqld() -> tuple[str, ...]:
 def _template() -> Path:
     """Return the data folder to copy; made aside and renamed, so that it is whole or not there."""
     if not TEMPLATE.exists():
-        with tempfile.TemporaryDirectory(prefix="template-", dir=FOLDER) as aside:
+        with tempfile.TemporaryDirectory(prefix="template-", dir=TREE.parent) as aside:
             made = Path(aside) / "data"
             command = [*_mysqld(), f"--datadir={made}", "--initialize-insecure", "--innodb-redo-log-capacity=8M"]
             done = subprocess.run(
