@@ -1,6 +1,9 @@
 """Receivers that have their own way of saying no, over real HTTP: some accounts are refused, or all are (SPEC 5)."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -227,6 +230,29 @@ def test_a_limit_of_the_rate_delivers_everything_in_one_run(
     report = site.run()
     assert (report["status"], report["delivered"], report["dead"]) == ("completed", 60, 0)
     assert receiver.accepted == Counter(accounts)
+
+
+@pytest.mark.parametrize("most", [20, 26])
+def test_too_few_file_handles_use_up_no_attempt(make_site: MakeSite, receiver_of_ours: Receiver, most: int) -> None:
+    """``ulimit -n``: the lack is this machine's, and fewer requests at once do as well."""
+    receiver = receiver_of_ours
+    site = site_of(make_site, receiver, max_attempts=1)
+    accounts = load(site, 0, 60)
+    # The shell lowers the limit, which this process still needs.
+    limited = ["/bin/sh", "-c", f'ulimit -n {most} && exec "$@"', "sh", sys.executable, "-m", "incident_process"]
+    started = subprocess.run(
+        [*limited, "run", "--json", "--config", str(site.command.config)],
+        check=False,
+        cwd=site.command.folder,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert started.returncode == 0, started.stderr
+    assert json.loads(started.stdout)["delivered"] == 60
+    assert receiver.accepted == Counter(accounts)
+    assert f"because this process may open {most} files and sockets" in started.stderr
 
 
 class Window:

@@ -152,8 +152,20 @@ async def silence(_peer: Peer, reader: asyncio.StreamReader, _writer: asyncio.St
         b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 7\r\n\r\n" + CREATED,
         b"HTTP/1.1 201 Created\nContent-Length: 2\n\n{}",
         b"HTTP/1.1 201 Created\r\nX-Long: " + b"x" * 7000 + b"\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 201 Created\r\nX-Folded: one,\r\n  two,\r\n\tthree\r\nContent-Length:\r\n 2\r\n\r\n{}",
+        b"HTTP/1.1 201 Created\nX-Folded:\n one\n \nTransfer-Encoding:\n chunked\n\n2\r\n{}\r\n0\r\n\r\n",
     ],
-    ids=["length", "empty", "chunked", "continue", "early hints", "bare line feeds", "long header"],
+    ids=[
+        "length",
+        "empty",
+        "chunked",
+        "continue",
+        "early hints",
+        "bare line feeds",
+        "long header",
+        "folded headers",
+        "folded coding",
+    ],
 )
 @pytest.mark.parametrize("slowly", [False, True])
 def test_whole_answers_leave_the_connection_for_the_next_request(said: bytes, slowly: bool) -> None:
@@ -296,6 +308,11 @@ def test_what_a_refusal_says_is_kept() -> None:
     assert [number for number, _ in peer.requests] == [1, 1, 1]
 
 
+def test_a_pause_that_is_asked_for_in_a_folded_header_is_read() -> None:
+    (answer,), _ = posted(b"HTTP/1.1 429 Too Many\r\nRetry-After:\r\n\t7\r\nContent-Length: 0\r\n\r\n")
+    assert (answer.status, answer.retry_after) == (429, "7")
+
+
 def test_an_answer_that_does_not_come_in_time() -> None:
     answers, peer = posted(silence, CREATED, times=2, seconds=0.3)
     assert [(answer.status, answer.error, answer.unsent) for answer in answers] == [
@@ -417,8 +434,8 @@ def test_a_connection_that_is_over_is_gone_without_the_collector(monkeypatch: py
     made: list[weakref.ref[Connection]] = []
 
     class Noted(Connection):
-        def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-            super().__init__(loop)
+        def __init__(self, loop: asyncio.AbstractEventLoop, read_from: int) -> None:
+            super().__init__(loop, read_from)
             made.append(weakref.ref(self))
 
     monkeypatch.setattr(module, "Connection", Noted)

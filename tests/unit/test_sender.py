@@ -419,6 +419,23 @@ def test_a_receiver_that_throttles_gets_everything(status: int, asked: str | Non
     assert sender.stopped is None
 
 
+def test_a_lack_of_this_machine_uses_up_no_attempt() -> None:
+    class Lacking(Scripted):
+        async def post(
+            self, body: bytes, key: str | None, may_send: MaySend = always, *, fresh: bool = False
+        ) -> Answer:
+            answer = await super().post(body, key)
+            is_lacking = answer.status is None
+            return msgspec.structs.replace(answer, error="no handle", unsent=is_lacking, lacking=is_lacking)
+
+    transport = Lacking(lambda _, before: 201 if before > 7 else None)
+    results, _ = send(transport, ["a"], Limits(max_attempts=1))
+    assert results["a"].verdict is Verdict.DELIVERED
+    results, sender = send(Lacking(lambda *_: None), ["a", "b"], Limits(max_attempts=1, retry_seconds=0.2))
+    assert sender.stopped == "no handle"
+    assert {result.unanswered for result in results.values()} == {False}
+
+
 def test_without_the_lease_nothing_is_posted() -> None:
     transport = Scripted(lambda *_: 201)
     results, sender = send(transport, range(20), may_send=lambda: False)

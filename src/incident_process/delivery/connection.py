@@ -50,8 +50,9 @@ class Connection(asyncio.Protocol):
         """When it was made, or its last answer whole, by the clock of the event loop."""
         self._loop = loop
         self._parser = httptools.HttpResponseParser(self)
-        # Lines may end with LF alone (RFC 9112, 2.2); that is no danger where one request has one answer.
-        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
+        # Lines may end with LF alone (RFC 9112, 2.2) and headers be folded (5.2): no danger where one request has one
+        # answer, and of its headers only length, coding and Retry-After are read.
+        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_headers=True)
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
         self._begin()

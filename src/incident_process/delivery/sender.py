@@ -313,7 +313,9 @@ class Sender:
                 self._give_back(job)
                 return
             rule = self._rules.fitting(answer.status, answer.excerpt)
-            if rule is None:
+            if answer.lacking:
+                verdict = Verdict.THROTTLED  # fewer at once, and nothing is held against the record either
+            elif rule is None:
                 others_taken = answer.status == 503 and self._others_taken()
                 verdict = judge(answer.status, may_have_arrived=may_have_arrived, others_taken=others_taken)
             else:
@@ -404,7 +406,7 @@ class Sender:
             return
         if is_over:
             self._failed = answer, job.incident.body
-            self.stop(throttling(self.failure or ""))
+            self.stop(answer.error or "" if answer.lacking else throttling(self.failure or ""))
         if self.stopped is not None:
             self._finish(job, Verdict.RETRY)
         else:
@@ -430,8 +432,8 @@ class Sender:
     async def _probe(self) -> None:
         """Send a few at a time, with growing pauses, until one is taken or the circuit opens.
 
-        Only incidents that never failed before tell whether the service fails. The others are put aside meanwhile, to
-        be tried again at the end of the run; there the probing goes over them, and ends with them.
+        Only incidents that never failed before tell whether the service fails. Where a round of others is not taken
+        either, all of these are put aside, to be tried again at the end of the run; there it takes more rounds.
         """
         rounds, spent, asked = 0, 0.0, 0.0
         while self._breaker.circuit is Circuit.PROBING and self.stopped is None:
@@ -442,8 +444,6 @@ class Sender:
             if self.stopped is not None:
                 break
             jobs = await self._sample(rounds)
-            if not jobs:
-                continue
             tell = not all(map(self._is_stale, jobs))
             await self._try_all(jobs)
             if self._breaker.circuit is not Circuit.PROBING or self.stopped is not None:
@@ -458,7 +458,7 @@ class Sender:
                 self._breaker.probe_failed()
                 if too_long:
                     self._breaker.give_up()
-            elif too_long or rounds >= self._limits.max_attempts:
+            elif too_long or not self._is_last or rounds >= self._limits.max_attempts:
                 self._put_aside()
                 rounds, spent, asked = 0, 0.0, 0.0
         if self._breaker.circuit is Circuit.OPEN:
@@ -466,15 +466,11 @@ class Sender:
         self._clear.set()
 
     async def _sample(self, rounds: int) -> list[_Job]:
-        """Take the next few jobs out of the queue; none where only such are left as are put aside.
+        """Take the next few jobs out of the queue, those that never failed before all others.
 
         Once the service has taken something, many accounts may yet be refused in a row: each round asks more then.
         """
         _, _, first = await self._queue.get()
-        if self._is_stale(first) and not self._is_last:
-            self._give_back(first)
-            self._put_aside()
-            return []
         jobs = [first]
         size = self._limits.breaker_failures * (2**rounds if self.delivered else 1)
         while len(jobs) < size and not self._queue.empty():

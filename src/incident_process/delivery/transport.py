@@ -15,6 +15,7 @@ from typing import Protocol
 
 from incident_process.delivery.address import Address, parse_address
 from incident_process.delivery.connection import Connection, NoAnswerError
+from incident_process.delivery.handles import LACKS
 from incident_process.delivery.opening import Opening, Slot
 from incident_process.errors import APIConfigError
 from incident_process.records import Record
@@ -28,7 +29,8 @@ that meets the closing has no answer."""
 class Answer(Record, frozen=True, kw_only=True):
     """What came back: ``status`` None when nothing did, and then ``error`` says why.
 
-    ``unsent``: there was no connection to send it over.
+    ``unsent``: there was no connection to send it over. ``lacking``: because this machine can open no more, as
+    ``error`` says in words.
     """
 
     status: int | None
@@ -36,6 +38,7 @@ class Answer(Record, frozen=True, kw_only=True):
     retry_after: str | None = None
     error: str | None = None
     unsent: bool = False
+    lacking: bool = False
     excerpt: bytes = b""
 
     def __repr__(self) -> str:
@@ -118,6 +121,9 @@ class HttpTransport:
             try:
                 connection, slot = await self._opened()
             except (OSError, ValueError) as exc:  # ValueError: a name that cannot even be asked for
+                lack = LACKS.get(exc.errno or 0) if isinstance(exc, OSError) else None
+                if lack is not None:
+                    return _no_answer(started, lack, unsent=True, lacking=True)
                 return _no_answer(started, type(exc).__name__, unsent=True)
             started = slot.since
             if not may_send():
@@ -236,8 +242,9 @@ def _head(address: Address, headers: dict[str, str]) -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode("ascii")
 
 
-def _no_answer(started: float, error: str, *, unsent: bool = False) -> Answer:
-    return Answer(status=None, seconds=time.perf_counter() - started, error=error, unsent=unsent)
+def _no_answer(started: float, error: str, *, unsent: bool = False, lacking: bool = False) -> Answer:
+    seconds = time.perf_counter() - started
+    return Answer(status=None, seconds=seconds, error=error, unsent=unsent, lacking=lacking)
 
 
 def _give_up(waiter: asyncio.Future[None]) -> None:

@@ -13,6 +13,7 @@ from datetime import datetime
 import msgspec
 
 from incident_process import logs
+from incident_process.delivery.handles import most_connections
 from incident_process.delivery.policy import Evidence, Verdict
 from incident_process.delivery.reasons import alike, has_words, secrets_of
 from incident_process.delivery.rules import Rules
@@ -61,6 +62,7 @@ class Crew:
         secrets = secrets_of(api.request_headers, api.api_url)
         self._rules = Rules.of(api)
         allowed = allowed or limits(api)
+        allowed = msgspec.structs.replace(allowed, max_connections=most_connections(allowed.max_connections))
         self.sender = Sender(self._parts.transport, allowed, keeper.holds, _log_answer, secrets, self._rules)
         self._parts.watch(self.sender)
         self._dispatcher = Dispatcher(context, self.sender, tally)
