@@ -6,6 +6,7 @@ what every command creates: the state's own tables or collections where they are
 
 import asyncio
 import re
+import shlex
 import shutil
 import ssl
 import tempfile
@@ -18,11 +19,13 @@ from incident_process.delivery.address import parse_address
 from incident_process.engine.builders import building_processes
 from incident_process.engine.compose import make_source, make_store, make_transport
 from incident_process.errors import DeliveryIncompleteError, IncidentProcessError, OperationRefusedError
+from incident_process.files import open_to_others
 from incident_process.local_places import temporary_file, temporary_space
 from incident_process.pipeline.found import AHEAD_REMEDY, future_rows, watermark_ahead
 from incident_process.pipeline.recognition import require_receiver, unknown_operation
 from incident_process.records import NEVER, Record, RunStatus, Tracking, iso
 from incident_process.settings import Settings
+from incident_process.settings.targets import SqliteTarget
 from incident_process.source.contract import ExcludedRows, Source
 from incident_process.source.indexes import INDEX_ADVICE
 from incident_process.state.contract import StateStore
@@ -64,6 +67,7 @@ async def examine(settings: Settings) -> list[Finding]:
         Finding(subject="configuration", level=Level.WARNING, finding=warning, remedy="Correct the configuration.")
         for warning in settings.warnings
     ]
+    findings += await _guarded("configuration", lambda: _exposed(settings))
     findings += await _guarded("source", lambda: _with_source(settings))
     findings += await _guarded("state", lambda: _with_store(settings))
     if not any(one.level is Level.ERROR and one.subject in ("source", "state") for one in findings):
@@ -71,6 +75,25 @@ async def examine(settings: Settings) -> list[Finding]:
     findings += await _guarded("temporary space", _temporary_space)
     findings += await _guarded("receiver", lambda: _receiver(settings))
     return findings
+
+
+async def _exposed(settings: Settings) -> list[Finding]:
+    """Find files with credentials or personal data that every user of this machine can read."""
+    files = {}
+    if settings.config_path is not None and settings.file_holds_secrets:
+        files["configuration"] = settings.config_path
+    if settings.process.tracking == Tracking.SQL and isinstance(settings.state_target, SqliteTarget):
+        files["state"] = settings.state_target.path
+    return [
+        Finding(
+            subject=subject,
+            level=Level.WARNING,
+            finding=f"Every user of this host can {what} {path}.",
+            remedy=f"chmod o-rwx {shlex.quote(str(path))}",
+        )
+        for subject, path in files.items()
+        if (what := open_to_others(path)) is not None
+    ]
 
 
 async def _guarded(subject: str, look: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:

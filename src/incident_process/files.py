@@ -90,6 +90,21 @@ def sweep(path: Path) -> None:
                 left.unlink()
 
 
+def open_to_others(path: Path) -> str | None:
+    """Return what every user of the machine can do with a file: ``read`` or ``write``, None where it is out of reach.
+
+    A folder above it that others may not enter keeps them out, whatever the file's own mode.
+    """
+    try:
+        real = path.resolve()
+        mode = real.stat().st_mode
+        if any(not folder.stat().st_mode & stat.S_IXOTH for folder in real.parents):
+            return None
+    except OSError:
+        return None
+    return "write" if mode & stat.S_IWOTH else "read" if mode & stat.S_IROTH else None
+
+
 async def aside(work: Callable[[], T], seconds: float) -> T:
     """Do blocking work in a thread of its own, which holds up nobody where it hangs.
 

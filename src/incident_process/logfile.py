@@ -2,10 +2,13 @@
 
 import logging
 import logging.handlers
+import os
+import stat
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from incident_process.errors import ConfigurationError
 from incident_process.local_places import expanded
@@ -40,10 +43,29 @@ def open_log_file(
         raise ConfigurationError(msg) from exc
 
 
-class _SaysOnce(logging.Handler):
+WIDEST_MODE = 0o640
+"""For the owner, and for a group that reads logs to read: they name accounts. A narrower umask makes it narrower."""
+
+
+def _opener(path: str, flags: int) -> int:
+    """Open a log file; where it is this user's, nobody else than its group may read it, whatever it was before."""
+    descriptor = os.open(path, flags, WIDEST_MODE)
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & ~WIDEST_MODE:
+        with suppress(OSError):  # a file system without modes
+            os.fchmod(descriptor, stat.S_IMODE(found.st_mode) & WIDEST_MODE)
+    return descriptor
+
+
+class _SaysOnce(logging.FileHandler):
     """A handler whose faults are said once on stderr: a full disk must not fill that too, nor end a run."""
 
     _said = False
+
+    def _open(self) -> TextIOWrapper:
+        """Open the file, as the library's own method of this name does, with its mode."""
+        opened = open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_opener)  # noqa: SIM115  # the handler closes it
+        return cast("TextIOWrapper", opened)
 
     def close(self) -> None:
         """Close the file; what could not be written stays unwritten."""

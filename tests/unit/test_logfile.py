@@ -1,6 +1,7 @@
 """The log file: what is in it, when a new one is begun, and what happens when it cannot be written."""
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,3 +93,26 @@ def test_a_full_disk_is_said_once_without_the_record(capsys: pytest.CaptureFixtu
         logger.info("account 0000123")
     found = [line for line in capsys.readouterr().err.splitlines() if "account" not in line]
     assert found == ["WARNING:incident_logger:The log file cannot be written (OSError)."]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o000, 0o640), (0o022, 0o640), (0o077, 0o600)])
+@pytest.mark.parametrize("rotation", ["size", "day", "none"])
+def test_nobody_else_can_read_it_whatever_the_umask(tmp_path: Path, rotation: str, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        logger = configure(tmp_path / "a.log", rotation)
+        for number in range(30):
+            logger.info("line %d %s", number, "x" * 60)
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
+        path.name: mode for path in tmp_path.iterdir()
+    }
+
+
+def test_a_file_of_before_is_closed_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.touch()
+    path.chmod(0o666)
+    configure(path)
+    assert path.stat().st_mode & 0o777 == 0o640

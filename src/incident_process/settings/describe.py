@@ -67,6 +67,12 @@ def key(section: str, name: str) -> Key:
     )
 
 
+def is_secret(section: str, name: str) -> bool:
+    """Return whether a key, both names in lower case, is one of this program's and holds a credential."""
+    field = SECTIONS[section].model_fields.get(name) if section in SECTIONS else None
+    return field is not None and _holds_secret(field.annotation)
+
+
 def label(section: str, name: str | None = None) -> str:
     """Return how a place is written in a message: ``[SECTION] KEY``, the key in the case of the template."""
     model = SECTIONS.get(section)

@@ -14,7 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from incident_process.settings import completeness, sources
+from incident_process.settings import completeness, ini, sources
+from incident_process.settings.describe import is_secret
 from incident_process.settings.engine import Engine
 from incident_process.settings.operating import Log, Metrics, Notify, Schedule, Tracing
 from incident_process.settings.problems import Problem, explain, missing, rejection
@@ -113,6 +114,18 @@ class Settings(BaseModel):
         return settings
 
     @property
+    def file_holds_secrets(self) -> bool:
+        """Whether a credential stands in the configuration file itself; ConfigurationError where it cannot be read."""
+        if self.config_path is None:
+            return False
+        written = sources.file(self.config_path, ini.read(self.config_path))
+        return any(
+            is_secret(section, name) and value and not value.startswith("sqlite:")
+            for section, keys in written.items()
+            for name, value in keys.items()
+        )
+
+    @property
     def source_target(self) -> Target:
         """The source database."""
         return self.database.target
@@ -153,6 +166,8 @@ def _read(config: str | os.PathLike[str] | None, environ: Mapping[str, str] | No
     values: dict[str, Any] = dict(given)
     if found:
         values["config_path"] = found
+        warning = None if sources.named_path(Path(config) if config else None, environ) else sources.planted(found)
+        values["warnings"] = () if warning is None else (warning,)
     return values
 
 

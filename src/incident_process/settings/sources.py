@@ -6,6 +6,7 @@ Read here and not by pydantic-settings, which took 0.1 s of every start for what
 """
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -168,6 +169,27 @@ def locate(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, str] 
         except FileNotFoundError:
             continue
     return None
+
+
+def planted(path: Path) -> str | None:
+    """Return a warning where a file that was found by its place alone may be of somebody who is not this user or root.
+
+    It says where the rows go and which receiver gets the credentials that the environment may hold.
+    """
+    try:
+        found = path.stat()
+    except OSError:  # it is gone again
+        return None
+    if found.st_uid not in {os.geteuid(), 0}:
+        why = f"belongs to another user (uid {found.st_uid})"
+    elif found.st_mode & stat.S_IWOTH:
+        why = "can be written by every user"
+    else:
+        return None
+    return (
+        f"{path} was found in the current folder and {why}, who decides by it where rows and credentials go: "
+        "if it is meant, name it with --config; if not, remove it."
+    )
 
 
 def _quoted(path: Path) -> str:
