@@ -13,9 +13,11 @@ import pytest
 from incident_process.doctor import Level
 from incident_process.document.build import document, draft
 from incident_process.errors import ConfigurationError
+from incident_process.source.columns import CUSTOMER_COLUMNS
 from incident_process.source.contract import AccountRows
 from tests.integration.test_doctor import about, findings
 from tests.integration.test_source import mysql_source
+from tests.support.mariadb import MariaDBServer
 from tests.support.source_data import create_tables, insert_customers, insert_payments
 from tests.support.sql_server import SqlServer
 
@@ -118,3 +120,16 @@ def test_a_type_that_cannot_be_read_is_refused_by_run_and_doctor_alike(
     (finding,) = about(findings("http://127.0.0.1:9/x", url, url), "source", Level.ERROR)
     assert said in finding.finding
     assert finding.exit_status == 2
+
+
+def test_a_version_is_not_believed() -> None:
+    """A proxy gives a version of its own: here MariaDB's server says that it is MySQL."""
+    server = MariaDBServer("--version=8.0.36")
+    try:
+        server.create()
+        assert server.ask("SELECT VERSION()") == ("8.0.36",)
+        database = server.create_database()
+        rows = rows_of(server, database, {}, {"ASSET_ID": "A1", "NIC": "පෙරේරා"})
+    finally:
+        server.stop()
+    assert [row[CUSTOMER_COLUMNS.index("NIC")] for row in rows.customers] == ["පෙරේරා"]

@@ -877,6 +877,23 @@ async def test_a_chunk_of_twenty_megabytes_comes_back_byte_for_byte(stores: Stor
 
 
 @story
+async def test_no_part_of_the_outbox_exceeds_what_a_server_takes(server_stores: ServerStores) -> None:
+    server = server_stores.server
+    (before,) = server.ask("SELECT @@GLOBAL.max_allowed_packet")
+    whole = chunk(*(incident(number, body=os.urandom(30_000)) for number in range(1, 101)))
+    server.ask("SET GLOBAL max_allowed_packet = 65536")
+    try:
+        async with server_stores() as store:
+            lease = await begin(store, seconds=300)
+            await store.enqueue(lease, whole)
+            assert await store.load_chunk("c1") == whole
+            await store.record_outcomes(lease, whole, [outcome(each) for each in whole.incidents])
+            assert await store.claim_outbox(lease) == []
+    finally:
+        server.ask("SET GLOBAL max_allowed_packet = %s", before)
+
+
+@story
 async def test_a_server_that_was_killed_and_came_back_is_found_again(stores: StoreFactory) -> None:
     async with stores() as store:
         lease = await begin(store, seconds=120)

@@ -175,8 +175,8 @@ class StatementRefusedError(Exception):
 class Opened(Record, frozen=True, kw_only=True):
     """A session that is as it has to be."""
 
-    version: str
-    """``VERSION()``."""
+    packet_bytes: int
+    """``max_allowed_packet``: no statement may be longer."""
     kept: Mapping[str, Any] = {}
     """Time-outs that stayed as they were, with their values."""
 
@@ -210,11 +210,11 @@ def negotiate(session: Session, database: str, where: str, *, mariadb: bool) -> 
     names: dict[str, Value] = {
         name: value for name, value in {**_NAMES, **wanted}.items() if name != "timestamp"
     }  # which goes on
-    query = f"SELECT VERSION(), DATABASE(), {', '.join(f'@@SESSION.{name}' for name in names)}"
-    version, current, *values = _only_row((yield query), where)
+    query = f"SELECT @@max_allowed_packet, DATABASE(), {', '.join(f'@@SESSION.{name}' for name in names)}"
+    packet, current, *values = _only_row((yield query), where)
     if current != database:
         yield f"USE `{database.replace('`', '``')}`"
-        version, current, *values = _only_row((yield query), where)
+        packet, current, *values = _only_row((yield query), where)
     found = dict(zip(names, values, strict=True))
     wrong = {name: value for name, value in found.items() if not _is(value, names[name])}
     kept = {name: wrong.pop(name) for name in session.timeouts if name in wrong}
@@ -224,7 +224,7 @@ def negotiate(session: Session, database: str, where: str, *, mariadb: bool) -> 
         faults.append(f"the database in use is {current}")
     if faults:
         raise _refusal(where, "; ".join(faults))
-    return Opened(version=str(version), kept=kept)
+    return Opened(packet_bytes=int(packet), kept=kept)
 
 
 def _one_by_one(session: Session) -> Generator[str, Reply, tuple[dict[str, Value], bool]]:

@@ -7,10 +7,11 @@ coarser condition on the bare column beside it, so that an index on it serves.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
+from incident_process.errors import ConfigurationError
 from incident_process.records import Record
 from incident_process.source.temporal import FIRST, Kind, LoadDateType, as_text, local, native_bound, text_bound
 
@@ -56,10 +57,27 @@ class Dialect(Record, frozen=True, kw_only=True):
     """Whether the database has transactions beside others that can be asked for (see ``source.in_flight``)."""
 
 
-def mysql_dialect(version: str) -> Dialect:
-    """Return the dialect of a MySQL or MariaDB server, told apart by the text of ``VERSION()``."""
-    # The two have different names for the one collation of utf8mb4 that compares all code points, spaces included.
-    collation = "utf8mb4_nopad_bin" if "mariadb" in version.lower() else "utf8mb4_0900_bin"
+EXACT_COLLATIONS = ("utf8mb4_0900_bin", "utf8mb4_nopad_bin")
+"""MySQL's and MariaDB's name for the collation of utf8mb4 that compares all code points, spaces included."""
+
+
+def mysql_dialect(collations: Collection[str], where: str) -> Dialect:
+    """Return the dialect of a MySQL or MariaDB server.
+
+    Args:
+        collations: Those of ``EXACT_COLLATIONS`` that the server has. Its version is not asked for: a proxy gives one
+            of its own.
+        where: The server in words, for the message.
+
+    Raises:
+        ConfigurationError: It has neither.
+    """
+    collation = next((name for name in EXACT_COLLATIONS if name in collations), None)
+    if collation is None:
+        raise ConfigurationError(
+            f"{where[0].upper()}{where[1:]} has no collation that compares text exactly "
+            f"({' or '.join(EXACT_COLLATIONS)}): use MySQL 8 or MariaDB 10.6, or newer."
+        )
     return Dialect(
         mark="%s",
         same="<=>",

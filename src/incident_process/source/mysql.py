@@ -16,7 +16,7 @@ from incident_process.database.connect import set_up
 from incident_process.database.server_errors import ErrorKind, ErrorMeaning, explained, handshake, meaning_of_error
 from incident_process.database.session import SOURCE
 from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
-from incident_process.source.dialects import Dialect, mysql_dialect
+from incident_process.source.dialects import EXACT_COLLATIONS, Dialect, mysql_dialect
 from incident_process.source.driver import Column, RefusedError, Row, TransientError
 from incident_process.source.queries import Statement
 from incident_process.source.sql import SqlSource
@@ -31,6 +31,11 @@ rows of it all: with the operating system's own limit of several MiB, a survey o
 SILENCE_SECONDS = 1800.0
 """How long a statement may be silent before its connection counts as lost. A survey of a large table without an index
 sends its first row late; a server that vanished without closing never sends one."""
+
+_COLLATIONS = f"""
+    SELECT COLLATION_NAME FROM information_schema.COLLATIONS
+    WHERE COLLATION_NAME IN ({", ".join(f"'{name}'" for name in EXACT_COLLATIONS)})
+    """  # noqa: S608 - names of the server's
 
 _COLUMNS = """
     SELECT COLUMN_NAME, COLUMN_TYPE, CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLUMNS
@@ -105,8 +110,9 @@ class MySQLDriver:
             async with asyncio.timeout(CONNECT_SECONDS):
                 with handshake():
                     await connection.connect()
-                opened = await set_up(connection, SOURCE, self._options["database"], self.where)
-            self._dialect = mysql_dialect(opened.version)
+                await set_up(connection, SOURCE, self._options["database"], self.where)
+                collations = {str(name) for (name,) in await self.fetch(Statement(sql=_COLLATIONS))}
+            self._dialect = mysql_dialect(collations, self.where)
         return self._dialect
 
     async def close(self) -> None:

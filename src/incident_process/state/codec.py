@@ -35,10 +35,18 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Entry)
 
 
-def encode(entry: Entry, part_bytes: int = PART_BYTES) -> list[bytes]:
+def encode(entry: Entry, part_bytes: int = PART_BYTES) -> Sequence[bytes]:
     """Return the entry as one or more parts of at most ``part_bytes`` bytes, in order."""
     # Level 1: the outbox is written and dropped within seconds, so speed counts, and bodies repeat their keys anyway.
     packed = zstandard.ZstdCompressor(level=1, write_checksum=True).compress(_ENCODER.encode(entry))
+    return cut([packed], part_bytes)
+
+
+def cut(parts: Sequence[bytes], part_bytes: int) -> Sequence[bytes]:
+    """Return parts that hold the same as these, each of at most ``part_bytes`` bytes."""
+    if all(len(part) <= part_bytes for part in parts):
+        return parts
+    packed = b"".join(parts)
     return [packed[start : start + part_bytes] for start in range(0, len(packed), part_bytes)]
 
 

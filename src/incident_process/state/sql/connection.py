@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+from incident_process.state.codec import PART_BYTES
 from incident_process.state.sql.dialect import Dialect, rendered
 
 Row = Sequence[Any]
@@ -16,6 +17,8 @@ class Connection(ABC):
     """
 
     dialect: Dialect
+    part_bytes = PART_BYTES
+    """The most that one part of an outbox entry may have here."""
 
     async def execute(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Run a statement; return how many rows it has met, those included that were as it wanted them already."""

@@ -16,6 +16,7 @@ from incident_process.database.server_errors import handshake
 from incident_process.database.session import Session
 from incident_process.errors import DatabaseConnectionError
 from incident_process.settings.targets import MySQLTarget
+from incident_process.state.codec import PART_BYTES
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import MYSQL
 from incident_process.state.sql.faults import mysql_fault
@@ -24,6 +25,8 @@ CONNECT_SECONDS = 10.0
 """The limit for connecting, the handshake included."""
 READ_SECONDS = 75.0
 """How long an answer may take; longer than a lock is waited for, so that the server can say why."""
+STATEMENT_BYTES = 4096
+"""Room for the rest of a statement beside a part of an outbox entry."""
 TRUSTED_SECONDS = 1.0
 """A connection that was used so lately is not asked whether it is alive; if not, the transaction is run again."""
 
@@ -38,6 +41,7 @@ class MySQLConnection(Connection):
         self._session = session
         self._database = target.database
         self._used = 0.0
+        self._packet_bytes = 0
         self._driver: Any = Driver(  # type: ignore[no-untyped-call]  # the driver says nothing about it
             host=target.host,
             port=target.port,
@@ -61,7 +65,10 @@ class MySQLConnection(Connection):
             async with asyncio.timeout(CONNECT_SECONDS):
                 with handshake():
                     await self._driver.connect()
-                await set_up(self._driver, self._session, self._database, self._place)
+                opened = await set_up(self._driver, self._session, self._database, self._place)
+        self._packet_bytes = opened.packet_bytes
+        # Bytes are bound in base64, and something else of the statement needs room.
+        self.part_bytes = min(PART_BYTES, max(self._packet_bytes - STATEMENT_BYTES, STATEMENT_BYTES) * 3 // 4)
         self._used = time.monotonic()
 
     async def alive(self) -> bool:
@@ -115,9 +122,10 @@ class MySQLConnection(Connection):
                 return met, list(await cursor.fetchall()) if cursor.description else []
 
     async def _run_many(self, sql: str, rows: Sequence[Row]) -> None:
-        # The driver makes few statements of many rows, none larger than any server's max_allowed_packet.
+        # The driver makes few statements of many rows, none larger than it is told.
         with self._translated():
             async with self._driver.cursor() as cursor:
+                cursor.max_stmt_length = min(cursor.max_stmt_length, self._packet_bytes // 2)
                 await cursor.executemany(sql, rows)
 
     @contextmanager

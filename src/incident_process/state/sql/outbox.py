@@ -76,7 +76,7 @@ async def put(
     """Write an entry, given also as encoded parts, under the lease's token."""
     shared = (stored.first_id, len(stored.entry.pending), lease.token, stored.run_id, stamp(stored.created_at))
     # A statement for each part: together they might be more than the server's max_allowed_packet.
-    for number, part in enumerate(parts):
+    for number, part in enumerate(codec.cut(parts, connection.part_bytes)):
         values = (scope.operation, chunk_id, number, *shared, scope.number, connection.dialect.packed(part))
         await connection.execute(_PUT, values)
 
