@@ -94,7 +94,7 @@ class Identity(Record, frozen=True, kw_only=True):
 
     ``key_name`` is the name that its idempotency keys are made with, which a rename leaves as it is. ``source`` and
     ``receiver`` are those of its runs, None as long as no run has noted them. ``renaming``: a rename from or to this
-    other name has begun and not ended.
+    other name has begun and not ended. ``moved_to``: where all of it was copied to, and runs go on.
     """
 
     operation: str
@@ -102,6 +102,7 @@ class Identity(Record, frozen=True, kw_only=True):
     source: str | None = None
     receiver: str | None = None
     renaming: str | None = None
+    moved_to: str | None = None
 
 
 class Advance(Record, frozen=True, kw_only=True):
@@ -237,6 +238,7 @@ class LedgerEntry(Record, frozen=True, kw_only=True):
     run_id: str
     created_at: datetime
     updated_at: datetime
+    rows_digest: str = ""
 
 
 SOURCE_TABLES = ("debt_cust_detail", "debt_payment")

@@ -1,19 +1,22 @@
-"""The commands about the state itself: to which receiver it delivers, and what its operation is called."""
+"""The commands about the state itself: its receiver, its operation's name, copies of it."""
 
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from incident_process.cli.options import AsJson, Config, load
 from incident_process.cli.output import emit, emit_json, emit_pairs
-from incident_process.errors import ConfigurationError
+from incident_process.errors import ConfigurationError, DatabaseConnectionError
 
 if TYPE_CHECKING:
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
     from incident_process.state.contract import StateStore
+    from incident_process.state_copy import Copied
 
 state = typer.Typer(
-    help="The state itself: its receiver, its operation's name. Example: incident-process state receiver",
+    help="The state itself: its receiver, its operation's name, copies. Example: incident-process state receiver",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -119,3 +122,140 @@ async def _no_such(store: "StateStore", name: str) -> str:
     names = {item.operation for item in await store.operations()} | set(await store.tracked())
     known = ", ".join(repr(other) for other in nearest_names(name, names)) or "none"
     return f"The state knows no operation '{name}' (it knows: {known}): give the name as it stands there."
+
+
+@state.command("copy")
+def copy(
+    to: Annotated[
+        str | None,
+        typer.Option(help="mysql://user:password@host:3306/database, sqlite:///file or mongodb://host:27017/database."),
+    ] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Go on with this state after all; the copy is not used.")
+    ] = False,
+) -> int:
+    """Copy the operation's state to an empty database of any kind, and compare; nobody may be at work.
+
+    Afterwards this state refuses runs, and the configuration has to name the copy: nothing is sent again. Example:
+    incident-process state copy --to mysql://user:password@host:3306/incident_state
+    """
+    from incident_process.engine.local import in_loop
+
+    if (to is None) != undo:
+        msg = "give --to with the address of an empty database, or --undo."
+        raise typer.BadParameter(msg)
+    settings = load(config)
+    if to is None:
+        in_loop(_set_moved(settings, None))
+        emit("This state is the operation's again.")
+        return 0
+    copied, place = in_loop(_copy(settings, to))
+    if as_json:
+        emit_json(copied)
+        return 0
+    emit(f"Copied to {place}, and compared:")
+    emit_pairs({"deliveries": copied.deliveries, "pending": copied.pending, "runs": copied.runs})
+    emit("Let the configuration name it now: [PROCESS] tracking, and [STATE] url or [MONGODB].")
+    return 0
+
+
+async def _copy(settings: "Settings", to: str) -> "tuple[Copied, str]":
+    import msgspec
+
+    from incident_process.engine.compose import make_store, make_store_at
+    from incident_process.pipeline.keeper import leased
+    from incident_process.state_copy import Copy, require_empty
+
+    process = settings.process
+    target, place = make_store_at(to, settings)
+    async with make_store(settings) as source, target:
+        await source.require()
+        await target.require()
+        identity = await source.identity()
+        if identity is None:
+            raise ConfigurationError(await _no_such(source, process.operation_name))
+        if identity.renaming is not None or identity.moved_to is not None:
+            msg = "This state was copied elsewhere, or is being renamed: copy the one that runs use."
+            raise ConfigurationError(msg)
+        has_runs = bool(await target.runs(limit=1) or await target.deliveries(limit=1))
+        require_empty(await target.identity(), has_runs, await target.read_operation())
+        async with (
+            leased(source, process.lease_seconds) as held,
+            leased(target, process.lease_seconds) as target_held,
+        ):
+            parts = ((source, held.lease), (target, target_held.lease))
+            copied = await Copy(*parts, identity, process.execution_duration).make()
+            await source.write_identity(held.lease, msgspec.structs.replace(identity, moved_to=place))
+    return copied, place
+
+
+async def _set_moved(settings: "Settings", place: str | None) -> None:
+    import msgspec
+
+    from incident_process.engine.compose import make_store
+    from incident_process.pipeline.keeper import leased
+
+    async with make_store(settings) as store:
+        await store.require()
+        known = await store.identity()
+        if known is None:
+            raise ConfigurationError(await _no_such(store, settings.process.operation_name))
+        async with leased(store, settings.process.lease_seconds) as keeper:
+            await store.write_identity(keeper.lease, msgspec.structs.replace(known, moved_to=place))
+
+
+@state.command("backup")
+def backup(
+    file: Annotated[Path, typer.Argument(help="The copy; it must not be there yet.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> int:
+    """Copy a state in SQLite to a file of mode 0600, at one instant, also while runs are at work.
+
+    Example: incident-process state backup copy.db
+    """
+    from incident_process.settings.targets import SqliteTarget
+
+    settings = load(config)
+    target = settings.state_target if settings.process.tracking == "sql" else None
+    if not isinstance(target, SqliteTarget):
+        msg = "The state is not in SQLite: copy it with mysqldump --single-transaction or mongodump."
+        raise ConfigurationError(msg)
+    size = _backed_up(target.path, file)
+    if as_json:
+        emit_json({"file": str(file), "bytes": size})
+    else:
+        emit(f"Wrote {file}, {size} bytes, checked.")
+    return 0
+
+
+def _backed_up(path: Path, file: Path) -> int:
+    """Make the copy and check it; return its size. What is left of one that failed is removed."""
+    import sqlite3
+
+    if not path.is_file():
+        raise DatabaseConnectionError(f"The state's SQLite file {path} is not there: correct [STATE] url.")
+    try:
+        file.touch(mode=0o600, exist_ok=False)  # it holds unsent bodies: personal data
+    except OSError as exc:
+        msg = (
+            f"{file} cannot be made ({exc.strerror}): name a file that is not there, in a folder that you may write to."
+        )
+        raise ConfigurationError(msg) from exc
+    try:
+        with (
+            closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as state_file,
+            closing(sqlite3.connect(file)) as copied,
+        ):
+            state_file.backup(copied)
+            found = copied.execute("PRAGMA quick_check").fetchone()[0]
+        if found != "ok":
+            raise DatabaseConnectionError(f"SQLite file {path}: the copy is damaged, and so may be the state.")
+    except (sqlite3.Error, DatabaseConnectionError) as exc:
+        file.unlink(missing_ok=True)
+        if isinstance(exc, DatabaseConnectionError):
+            raise
+        raise DatabaseConnectionError(f"SQLite file {path} could not be copied ({type(exc).__name__}: {exc}).") from exc
+    return file.stat().st_size

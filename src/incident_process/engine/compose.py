@@ -9,13 +9,14 @@ from zoneinfo import ZoneInfo
 from incident_process.delivery.rules import Rules
 from incident_process.delivery.transport import HttpTransport
 from incident_process.engine.builders import open_builder
+from incident_process.errors import ConfigurationError
 from incident_process.faults import FaultPoints
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.helpers import Team
 from incident_process.pipeline.progress import NoProgress, Progress
 from incident_process.records import Tracking
 from incident_process.settings import Settings
-from incident_process.settings.targets import MySQLTarget, SqliteTarget
+from incident_process.settings.targets import MySQLTarget, SqliteTarget, parse_target
 from incident_process.source.contract import Source
 from incident_process.state.conditions import ConditionStore
 from incident_process.state.contract import StateStore
@@ -115,6 +116,31 @@ def make_store(settings: Settings, operation: str | None = None) -> StateStore:
         keep_bodies_days=process.keep_bodies,
         lease_seconds=process.lease_seconds,
     )
+
+
+def make_store_at(url: str, settings: Settings) -> tuple[StateStore, str]:
+    """Return the operation's state in the database that a URL names, not yet connected, and how messages name it.
+
+    Raises ConfigurationError for a URL that names none; it is not repeated, for it may hold a password.
+    """
+    process = settings.process
+    if url.partition("://")[0].lower() in {"mongodb", "mongodb+srv"}:
+        from incident_process.state.mongo import MongoStateStore
+        from incident_process.state.mongo.connection import server_name
+
+        database = url.partition("://")[2].rpartition("@")[2].partition("/")[2].partition("?")[0]
+        if not database:
+            raise ConfigurationError("--to names no database: write mongodb://user:password@host:27017/database.")
+        return MongoStateStore(url, database, process.operation_name), f"mongodb://{server_name(url)}/{database}"
+    from incident_process.state.sql import SqlStateStore
+
+    try:
+        target = parse_target(url)
+    except ValueError as exc:
+        raise ConfigurationError(f"--to {exc}, or mongodb://host:27017/database.") from None
+    return SqlStateStore(
+        target, process.operation_name, process.zone, lease_seconds=process.lease_seconds
+    ), target.place
 
 
 def make_conditions(settings: Settings) -> ConditionStore:

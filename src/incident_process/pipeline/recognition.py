@@ -84,10 +84,27 @@ def _plain(name: str) -> str:
 
 
 async def require_receiver(store: StateStore, settings: Settings, identity: Identity | None) -> None:
-    """Raise ConfigurationError where what the state knows as delivered was delivered to another receiver."""
+    """Raise ConfigurationError where what the state knows as delivered was delivered to another receiver.
+
+    And for a state with which runs do not go on: it was copied, or a rename was cut off.
+    """
+    _require_usable(identity)
     changed = await changed_receiver(store, settings, identity)
     if changed is not None:
         raise _other_receiver(changed, settings)
+
+
+def _require_usable(known: Identity | None) -> None:
+    if known is not None and known.renaming is not None:
+        raise ConfigurationError(
+            f"The operation is being renamed or copied ('{known.operation}', '{known.renaming}') and that was cut off: "
+            "run the same 'incident-process state rename' or 'state copy' again."
+        )
+    if known is not None and known.moved_to is not None:
+        raise ConfigurationError(
+            f"This state was copied to {known.moved_to}, where runs go on: what they deliver is not known here. Let "
+            "the configuration name that state; or, if the copy is not used, run 'incident-process state copy --undo'."
+        )
 
 
 async def changed_receiver(store: StateStore, settings: Settings, identity: Identity | None) -> str | None:
@@ -131,11 +148,7 @@ class Recognition:
         Raises ConfigurationError for another receiver, unless everything is sent, and for a rename that was cut off.
         """
         known = await self._store.identity()
-        if known is not None and known.renaming is not None:
-            raise ConfigurationError(
-                f"The operation is being renamed ('{known.operation}', '{known.renaming}') and that was cut off: run "
-                "the same 'incident-process state rename' again."
-            )
+        _require_usable(known)
         self.identity = known or self.identity
         self.before = await changed_receiver(self._store, self._settings, known)
         if self.before is not None:

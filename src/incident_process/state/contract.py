@@ -153,6 +153,20 @@ class StateStore(Protocol):
         """
         ...
 
+    # -- copies ---------------------------------------------------------------------------------------------------
+
+    async def ledger_after(self, incident_id: int, limit: int) -> list[LedgerEntry]:
+        """Return ledger entries that have an outcome, above an id, in ascending order, with their ``rows_digest``."""
+        ...
+
+    async def restore_ledger(self, lease: Lease, entries: Sequence[LedgerEntry]) -> None:
+        """Write entries of another state; those whose ids are there already are left as they are."""
+        ...
+
+    async def restore_operation(self, lease: Lease, operation: Operation, execution_minutes: int) -> None:
+        """Let ``Process_Operation`` say of the operation what another state says, with the exact watermark."""
+        ...
+
     # -- lease ----------------------------------------------------------------------------------------------------
 
     async def acquire_lease(self, holder: str, seconds: float, *, evict: int | None = None) -> Lease:

@@ -165,6 +165,7 @@ def _document(identity: Identity) -> Document:
         "Key_Name": identity.key_name,
         "Source": identity.source,
         "Receiver": identity.receiver,
+        "Moved_To": identity.moved_to,
     }
     return document if identity.renaming is None else {**document, "Renaming": identity.renaming}
 
@@ -176,4 +177,5 @@ def _identity(found: Document) -> Identity:
         source=found.get("Source"),
         receiver=found.get("Receiver"),
         renaming=found.get("Renaming"),
+        moved_to=found.get("Moved_To"),
     )

@@ -233,7 +233,7 @@ class Ledger:
     async def list(self, wanted: Document, limit: int) -> list[LedgerEntry]:
         """Return the entries whose fields are as wanted, newest Incident_Id first."""
         cursor = self._collection.find({"Operation_name": self._operation, **wanted}, sort=[("_id", -1)], limit=limit)
-        return [_entry(found) async for found in cursor]
+        return [entry_of(found) async for found in cursor]
 
     async def counts(self) -> dict[DeliveryStatus, int]:
         """Return how many entries stand in each status; a status without entries is 0."""
@@ -283,7 +283,8 @@ def _selected(ids: Sequence[int]) -> Iterable[Document]:
         yield {"$in": list(some)}
 
 
-def _entry(found: Document) -> LedgerEntry:
+def entry_of(found: Document) -> LedgerEntry:
+    """Return a document as a record."""
     return LedgerEntry(
         incident_id=int(found["_id"]),
         operation=found["Operation_name"],

@@ -26,7 +26,7 @@ from incident_process.records import (
     RunRecord,
     RunStatus,
 )
-from incident_process.state.mongo import counter
+from incident_process.state.mongo import archive, counter
 from incident_process.state.mongo.connection import Checkpoint, Connection, translated
 from incident_process.state.mongo.delivery import Delivery
 from incident_process.state.mongo.history import History
@@ -176,6 +176,24 @@ class MongoStateStore:
         nothing = {"_id": ObjectId()}
         await self._database["Process_Operation"].update_one(nothing, {"$set": {"Operation_name": self._operation}})
         await self._database["Incident_Outbox"].delete_one(nothing)
+
+    # -- copies -------------------------------------------------------------------------------------------------------
+
+    @translated
+    async def ledger_after(self, incident_id: int, limit: int) -> list[LedgerEntry]:
+        """Return ledger entries that have an outcome, above an id, in ascending order."""
+        return await archive.ledger_after(self._database["Incident_Delivery"], self._operation, incident_id, limit)
+
+    @translated
+    async def restore_ledger(self, lease: Lease, entries: Sequence[LedgerEntry]) -> None:
+        """Write copied entries that are not there."""
+        await self._lease.fence(lease)
+        await archive.restore_ledger(self._database["Incident_Delivery"], self._operation, lease, entries)
+
+    @translated
+    async def restore_operation(self, lease: Lease, operation: Operation, execution_minutes: int) -> None:
+        """Let ``Process_Operation`` say what is given."""
+        await archive.restore_operation(self._database["Process_Operation"], self._lease, lease, operation)
 
     # -- lease ----------------------------------------------------------------------------------------------------
 

@@ -11,11 +11,13 @@ from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import stamp
 from incident_process.state.sql.faults import MissingTableError
 
-_COLUMNS = "Operation_name, Key_Name, Source, Receiver"
+_FIELDS = ("Key_Name", "Source", "Receiver", "Renaming", "Moved_To")
+_COLUMNS = ", ".join(("Operation_name", *_FIELDS))
 _READ = f"SELECT {_COLUMNS} FROM Process_Operation_Identity WHERE Operation_name = ?"
 _ALL = f"SELECT {_COLUMNS} FROM Process_Operation_Identity ORDER BY Operation_name"
-_ADD = f"INSERT {{or_ignore}} INTO Process_Operation_Identity ({_COLUMNS}) VALUES (?, ?, ?, ?)"
-_WRITE = "UPDATE Process_Operation_Identity SET Key_Name = ?, Source = ?, Receiver = ? WHERE Operation_name = ?"
+_ADD = f"INSERT {{or_ignore}} INTO Process_Operation_Identity ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
+_WRITE = f"""
+    UPDATE Process_Operation_Identity SET {", ".join(f"{name} = ?" for name in _FIELDS)} WHERE Operation_name = ?"""
 _REMOVE = "DELETE FROM Process_Operation_Identity WHERE Operation_name = ?"
 
 _RAN = "SELECT 1 FROM Process_Operation_Run WHERE Operation_name = ? LIMIT 1"
@@ -45,16 +47,18 @@ async def read(connection: Connection, operation: str) -> Identity | None:
 
 async def write(connection: Connection, identity: Identity) -> None:
     """Write the row, in place of what is there."""
-    given = (identity.key_name, identity.source, identity.receiver)
     await add(connection, identity)
-    await connection.execute(_WRITE, (*given, identity.operation))
+    await connection.execute(_WRITE, (*_values(identity), identity.operation))
 
 
 async def add(connection: Connection, identity: Identity) -> None:
     """Write the row unless there is one."""
     if await connection.row(_READ, (identity.operation,)) is None:
-        values = (identity.operation, identity.key_name, identity.source, identity.receiver)
-        await connection.execute(_ADD, values)
+        await connection.execute(_ADD, (identity.operation, *_values(identity)))
+
+
+def _values(identity: Identity) -> tuple[str | None, ...]:
+    return (identity.key_name, identity.source, identity.receiver, identity.renaming, identity.moved_to)
 
 
 async def known(connection: Connection) -> list[Identity]:
@@ -123,4 +127,12 @@ async def _rename_ledger(connection: Connection, old: str, new: str) -> None:
 
 
 def _identity(row: Row) -> Identity:
-    return Identity(operation=row[0], key_name=row[1], source=row[2], receiver=row[3])
+    operation, key_name, source, receiver, renaming, moved_to = row
+    return Identity(
+        operation=operation,
+        key_name=key_name,
+        source=source,
+        receiver=receiver,
+        renaming=renaming,
+        moved_to=moved_to,
+    )

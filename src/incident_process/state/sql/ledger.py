@@ -20,10 +20,10 @@ PAGE = 2000
 _DELIVERED = DeliveryStatus.DELIVERED.value
 _PENDING = DeliveryStatus.PENDING.value
 
-_COLUMNS = """Incident_Id, Operation_name, Account_Num, Digest, Idempotency_Key, Status, Attempts, Runs,
+COLUMNS = """Incident_Id, Operation_name, Account_Num, Digest, Idempotency_Key, Status, Attempts, Runs,
         Last_Http_Status, Last_Error, Run_Id, Created_Dtm, Updated_Dtm"""
 
-_INSERT = f"INSERT INTO Incident_Delivery ({_COLUMNS}, Scope, Rows_Digest) VALUES ({marks(15)})"
+INSERT = f"INSERT INTO Incident_Delivery ({COLUMNS}, Scope, Rows_Digest) VALUES ({marks(15)})"
 
 _SHARE = "SET @operation = ?, @run = ?, @now = ?, @scope = ?"
 
@@ -70,10 +70,10 @@ _DELIVERING_RUN = f"""
     SELECT Run_Id, Scope FROM Incident_Delivery
     WHERE Incident_Id = ? AND Operation_name = ? AND Status = '{_DELIVERED}'"""
 
-_ENTRIES = f"SELECT {_COLUMNS} FROM Incident_Delivery WHERE {{}} ORDER BY Incident_Id DESC LIMIT ?"
+_ENTRIES = f"SELECT {COLUMNS} FROM Incident_Delivery WHERE {{}} ORDER BY Incident_Id DESC LIMIT ?"
 
 _DEAD_LETTERS = f"""
-    SELECT {_COLUMNS} FROM Incident_Delivery AS entry
+    SELECT {COLUMNS} FROM Incident_Delivery AS entry
     WHERE {{}} AND NOT EXISTS (
         SELECT 1 FROM Incident_Delivery AS later
         WHERE later.Operation_name = entry.Operation_name AND later.Account_Num = entry.Account_Num
@@ -163,7 +163,7 @@ async def add(connection: Connection, scope: Scope, chunk: Chunk, now: datetime)
         for parked in chunk.parked
     ]
     if rows:
-        await connection.insert(_INSERT, rows)
+        await connection.insert(INSERT, rows)
 
 
 async def write_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> None:
@@ -325,7 +325,7 @@ async def _entries(
         conditions.append("Incident_Id < ?")
         bounds = [before, limit]
     rows = await connection.rows(query.format(" AND ".join(conditions)), (*values, *bounds))
-    return [_entry(row) for row in rows]
+    return [entry_of(row) for row in rows]
 
 
 async def counts(connection: Connection, operation: str) -> dict[DeliveryStatus, int]:
@@ -334,7 +334,8 @@ async def counts(connection: Connection, operation: str) -> dict[DeliveryStatus,
     return {status: by_status.get(status, 0) for status in DeliveryStatus}
 
 
-def _entry(row: Row) -> LedgerEntry:
+def entry_of(row: Row) -> LedgerEntry:
+    """Return a row of ``COLUMNS`` as a record."""
     return LedgerEntry(
         incident_id=row[0],
         operation=row[1],

@@ -164,11 +164,14 @@ OUTBOX = Table(
 IDENTITY = Table(
     name="Process_Operation_Identity",
     # Key_Name: with which idempotency keys are made. Source, Receiver: those of the runs, without credentials.
+    # Renaming: a copy to this state that is not whole. Moved_To: where all was copied to, and runs go on.
     columns="""
     Operation_name VARCHAR(255) {exact} NOT NULL,
     Key_Name VARCHAR(255) {exact} NOT NULL,
     Source TEXT,
     Receiver TEXT,
+    Renaming VARCHAR(255) {exact},
+    Moved_To TEXT,
     PRIMARY KEY (Operation_name)""",
 )
 

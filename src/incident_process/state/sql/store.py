@@ -26,9 +26,9 @@ from incident_process.records import (
 )
 from incident_process.settings.targets import Target
 from incident_process.state import codec
+from incident_process.state.sql import archive, ledger, outbox, runs, schema, scopes, tracking
 from incident_process.state.sql import identity as identities
 from incident_process.state.sql import lease as leases
-from incident_process.state.sql import ledger, outbox, runs, schema, scopes, tracking
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import LEASE_SECONDS, Database
 from incident_process.state.sql.lease import Scope, SqlLeaseState
@@ -156,6 +156,25 @@ class SqlStateStore:
     async def try_writes(self) -> None:
         """Ask for every write that a run needs, of no row at all; raise DatabaseConnectionError for one refused."""
         await self._database.write(schema.try_writes)
+
+    # -- copies -------------------------------------------------------------------------------------------------------
+
+    async def ledger_after(self, incident_id: int, limit: int) -> list[LedgerEntry]:
+        """Return ledger entries that have an outcome, above an id, in ascending order."""
+        return await self._database.read(
+            lambda connection: archive.ledger_after(connection, self._operation, incident_id, limit)
+        )
+
+    async def restore_ledger(self, lease: Lease, entries: Sequence[LedgerEntry]) -> None:
+        """Write copied entries that are not there."""
+        await self._fenced(lease, lambda connection, _now: archive.restore_ledger(connection, self._operation, entries))
+
+    async def restore_operation(self, lease: Lease, operation: Operation, execution_minutes: int) -> None:
+        """Let ``Process_Operation`` say what is given."""
+        await self._fenced(
+            lease,
+            lambda connection, _now: archive.restore_operation(connection, operation, self._zone, execution_minutes),
+        )
 
     # -- lease ----------------------------------------------------------------------------------------------------
 

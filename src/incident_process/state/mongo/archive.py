@@ -1,0 +1,62 @@
+"""The ledger and ``Process_Operation`` as they are copied from one state to another (``state_copy``)."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from incident_process.records import Lease, LedgerEntry, Operation
+from incident_process.state.mongo.connection import Collection, Document
+from incident_process.state.mongo.dates import to_bson, to_micros
+from incident_process.state.mongo.lease import LeaseDocument
+from incident_process.state.mongo.ledger import PENDING, entry_of, insert_missing
+
+COPIED = "copied"
+"""The chunk of entries that were copied: theirs is in another state."""
+
+
+async def ledger_after(collection: Collection, operation: str, incident_id: int, limit: int) -> list[LedgerEntry]:
+    """Return entries that have an outcome, above an id, in ascending order."""
+    wanted = {"_id": {"$gt": incident_id}, "Operation_name": operation, "Status": {"$ne": PENDING}}
+    found = await collection.find(wanted).sort("_id", 1).limit(limit).to_list()
+    return [msgspec.structs.replace(entry_of(one), rows_digest=one.get("Rows_Digest", "")) for one in found]
+
+
+async def restore_ledger(collection: Collection, operation: str, lease: Lease, entries: Sequence[LedgerEntry]) -> None:
+    """Write the entries that are not there."""
+    await insert_missing(collection, [_document(operation, lease, entry) for entry in entries])
+
+
+def _document(operation: str, lease: Lease, entry: LedgerEntry) -> Document:
+    return {
+        "_id": entry.incident_id,
+        "Operation_name": operation,
+        "Account_Num": entry.account,
+        "Digest": entry.digest,
+        "Rows_Digest": entry.rows_digest,
+        "Idempotency_Key": entry.key,
+        "Status": entry.status.value,
+        "Attempts": entry.attempts,
+        "Runs": entry.runs,
+        "Last_Http_Status": entry.http_status,
+        "Last_Error": entry.error,
+        "Run_Id": entry.run_id,
+        "Chunk_Id": COPIED,
+        "Scope": None,
+        "Token": lease.token,
+        "Created_Dtm": to_bson(entry.created_at),
+        "Updated_Dtm": to_bson(entry.updated_at),
+    }
+
+
+async def restore_operation(collection: Collection, lease: LeaseDocument, held: Lease, given: Operation) -> None:
+    """Let ``Process_Operation`` say of the operation what is given, and note its exact watermark."""
+    mark = {"sequence": given.sequence, "micros": to_micros(given.last_execution), "token": held.token}
+    now = await lease.fence(held, watermark=mark)
+    document = {
+        "Process_Operation_Sequence": given.sequence,
+        "Last_execution_dtm": to_bson(given.last_execution),
+        "end_dtm": now,
+    }
+    await collection.update_one(
+        {"Operation_name": given.name}, {"$set": document, "$setOnInsert": {"created_dtm": now}}, upsert=True
+    )

@@ -1,0 +1,76 @@
+"""The ledger and ``Process_Operation`` as they are copied from one state to another (``state_copy``)."""
+
+from collections.abc import Sequence
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from incident_process.records import DeliveryStatus, LedgerEntry, Operation
+from incident_process.state.sql import ledger, tracking
+from incident_process.state.sql.connection import Connection
+from incident_process.state.sql.dialect import local_stamp, marks, stamp
+from incident_process.state.sql.schema import NO_SCOPE, shortened
+
+_AFTER = f"""
+    SELECT {ledger.COLUMNS}, Rows_Digest FROM Incident_Delivery
+    WHERE Operation_name = ? AND Incident_Id > ? AND Status <> '{DeliveryStatus.PENDING.value}'
+    ORDER BY Incident_Id LIMIT ?"""
+
+_THERE = "SELECT Incident_Id FROM Incident_Delivery WHERE Incident_Id IN "
+
+_OPERATION = """
+    UPDATE Process_Operation SET Process_Operation_Sequence = ?, Last_execution_dtm = ?, Next_execution_dtm = ?,
+        execution_duration = ?, end_dtm = ?
+    WHERE {named}"""
+
+_EXACT = "UPDATE Process_Operation_Lease SET Watermark_Dtm = ? WHERE Operation_name = ?"
+
+
+async def ledger_after(connection: Connection, operation: str, incident_id: int, limit: int) -> list[LedgerEntry]:
+    """Return entries that have an outcome, above an id, in ascending order."""
+    rows = await connection.rows(_AFTER, (operation, incident_id, limit))
+    return [msgspec.structs.replace(ledger.entry_of(row), rows_digest=row[-1]) for row in rows]
+
+
+async def restore_ledger(connection: Connection, operation: str, entries: Sequence[LedgerEntry]) -> None:
+    """Write the entries that are not there."""
+    ids = [entry.incident_id for entry in entries]
+    there = {row[0] for row in await connection.rows(f"{_THERE} ({marks(len(ids))})", ids)}
+    rows = [_row(operation, entry) for entry in entries if entry.incident_id not in there]
+    if rows:
+        await connection.insert(ledger.INSERT, rows)
+
+
+def _row(operation: str, entry: LedgerEntry) -> tuple[object, ...]:
+    return (
+        entry.incident_id,
+        operation,
+        entry.account,
+        entry.digest,
+        entry.key,
+        entry.status.value,
+        entry.attempts,
+        entry.runs,
+        entry.http_status,
+        shortened(entry.error),
+        entry.run_id,
+        stamp(entry.created_at),
+        stamp(entry.updated_at),
+        NO_SCOPE,
+        entry.rows_digest,
+    )
+
+
+async def restore_operation(connection: Connection, given: Operation, zone: ZoneInfo, minutes: int) -> None:
+    """Let ``Process_Operation`` say of the operation what is given; one that was not in SQL is due at once."""
+    await tracking.create(connection, given.name, zone, minutes)
+    last = given.last_execution
+    values = (
+        given.sequence,
+        local_stamp(tracking.to_local(last, zone)),
+        local_stamp(tracking.to_local(given.next_execution or last, zone)),
+        given.execution_minutes or minutes,
+        None if given.end is None else local_stamp(tracking.to_local(given.end, zone)),
+    )
+    await connection.execute(_OPERATION, (*values, *(given.name,) * connection.dialect.names))
+    await connection.execute(_EXACT, (stamp(last), given.name))
