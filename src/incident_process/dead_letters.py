@@ -1,10 +1,10 @@
 """What was turned away, and once more (SPEC 7)."""
 
 import hashlib
-import re
 from collections.abc import AsyncIterator
 from typing import Any
 
+from incident_process.delivery.reasons import alike
 from incident_process.delivery.status_texts import with_fixed_texts
 from incident_process.insights import delivery_row
 from incident_process.records import LedgerEntry
@@ -13,7 +13,6 @@ from incident_process.state.contract import StateStore
 PAGE = 1000
 MOST = 1_000_000
 """Of more dead letters the newest are looked at: that is no list to go through, but a receiver to mend."""
-_NUMBER = re.compile(r"\d{4,}")
 
 
 async def pages(store: StateStore, *, account: str | None = None) -> AsyncIterator[list[LedgerEntry]]:
@@ -44,8 +43,8 @@ def group_of(entry: LedgerEntry) -> str:
 
 
 def reason_of(entry: LedgerEntry) -> str:
-    """Return why it was turned away, with long numbers left out: they tell one record from another, not reasons."""
-    return _NUMBER.sub("…", with_fixed_texts(entry.error or "no reason was given"))
+    """Return why it was turned away, without what tells one record from another: that is no other reason."""
+    return alike(with_fixed_texts(entry.error or "no reason was given"))
 
 
 def _texts(entry: LedgerEntry) -> tuple[str, str]:

@@ -84,6 +84,8 @@ def test_a_refused_third_holds_nobody_up(
         assert "circuit breaker" not in finished.stderr
         if number < MAX_RUNS:
             assert finished.json["pending"] == len(refused)
+            words = "HTTP 500 Internal Server Error: Incident for … failed: case … already exists in open cases"
+            assert f"({words}: 10 incidents)" in finished.json["message"]
             assert finished.json["last_execution_dtm"] == "1900-01-01T00:00:00Z"
             accounts |= load(site, 100 * number, 3) if arrivals else set()
     assert (finished.json["status"], finished.json["dead"], finished.json["pending"]) == ("completed", len(refused), 0)

@@ -1,6 +1,7 @@
 """Outcomes, retries, breaker, idempotency key: SPEC 5 as pure decisions."""
 
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -23,7 +24,7 @@ from incident_process.delivery.policy import (
     judge,
     retry_after,
 )
-from incident_process.delivery.reasons import LONGEST, reason, secrets_of
+from incident_process.delivery.reasons import LONGEST, alike, grouped, reason, secrets_of
 from incident_process.delivery.transport import Answer
 from incident_process.records import DeliveryStatus
 
@@ -297,3 +298,48 @@ def test_a_secret_at_the_end_of_what_was_looked_at_leaves_no_half(place: int) ->
     for before in range(LONGEST - 60, LONGEST):
         said = json.dumps({"detail": "x" * before + "Bearer s3cr3t-%;#x"}).encode()
         assert "s3c" not in reason(Answer(status=403, seconds=1, excerpt=said), BODY, SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("one", "shown"),
+    [
+        ("HTTP 500 Internal Server Error", "HTTP 500 Internal Server Error"),
+        ("HTTP 500 X: Account 0000003746 already exists", "HTTP 500 X: Account … already exists"),
+        (
+            "HTTP 500 X: ***: case A-12/7 of code 12, jane@example.org is open",
+            "HTTP 500 X: …: case … of code 12, … is open",
+        ),
+        ("HTTP 500 X: no '12 Lake Road' nor \"Jane\", but can't", "HTTP 500 X: no … nor …, but can't"),
+        ("HTTP 422 X: *** *** 777 is closed", "HTTP 422 X: … is closed"),
+        ("gave up after 6 attempts in 3 runs; last: HTTP 500 X: case 707 is open", "HTTP 500 X: case … is open"),
+        ("no answer (TimeoutError)", "no answer (TimeoutError)"),
+        ("OUTSTANDING holds 123456, which is none", "OUTSTANDING holds …, which is none"),
+    ],
+)
+def test_reasons_of_many_records_are_the_same(one: str, shown: str) -> None:
+    assert alike(one) == shown
+
+
+def test_reasons_are_told_with_their_counts() -> None:
+    reasons = Counter({"a": 5, "b": 1, "c": 3, "d": 2, "e": 1})
+    assert grouped(reasons) == "a: 5 incidents; c: 3 incidents; d: 2 incidents; other reasons: 2"
+    assert grouped(Counter(["b"])) == "b: 1 incident"
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        (b'{"error": "closed"}', ": closed"),
+        (b'{"success": false, "message": "closed"}', ": closed"),
+        (b'"closed"', ": closed"),
+        (b"Account 0012345678 is closed\n", ": Account *** is closed"),
+        (b"Internal Server Error", ""),
+        (b"Traceback\n  of a program", ""),
+        (b"<p>closed</p>", ""),
+        (b'{"detail": "cut', ""),
+        (b"\xff\xfe", ""),
+        (b"x" * 500, ""),
+    ],
+)
+def test_what_receivers_say_in_their_own_ways_is_kept(body: bytes, kept: str) -> None:
+    assert reason(Answer(status=500, seconds=1, excerpt=body), BODY) == f"HTTP 500 Internal Server Error{kept}"

@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64decode
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -12,8 +13,11 @@ from incident_process.delivery.status_texts import status_text
 from incident_process.delivery.transport import Answer
 
 LONGEST = 240
-_OWN = re.compile(r"""'[^']*'|"[^"]*"|[^\s,;:()\[\]{}]*[\d@][^\s,;:()\[\]{}]*""")
-_MASKS = re.compile(r"\*\*\*(?:[\s,.-]*\*\*\*)+")
+_WORD = r"[^\s,;:()\[\]{}]"
+_OWN = re.compile(rf"""(?<!\w)'[^']*'(?!\w)|"[^"]*"|(?=(?:{_WORD}*?\d){{3}}){_WORD}+|{_WORD}*(?:@|\*\*\*){_WORD}*""")
+_MASKS = re.compile(r"…(?:[\s,.-]*…)+")
+_ANSWERED = re.compile(r"(?:gave up after \d+ attempts in \d+ runs; last: )?(HTTP \d{3}[^:]*)(?:: (.*))?", re.DOTALL)
+_LONG_NUMBER = re.compile(r"\d{4,}")
 MASK = "***"
 _TELLING = ("detail", "message", "error", "reason", "errors", "title", "msg")
 """Members of a JSON object in which receivers say what is wrong, the most usual ones first."""
@@ -58,13 +62,22 @@ def reason(answer: Answer, body: bytes, secrets: Collection[str] = ()) -> str:
 def alike(reason: str) -> str:
     """Return a reason in the form in which those of many records are the same.
 
-    Whatever may belong to one record is masked in the receiver's words: what holds a digit or an @, and what is quoted.
+    In the receiver's words … stands for whatever may belong to one record: what holds three digits or an @, is quoted,
+    or was masked. How often it was tried is left out. Of other reasons only long numbers are.
     """
-    phrase, colon, said = reason.partition(": ")
-    if not colon:
-        return reason
-    said = _OWN.sub(MASK, said)
-    return f"{phrase}{colon}{_MASKS.sub(MASK, said)}"
+    found = _ANSWERED.fullmatch(reason)
+    if found is None:
+        return _LONG_NUMBER.sub("…", reason)
+    if not found[2]:
+        return found[1]
+    return f"{found[1]}: {_MASKS.sub('…', _OWN.sub('…', found[2]))}"
+
+
+def grouped(reasons: Counter[str], most: int = 3) -> str:
+    """Return reasons with how often each was met, the most frequent first and so many of them at most."""
+    told = [f"{reason}: {count} incident{'s' if count > 1 else ''}" for reason, count in reasons.most_common(most)]
+    left = reasons.total() - sum(count for _, count in reasons.most_common(most))
+    return "; ".join([*told, f"other reasons: {left}"] if left else told)
 
 
 def has_words(reason: str) -> bool:

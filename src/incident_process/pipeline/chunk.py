@@ -94,6 +94,7 @@ async def _claimed(
             resumed=tally.resumed,
             held=tally.held,
             vanished=tally.vanished,
+            waiting=tally.waiting,
             delivered=crew.sender.delivered,
             well=crew.sender.well,
             failure=crew.sender.failure,
@@ -114,6 +115,7 @@ def tally_of(done: ChunkDone) -> Tally:
     tally.by_status = Counter(done.counts)
     tally.unchanged, tally.resumed = done.unchanged, done.resumed
     tally.held, tally.vanished = done.held, done.vanished
+    tally.waiting = dict(done.waiting)
     return tally
 
 

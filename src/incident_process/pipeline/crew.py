@@ -15,7 +15,7 @@ import msgspec
 from incident_process import logs
 from incident_process.delivery.handles import most_connections
 from incident_process.delivery.policy import Evidence, Verdict
-from incident_process.delivery.reasons import alike, has_words, secrets_of
+from incident_process.delivery.reasons import alike, grouped, has_words, secrets_of
 from incident_process.delivery.rules import Rules
 from incident_process.delivery.sender import Limits, Sender, broken
 from incident_process.delivery.transport import Answer
@@ -260,8 +260,11 @@ class Crew:
                 self._tally.vanished,
             )
         reason = self.sender.stopped or self._cut_short or self._tally.unfinished
+        reasons = self._tally.reasons
         if reason is not None and self.sender.stopped is None and not self._well:
             reason = f"{broken(self._failure)}; {reason}"
+        elif self.sender.stopped is not None and len(reasons) > 1:  # otherwise it has said it already
+            reason = f"{reason}; without an outcome: {grouped(reasons)}"
         if reason is not None:
             log.error("Delivery is incomplete: %s. The next run resumes.", reason)
         elif self._tally.by_status[DeliveryStatus.DELIVERED]:

@@ -115,6 +115,7 @@ class Dispatcher:
         await self._store.record_outcomes(self._lease, chunk, outcomes)
         self._faults.reach(Step.RECORDED)
         self._tally.by_status.update(outcome.status for outcome in outcomes)
+        self._tally.recorded(outcomes)
         self._tally.by_status.update(parked.status for parked in chunk.parked)
         self._remember(chunk, outcomes, results)
 
@@ -178,6 +179,7 @@ class Dispatcher:
         await self._store.record_outcomes(self._lease, part, outcomes)
         self._tally.by_status[DeliveryStatus.PENDING] -= len(outcomes)
         self._tally.by_status.update(outcome.status for outcome in outcomes)
+        self._tally.recorded(outcomes)
         self._unsettled[chunk_id] = {number: one for number, one in undecided.items() if number not in due}
         self._remember(part, outcomes, results, undecided)
 
@@ -227,6 +229,7 @@ class Dispatcher:
                 if one is not None and (one.attempts or one.verdict in REFUSALS):
                     outcomes.append(self._settled(one, incident, evidence, refusals))
             await self._store.record_outcomes(self._lease, chunk, outcomes)
+            self._tally.recorded(outcomes)
             dead = sum(outcome.status is DeliveryStatus.DEAD for outcome in outcomes)
             self._tally.by_status[DeliveryStatus.PENDING] -= dead
             self._tally.by_status[DeliveryStatus.DEAD] += dead

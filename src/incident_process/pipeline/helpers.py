@@ -47,7 +47,8 @@ class ChunkTask(Record, frozen=True, kw_only=True):
 class ChunkDone(Record, frozen=True, kw_only=True):
     """What came of a task.
 
-    ``worker`` names who did it. ``counts`` are the incidents by their status. ``delivered``, ``well`` and ``failure``
+    ``worker`` names who did it. ``counts`` are the incidents by their status, ``waiting`` is
+    why some have none (``Tally``). ``delivered``, ``well`` and ``failure``
     are the evidence of its sender on the service, ``stopped`` why that was cut short. With ``error``, the name of a
     class and a sentence, the rest says how far it had come.
     """
@@ -58,6 +59,7 @@ class ChunkDone(Record, frozen=True, kw_only=True):
     resumed: int = 0
     held: int = 0
     vanished: int = 0
+    waiting: Mapping[int, str] = {}
     delivered: int = 0
     well: bool = True
     failure: str | None = None

@@ -1,10 +1,11 @@
 """The figures of a run while it goes on."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from incident_process.delivery.reasons import alike, grouped
 from incident_process.pipeline.build import Built
-from incident_process.records import Counts, DeliveryStatus, no_rows
+from incident_process.records import Counts, DeliveryStatus, Outcome, no_rows
 from incident_process.source.contract import Survey
 
 
@@ -17,6 +18,8 @@ class Tally:
         self.resumed = 0
         self.held = 0
         self.vanished = 0
+        self.waiting: dict[int, str] = {}
+        """Why incidents that were tried have no outcome yet, by Incident_Id, in the form of ``reasons.alike``."""
         self._rows: Mapping[str, int] = no_rows()
         self._accounts = 0
         self._reread = 0
@@ -39,9 +42,23 @@ class Tally:
         self.held += built.held
         self.vanished += built.vanished
 
+    def recorded(self, outcomes: Iterable[Outcome]) -> None:
+        """Note why those that were tried have no outcome yet, and that others have theirs; figures are not changed."""
+        for outcome in outcomes:
+            if outcome.status is DeliveryStatus.PENDING and outcome.error is not None:
+                self.waiting[outcome.incident_id] = alike(outcome.error)
+            else:
+                self.waiting.pop(outcome.incident_id, None)
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many incidents have no outcome yet for which reason."""
+        return Counter(self.waiting.values())
+
     def add(self, other: "Tally") -> None:
         """Add what became of accounts and incidents elsewhere."""
         self.by_status.update(other.by_status)
+        self.waiting.update(other.waiting)
         self.unchanged += other.unchanged
         self.resumed += other.resumed
         self.held += other.held
@@ -57,7 +74,8 @@ class Tally:
         """Why the watermark has to stay, None when every row that was looked at has its outcome."""
         pending = self.by_status[DeliveryStatus.PENDING]
         if pending:
-            return f"{pending} incident(s) have no outcome yet; the next run tries them again"
+            why = f" ({grouped(self.reasons)})" if self.waiting else ""
+            return f"{pending} incident(s) have no outcome yet{why}; the next run tries them again"
         if self.held:
             return f"{self.held} account(s) waited behind an earlier incident; the next run sends their new content"
         return None
