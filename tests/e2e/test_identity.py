@@ -222,3 +222,38 @@ def test_an_address_that_never_took_anything_may_be_corrected(make_site: MakeSit
     assert site.run(expect=4)["pending"] > 0
     site.command.configure(api={"api_url": site.receiver.url})
     assert site.run()["delivered"] == len(ACCOUNTS)
+
+
+# -- two operations, two receivers, one state -------------------------------------------------------------------------
+
+
+def test_two_operations_deliver_to_two_receivers_from_one_state(
+    site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    second = {"operation_name": "Second extraction"}
+    with start_receiver(tmp_path_factory.mktemp("second")) as other:
+        site.command.configure(process=second, api={"api_url": other.url})
+        assert site.command("init").status == 0
+        assert site.run()["delivered"] == len(ACCOUNTS)
+        load(site, ACCOUNTS[:2], day(1), OUTSTANDING="4.00")
+        site.make_due()
+        assert site.run()["delivered"] == 2
+        assert len(other.accepted()) == len(ACCOUNTS) + 2
+
+        site.command.configure(process={"operation_name": OPERATION}, api={"api_url": site.receiver.url})
+        assert len(site.accepted()) == len(ACCOUNTS), "what the one delivers is not the other's"
+        site.make_due()
+        assert site.run()["delivered"] == 2
+        for name, url in ((OPERATION, site.receiver.url), (second["operation_name"], other.url)):
+            site.command.configure(process={"operation_name": name}, api={"api_url": url})
+            assert site.command("reconcile").status == 0
+            assert site.command("state", "receiver", "--json").json == {
+                "delivered_to": url,
+                "configured": url,
+                "same": True,
+            }
+            assert len(site.deliveries()) == len(ACCOUNTS) + 2
+        site.command.configure(api={"api_url": site.receiver.url})
+        assert site.run(expect=2)["status"] == "failed", "the second operation's receiver is not the first one's"
+        taken = [row["incident_id"] for row in (*site.accepted(), *other.accepted())]
+        assert len(set(taken)) == len(taken), "an Incident_Id stands for one incident over both"
