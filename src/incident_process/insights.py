@@ -59,6 +59,10 @@ async def status(settings: Settings, source: Source, store: StateStore) -> dict[
         "gate": refused.status.value if refused else "open",
         "execution_minutes": known.execution_minutes,
         "lease": {"holder": lease.holder, "expires": iso(lease.expires_at)} if lease and lease.active else None,
+        # Left by a runner that was killed, stopped or cut off: the next run takes it over.
+        "expired_lease": {"holder": lease.holder, "expired": iso(lease.expires_at)}
+        if lease and lease.holder and not lease.active
+        else None,
         "deliveries": {state.value: counts[state] for state in DeliveryStatus},
         "last_run": run_row(last[0]) if last else None,
     }

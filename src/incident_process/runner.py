@@ -49,6 +49,10 @@ class Runner(Record, frozen=True, kw_only=True):
         started = _started(self.pid)
         return started is not None and started != self.started
 
+    def is_here(self) -> bool:
+        """Return True only when this process surely exists, on this machine."""
+        return bool(self.started) and self.machine == _machine() and _started(self.pid) == self.started
+
 
 def _machine() -> str:
     try:

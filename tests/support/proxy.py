@@ -37,6 +37,9 @@ class TcpProxy:
         self._flowing.set()
         self._muted = False
         self._rewritten: dict[bytes, bytes] = {}
+        self._held_at: tuple[bytes, bytes] | None = None
+        self.held = False
+        """Whether ``hold_at`` has come to its place."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -77,6 +80,10 @@ class TcpProxy:
         """Pass on something else than what was asked, of the same length, as a proxy does that knows better."""
         assert len(asked) == len(into)
         self._rewritten[asked] = into
+
+    def hold_at(self, said: bytes, *, after: bytes) -> None:
+        """Let nothing pass any more, until ``resume``, from when a client says this after it has said that."""
+        self._held_at = (said, after)
 
     def refuse(self) -> None:
         """Reset all connections and refuse new ones, until ``admit``."""
@@ -132,6 +139,12 @@ class TcpProxy:
 
     async def _pump(self, link: "_Link", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(READ_BYTES):
+            if writer is not link.client and self._held_at is not None:
+                said, after = self._held_at
+                link.is_near = link.is_near or after in data
+                if link.is_near and said in data:
+                    self._held_at, self.held = None, True
+                    self._flowing.clear()
             await self._flowing.wait()
             if self._muted and writer is link.client:
                 link.swallowed = True
@@ -153,6 +166,7 @@ class _Link:
         self.client = client
         self.upstream: asyncio.StreamWriter | None = None
         self.swallowed = False
+        self.is_near = False
 
     def reset(self) -> None:
         """Close both with a reset instead of a goodbye."""

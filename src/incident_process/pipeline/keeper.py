@@ -82,6 +82,10 @@ async def leased(store: StateStore, seconds: float) -> AsyncIterator[LeaseKeeper
         log.warning("The process that held the lease (%s, pid %d) is gone: taking over.", other.host, other.pid)
         taken_at = uptime()
         lease = await store.acquire_lease(holder, seconds, evict=held.token)
+    if uptime() - taken_at > seconds / RENEWALS:
+        # It was waited for: what a stopped runner had locked. Much of it may be over, or all.
+        taken_at = uptime()
+        await store.renew_lease(lease)
     try:
         async with LeaseKeeper(store, lease, taken_at) as keeper:
             yield keeper

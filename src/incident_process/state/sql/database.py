@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from incident_process.errors import ConfigurationError
@@ -43,7 +44,7 @@ class Database:
     """
 
     def __init__(self, target: Target | str, lease_seconds: float = LEASE_SECONDS) -> None:
-        self._connection, self.place = _connector(target, lease_seconds)
+        self._connection, self.place, self.file = _connector(target, lease_seconds)
         self._idle: list[Connection] = []
         self._readers = asyncio.Semaphore(READERS)
         # All writes of a store lock the same lease row: waiting here is fairer, and holds no connection.
@@ -124,8 +125,8 @@ class Database:
                 return connection
 
 
-def _connector(target: Target | str, lease_seconds: float) -> tuple[Callable[[], Connection], str]:
-    """Return what makes a connection, and how messages name the database: never with user or password."""
+def _connector(target: Target | str, lease_seconds: float) -> tuple[Callable[[], Connection], str, Path | None]:
+    """Return what makes a connection, how messages name the database (never with user or password), and its file."""
     if isinstance(target, str):
         try:
             target = parse_target(target)
@@ -135,13 +136,13 @@ def _connector(target: Target | str, lease_seconds: float) -> tuple[Callable[[],
         from incident_process.state.sql.sqlite import SqliteConnection
 
         file, at = target.path, f"SQLite file {target.path}"
-        return lambda: SqliteConnection(file, at), at
+        return lambda: SqliteConnection(file, at), at, file
     from incident_process.database.session import state_session
     from incident_process.state.sql.mysql import MySQLConnection
 
     session = state_session(lease_seconds)
     server, tls, at = target, target.ssl_context(), f"database {target.database} on {target.host}:{target.port}"
-    return lambda: MySQLConnection(server, tls, at, session), at
+    return lambda: MySQLConnection(server, tls, at, session), at, None
 
 
 def batches(values: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:

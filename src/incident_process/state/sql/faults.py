@@ -16,6 +16,10 @@ class TransientError(DatabaseConnectionError):
     """The same transaction may well succeed at once: it was rolled back for a deadlock, or its connection was lost."""
 
 
+class LockedError(TransientError):
+    """Another session or program holds the rows, the table or the file, and did not let go of them in time."""
+
+
 class MissingTableError(DatabaseConnectionError):
     """A statement names a table that is not there."""
 
@@ -30,6 +34,8 @@ class DuplicateError(IncidentProcessError):
 
 _DDL_RACE = frozenset({1050, 1060, 1061})
 """Two processes created a table, column or index at once: the loser looks again and finds it."""
+_LOCKED = frozenset({1205, 3572})
+_SQLITE_LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _PRIVILEGES = "Grant SELECT, INSERT, UPDATE and DELETE on the state's tables"
 _FORMS = ("CREATE", "ALTER", "INDEX", "DROP")
 """What only ``init`` uses, to create what is missing."""
@@ -59,7 +65,8 @@ def mysql_fault(exc: Exception, place: str) -> IncidentProcessError | None:
             fault = explained(DatabaseConnectionError, place, meaning.with_remedy(_grant(meaning.words)))
         case kind:
             transient = kind is ErrorKind.TRANSIENT or meaning.number in _DDL_RACE
-            fault = explained(TransientError if transient else DatabaseConnectionError, place, meaning)
+            locked = LockedError if meaning.number in _LOCKED else TransientError
+            fault = explained(locked if transient else DatabaseConnectionError, place, meaning)
     return fault
 
 
@@ -88,7 +95,8 @@ def sqlite_fault(exc: sqlite3.Error, place: str) -> IncidentProcessError:
         return _unfit(place, number)
     meaning = meaning_of_sqlite(exc)
     transient = meaning.kind is ErrorKind.TRANSIENT
-    return explained(TransientError if transient else DatabaseConnectionError, place, meaning)
+    locked = LockedError if number & 0xFF in _SQLITE_LOCKED else TransientError
+    return explained(locked if transient else DatabaseConnectionError, place, meaning)
 
 
 def _missing(place: str) -> MissingTableError:

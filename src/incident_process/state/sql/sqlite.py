@@ -16,8 +16,8 @@ from incident_process.state.sql.faults import sqlite_fault
 T = TypeVar("T")
 P = ParamSpec("P")
 
-BUSY_SECONDS = 30.0
-"""How long SQLite waits for another process's write before it gives up."""
+BUSY_SECONDS = 12.0
+"""How long SQLite waits for another process's write before it gives up; the transaction is then tried again."""
 
 
 class SqliteConnection(Connection):

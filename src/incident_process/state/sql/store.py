@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import TypeVar
@@ -9,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from incident_process.errors import LeaseHeldError
 from incident_process.records import (
     Advance,
     Chunk,
@@ -26,14 +28,23 @@ from incident_process.records import (
 )
 from incident_process.settings.targets import Target
 from incident_process.state import codec
-from incident_process.state.sql import archive, ledger, outbox, runs, schema, scopes, tracking
+from incident_process.state.sql import archive, ledger, outbox, runs, schema, scopes, stopped, tracking
 from incident_process.state.sql import identity as identities
 from incident_process.state.sql import lease as leases
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import LEASE_SECONDS, Database
+from incident_process.state.sql.faults import LockedError
 from incident_process.state.sql.lease import Scope, SqlLeaseState
 
 T = TypeVar("T")
+
+
+_BLOCKED_SECONDS = 90.0
+"""How long the lease's row is waited for: longer than any session of a runner lives that has fallen silent."""
+
+
+class _BlockedError(Exception):
+    """Somebody has locked the lease's row, or the file."""
 
 
 class SqlStateStore:
@@ -189,13 +200,48 @@ class SqlStateStore:
             return await self._database.write(
                 lambda connection: scopes.acquire(connection, self._scope, epoch, holder, seconds)
             )
-        lease = await self._database.write(
-            lambda connection: leases.acquire(
-                connection, self._operation, holder, seconds, evict=evict, mine=self._tried_leases
-            )
-        )
+        lease = await self._acquire(holder, seconds, evict)
         self._tried_leases.clear()
         return lease
+
+    async def _acquire(self, holder: str, seconds: float, evict: int | None) -> Lease:
+        """Take the lease, however long a stopped or vanished runner keeps its row locked that was at a write.
+
+        A database server ends such a runner's session after about its lease. Until the lease has run out, that it is
+        held is the answer; a row that is locked can still be read.
+        """
+
+        async def attempt(connection: Connection) -> Lease:
+            try:
+                return await leases.acquire(
+                    connection, self._operation, holder, seconds, evict=evict, mine=self._tried_leases
+                )
+            except LockedError as exc:
+                raise _BlockedError from exc
+
+        began = time.monotonic()
+        while True:
+            try:
+                return await self._database.write(attempt)
+            except _BlockedError as blocked:
+                state = await self.lease_state()
+                if state is not None and self._holds(state, evict):
+                    raise LeaseHeldError(state.holder, state.token, state.expires_at) from blocked
+                waited = time.monotonic() - began
+                holder = state.holder if state is not None else ""
+                if not self._end_stopped(holder, waited, seconds) and waited > _BLOCKED_SECONDS:
+                    raise blocked.__cause__ or blocked from None
+
+    def _holds(self, state: SqlLeaseState, evict: int | None) -> bool:
+        """Tell whether somebody else's lease has not run out."""
+        return state.active and state.token != evict and (state.holder, state.token) not in self._tried_leases
+
+    def _end_stopped(self, holder: str, waited: float, seconds: float) -> bool:
+        """End a stopped runner that keeps a SQLite file locked, once its lease has run out; see ``stopped``."""
+        # With no holder known, it was stopped while it took the lease: one of its length has to pass.
+        has_run_out = bool(holder) or waited > min(seconds, _BLOCKED_SECONDS / 2)
+        file = self._database.file
+        return file is not None and has_run_out and stopped.end_stopped_writer(file, holder)
 
     async def renew_lease(self, lease: Lease) -> None:
         """Extend the lease by its ``seconds`` from now."""
