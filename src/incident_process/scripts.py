@@ -29,6 +29,7 @@ from incident_process.errors import (
     ConfigurationError,
     DataProcessingError,
     IncidentCreationError,
+    IncidentProcessError,
     LeaseLostError,
     OperationRefusedError,
 )
@@ -56,6 +57,8 @@ def get_mysql_connection() -> "pymysql.Connection[Any]":
     Its session is set as SPEC 2 says, whatever the server is set to: text in utf8mb4, times in UTC, no limit on rows or
     time, strict values. It commits when it is told to.
 
+    Says at INFO that it is connected, at ERROR why it is not.
+
     Raises ConfigurationError when ``[DATABASE]`` is wrong or names no MySQL, or the session cannot be set,
     DatabaseConnectionError when the database cannot be reached.
     """
@@ -63,7 +66,14 @@ def get_mysql_connection() -> "pymysql.Connection[Any]":
     if not isinstance(target, MySQLTarget):
         msg = "[DATABASE] URL names a SQLite file: set MYSQL_HOST and its neighbours, or open the file with sqlite3."
         raise ConfigurationError(msg)
-    return connect_blocking(target, f"The MySQL source database {target.database} at {target.host}:{target.port}")
+    where = f"The MySQL source database {target.database} at {target.host}:{target.port}"
+    try:
+        connection = connect_blocking(target, where)
+    except IncidentProcessError as exc:
+        log.error("%s", exc)
+        raise
+    log.info("%s is connected.", where)
+    return connection
 
 
 def get_mongo_collection(name: str) -> "Collection[dict[str, Any]]":

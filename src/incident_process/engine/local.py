@@ -40,9 +40,7 @@ def run_window(settings: Settings, *, now: bool = False, progress: Progress | No
 
 def in_loop(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a coroutine to its end from synchronous code, also where an event loop is already running in this thread."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _has_loop():
         return _run(work)
     result: list[Result] = []
     failure: list[BaseException] = []
@@ -59,6 +57,15 @@ def in_loop(work: Coroutine[Any, Any, Result]) -> Result:
     if failure:
         raise failure[0]
     return result[0]
+
+
+def _has_loop() -> bool:
+    """Tell whether an event loop runs in this thread. What is raised later has nothing to do with there being none."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
