@@ -310,6 +310,16 @@ def test_a_wrong_fault_is_refused_and_changes_nothing(
     assert receiver.faults() == before
 
 
+@pytest.mark.parametrize(
+    "header", [("Origin", "null"), ("Origin", "http://127.0.0.1"), ("Sec-Fetch-Site", "cross-site")]
+)
+def test_control_is_not_for_web_pages(receiver: ReceiverHandle, client: Client, header: tuple[str, str]) -> None:
+    before = receiver.faults()
+    for method, body in (("POST", b'{"fail_rate": 1}'), ("DELETE", None), ("GET", None)):
+        assert client.send(method, "/_control", body, dict([header])).status == 403
+    assert receiver.faults() == before
+
+
 def test_control_wants_a_json_object(client: Client) -> None:
     assert client.send("POST", "/_control", b"[1]").status == 422
     assert client.send("POST", "/_control", b"\xff").status == 422

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from incident_process.errors import ConfigurationError
 from incident_process.settings import Settings
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
@@ -69,6 +70,10 @@ def test_the_configuration_of_every_pod_is_whole(name: str, tmp_path: Path) -> N
     environ = {item["name"]: item["value"].replace(PLACE, str(tmp_path)) for item in one["env"]}
     for source in one["envFrom"]:
         environ |= secrets()[source["secretRef"]["name"]]
+    if name == "dashboard":
+        with pytest.raises(ConfigurationError, match=r"\[DASHBOARD\] token"):
+            Settings.load(environ=environ)  # an example that everybody knows must open nothing
+        environ["INCIDENT_PROCESS__DASHBOARD__TOKEN"] = "a-token-made-for-tests"
     settings = Settings.load(environ=environ)
     assert settings.warnings == ()
     assert settings.database.mysql_password is not None

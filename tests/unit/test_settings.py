@@ -650,3 +650,17 @@ def test_importing_settings_loads_no_driver_and_reads_no_environment() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_repr_shows_of_an_address_where_it_leads_and_no_more() -> None:
+    settings = Settings.model_validate(
+        {
+            "api": {"api_url": "https://receiver.example.org/in?key=made-up-secret"},
+            "database": {"url": "sqlite:///a.db"},
+            "process": {"tracking": "sql"},
+            "tracing": {"endpoint": "https://traces.example.org/v1?token=made-up-secret"},
+        }
+    )
+    assert "made-up-secret" not in repr(settings) + str(settings.api) + repr(settings.tracing)
+    assert "https://receiver.example.org/in?***" in repr(settings)
+    assert settings.api.api_url.endswith("key=made-up-secret")

@@ -141,11 +141,16 @@ class DaskTeam:
 
 
 class _Shielded(WorkerPlugin):
-    """Lets a worker of a local cluster live on at Ctrl-C, which a terminal sends to all: the run ends it in order."""
+    """Shields a worker of a local cluster.
+
+    It lives on at Ctrl-C, which a terminal sends to all: the run ends it in order. And it answers no HTTP: Dask's pages
+    ask nobody who they are, so every user of the machine could read them, and they have no setting that turns them off.
+    """
 
     name = "incident-process-shield"
 
     def setup(self, worker: Any) -> None:  # Dask's form
+        worker.http_server.stop()
         with suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -160,7 +165,8 @@ async def _local(stack: AsyncExitStack, workers: int) -> Any:
                 n_workers=workers,
                 threads_per_worker=THREADS,
                 security=True,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
                 local_directory=folder,
                 memory_limit=0,  # what a chunk takes is bounded by chunk_accounts
                 silence_logs=logging.CRITICAL,
@@ -169,6 +175,7 @@ async def _local(stack: AsyncExitStack, workers: int) -> Any:
         )
         client = Client(cluster, asynchronous=True, set_as_default=False)  # type: ignore[no-untyped-call]  # as above
         await stack.enter_async_context(client)
+        cluster.scheduler.http_server.stop()
         await client.register_plugin(_Shielded())
     except Exception as exc:
         raise HelpersLostError(
@@ -217,6 +224,9 @@ def _quiet() -> Iterator[None]:
                 "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS:g}s",
                 # Workers of a local cluster have this too: their profiler takes samples of all threads every 10 ms.
                 "distributed.worker.profile.enabled": False,
+                # Until their servers are stopped, they have no page.
+                "distributed.scheduler.http.routes": [],
+                "distributed.worker.http.routes": [],
             }
         ):
             yield

@@ -115,8 +115,8 @@ class ReceiverApp:
             return Answer(200, {"status": "ok"}) if method == "GET" else _not_allowed("GET")
         if path != "/_control":
             return Answer(404, {"detail": f"there is nothing here; incidents go to {INCIDENT_PATH}"})
-        if not _from_loopback(scope):
-            return Answer(403, {"detail": "faults are set from this machine only"})
+        if not _from_loopback(scope) or _from_page(scope):
+            return Answer(403, {"detail": "faults are set from this machine only, and by no web page"})
         if method == "POST":
             return await self._control(receive)
         if method == "DELETE":
@@ -191,3 +191,8 @@ def _not_allowed(methods: str) -> Answer:
 def _from_loopback(scope: Scope) -> bool:
     client = scope.get("client")
     return client is not None and ip_address(client[0]).is_loopback
+
+
+def _from_page(scope: Scope) -> bool:
+    """Return whether a browser sent this for a page, of any site; a page cannot leave these headers out."""
+    return any(name in {b"origin", b"sec-fetch-site"} for name, _ in scope["headers"])

@@ -1,8 +1,12 @@
 """What all sections of the configuration share."""
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
+
+from incident_process.settings.values import Hidden
 
 
 class Section(BaseModel):
@@ -12,3 +16,19 @@ class Section(BaseModel):
 
     title: ClassVar[str]
     upper: ClassVar[bool] = False
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Return what a repr shows: of an address only where it leads, since people put credentials into the rest."""
+        for name, value in super().__repr_args__():
+            field = type(self).model_fields.get(name or "")
+            is_hidden = field is not None and any(isinstance(item, Hidden) for item in field.metadata)
+            yield name, _shown(value) if is_hidden and isinstance(value, str) else value
+
+
+def _shown(address: str) -> str:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "***"
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return shown if shown == address else f"{shown}?***"

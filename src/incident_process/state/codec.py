@@ -17,6 +17,11 @@ LAST_CHARACTER = "\U0010ffff"
 
 PART_BYTES = 4 * 1024 * 1024
 """The size of a part. A driver may double it by escaping, which still stays under the 16 MB of max_allowed_packet."""
+MOST_BYTES = 1024 * 1024 * 1024
+"""No chunk is larger when it is unpacked: a run that made one would not have had the memory for it."""
+ALWAYS_BYTES = 64 * 1024 * 1024
+MOST_TIMES = 1000
+"""Nor is what is larger than ``ALWAYS_BYTES`` stored in less than a thousandth of it."""
 
 
 class Entry(Record, frozen=True, kw_only=True):
@@ -36,9 +41,18 @@ _DECODER = msgspec.msgpack.Decoder(Entry)
 
 
 def encode(entry: Entry, part_bytes: int = PART_BYTES) -> Sequence[bytes]:
-    """Return the entry as one or more parts of at most ``part_bytes`` bytes, in order."""
+    """Return the entry as one or more parts of at most ``part_bytes`` bytes, in order.
+
+    Raises:
+        IncidentProcessError: It holds more than ``decode`` would take back.
+    """
+    plain = _ENCODER.encode(entry)
+    if len(plain) > MOST_BYTES:
+        raise IncidentProcessError("A chunk has more than 1 GiB of bodies: lower [PROCESS] chunk_accounts.")
     # Level 1: the outbox is written and dropped within seconds, so speed counts, and bodies repeat their keys anyway.
-    packed = zstandard.ZstdCompressor(level=1, write_checksum=True).compress(_ENCODER.encode(entry))
+    packed = zstandard.ZstdCompressor(level=1, write_checksum=True).compress(plain)
+    if len(plain) > ALWAYS_BYTES:
+        packed = packed.ljust(-(-len(plain) // MOST_TIMES), b"\0")  # what follows the end of the frame is not looked at
     return cut([packed], part_bytes)
 
 
@@ -56,10 +70,19 @@ def decode(parts: Sequence[bytes]) -> Entry:
     Raises:
         IncidentProcessError: a part is missing or damaged. The message holds nothing of the content.
     """
+    packed = b"".join(parts)
     try:
-        return _DECODER.decode(zstandard.ZstdDecompressor().decompress(b"".join(parts)))
-    except (zstandard.ZstdError, msgspec.DecodeError) as exc:
-        raise IncidentProcessError(f"an outbox entry is damaged ({type(exc).__name__}): restore the state") from exc
+        # Asked before anything is unpacked: whoever can write to the state could let some kilobytes become gigabytes.
+        size = zstandard.frame_content_size(packed)
+        if not 0 <= size <= min(MOST_BYTES, max(ALWAYS_BYTES, MOST_TIMES * len(packed))):
+            raise _damaged("its size cannot be right")
+        return _DECODER.decode(zstandard.ZstdDecompressor().decompress(packed))
+    except (zstandard.ZstdError, msgspec.DecodeError, MemoryError, RecursionError) as exc:
+        raise _damaged(type(exc).__name__) from exc
+
+
+def _damaged(what: str) -> IncidentProcessError:
+    return IncidentProcessError(f"an outbox entry is damaged ({what}): restore the state")
 
 
 def body_of(incidents: Sequence[Incident], incident_id: int) -> bytes | None:

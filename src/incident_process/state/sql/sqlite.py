@@ -105,6 +105,7 @@ class SqliteConnection(Connection):
         )
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")  # no commit may be forgotten by a power cut
+        self._connection.execute("PRAGMA secure_delete = ON")  # bodies are personal data: gone means overwritten
 
     def _begun(self) -> sqlite3.Connection:
         """Return the connection, in its transaction."""
@@ -130,4 +131,11 @@ class SqliteConnection(Connection):
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(sqlite3.Error):
-                connection.close()  # which undoes what was not committed
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                # The journal still holds what was deleted. Whoever else has the file open keeps it from being removed
+                # with the last connection, so it is emptied here, if nobody reads just now.
+                connection.execute("PRAGMA busy_timeout = 0")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with suppress(sqlite3.Error):
+                connection.close()
