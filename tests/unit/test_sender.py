@@ -52,6 +52,18 @@ def incidents(names: Iterable[object]) -> list[Incident]:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of a thousandth of the real ones: the order of things is tested, not the clock."""
     monkeypatch.setattr("incident_process.delivery.policy.FIRST_DELAY_SECONDS", 0.0002)
+    scaled = {
+        "SECOND": 0.001,
+        "FIRST": 5_000.0,
+        "LEAST": 500.0,
+        "RESTS": (0.00025, 0.001, 0.004, 0.008),
+        "FIRST_PAUSE": 0.00025,
+        "LONGEST_PAUSE": 0.008,
+        "BUCKET": 0.0001,
+        "UNLIMITED": 50_000_000.0,
+    }
+    for name, value in scaled.items():
+        monkeypatch.setattr(f"incident_process.delivery.rate_limiter.{name}", value)
 
 
 def send(
@@ -398,7 +410,8 @@ def test_a_503_uses_up_no_attempt_while_others_are_taken() -> None:
 def test_a_receiver_that_takes_nothing_any_more_for_its_rate_stops_the_sender() -> None:
     results, sender = send(Scripted(lambda *_: 429), range(20), Limits(max_attempts=3, retry_seconds=0.2))
     assert sender.stopped == f"{THROTTLING}: HTTP 429 Too Many Requests"
-    assert {result.verdict for result in results.values()} == {Verdict.RETRY}
+    # None: it was not even tried, because one at a time is enough to see whether anything is taken again.
+    assert {result.verdict for result in results.values()} <= {Verdict.RETRY, None}
     assert not sender.broken
 
 

@@ -75,6 +75,11 @@ class ConcurrencyController:
         self._probe_after = FIRST_PROBE
         self._since_probe = 0
 
+    def allow(self, most: int) -> None:
+        """Set the most that the limit may be."""
+        self._most = most
+        self.limit = min(self.limit, most)
+
     def start(self) -> int:
         """Note that a request is sent, and return the window that it belongs to; -1: to none."""
         self.in_flight += 1

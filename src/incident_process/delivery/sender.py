@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from incident_process.delivery.breaker import Breaker, Circuit
-from incident_process.delivery.pace import Pace
+from incident_process.delivery.gate import Gate
 from incident_process.delivery.policy import GATEWAY, Verdict, backoff, judge, retry_after
 from incident_process.delivery.reasons import reason
 from incident_process.delivery.rules import Rules
@@ -37,6 +37,10 @@ def throttling(failure: str) -> str:
     return f"{THROTTLING}: {failure}"
 
 
+TIMED_OUT = "TimeoutError"
+"""The error of an answer that did not come in time."""
+TELLING = 3
+"""So often an incident may be turned away for the rate before that tells nothing more of the rate: it may be meant."""
 TAKING_SECONDS = 10.0
 """Seconds after an incident was taken in which the receiver is held to take others: a 503 then limits the rate."""
 
@@ -48,9 +52,12 @@ class Limits(Record, frozen=True, kw_only=True):
     """How hard to try: the keys of ``[API]`` in the configuration.
 
     ``rate_is_shared``: ``requests_per_second`` is a part of the setting that one sender after another makes use of.
+    ``adaptive``: below ``max_connections``, as many requests are under way as help.
     """
 
     max_connections: int = 64
+    adaptive: bool = True
+    timeout_seconds: float = 30.0
     requests_per_second: float = 0.0
     rate_is_shared: bool = False
     max_attempts: int = 5
@@ -142,6 +149,7 @@ class Sender:
     ) -> None:
         self.stopped: str | None = None
         self.delivered = 0
+        self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._limits = limits
         self._may_send = may_send
@@ -149,17 +157,21 @@ class Sender:
         self._secrets = secrets
         self._rules = rules
         self._breaker = Breaker(limits.breaker_failures, limits.max_attempts)
-        self._pace = Pace(limits.requests_per_second, shared=limits.rate_is_shared)
+        self.gate = Gate(
+            limits.max_connections,
+            timeout_seconds=limits.timeout_seconds,
+            adaptive=limits.adaptive,
+            per_second=limits.requests_per_second,
+            shared=limits.rate_is_shared,
+        )
         # Those that never failed come first: they tell soonest whether the service takes anything, and what is refused
         # holds nobody up. Among them the oldest: what was put off goes out again before all that has come since.
-        self._queue: asyncio.PriorityQueue[tuple[bool, int, _Job]] = asyncio.PriorityQueue()
+        self._queue: asyncio.PriorityQueue[tuple[bool, int, int, _Job]] = asyncio.PriorityQueue()
         self._numbers = itertools.count()
         self._clear = asyncio.Event()  # set while requests may go out freely
         self._clear.set()
         self._stopping = asyncio.Event()
         self._delayed: dict[_Job, asyncio.TimerHandle] = {}
-        self._not_before = 0.0
-        self._turned_away = 0
         self._taken_at: float | None = None
         self._throttled_since: float | None = None
         """Since when the receiver has taken nothing and turned requests away for its rate."""
@@ -173,6 +185,10 @@ class Sender:
         self._failed: tuple[Answer, bytes] | None = None  # the last one that may be the service's, and its body
         self._tasks: set[asyncio.Task[None]] = set()
         self._chance = random.Random()  # noqa: S311  # jitter, not a secret
+
+    def share(self, gate: Gate) -> None:
+        """Send through a gate that other senders send through, too; to be said before it starts."""
+        self.gate = gate
 
     async def __aenter__(self) -> "Sender":
         """Start the workers."""
@@ -219,7 +235,7 @@ class Sender:
         self._delayed.clear()
         self._clear.set()
         while not self._queue.empty():
-            self._give_back(self._queue.get_nowait()[2])
+            self._give_back(self._queue.get_nowait()[-1])
 
     async def deliver(
         self,
@@ -279,53 +295,69 @@ class Sender:
         return results
 
     async def _work(self) -> None:
-        while True:
-            # What need not be waited for is not awaited: of a request's time on the loop that was a third.
-            if not self._clear.is_set():
-                await self._clear.wait()
-            _, _, job = await self._queue.get() if self._queue.empty() else self._queue.get_nowait()
-            if not self._clear.is_set() and self.stopped is None:
-                self._put(job)  # the probing began while this worker waited: leave the job to the probe
-                continue
-            await self._attempt(job, probe=False)
+        gate, queue = self.gate, self._queue
+        at_work = False
+        try:
+            while True:
+                # What need not be waited for is not awaited: of a request's time on the loop that was a third.
+                if not self._clear.is_set():
+                    if at_work:
+                        at_work = False
+                        gate.leave()
+                    await self._clear.wait()
+                if at_work and gate.at_work > gate.limit:
+                    at_work = False
+                    gate.leave()
+                if not at_work:
+                    await gate.entered()
+                    at_work = True
+                if queue.empty():
+                    at_work = False
+                    gate.leave()  # who has nothing to send keeps nobody from sending
+                    *_, job = await queue.get()
+                    at_work = gate.enter()
+                else:
+                    *_, job = queue.get_nowait()
+                if self.stopped is None and not (at_work and self._clear.is_set()):
+                    self._put(job)  # there is no room, or the probing began meanwhile: leave the job to the probe
+                    continue
+                await self._attempt(job, probe=False)
+        finally:
+            if at_work:
+                gate.leave()
 
     async def _attempt(self, job: _Job, *, probe: bool) -> None:
+        gate = self.gate
         try:
-            if self._pace.limited or self._not_before:
-                await self._wait_for_turn()
-            if self.stopped is None and not self._may_send():
-                self.stop("the lease was lost")
-            if self.stopped is not None:
-                self._give_back(job)
+            if gate.rate.limited:
+                await gate.turn(self._stopping)
+            if not self._may_go(job, probe=probe):
+                gate.give_turn_back()
                 return
-            job.place = next(self._places)
-            job.overtaken |= job.mark is not None and job.mark.overtaken
             may_have_arrived = job.resumed or job.attempts > job.unsent
             job.attempts += 1
             # A receiver that closes its connections without a word closes all that are kept.
             fresh = job.answer is not None and job.answer.status is None
-            job.answer = answer = await self._transport.post(
-                job.incident.body, job.incident.key, self._may_send, fresh=fresh
-            )
+            window, epoch = gate.start(), gate.rate.epoch
+            try:
+                job.answer = answer = await self._transport.post(
+                    job.incident.body, job.incident.key, self._may_send, fresh=fresh
+                )
+            except BaseException:
+                gate.unanswered(window, epoch)
+                raise
+            verdict = self._verdict(answer, may_have_arrived=may_have_arrived)
+            self._tell_gate(job, answer, verdict, window, epoch)
             job.unsent += answer.unsent
             if answer.unsent and not self._may_send():  # it was lost while there was no connection yet
                 self.stop("the lease was lost")
                 self._give_back(job)
                 return
-            rule = self._rules.fitting(answer.status, answer.excerpt)
-            if answer.lacking:
-                verdict = Verdict.THROTTLED  # fewer at once, and nothing is held against the record either
-            elif rule is None:
-                others_taken = answer.status == 503 and self._others_taken()
-                verdict = judge(answer.status, may_have_arrived=may_have_arrived, others_taken=others_taken)
-            else:
-                verdict = rule.verdict
             self._on_answer(job.incident, answer, verdict)
             if verdict is Verdict.DELIVERED:
                 self._breaker.success()
                 self.delivered += 1
-                self._taken_at, self._throttled_since = asyncio.get_running_loop().time(), None
-                self._turned_away = 0
+                self._taken_at, self._throttled_since = self._loop.time(), None
                 if self._not_overtaken:
                     self._overtake(job.place)
                 self._finish(job, verdict)
@@ -335,6 +367,41 @@ class Sender:
             self._fault = exc
             self.stop("a fault of the program")
             self._give_back(job)
+
+    def _may_go(self, job: _Job, *, probe: bool) -> bool:
+        """Tell whether the job may be sent now; it goes back to whom it belongs to otherwise."""
+        if self.stopped is None and not self._may_send():
+            self.stop("the lease was lost")
+        if self.stopped is not None:
+            self._give_back(job)
+            return False
+        if not (probe or self._clear.is_set()):  # the probing began while this worker waited for its turn
+            self._put(job)
+            return False
+        job.place = next(self._places)
+        job.overtaken |= job.mark is not None and job.mark.overtaken
+        return True
+
+    def _verdict(self, answer: Answer, *, may_have_arrived: bool) -> Verdict:
+        if answer.lacking:
+            return Verdict.THROTTLED  # fewer at once, and nothing is held against the record either
+        rule = self._rules.fitting(answer.status, answer.excerpt)
+        if rule is not None:
+            return rule.verdict
+        others_taken = answer.status == 503 and self._others_taken()
+        return judge(answer.status, may_have_arrived=may_have_arrived, others_taken=others_taken)
+
+    def _tell_gate(self, job: _Job, answer: Answer, verdict: Verdict, window: int, epoch: int) -> None:
+        """Tell how the request ended that began with this window and epoch."""
+        if answer.status is None:
+            too_many = answer.lacking or (answer.error == TIMED_OUT and not answer.unsent)
+            self.gate.unanswered(window, epoch, too_many=too_many)
+        elif verdict is not Verdict.THROTTLED:
+            self.gate.answered(window, epoch, answer.seconds)
+        elif job.put_off < TELLING:
+            self.gate.throttled(window, epoch, self._asked_pause(answer), sure=answer.status == 429)
+        else:
+            self.gate.unanswered(window, epoch)
 
     def _not_delivered(self, job: _Job, answer: Answer, verdict: Verdict, *, probe: bool) -> None:
         job.unanswered |= answer.status is None and not answer.unsent
@@ -376,31 +443,15 @@ class Sender:
         """Tell whether the receiver took something a moment ago."""
         if self._taken_at is None:
             return False
-        return asyncio.get_running_loop().time() - self._taken_at <= TAKING_SECONDS
-
-    def slow_down(self, asked: float | None) -> None:
-        """Hold back all requests for a while: the receiver has turned one away for its rate.
-
-        ``asked``: so many seconds are what it asks for; None where it does not say, and the pauses grow until it takes
-        something again.
-        """
-        now = asyncio.get_running_loop().time()
-        if asked is not None:
-            self._not_before = max(self._not_before, now + asked)
-        elif now >= self._not_before:  # those that were under way with the first are one refusal with it
-            self._turned_away += 1
-            self._not_before = now + backoff(self._turned_away, self._chance.random())
+        return self._loop.time() - self._taken_at <= TAKING_SECONDS
 
     def _put_off(self, job: _Job, answer: Answer) -> None:
-        """Try again later what met a limit of the rate: that uses up no attempt, and ends only where all meet it."""
-        now = asyncio.get_running_loop().time()
+        """Try again in its turn what met a limit of the rate: that uses up no attempt, and ends where all meet it."""
+        now = self._loop.time()
         job.put_off += 1
-        asked = self._asked_pause(answer)
-        self.slow_down(asked)
         if self._throttled_since is None:
             self._throttled_since = now
-        pause = max(asked or 0.0, backoff(job.put_off, self._chance.random()))
-        is_over = now + pause - self._throttled_since > self._limits.retry_seconds
+        is_over = now + self.gate.pause() - self._throttled_since > self._limits.retry_seconds
         if is_over and self.delivered and self._queue.empty():  # all others have been taken, or have failed
             self._finish(job, Verdict.THROTTLED)
             return
@@ -409,15 +460,11 @@ class Sender:
             self.stop(answer.error or "" if answer.lacking else throttling(self.failure or ""))
         if self.stopped is not None:
             self._finish(job, Verdict.RETRY)
+        elif job.put_off <= TELLING and not answer.lacking:
+            self._put(job)
         else:
-            self._delayed[job] = asyncio.get_running_loop().call_later(pause, self._requeue, job)
-
-    async def _wait_for_turn(self) -> None:
-        await self._pace.turn(self._stopping)
-        loop = asyncio.get_running_loop()
-        while self.stopped is None and (pause := self._not_before - loop.time()) > 0:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+            pause = max(self._asked_pause(answer) or 0.0, backoff(job.put_off, self._chance.random()))
+            self._delayed[job] = self._loop.call_later(pause, self._requeue, job)
 
     def _note_failure(self, job: _Job, answer: Answer, *, probe: bool) -> None:
         if probe:
@@ -470,11 +517,11 @@ class Sender:
 
         Once the service has taken something, many accounts may yet be refused in a row: each round asks more then.
         """
-        _, _, first = await self._queue.get()
+        *_, first = await self._queue.get()
         jobs = [first]
         size = self._limits.breaker_failures * (2**rounds if self.delivered else 1)
         while len(jobs) < size and not self._queue.empty():
-            failed_before, _, job = self._queue.get_nowait()
+            failed_before, *_, job = self._queue.get_nowait()
             if failed_before and not self._is_stale(first):
                 self._put(job)
                 break
@@ -502,7 +549,7 @@ class Sender:
         while not self._queue.empty():
             item = self._queue.get_nowait()
             if item[0]:
-                self._give_back(item[2])
+                self._give_back(item[-1])
             else:
                 fresh.append(item)
         for item in fresh:
@@ -516,8 +563,10 @@ class Sender:
     def _put(self, job: _Job) -> None:
         if self.stopped is not None:
             self._give_back(job)
-        else:
-            self._queue.put_nowait((self._is_stale(job), job.number, job))
+            return
+        # Behind as many others as may be under way: whether it was for the rate or for this record, others tell.
+        place = job.number + job.put_off * self._limits.max_connections
+        self._queue.put_nowait((self._is_stale(job), place, job.number, job))
 
     def _asked_pause(self, answer: Answer | None) -> float | None:
         if answer is None:
@@ -525,7 +574,7 @@ class Sender:
         return retry_after(answer.retry_after, datetime.now(UTC), self._limits.retry_after_cap_seconds)
 
     def _again_or_finish(self, job: _Job, answer: Answer) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         failed = job.attempts - job.put_off
         pause = self._asked_pause(answer)
         if pause is None:

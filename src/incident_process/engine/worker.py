@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 import msgspec
 
 from incident_process import logs
+from incident_process.delivery.gate import Gate
 from incident_process.engine.compose import make_source, open_parts
 from incident_process.engine.reference import Reference
 from incident_process.errors import IncidentProcessError, where_raised
@@ -83,7 +84,10 @@ class Home:
 
         try:
             async with AsyncExitStack() as stack:
-                parts = await stack.enter_async_context(self._room(settings))
+                room = self._room(settings)
+                parts = await stack.enter_async_context(room)
+                if not task.requests_per_second:  # a part of a rate is the task's own
+                    parts = msgspec.structs.replace(parts, gate=room.gate(task.max_connections * sharing))
                 if settings.database.replicas:
                     # How far replicas must have come is settled by a source's first reading: what another worker has
                     # read of this chunk before, perhaps later than this one's last, must not be followed by less.
@@ -131,6 +135,15 @@ class _Room:
         self._stack = AsyncExitStack()
         self._parts: Parts | None = None
         self._tidying: asyncio.Task[None] | None = None
+        self._gate: Gate | None = None
+
+    def gate(self, most: int) -> Gate:
+        """Return the gate of all chunks here, with so many requests at once at most; what it finds serves the next."""
+        api = self.settings.api
+        if self._gate is None:
+            self._gate = Gate(most, timeout_seconds=api.timeout_seconds, adaptive=api.adaptive)
+        self._gate.allow(most)
+        return self._gate
 
     @property
     def is_empty(self) -> bool:
@@ -161,7 +174,7 @@ class _Room:
         self._tidying = None  # from here on it is not to be cancelled
         async with self._changing:
             if not self._users:
-                self._parts = None
+                self._parts = self._gate = None
                 await self._stack.aclose()
 
 

@@ -32,7 +32,7 @@ async def work_on(parts: Parts, task: ChunkTask, sharing: int, begun: Callable[[
     Args:
         parts: What this worker works with.
         task: What to do.
-        sharing: How many tasks this process may have under way at once: they share its connections.
+        sharing: How many tasks this process may have under way at once.
         begun: Is shown the crew, through which it can be stopped.
 
     Raises:
@@ -120,11 +120,13 @@ def tally_of(done: ChunkDone) -> Tally:
 
 
 def _allowed(parts: Parts, task: ChunkTask, sharing: int) -> Limits:
-    """Return how hard a task may try: its part of the connections of this process, and of the cluster's rate."""
-    allowed = limits(parts.settings.api)
+    """Return how hard a task may try: its part of the cluster's connections and of its rate.
+
+    Where the tasks of this process share a gate, each may use what the others do not need.
+    """
     return msgspec.structs.replace(
-        allowed,
-        max_connections=max(1, allowed.max_connections // sharing),
+        limits(parts.settings.api),
+        max_connections=task.max_connections * (1 if parts.gate is None else sharing),
         requests_per_second=task.requests_per_second,
         rate_is_shared=task.requests_per_second > 0,
     )

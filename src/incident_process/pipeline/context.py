@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from incident_process.delivery.gate import Gate
 from incident_process.delivery.sender import Sender
 from incident_process.delivery.transport import Transport
 from incident_process.faults import FaultPoints
@@ -28,7 +29,8 @@ class Parts(Record, frozen=True, kw_only=True):
     """What a run works with, opened and closed by the composition root.
 
     ``builder`` reads accounts and builds their contents, in this process or in others. ``watch`` is shown the sender of
-    the run, for whoever wants to know how its circuit breaker stands. ``helpers`` calls those together who work on the
+    the run, for whoever wants to know how its circuit breaker stands. ``gate`` is one that several senders share; None:
+    the sender of the run has its own. ``helpers`` calls those together who work on the
     chunks; None: this process does.
     """
 
@@ -40,6 +42,7 @@ class Parts(Record, frozen=True, kw_only=True):
     faults: FaultPoints
     progress: Progress
     watch: Callable[[Sender], None] = _nobody
+    gate: Gate | None = None
     helpers: "Callable[[], AbstractAsyncContextManager[Team]] | None" = None
 
 

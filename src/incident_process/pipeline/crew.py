@@ -64,6 +64,8 @@ class Crew:
         allowed = allowed or limits(api)
         allowed = msgspec.structs.replace(allowed, max_connections=most_connections(allowed.max_connections))
         self.sender = Sender(self._parts.transport, allowed, keeper.holds, _log_answer, secrets, self._rules)
+        if self._parts.gate is not None:
+            self.sender.share(self._parts.gate)
         self._parts.watch(self.sender)
         self._dispatcher = Dispatcher(context, self.sender, tally)
 
@@ -307,6 +309,8 @@ def limits(api: Api) -> Limits:
     """Return how hard to try, as the settings say."""
     return Limits(
         max_connections=api.max_connections,
+        adaptive=api.adaptive,
+        timeout_seconds=api.timeout_seconds,
         requests_per_second=api.requests_per_second,
         max_attempts=api.max_attempts,
         retry_seconds=api.retry_seconds,

@@ -36,6 +36,7 @@ class ChunkTask(Record, frozen=True, kw_only=True):
     resend: Resend
     accounts: tuple[Touched, ...]
     requests_per_second: float = 0.0
+    max_connections: int = 1
     since_id: int | None = None
     key_name: str = ""
 

@@ -154,6 +154,9 @@ class _Tasks:
         self._resend = resend
         self._since = since
         self._rate = self._context.parts.settings.api.requests_per_second
+        self._connections = self._context.parts.settings.api.max_connections
+        self._connections_each = 1
+        """The part of the connections that the next task is given."""
         self._share = self._spent = 0.0
         """The part of the rate that the next task is given, and what those under way have been given."""
         self._count = 0
@@ -191,7 +194,9 @@ class _Tasks:
         """Wait until a further task may be begun; False when none may in this run."""
         while self._fault is None and self._crew.may_begin:
             slots = await self._team.slots()
-            most = slots if self._rate else slots * QUEUED
+            # Who shares a limit does not queue: the task that is begun next would bring its part with it.
+            most = min(slots, self._connections) if self._rate or slots > self._connections else slots * QUEUED
+            self._connections_each = max(1, self._connections // max(1, slots))
             self._share = self._rate / max(1, slots)
             in_rate = self._spent + self._share <= self._rate * (1 + 1e-9)
             if slots and in_rate and len(self._under_way) < most:
@@ -225,6 +230,7 @@ class _Tasks:
             resend=self._resend,
             accounts=tuple(touched),
             requests_per_second=self._share,
+            max_connections=self._connections_each,
             since_id=self._since,
             key_name=self._context.key_name,
         )

@@ -185,6 +185,11 @@ class Api(Section):
         examples=["http://localhost:8000/Request_Incident_External_information"],
     )
     max_connections: Whole = Field(default=64, ge=1, le=1000, description="requests under way at once, at most")
+    adaptive: bool = Field(
+        default=True,
+        description="below max_connections, only as many requests under way at once as make the receiver quicker; "
+        "off: always max_connections",
+    )
     requests_per_second: Number = Field(default=0, ge=0, le=1_000_000, description="requests a second; 0: no limit")
     timeout_seconds: Number = Field(default=30, gt=0, le=3600, description="seconds that one attempt may take")
     max_attempts: Whole = Field(default=5, ge=1, le=100, description="attempts for one incident within a run")

@@ -1,0 +1,183 @@
+"""How fast requests may follow each other: what the settings allow, and what the receiver takes (SPEC 5). Pure.
+
+A receiver that limits the rate says so only by turning requests away (429, or 503 while it takes others). What it has
+taken in the second before is then the rate, as TCP Westwood takes the rate of what arrived and not half of what was
+sent; requests go out evenly just below it. Upward it is felt for gently, and less often each time that it was too much.
+docs/decisions/0026-rate-of-the-receiver.md
+"""
+
+from collections import deque
+from math import exp, inf
+
+SECOND = 1.0
+"""Seconds over which it is counted what was taken: limits are given for a second, or for more."""
+BELOW = 0.95
+"""Part of what was taken that is sent from then on: clocks and networks do not keep the gaps exactly."""
+CUT, CUT_CLIMBED = 0.5, 0.7
+"""Parts of a rate that a cut leaves at least; the second where the rate has just grown a good deal: what was taken in
+the last second says little then."""
+CLIMBED = 1.5
+"""Times the rate after the last cut that is a good deal."""
+FIRST, LEAST = 5.0, 0.5
+"""Requests a second below which no rate falls: with the first cut, and ever. Less is a matter of the pauses."""
+RESTS = (0.25, 1.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+"""Seconds for which a rate is kept before a higher one is tried: after a first cut that told nothing, after one that
+did, after the second, and so on."""
+ALIKE = 0.1
+"""Two rates that differ by no more than this part confirm each other: one rest is skipped."""
+GROWTHS, FASTER = (0.8, 0.15, 0.02), 2.0
+"""Part by which the rate grows in the first second after these rests, and how much faster in each further one. After
+the first cut it grows fast: what was taken until then may have been little for another reason than the limit."""
+FASTEST = 2.0
+"""Its greatest growth, as the exponent for a second."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0
+"""Seconds until the next try after one that was turned away, too; twice as long each time."""
+CLEARED = 5
+"""Times that a refusal was for the record, after which none like it is taken for one of the rate."""
+LATE = 0.005
+"""Seconds by which a request that was sent too late may be made up for: timers are not exact."""
+BUCKET = 0.05
+"""Seconds of which what was taken is kept as one number."""
+UNLIMITED = 50_000.0
+"""A rate that is none."""
+
+
+class RateLimiter:
+    """The rate for one receiver. Times are seconds of one clock that never goes back.
+
+    Each request belongs to the ``epoch`` in which it is sent: of many that were under way when the first was turned
+    away, only that one counts. ``most``: requests a second, 0 for no limit. ``shared``: one after another has this
+    share of a rate, so the first turn has to be waited for as well.
+    """
+
+    def __init__(self, most: float, now: float, *, shared: bool = False) -> None:
+        self.epoch = 0
+        self.per_second = inf
+        """What the receiver is held to take; infinite while it has turned nobody away."""
+        self.limited = most > 0
+        """False while no request has to be waited for."""
+        self._most = most or inf
+        self._due = now + 1 / self._most if shared and most else now
+        self._taken: deque[list[float]] = deque(maxlen=int(SECOND / BUCKET) + 1)
+        """When a bucket began, and how many were taken in it."""
+        self._cuts = 0
+        self._settled = 0.0  # the rate after the last cut
+        self._cut_from = -inf  # when the last cut was, and when it was over
+        self._cut_until = -inf
+        self._rest_until = -inf
+        self._last_sent = now
+        self._blocked = False  # from a cut until something is taken again
+        self._trying = False
+        self._tries = 0
+        self._doubtful = False  # blocked by what may have been for the record
+        self._cleared = 0  # how often it was
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until the next request may be sent; infinite: until the answer of one is there."""
+        if self._blocked and self._trying:
+            return inf
+        return max(0.0, self._due - now)
+
+    def sent(self, now: float) -> None:
+        """Note that a request goes out."""
+        if self._blocked:
+            self._trying = True
+        elif self.per_second < inf:
+            self._grow(now)
+        self._last_sent = now
+        self._due = max(self._due, now - LATE) + 1 / min(self.per_second, self._most)
+
+    def taken(self, now: float, epoch: int) -> None:
+        """Note an answer to a request of this epoch that was not turned away for the rate."""
+        buckets = self._taken
+        if buckets and now - buckets[-1][0] <= BUCKET:
+            buckets[-1][1] += 1
+        else:
+            buckets.append([now, 1])
+        if self._blocked and epoch == self.epoch:
+            self._blocked = self._trying = False
+            self.epoch += 1
+            if self._doubtful:
+                self._doubtful = False
+                self._cleared += 1
+                self._due = now
+                self.limited = min(self._most, self.per_second) < inf
+                return
+            self._cut_until = now
+            self._rest_until = now + RESTS[min(self._cuts, len(RESTS) - 1)]
+            self._due = now + 1 / min(self.per_second, self._most)
+
+    def throttled(self, now: float, epoch: int, asked: float | None = None, *, sure: bool = True) -> None:
+        """Note that a request of this epoch was turned away.
+
+        ``asked``: seconds that the receiver asks for. Not ``sure``: it may have been for the record, as 503 may.
+        Another one is tried at once then, and if that is taken nothing has been learned of the rate.
+        """
+        if epoch == self.epoch:
+            if self._blocked and not self._doubtful:
+                self._trying = False
+                self._due = now + min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**self._tries)
+                self._tries += 1
+            elif sure or asked or self._doubtful:
+                self._cut(now)
+            elif self._cleared < CLEARED:
+                self._block()
+                self._doubtful = True
+                self._due = now
+        if asked:
+            self._due = max(self._due, now + asked)
+
+    def lost(self, now: float, epoch: int) -> None:
+        """Note a request of this epoch without an answer: it tells nothing, but others wait for it no longer."""
+        if self._blocked and epoch == self.epoch:
+            self._trying = False
+            self._due = max(self._due, now + FIRST_PAUSE)
+
+    def _cut(self, now: float) -> None:
+        """Take what was taken a moment ago for the rate, and wait until that much time has passed for so many."""
+        recent = [bucket for bucket in self._taken if bucket[0] > now - SECOND]
+        count = sum(number for _, number in recent)
+        rate = BELOW * self._measured(now, recent)
+        if self.per_second < inf:
+            before = self.per_second
+            floor = before * (CUT_CLIMBED if before > CLIMBED * self._settled else CUT)
+            self.per_second = max(LEAST, floor, min(BELOW * before, rate))
+            confirmed = abs(self.per_second - self._settled) <= ALIKE * self._settled
+            self._cuts = max(self._cuts, 1) + (2 if confirmed else 1)
+        else:
+            self.per_second = max(FIRST, rate)
+            self._cuts = int(rate >= FIRST)
+        self._settled, self._cut_from = self.per_second, now
+        self._block()
+        first = recent[0][0] if recent else now
+        self._due = max(self._due, first + count / min(self.per_second, self._most), now + 1 / self.per_second)
+
+    def _block(self) -> None:
+        """Let one request out and nothing else until its answer is there."""
+        self._blocked, self._trying, self._tries, self._doubtful = True, False, 0, False
+        self.epoch += 1
+        self.limited = True
+
+    def _measured(self, now: float, recent: list[list[float]]) -> float:
+        """Return how many a second were taken, of those of the last second.
+
+        The last second may hold parts of two of the receiver's: so only what was taken since the last cut, by the time
+        since then, or as if it were all of a second where the pause was a long one.
+        """
+        in_second = sum(count for _, count in recent) / SECOND
+        since_cut = sum(count for at, count in recent if at >= self._cut_from)
+        since_pause = sum(count for at, count in recent if at >= self._cut_until)
+        passed = max(now - self._cut_from, BUCKET)
+        return min(in_second, max(since_cut / passed, since_pause / SECOND))
+
+    def _grow(self, now: float) -> None:
+        """Raise the rate for the time since the last request, if it has been kept for long enough."""
+        since = now - self._rest_until
+        if since <= 0:
+            return
+        step = min(now - self._last_sent, since, SECOND)
+        growth = GROWTHS[min(self._cuts, len(GROWTHS) - 1)]
+        self.per_second *= exp(min(FASTEST, growth * FASTER**since) * step)
+        if self.per_second > UNLIMITED:
+            self.per_second, self._cuts = inf, 0
+            self.limited = self._most < inf
