@@ -285,6 +285,34 @@ def test_a_refusal_is_remembered_without_the_credentials(said: str, kept: str) -
     assert reason(answer, BODY, SECRETS) == f"HTTP 403 Forbidden: {kept}"
 
 
+PERSONAL_BODY = json.dumps(
+    {
+        "Account_Num": "0012345678",
+        "Status": "reopened",
+        "Customer_Details": {"Customer_Name": 'Jane "JJ" Sample-Perera', "Full_Address": "12 Temple Road, Colombo 03"},
+        "Contact_Details": [{"Contact_Type": "email", "Contact": "jane.sample@mail.example"}],
+    }
+).encode()
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("input_value='12 Temple Road, C...', input_type=str", "input_value='***...', input_type=str"),
+        ("input_value='12 Te...ombo 03'", "input_value='***...***'"),
+        ("no such customer: SAMPLE-PERERA", "no such customer: ***"),
+        ("JANE.SAMPLE@MAIL.EXAMPLE is taken", "*** is taken"),
+        (r'{"Customer_Name": "Jane \"JJ\" Sample-Perera"}', '{"Customer_Name": "***"}'),
+        ("Mr Perera of Temple Road owes", "Mr *** of *** owes"),
+        ("a case was REOPENED for another reason", "a case was *** for another reason"),
+        ("a case was open for another reason", "a case was open for another reason"),
+    ],
+)
+def test_a_refusal_is_remembered_without_what_is_cut_or_written_in_another_way(said: str, kept: str) -> None:
+    answer = Answer(status=422, seconds=1, excerpt=json.dumps({"detail": said}).encode())
+    assert reason(answer, PERSONAL_BODY) == f"HTTP 422 Unprocessable Entity: {kept}"
+
+
 def test_values_that_overlap_leave_no_end() -> None:
     answer = Answer(status=400, seconds=1, excerpt=b'{"detail": "it is: 0012345678-abc"}')
     assert reason(answer, BODY, {"it is: 0012"}) == "HTTP 400 Bad Request: ***-abc"

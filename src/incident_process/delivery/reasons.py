@@ -11,6 +11,7 @@ import msgspec
 
 from incident_process.delivery.status_texts import status_text
 from incident_process.delivery.transport import Answer
+from incident_process.logs import PERSONAL_FIELDS
 
 LONGEST = 240
 _WORD = r"[^\s,;:()\[\]{}]"
@@ -23,6 +24,8 @@ _TELLING = ("detail", "message", "error", "reason", "errors", "title", "msg")
 """Members of a JSON object in which receivers say what is wrong, the most usual ones first."""
 SHORTEST_VALUE = 3
 """Values of one or two characters say nothing about anybody, and stand in every text."""
+PART = 5
+"""So many characters of a personal value, one after the other, are a part of it and no coincidence."""
 
 
 def secrets_of(headers: Mapping[str, str], url: str) -> frozenset[str]:
@@ -55,7 +58,9 @@ def reason(answer: Answer, body: bytes, secrets: Collection[str] = ()) -> str:
     if not said or said.casefold() in status.casefold():
         return status
     # Before the cut, which could leave the half of a value that nothing would recognise.
-    said = _masked(said, [*_texts(msgspec.json.decode(body)), *secrets, *map(_escaped, secrets)])
+    document = msgspec.json.decode(body)
+    values, personal = [*_texts(document), *secrets], list(_personal(document))
+    said = _masked(said, [*values, *map(_escaped, values)], [*personal, *map(_escaped, personal)])
     return f"{status}: {said}"[:LONGEST]
 
 
@@ -124,20 +129,44 @@ def _problem(item: Any) -> str:
     return f"{where}: {item.get('msg', '')}"
 
 
-def _masked(said: str, values: Collection[str]) -> str:
-    """Return the text with each value in it masked; values that overlap are masked as one, so that no end is left."""
-    spans = sorted(
+def _masked(said: str, values: Collection[str], personal: Collection[str]) -> str:
+    """Return the text with each value in it masked, in whatever case.
+
+    Of personal values every part of ``PART`` characters or more is masked, too: validation errors quote values that
+    they cut, receivers repeat a surname. Places that overlap are masked as one, so that no end is left.
+    """
+    low = _lower(said)
+    spans = [
         span
-        for value in {_one_line(value) for value in values}
+        for value in {_lower(_one_line(value)) for value in values}
         if len(value) >= SHORTEST_VALUE
-        for span in _places(said, value)
-    )
+        for span in _places(low, value)
+    ]
+    parts = {part for value in personal for part in _parts(_lower(_one_line(value)))}
+    spans += [
+        (at + PART - len(part.lstrip()), at + len(part.rstrip()))
+        for at in range(len(low) - PART + 1)
+        if (part := low[at : at + PART]) in parts
+    ]
     shown, at = [], 0
-    for start, end in spans:
+    for start, end in sorted(spans):
         if start >= at:
             shown += [said[at:start], MASK]
         at = max(at, end)
     return "".join([*shown, said[at:]])
+
+
+def _parts(value: str) -> Iterator[str]:
+    """Yield all runs of ``PART`` characters of a value but mere signs."""
+    for at in range(len(value) - PART + 1):
+        part = value[at : at + PART]
+        if sum(map(str.isalnum, part)) >= SHORTEST_VALUE:
+            yield part
+
+
+def _lower(text: str) -> str:
+    """Return the text in lower case, each character in its place."""
+    return "".join(low if len(low := c.lower()) == 1 else c for c in text)
 
 
 def _places(said: str, value: str) -> Iterator[tuple[int, int]]:
@@ -163,6 +192,18 @@ def _decoded(basic: str) -> str:
         return b64decode(basic).decode()
     except ValueError:  # no base64, or no text
         return ""
+
+
+def _personal(value: Any, name: str = "") -> Iterator[str]:
+    """Yield the texts of a document's personal fields, at any depth."""
+    if name in PERSONAL_FIELDS:
+        yield from _texts(value)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _personal(item, key)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _personal(item)
 
 
 def _texts(value: Any) -> Iterator[str]:
