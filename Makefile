@@ -1,11 +1,14 @@
 # Everything a newcomer needs: `make demo` and `make test` set themselves up.
-# Debian 12 with Python 3.11 is enough; nothing is installed outside .venv but the database server for the tests.
+# A bare Debian 12 or 13 is enough. Outside of this folder only root's setup-tests installs anything: TEST_PROGRAMS.
 
-PYTHON ?= python3
+# The interpreter of .venv; without it, that of the .venv that is there, otherwise python3.
+export PYTHON ?=
 BIN := .venv/bin
+# What the tests need of Debian, as program or library and package; libatomic is of the browser driver.
+TEST_PROGRAMS := mariadbd:mariadb-server chromium:chromium faketime:faketime libatomic.so.1:libatomic1
 
-.PHONY: help setup setup-tests setup-bench demo check test test-documentdb unpack-documentdb coverage lint format docs bench \
-	bench-docs bench-scale storm storm-tests clean
+.PHONY: help setup setup-tests setup-checks setup-docs setup-bench demo check test test-documentdb unpack-documentdb \
+	coverage lint format docs bench bench-docs bench-scale storm storm-tests fresh clean
 
 help:
 	@echo "make demo         the whole story on embedded parts, in under a minute"
@@ -20,24 +23,25 @@ help:
 	@echo "make bench-scale  how throughput grows with the workers of a cluster; its figures go to docs/scale.md"
 	@echo "make storm-tests  of all tests those of the storm: 60 s for each state but MySQL's"
 	@echo "make storm        the promise under kills, cuts and faults: SECONDS=600 SEED=1 STATE=sqlite|mariadb|mysql|mongo|documentdb|all SOURCE=mariadb|mysql CLUSTER=1"
+	@echo "make fresh        make demo and make test on a Debian that has nothing else, as root: SUITE=bookworm|trixie"
 
-setup: .venv/.ready
+setup:
+	@scripts/ensure-programs
+	@scripts/make-venv
 
-setup-tests: .venv/.ready-tests
-	@scripts/ensure-programs mariadbd:mariadb-server chromium:chromium faketime:faketime
+setup-tests:
+	@scripts/ensure-programs $(TEST_PROGRAMS)
+	@scripts/make-venv requirements-docs.txt requirements-dev.txt
+	@scripts/check-browser
 	@scripts/unpack-debian mysql MySQL mysql-server-core
 
-.venv/.ready: pyproject.toml constraints.txt scripts/make-venv
-	@scripts/make-venv "$(PYTHON)"
-	@touch $@
+setup-checks:
+	@scripts/ensure-programs
+	@scripts/make-venv requirements-docs.txt requirements-dev.txt
 
-.venv/.ready-tests: .venv/.ready requirements-dev.txt .venv/.ready-docs
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
-	@touch $@
-
-.venv/.ready-docs: .venv/.ready requirements-docs.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-docs.txt
-	@touch $@
+setup-docs:
+	@scripts/ensure-programs
+	@scripts/make-venv requirements-docs.txt
 
 demo: setup
 	@$(BIN)/incident-process demo
@@ -57,17 +61,17 @@ unpack-documentdb:
 coverage: setup-tests
 	@TEST_COVERAGE=whole scripts/run-tests
 
-lint: .venv/.ready-tests
+lint: setup-checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: .venv/.ready-tests
+format: setup-checks
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: .venv/.ready-docs
+docs: setup-docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "Open build/site/index.html, or serve it: python3 -m http.server --directory build/site"
 
@@ -80,12 +84,10 @@ bench-docs: setup-bench
 bench-scale: setup-bench
 	@$(BIN)/python -m bench.scale --write-docs
 
-setup-bench: .venv/.ready-bench setup-tests
-	@scripts/ensure-programs nginx:nginx-light wrk:wrk
-
-.venv/.ready-bench: .venv/.ready requirements-bench.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-bench.txt
-	@touch $@
+setup-bench:
+	@scripts/ensure-programs $(TEST_PROGRAMS) nginx:nginx-light wrk:wrk
+	@$(MAKE) --no-print-directory setup-tests
+	@scripts/make-venv requirements-bench.txt
 
 SECONDS ?= 60
 SEED ?= 1
@@ -98,5 +100,10 @@ storm: setup-tests $(if $(filter documentdb,$(STATE)),unpack-documentdb)
 storm-tests: setup-tests
 	@scripts/run-tests tests/storm
 
+fresh: setup
+	@scripts/ensure-programs debootstrap:debootstrap
+	@SUITE=$(SUITE) TESTS="$(TESTS)" KEEP=$(KEEP) $(BIN)/python scripts/fresh.py
+
 clean:
-	rm -rf .venv .servers build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+	@[ ! -e .venv ] || mv .venv .venv-old # what is removed in part is not taken for whole
+	rm -rf .venv-old .servers build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
