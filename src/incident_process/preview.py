@@ -7,9 +7,11 @@ from typing import Any
 import msgspec
 
 from incident_process.document.build import seal
+from incident_process.errors import ConfigurationError
 from incident_process.logs import get_logger
 from incident_process.pipeline.content import Content, Need, content_of, need
 from incident_process.pipeline.guard import held_end
+from incident_process.pipeline.recognition import require_receiver
 from incident_process.records import DeliveryStatus, Operation, Record, Tracking
 from incident_process.settings import Settings
 from incident_process.source.contract import Source, Span
@@ -51,6 +53,10 @@ async def preview_window(settings: Settings, source: Source, store: StateStore) 
     process = settings.process
     tracking = Tracking(process.tracking)
     now = await source.now()
+    try:
+        await require_receiver(store, settings, await store.identity())
+    except ConfigurationError as exc:
+        log.warning("A run would stop: %s", exc)
     waiting = (await store.delivery_counts())[DeliveryStatus.PENDING]
     if waiting:
         log.info("%d incident(s) wait in the outbox: a run sends them first, as they were written.", waiting)

@@ -39,8 +39,8 @@ SENDABLE = frozenset({Difference.MISSING, Difference.STALE})
 
 NEARLY_ALL = 0.9
 """Where so much of what can be compared differs from a receiver's log, it is more likely another receiver's."""
-FEW = 5
-"""So few accounts that differ are no sign of that, whatever their part of all is."""
+FEW = 3
+"""Fewer accounts that differ are no sign of that, whatever their part of all is."""
 
 
 class Finding(Record, frozen=True, kw_only=True, omit_defaults=True):

@@ -90,6 +90,11 @@ def test_a_document_whose_name_differs_in_capitals_or_blanks_is_not_passed_over(
         operations.insert_one({"Operation_name": f" {OPERATION.lower()}", "Process_Operation_Sequence": 7})
         refused = site.finish(expect=6)
         assert f"' {OPERATION.lower()}'" in refused.stderr
+        assert "capitals or blanks" in refused.stderr
+        operations.update_one(
+            {"Process_Operation_Sequence": 7}, {"$set": {"Operation_name": OPERATION.replace("data", "date")}}
+        )
+        assert "from date lake" in site.finish(expect=6).stderr
         operations.delete_one({"Process_Operation_Sequence": 7})
     assert site.run()["delivered"] == len(ACCOUNTS), "other programs' documents are no reason to stop"
 
@@ -182,6 +187,9 @@ def test_another_receiver_is_told_before_anything_is_taken_for_sent(
             assert "state receiver --accept" in refused.stderr
             assert "backfill" in refused.stderr
             assert "synthetic-secret" not in refused.stderr + refused.stdout
+        preview = site.command("preview", "--json")
+        assert preview.status == 0
+        assert any("state receiver --accept" in message for message in preview.messages("WARNING"))
         doctor = site.command("doctor", "--json")
         assert doctor.status == 2
         (found,) = [item for item in doctor.json if item["level"] == "error"]

@@ -20,6 +20,8 @@ from incident_process.window import Refusal
 log = get_logger()
 
 NAMES_SHOWN = 3
+NEARLY_ALIKE = 0.8
+"""From this likeness on (of 1) a document of another program may be the operation that was meant."""
 PAGE = 1000
 
 RECEIVER_REMEDY = (
@@ -33,7 +35,8 @@ async def unknown_operation(store: StateStore, settings: Settings) -> Refusal | 
     """Return why the operation is none that may run: the state does not know it, but others over this source.
 
     An operation is known that has a row or document in ``Process_Operation``, or that ``init`` has created. With
-    tracking in MongoDB one that nobody knows may run as long as the state holds no other (SPEC 3).
+    tracking in MongoDB one that nobody knows may run as long as the state holds no other over this source, and
+    ``Process_Operation`` no document of nearly its name (SPEC 3).
     """
     name = settings.process.operation_name
     if await store.read_operation() is not None:
@@ -44,7 +47,7 @@ async def unknown_operation(store: StateStore, settings: Settings) -> Refusal | 
     here = settings.source_target.place
     known = {item.operation for item in await store.operations() if item.source in {None, here}}
     tracked = set(await store.tracked())
-    others = known | (tracked if in_sql else {other for other in tracked if _plain(other) == _plain(name)})
+    others = known | (tracked if in_sql else {other for other in tracked if _likeness(name, other) >= NEARLY_ALIKE})
     others.discard(name)
     if not others and not in_sql:
         return None
@@ -55,8 +58,8 @@ def _unknown(name: str, others: set[str], *, in_sql: bool) -> str:
     what = (
         f"Operation '{name}' is inactive: Process_Operation has no row of that name."
         if in_sql
-        else f"Operation '{name}' is inactive: the state does not know it, but others over this source, whose "
-        "deliveries would all be sent again under its name."
+        else f"Operation '{name}' is inactive: the state does not know it, but others, whose deliveries would all be "
+        "sent again under its name."
     )
     if not others:
         return f"{what} Create it with 'incident-process init', or correct [PROCESS] operation_name."
@@ -74,9 +77,11 @@ def _unknown(name: str, others: set[str], *, in_sql: bool) -> str:
 
 def nearest_names(name: str, others: set[str]) -> list[str]:
     """Return the names that are most like it, the nearest first."""
-    plain = _plain(name)
-    likeness = {other: SequenceMatcher(None, plain, _plain(other)).ratio() for other in others}
-    return sorted(others, key=lambda other: (-likeness[other], other))[:NAMES_SHOWN]
+    return sorted(others, key=lambda other: (-_likeness(name, other), other))[:NAMES_SHOWN]
+
+
+def _likeness(one: str, other: str) -> float:
+    return SequenceMatcher(None, _plain(one), _plain(other)).ratio()
 
 
 def _plain(name: str) -> str:
