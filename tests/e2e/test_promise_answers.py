@@ -31,6 +31,7 @@ def given_accounts(site: Site, amount: str = "1.00", load_date: str | None = Non
 
 def killed_with_lost_answers(site: Site) -> None:
     """Kill a run whose bodies the receiver has stored without having answered one of them."""
+    site.command.configure(api={"adaptive": "off"})  # no answer comes that would show how many help
     site.receiver.control(stall_rate=1.0)
     with site.command.started("run") as running:
         wait_until(lambda: len(site.accepted()) == len(ACCOUNTS))

@@ -99,7 +99,9 @@ def test_three_steps_with_mongo(make_site: MakeSite) -> None:
     assert not [line for line in third.messages() if line.startswith("Updated")]
     assert site.operation() == two
     assert empty_posts(site) == 1
-    assert [row["account_num"] for row in site.accepted()] == ["0000000001", "0000000002", "0000000003", "0000000002"]
+    accepted = [row["account_num"] for row in site.accepted()]
+    assert sorted(accepted[:3]) == ["0000000001", "0000000002", "0000000003"], "in an order of chance"
+    assert accepted[3:] == ["0000000002"]
 
 
 def test_three_steps_without_the_empty_post(make_site: MakeSite) -> None:
