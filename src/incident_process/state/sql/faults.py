@@ -20,6 +20,10 @@ class LockedError(TransientError):
     """Another session or program holds the rows, the table or the file, and did not let go of them in time."""
 
 
+class KeyRequiredError(DatabaseConnectionError):
+    """The server asks each table to have a primary key."""
+
+
 class MissingTableError(DatabaseConnectionError):
     """A statement names a table that is not there."""
 
@@ -34,6 +38,7 @@ class DuplicateError(IncidentProcessError):
 
 _DDL_RACE = frozenset({1050, 1060, 1061})
 """Two processes created a table, column or index at once: the loser looks again and finds it."""
+_KEY_REQUIRED = frozenset({1173, 3750})
 _LOCKED = frozenset({1205, 3572})
 _SQLITE_LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _PRIVILEGES = "Grant SELECT, INSERT, UPDATE and DELETE on the state's tables"
@@ -65,8 +70,9 @@ def mysql_fault(exc: Exception, place: str) -> IncidentProcessError | None:
             fault = explained(DatabaseConnectionError, place, meaning.with_remedy(_grant(meaning.words)))
         case kind:
             transient = kind is ErrorKind.TRANSIENT or meaning.number in _DDL_RACE
-            locked = LockedError if meaning.number in _LOCKED else TransientError
-            fault = explained(locked if transient else DatabaseConnectionError, place, meaning)
+            passing = LockedError if meaning.number in _LOCKED else TransientError
+            lasting = KeyRequiredError if meaning.number in _KEY_REQUIRED else DatabaseConnectionError
+            fault = explained(passing if transient else lasting, place, meaning)
     return fault
 
 

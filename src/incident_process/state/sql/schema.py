@@ -5,14 +5,16 @@ program's own. Their instants are UTC to the microsecond, their texts compare ex
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 
+from incident_process.errors import IncidentProcessError
 from incident_process.state import versions
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import Database
 from incident_process.state.sql.dialect import MYSQL, exact_text
-from incident_process.state.sql.faults import MissingColumnError, MissingTableError
+from incident_process.state.sql.faults import KeyRequiredError, MissingColumnError, MissingTableError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +53,9 @@ PROCESS_OPERATION = Table(
     options="ENGINE=InnoDB",
 )
 """What belongs to the team; created only when it is missing and the state is the tracking."""
+
+_HIDDEN_KEY = "Process_Operation_Key BIGINT UNSIGNED NOT NULL AUTO_INCREMENT INVISIBLE PRIMARY KEY"
+"""What it is given besides where the server asks each table to have a key."""
 
 LEASE = Table(
     name="Process_Operation_Lease",
@@ -244,15 +249,42 @@ async def bring_up_to_date(database: Database) -> None:
     """Create what is missing of the program's own, and note the version; where nothing is, nothing is written."""
     version = await database.read(_version)
     versions.require(version, database.place)
-    await prepare(database, OWN)
 
     async def note(connection: Connection) -> None:
         if await _version(connection) is None:
             await connection.execute(_WRITE_VERSION, (versions.CURRENT, versions.NEEDS))
         await connection.execute(_RAISE_VERSION, (versions.CURRENT, versions.NEEDS, versions.CURRENT))
 
-    if version is None or version.number < versions.CURRENT:
-        await database.write(note)
+    async with undone_where_it_fails(database, OWN):
+        await prepare(database, OWN)
+        if version is None or version.number < versions.CURRENT:
+            await database.write(note)
+
+
+@asynccontextmanager
+async def undone_where_it_fails(database: Database, tables: Sequence[Table]) -> AsyncIterator[None]:
+    """Drop those of the tables that are new, and empty, when the block raises: MySQL commits each statement of DDL.
+
+    A server may let tables be created and then forbid to write to them (binlog_format = STATEMENT), or allow some only.
+    """
+
+    async def present(connection: Connection) -> list[Table]:
+        return [table for table in tables if await _answers(connection, f"SELECT 1 FROM {table.name} WHERE 1 = 0")]
+
+    before = await database.read(present)
+    try:
+        yield
+    except BaseException:
+
+        async def drop(connection: Connection) -> None:
+            for table in await present(connection):
+                # What holds a row is somebody else's, who created it at the same time.
+                if table not in before and await connection.row(f"SELECT 1 FROM {table.name} LIMIT 1") is None:
+                    await connection.execute(f"DROP TABLE {table.name}")
+
+        with suppress(IncidentProcessError):  # the first fault is the one to tell
+            await database.write(drop)
+        raise
 
 
 async def _version(connection: Connection) -> versions.Version | None:
@@ -352,7 +384,13 @@ async def create(connection: Connection, table: Table) -> None:
     # In one statement on MySQL, because each would be a transaction of its own.
     indexes = "".join(f", INDEX {name} ({of})" for name, of in table.indexes) if is_mysql else ""
     options = table.options if is_mysql else ""
-    await connection.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({columns}{indexes}) {options}")
+    try:
+        await connection.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({columns}{indexes}) {options}")
+    except KeyRequiredError:
+        if table is not PROCESS_OPERATION:
+            raise
+        # The team's table has no key by contract. One that is invisible is in no SELECT * and no INSERT without names.
+        await connection.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({columns}, {_HIDDEN_KEY}) {options}")
     await _index(connection, table)
 
 

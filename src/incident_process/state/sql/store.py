@@ -138,7 +138,8 @@ class SqlStateStore:
             await identities.add(connection, Identity(operation=self._operation, key_name=self._operation))
             return created
 
-        return await self._database.write(create)
+        async with schema.undone_where_it_fails(self._database, [schema.PROCESS_OPERATION]):
+            return await self._database.write(create)
 
     # -- operations -----------------------------------------------------------------------------------------------
 
