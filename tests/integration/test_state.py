@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import logging
 import os
 import sqlite3
 import stat
@@ -16,6 +17,7 @@ import msgspec
 import pytest
 from pymysql.cursors import DictCursor
 
+from incident_process.database import session
 from incident_process.engine.local import in_loop
 from incident_process.errors import (
     ConfigurationError,
@@ -44,7 +46,7 @@ from incident_process.records import (
 )
 from incident_process.state import codec
 from incident_process.state.contract import StateStore
-from incident_process.state.sql import SqlStateStore
+from incident_process.state.sql import SqlStateStore, mysql
 from incident_process.state.sql.ledger import newest_entries
 from tests.support.stores import OPERATION, ServerStores, SqliteStores, SqlStores, StoreFactory
 
@@ -1112,6 +1114,25 @@ async def test_last_known_goes_by_the_index(server_stores: ServerStores) -> None
     assert steps["DERIVED"]["key"] == "Delivery_By_Account"
     assert "Using index for group-by" in steps["DERIVED"]["Extra"]
     assert (steps["PRIMARY"]["type"], steps["PRIMARY"]["key"]) == ("eq_ref", "PRIMARY")
+
+
+@pytest.mark.parametrize("trusted", [1.0, 3600.0], ids=["asked", "trusted"])
+@story
+async def test_a_connection_that_the_server_closed_for_being_idle_is_opened_again(
+    server_stores: ServerStores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, trusted: float
+) -> None:
+    """A schedule and a dashboard idle for longer than the state's sessions live; so does a machine that slept."""
+    monkeypatch.setattr(session, "_LEAST_IDLE_SECONDS", 1)
+    monkeypatch.setattr(session, "_MOST_IDLE_SECONDS", 1)
+    monkeypatch.setattr(mysql, "TRUSTED_SECONDS", trusted)  # a sleeping machine's clock stands still
+    async with server_stores() as store:
+        await store.prepare()
+        lease = await store.acquire_lease("one", 60)
+        for _ in range(2):
+            await asyncio.sleep(2.2)
+            await store.renew_lease(lease)
+            assert (await store.lease_state()) is not None
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @story
