@@ -122,7 +122,7 @@ def mariadb() -> Iterator[MariaDBServer]:
 
 @dataclass(frozen=True, kw_only=True)
 class Mongo:
-    """A server of MongoDB's wire protocol; ``pid`` None when it is somebody else's."""
+    """A server of MongoDB's wire protocol; ``pid`` None where it is not one process, or somebody else's."""
 
     name: str
     url: str
@@ -138,7 +138,7 @@ def mongo() -> Iterator[Mongo]:
     server = make_mongo_server()
     try:
         server.start()
-        yield Mongo(name="Mongo-wire test server", url=server.url, pid=server._process.pid if server._process else None)
+        yield Mongo(name=f"{server.product}, of the tests", url=server.url, pid=server.pid)
     finally:
         server.stop()
 

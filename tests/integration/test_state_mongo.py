@@ -4,6 +4,7 @@ The behaviour that all stores share is in ``test_state.py``.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from math import nan
@@ -18,7 +19,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from incident_process.errors import ConfigurationError, DatabaseConnectionError, LeaseLostError
 from incident_process.records import NEVER, DeliveryStatus, Known, Lease, Operation
 from incident_process.state.mongo import MongoStateStore, ledger, outbox
-from incident_process.state.mongo.connection import server_name
+from incident_process.state.mongo.connection import FIRST_CONTACT_SECONDS, server_name
 from incident_process.state.mongo.dates import read_date
 from tests.integration.test_state import T0, begin, chunk, incident, operation_of, outcome, run_record, step, story
 from tests.support.mongo_server import make_mongo_server
@@ -624,6 +625,38 @@ def test_every_acknowledged_step_outlives_a_kill_of_the_server() -> None:
         run()
     finally:
         server.stop()
+
+
+def test_a_server_that_is_away_for_as_long_as_an_election_takes_is_waited_for() -> None:
+    server = make_mongo_server()
+
+    @story
+    async def run() -> None:
+        async with MongoStateStore(server.url, "elected", OPERATION) as store:
+            lease = await begin(store, seconds=120)
+            server.kill()
+            await asyncio.sleep(1)  # the driver notices; what was under way then is its own affair (retryWrites)
+            renewing = asyncio.create_task(store.renew_lease(lease))
+            await asyncio.sleep(FIRST_CONTACT_SECONDS + 1)
+            assert not renewing.done()
+            await asyncio.to_thread(server.start)
+            await renewing
+            await store.release_lease(lease)
+
+    try:
+        server.start()
+        run()
+    finally:
+        server.stop()
+
+
+@story
+async def test_a_server_that_was_never_there_is_not_waited_for_as_long() -> None:
+    began = time.monotonic()
+    with pytest.raises(DatabaseConnectionError, match="does not answer"):
+        async with MongoStateStore("mongodb://127.0.0.1:1", "d", OPERATION):
+            pass
+    assert time.monotonic() - began < FIRST_CONTACT_SECONDS + 3
 
 
 @story

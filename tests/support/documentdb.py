@@ -56,6 +56,10 @@ class DocumentDBServer(MongoServer):
         self._data.rmdir()
         subprocess.run(["cp", "-a", str(template), str(self._data)], check=True)
 
+    @property
+    def pid(self) -> None:
+        """PostgreSQL has a process for each connection, beside the gateway."""
+
     def start(self) -> None:
         command = [f"{BIN}/postgres", "-D", _inside(self._data), "-p", str(self._postgres_port)]
         self._postgres = self._run(_chroot(*command))

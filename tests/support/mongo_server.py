@@ -53,6 +53,11 @@ class MongoServer(ABC):
         """
         return f"mongodb://{HOST}:{self._port}/?retryWrites=false"
 
+    @property
+    def pid(self) -> int | None:
+        """The process whose time is the server's; None where that is not one process."""
+        return self._process.pid if self._process is not None else None
+
     @abstractmethod
     def start(self) -> None:
         """Start the server, or start it again over its data, and return when it answers."""

@@ -3,10 +3,11 @@
 import functools
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+import pymongo
 from bson.errors import BSONError
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
@@ -33,9 +34,13 @@ DUPLICATE_KEY = 11000
 # a replica set that lost its majority is an error that the run can report instead of a silence.
 _DURABLE = WriteConcern(w="majority", j=True, wtimeout=20_000)
 
-# What the URL may set otherwise, in milliseconds. pymongo's own defaults are 30 s of searching for a server and no
-# bound on a silent one, which would outlive the lease.
-_DEFAULTS: dict[str, Any] = {"serverSelectionTimeoutMS": 5_000, "connectTimeoutMS": 5_000, "socketTimeoutMS": 60_000}
+# What the URL may set otherwise, in milliseconds. A replica set that has lost its primary elects another within 10 to
+# 12 s by its own defaults, and whoever is connected already waits for that. pymongo has no bound on a silent server,
+# which would outlive the lease.
+_SELECTION = "serverSelectionTimeoutMS"
+_DEFAULTS: dict[str, Any] = {_SELECTION: 20_000, "connectTimeoutMS": 5_000, "socketTimeoutMS": 60_000}
+FIRST_CONTACT_SECONDS = 5.0
+"""How long a server is looked for when the client is new: a wrong address is to be told soon."""
 
 _REMEDIES = {
     13: "the user may not do this; grant it readWrite on the database",
@@ -60,8 +65,10 @@ class Connection:
         self._client = make_client(
             AsyncMongoClient, self._url, tz_aware=True, tzinfo=UTC, appname="incident-process", **options
         )
+        soon = pymongo.timeout(FIRST_CONTACT_SECONDS) if _SELECTION in options else nullcontext()
         try:
-            await self._client.admin.command("hello")
+            with soon:
+                await self._client.admin.command("hello")
         except BaseException:
             await self.close()
             raise
