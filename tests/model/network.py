@@ -2,7 +2,7 @@
 
 from incident_process.delivery.transport import Answer, MaySend, always
 from tests.model.process import Port, Process
-from tests.model.receiver import MOODS, Receiver, read
+from tests.model.receiver import MOODS, WORDS, Answered, Receiver, read
 from tests.model.witness import Witness
 from tests.model.world import World
 
@@ -20,6 +20,7 @@ class Requests(Port):
 
     def __init__(self, process: Process, world: World, receiver: Receiver, witness: Witness) -> None:
         super().__init__(process, world.post_faults)
+        self._world = world
         self._receiver = receiver
         self._witness = witness
 
@@ -27,29 +28,42 @@ class Requests(Port):
         """Post the body once, over a connection that is there already."""
         if key is None:
             await self.process.pause()
-            return self._answer(MOODS[self._receiver.mood])
+            return self._told(self._receiver.weather.answer(self._world.elapsed) or Answered(self._mood))
         incident = read(body)
         first = self._witness.posted(self.process, incident, body)
         await self.process.pause()
         fault = self._faults.popleft() if self._faults else ""
         if fault == "foreign" and first:
             self._receiver.foreign.add(incident.incident_id)
-        if fault in {"unsent", "lost"}:
-            return self._answer(None, unsent=fault == "unsent")
         if fault == "late":
             self._receiver.in_the_network.append((body, key))
             await self.process.wait(TIMEOUT_SECONDS)
-            return self._answer(None)
+        if fault in {"unsent", "lost", "late"}:
+            return self._answer(None, unsent=fault == "unsent")
         if fault in {"500", "503", "429"}:
             await self.process.pause()
             return self._answer(int(fault))
-        status = self._receiver.answer(body, key)
+        told = self._receiver.weather.answer(self._world.elapsed)
+        status = 0 if told is not None else self._receiver.answer(body, key)
         if status == 409 and not first and incident.incident_id in self._receiver.foreign:
             self._witness.excuse(incident.account)
         await self.process.wait(ANSWER_SECONDS if fault == "unanswered" else 0.0)
-        if fault == "unanswered":
-            return self._answer(None)
+        if told is None and fault == "unanswered":
+            told = Answered(None)
+        if told is not None:
+            return self._told(told)
+        if incident.account in self._receiver.refuses and status >= 400:
+            return self._told(Answered(status, excerpt=WORDS))
         return self._answer(500 if fault == "500 stored" else status)
+
+    @property
+    def _mood(self) -> int:
+        return MOODS[self._receiver.mood]
+
+    @staticmethod
+    def _told(told: Answered) -> Answer:
+        error = "made up" if told.status is None else None
+        return Answer(status=told.status, seconds=0.0, error=error, retry_after=told.retry_after, excerpt=told.excerpt)
 
     @staticmethod
     def _answer(status: int | None, *, unsent: bool = False) -> Answer:

@@ -36,6 +36,58 @@ def read(body: bytes) -> Accepted:
     return Accepted(document["Incident_Id"], document["Account_Num"], content, stamps)
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the receiver answers: ``status`` None where it does not."""
+
+    status: int | None
+    retry_after: str | None = None
+    excerpt: bytes = b""
+
+
+WORDS = b'{"detail": "it already exists in open cases"}'
+
+
+class Weather:
+    """How the receiver is to everybody, for a while: it fails, refuses, or limits the rate.
+
+    It fails the requests from ``begin`` to ``end``, counted from where it is set, and takes ``per_second`` of the
+    others in each second; ``status`` None is no answer at all.
+    """
+
+    def __init__(
+        self,
+        status: int | None = None,
+        *,
+        begin: int = 0,
+        end: int = 0,
+        per_second: int = 0,
+        limit: int = 429,
+        retry_after: str | None = None,
+    ) -> None:
+        self._status = status
+        self._begin = begin
+        self._end = end
+        self._per_second = per_second
+        self._limit = limit
+        self._retry_after = retry_after
+        self._requests = 0
+        self._taken: dict[int, int] = {}
+
+    def answer(self, now: float) -> Answered | None:
+        """Return what everybody is told now, None where one is looked at by itself."""
+        self._requests += 1
+        if self._begin <= self._requests - 1 < self._end:
+            return Answered(self._status)
+        if not self._per_second:
+            return None
+        taken = self._taken.get(int(now), 0)
+        if taken >= self._per_second:
+            return Answered(self._limit, self._retry_after)
+        self._taken[int(now)] = taken + 1
+        return None
+
+
 class Receiver:
     """Stores one body under an id. A repeated id is answered by 409, a repeated key (where honoured) as it was."""
 
@@ -44,6 +96,9 @@ class Receiver:
         self.mood = "well"
         self.sick: set[str] = set()
         self.poisoned: set[str] = set()
+        self.refuses: dict[str, int] = {}
+        """Accounts that are always refused, with their statuses."""
+        self.weather = Weather()
         self.foreign: set[int] = set()
         self.in_the_network: deque[tuple[bytes, str]] = deque()
         self._honours_keys = honours_keys
@@ -59,14 +114,19 @@ class Receiver:
             return 201
         if incident.incident_id in self._ids | self.foreign:
             return 409
-        if incident.account in self.sick:
-            return 500
-        if incident.account in self.poisoned:
-            return 422
+        refused = self._refused(incident.account)
+        if refused is not None:
+            return refused
         self._ids.add(incident.incident_id)
         self._keys.add(key)
         self.log.append(incident)
         return 201
+
+    def _refused(self, account: str) -> int | None:
+        """Return what this account is answered whatever is sent of it, None where it is taken."""
+        if account in self.sick:
+            return 500
+        return 422 if account in self.poisoned else self.refuses.get(account)
 
     def arrive(self) -> None:
         """Let what was held up in the network arrive; nobody hears the answer."""

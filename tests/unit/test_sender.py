@@ -289,6 +289,18 @@ def test_a_record_fails_alone_where_another_is_delivered_between_two_of_its_fail
     assert not results["bad"].alone
 
 
+def test_many_refusals_in_a_row_are_not_trusted_where_the_service_comes_back() -> None:
+    """A proxy that is loaded anew answers 404 for a moment."""
+    limits = Limits(max_connections=1, max_attempts=9, breaker_failures=3)
+    results, sender = send(InTurn(lambda place: 404 if 5 <= place < 12 else 201), range(40), limits)
+    marks = [result.mark for result in results.values() if result.mark is not None]
+    assert len(marks) == 7
+    assert all(mark.overtaken and mark.in_spell for mark in marks)
+    assert sender.stopped is None
+    results, _ = send(InTurn(lambda place: 404 if place == 5 else 201), range(40), limits)
+    assert [mark.in_spell for result in results.values() if (mark := result.mark) is not None] == [False]
+
+
 def test_a_token_that_runs_out_singles_nobody_out() -> None:
     """Those that were on their way when it ran out are taken, also where others have been refused by then."""
 

@@ -42,7 +42,8 @@ TIMED_OUT = "TimeoutError"
 TELLING = 3
 """So often an incident may be turned away for the rate before that tells nothing more of the rate: it may be meant."""
 TAKING_SECONDS = 10.0
-"""Seconds after an incident was taken in which the receiver is held to take others: a 503 then limits the rate."""
+"""Seconds after the receiver has answered a request for what it is, in which it is held to take others: a 503 then
+limits the rate. Twice as long as it has asked to wait comes on top."""
 
 
 NO_RULES = Rules()
@@ -72,11 +73,13 @@ class Mark:
 
     ``overtaken``: another one that was sent after it was taken, and answered after it. So the service was at work then.
     What had been on its way before and is still taken shows nothing: a token that has run out meets all that is sent
-    from then on.
+    from then on. ``in_spell``: so many accounts failed or were refused with it, and none was taken between them, that
+    it may have been the service, which has come back since.
     """
 
     place: int
     overtaken: bool = False
+    in_spell: bool = False
 
 
 class Before(Record, frozen=True, kw_only=True):
@@ -172,7 +175,9 @@ class Sender:
         self._clear.set()
         self._stopping = asyncio.Event()
         self._delayed: dict[_Job, asyncio.TimerHandle] = {}
-        self._taken_at: float | None = None
+        self._at_work_at: float | None = None
+        """When the receiver last answered a request for what the request is."""
+        self._asked_to_wait = 0.0
         self._throttled_since: float | None = None
         """Since when the receiver has taken nothing and turned requests away for its rate."""
         self._places = itertools.count()
@@ -357,7 +362,7 @@ class Sender:
             if verdict is Verdict.DELIVERED:
                 self._breaker.success()
                 self.delivered += 1
-                self._taken_at, self._throttled_since = self._loop.time(), None
+                self._throttled_since = None
                 if self._not_overtaken:
                     self._overtake(job.place)
                 self._finish(job, verdict)
@@ -385,6 +390,8 @@ class Sender:
     def _verdict(self, answer: Answer, *, may_have_arrived: bool) -> Verdict:
         if answer.lacking:
             return Verdict.THROTTLED  # fewer at once, and nothing is held against the record either
+        if answer.status is not None and answer.status != 429 and answer.status not in GATEWAY:
+            self._at_work_at = self._loop.time()
         rule = self._rules.fitting(answer.status, answer.excerpt)
         if rule is not None:
             return rule.verdict
@@ -418,8 +425,8 @@ class Sender:
         if not is_accident:
             self._failed = answer, job.incident.body
             self._note_failure(job, answer, probe=probe)
+        job.alone |= job.overtaken
         if verdict is Verdict.RETRY:
-            job.alone |= job.overtaken
             self._again_or_finish(job, answer)
         else:
             self._finish(job, verdict)
@@ -428,6 +435,7 @@ class Sender:
         """Remember the place of the first failure: of an id that is taken, over all ids that the incident is given."""
         if job.mark is None:
             job.mark = self._taken_ids.get(job.incident.key) or Mark(job.place)
+            job.mark.in_spell |= self._breaker.circuit is Circuit.PROBING
             if not job.mark.overtaken:
                 self._not_overtaken.add(job.mark)
         if verdict is Verdict.TAKEN:
@@ -440,15 +448,16 @@ class Sender:
             self._not_overtaken.discard(mark)
 
     def _others_taken(self) -> bool:
-        """Tell whether the receiver took something a moment ago."""
-        if self._taken_at is None:
+        """Tell whether the receiver was at work on others a moment ago."""
+        if self._at_work_at is None:
             return False
-        return self._loop.time() - self._taken_at <= TAKING_SECONDS
+        return self._loop.time() - self._at_work_at <= TAKING_SECONDS + 2 * self._asked_to_wait
 
     def _put_off(self, job: _Job, answer: Answer) -> None:
         """Try again in its turn what met a limit of the rate: that uses up no attempt, and ends where all meet it."""
         now = self._loop.time()
         job.put_off += 1
+        self._asked_to_wait = self._asked_pause(answer) or 0.0
         if self._throttled_since is None:
             self._throttled_since = now
         is_over = now + self.gate.pause() - self._throttled_since > self._limits.retry_seconds
@@ -474,6 +483,8 @@ class Sender:
         self._breaker.failure(job.incident.account)
         if self._breaker.circuit is Circuit.PROBING and self._clear.is_set() and self.stopped is None:
             self._clear.clear()
+            for mark in self._not_overtaken:
+                mark.in_spell = True
             self._start(self._probe())
 
     async def _probe(self) -> None:
@@ -497,8 +508,8 @@ class Sender:
                 break
             answers = [job.answer for job in jobs if job.answer is not None]
             asked = max([self._asked_pause(answer) or 0.0 for answer in answers], default=0.0)
-            if all(answer.status == 429 for answer in answers):
-                continue
+            if any(answer.status == 429 for answer in answers):
+                continue  # it may yet take what it has put off
             rounds += 1
             too_long = spent > self._limits.retry_seconds
             if tell:

@@ -61,7 +61,7 @@ class Undecided(Record, frozen=True, kw_only=True):
     @property
     def is_alone(self) -> bool:
         """True where the receiver turned it away while it took others."""
-        return self.mark.overtaken if self.verdict in REFUSALS else self.alone
+        return self.alone or (self.verdict in REFUSALS and _was_alone(self.mark))
 
     @property
     def is_known(self) -> bool:
@@ -71,7 +71,7 @@ class Undecided(Record, frozen=True, kw_only=True):
     @property
     def tries_left(self) -> bool:
         """True where another attempt tells whether it fails alone."""
-        return self.verdict is Verdict.RETRY and self.mark.overtaken and not self.alone
+        return self.mark.overtaken and not self.is_alone
 
 
 class Unsettled(Record, frozen=True, kw_only=True):
@@ -165,7 +165,7 @@ class Dispatcher:
         due = {
             number: Before(attempts=one.attempts, overtaken=one.mark.overtaken)
             for number, one in undecided.items()
-            if one.verdict is Verdict.RETRY and (one.attempts < self._max_attempts or one.tries_left)
+            if one.tries_left or (one.verdict is Verdict.RETRY and one.attempts < self._max_attempts)
         }
         chunk = await self._store.load_chunk(chunk_id) if due and not self.stopped else None
         if chunk is None:
@@ -385,4 +385,9 @@ class Dispatcher:
 
 def _is_refused_alone(result: Attempted) -> bool:
     """Tell whether it was refused, and another one that was sent later has been taken since."""
-    return result.verdict in REFUSALS and result.mark is not None and result.mark.overtaken
+    return result.verdict in REFUSALS and (result.alone or (result.mark is not None and _was_alone(result.mark)))
+
+
+def _was_alone(mark: Mark) -> bool:
+    """Tell whether one refusal is enough: no more were refused with it than the records may be to blame for."""
+    return mark.overtaken and not mark.in_spell
