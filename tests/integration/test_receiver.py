@@ -5,6 +5,7 @@ import http.client
 import io
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -13,12 +14,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from incident_process.cli.app import app
 from incident_process.contract import incident_schema
 from incident_process.errors import ConfigurationError
 from incident_process.receiver import INCIDENT_PATH, Faults, export, serve, summary
@@ -69,7 +73,8 @@ class Reply:
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self.status = response.status
         self.headers = response.headers
-        self.json = json.loads(response.read())
+        self.body = response.read()
+        self.json: Any = json.loads(self.body) if self.headers["Content-Type"] == "application/json" else None
 
 
 class Client:
@@ -290,12 +295,104 @@ def test_rates_hold_and_a_seed_repeats_them() -> None:
         assert drawn.count(fault) / 4000 == pytest.approx(rate, abs=0.03)
 
 
+def test_a_business_rule_refuses_by_account_with_its_own_words(receiver: ReceiverHandle, client: Client) -> None:
+    receiver.control(refuse_accounts={"0000000002": 500, "0000000003": 200}, refuse_text="already in open cases")
+    refused = client.post(incident(1, "0000000002"))
+    assert (refused.status, refused.json) == (500, {"detail": "already in open cases"})
+    refused = client.post(incident(1, "0000000003"))
+    assert (refused.status, refused.json) == (200, {"success": False, "message": "already in open cases"})
+    assert client.post(incident(1, "0000000001")).status == 201
+    assert logged(receiver)[:2] == [(500, "refuse"), (200, "refuse")]
+
+
+def test_a_share_of_the_accounts_is_refused_and_always_the_same_ones(receiver: ReceiverHandle, client: Client) -> None:
+    receiver.control(refuse_share=0.33, refuse_status=422)
+    accounts = [f"{number:010d}" for number in range(60)]
+    answers = [
+        [client.post(incident(turn * 100 + at, name)).status for at, name in enumerate(accounts, 1)] for turn in (0, 1)
+    ]
+    assert answers[0] == answers[1]
+    assert 10 <= answers[0].count(422) <= 30
+    assert set(answers[0]) == {201, 422}
+
+
+@pytest.mark.parametrize("kind", ["second", "sliding", "bucket"])
+@pytest.mark.parametrize(("status", "asked"), [(429, None), (429, "1"), (503, "0")])
+def test_only_so_many_a_second_are_taken(
+    receiver: ReceiverHandle, client: Client, kind: str, status: int, asked: str | None
+) -> None:
+    receiver.control(rate_limit=5, rate_kind=kind, rate_burst=5, rate_status=status, rate_retry_after=asked)
+    begun = time.monotonic()
+    answers = [client.post(incident(number)) for number in range(1, 41)]
+    seconds = time.monotonic() - begun
+    taken = sum(answer.status == 201 for answer in answers)
+    assert 5 <= taken <= 5 * (seconds + 2)
+    turned_away = [answer for answer in answers if answer.status != 201]
+    assert {answer.status for answer in turned_away} == {status}
+    assert {answer.headers.get("Retry-After") for answer in turned_away} == {asked}
+    assert len(stored_ids(receiver)) == taken
+
+
+def test_workers_have_a_queue_before_them(receiver: ReceiverHandle) -> None:
+    receiver.control(workers=2, work_ms=100)
+    begun = time.monotonic()
+    answers = all_at_once(receiver, 10)
+    assert time.monotonic() - begun >= 0.5
+    assert answers == [201] * 10
+
+
+def test_who_finds_no_place_in_the_queue_is_told_so(receiver: ReceiverHandle) -> None:
+    receiver.control(workers=1, work_ms=1000, queue=2)
+    answers = all_at_once(receiver, 8)
+    assert (answers.count(201), answers.count(503)) == (3, 5)
+    assert (503, "busy") in logged(receiver)
+
+
+def all_at_once(receiver: ReceiverHandle, count: int) -> list[int]:
+    def post(number: int) -> int:
+        client = Client(receiver)
+        with closing(client.connection):
+            return client.post(incident(number)).status
+
+    with ThreadPoolExecutor(count) as pool:
+        return sorted(pool.map(post, range(1, count + 1)))
+
+
+@pytest.mark.parametrize("status", [400, 502])
+def test_a_proxy_answers_everybody_in_html(receiver: ReceiverHandle, client: Client, status: int) -> None:
+    receiver.control(proxy_status=status)
+    answer = client.post(incident(1))
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "text/html")
+    assert answer.body.startswith(b"<html>")
+    assert logged(receiver) == [(status, "proxy")]
+    receiver.calm()
+    assert client.post(incident(1)).status == 201
+
+
+def test_a_proxy_lets_no_large_body_through(receiver: ReceiverHandle, client: Client) -> None:
+    receiver.control(proxy_body_bytes=100)
+    assert client.post(incident(1)).status == 413
+    assert client.send("POST", INCIDENT_PATH, b"{}").status == 422
+    assert stored_ids(receiver) == []
+
+
+def test_every_fault_is_listed_in_the_help() -> None:
+    said = CliRunner().invoke(app, ["receiver", "--help"], env={"NO_COLOR": "1"}).output
+    assert [name for name in Faults.__struct_fields__ if not re.search(rf"\b{name}\b", said)] == []
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"fail_rate": 1.5}, "$.fail_rate"),
         ({"fail_rat": 1}, "fail_rat"),
         ({"fail_status": 200}, "$.fail_status"),
+        ({"refuse_status": 99}, "$.refuse_status"),
+        ({"rate_kind": "minute"}, "$.rate_kind"),
+        ({"rate_retry_after": "1\n"}, "$.rate_retry_after"),
+        ({"rate_burst": 0}, "$.rate_burst"),
+        ({"workers": -1}, "$.workers"),
+        ({"proxy_status": 201}, "$.proxy_status"),
         ({"retry_after": "1\r\nSet-Cookie: a"}, "$.retry_after"),
         ({"fail_accounts": {"1": "x"}}, "$.fail_accounts"),
     ],

@@ -34,9 +34,23 @@ def receiver(
 ) -> int:
     """Run a local receiver that keeps the contract, or print what it has accepted.
 
-    201 for a new incident, 409 for a known Incident_Id, 422 with what is wrong. POST /_control changes its faults
-    while it runs. Example: incident-process receiver --port 8000 --database receiver.db
-    """
+    201 for a new incident, 409 for a known Incident_Id, 422 with what is wrong. What it does wrong is JSON; POST
+    /_control changes it while it runs:
+
+    \b
+    slow         latency_ms, jitter_ms
+    at random    fail_rate (answers fail_status, with retry_after), drop_rate, reject_before_rate, stall_rate, seed
+    the next n   fail_next, drop_next
+    by account   fail_accounts, refuse_accounts: {"0000000007": 500}
+    a share      refuse_share of the accounts, with refuse_status and refuse_text, as business rules do
+    a rate       rate_limit a second, rate_kind: second, sliding or bucket (with rate_burst), rate_status 429 or
+                 503, rate_retry_after
+    a queue      workers, work_ms for each request, queue: places in it
+    a proxy      proxy_status 400 for everybody, proxy_body_bytes: 413 beyond it
+    keys         honour_keys: a known Idempotency-Key is answered 201 again
+
+    Example: incident-process receiver --port 8000 --database receiver.db
+    """  # noqa: D301  # the backspace is what keeps the lines below it from being wrapped
     import msgspec
 
     import incident_process.receiver as service

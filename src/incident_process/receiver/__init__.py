@@ -1,6 +1,7 @@
 """A local receiver that keeps the field's contract (SPEC 5, 7): for trying things out, for tests, for the benchmark.
 
     faults.py   what it can be told to do wrong, and the dice that decide it request by request
+    limits.py   how many requests it takes a second, and how many at once
     body.py     what a body must be like, and what is said of one that is not
     log.py      the SQLite file: what was accepted, and every request
     app.py      the HTTP behaviour: one POST in, one answer (or none) out

@@ -11,6 +11,7 @@ Nothing of a body is ever logged or sent back.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from ipaddress import ip_address
 from typing import Any
@@ -20,7 +21,8 @@ import msgspec
 from incident_process.errors import ConfigurationError
 from incident_process.receiver import INCIDENT_PATH
 from incident_process.receiver.body import MAX_BODY_BYTES, Examined, Examiner
-from incident_process.receiver.faults import Dice, Fault
+from incident_process.receiver.faults import Dice, Fault, Faults
+from incident_process.receiver.limits import RateLimit, Workers
 from incident_process.receiver.log import Entry, Log
 
 Scope = MutableMapping[str, Any]
@@ -28,10 +30,20 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Cut = Callable[[], None]
 
+Headers = tuple[tuple[bytes, bytes], ...]
+
 CUT = "cut"  # where in scope["state"] the server puts the function that cuts the connection
 
 _logger = logging.getLogger("incident_process.receiver")
 _encode = msgspec.json.Encoder().encode
+_HTML = ((b"content-type", b"text/html"),)
+_SAID = {
+    Fault.RATE: "too many requests",
+    Fault.BUSY: "no place in the queue",
+    Fault.PROXY: "a proxy before the receiver",
+}
+LIMITS = frozenset({"rate_limit", "rate_kind", "rate_burst", "workers", "work_ms", "queue"})
+"""Faults that count from when they are set."""
 _TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes"
 
 
@@ -40,7 +52,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     status: int
     content: dict[str, Any]
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: Headers = ()
 
 
 class ReceiverApp:
@@ -50,6 +62,7 @@ class ReceiverApp:
         self._log = log
         self._dice = dice
         self._examiner = Examiner()
+        self._limit_by(dice.faults)
         if dice.faults.honour_keys:
             log.index_keys()
 
@@ -78,13 +91,39 @@ class ReceiverApp:
         body = await _read(receive)
         if body is None:
             return None  # the client went away before it had sent everything: that is no request yet
+        stopped = await self._stopped(scope, body)
+        if stopped is not None:
+            return stopped
+        async with self._workers.at_work():
+            return await self._worked_on(scope, receive, body)
+
+    async def _stopped(self, scope: Scope, body: bytes) -> Answer | None:
+        """Return the answer of what stands before the receiver's own work; None: the request goes on to that."""
+        faults = self._dice.faults
+        status, fault = faults.proxy_status, Fault.PROXY
+        headers: Headers = _HTML
+        if status is None and faults.proxy_body_bytes is not None and len(body) > faults.proxy_body_bytes:
+            status = 413
+        if status is None and not self._rate.takes(time.time()):
+            status, fault, headers = faults.rate_status, Fault.RATE, _retry_after(faults.rate_retry_after)
+        if status is None and self._workers.full:
+            status, fault, headers = 503, Fault.BUSY, ()
+        if status is None:
+            return None
+        examined = self._examiner.examine(body) if len(body) <= MAX_BODY_BYTES else Examined(problem=_TOO_LARGE)
+        entry = Entry(incident_id=examined.incident_id, account=examined.account, key=_key(scope), fault=fault)
+        entry.status = status
+        await self._log.record(entry)
+        return Answer(status, {"detail": _SAID[fault]}, headers)
+
+    async def _worked_on(self, scope: Scope, receive: Receive, body: bytes) -> Answer | None:
         too_large = len(body) > MAX_BODY_BYTES
         examined = Examined(problem=_TOO_LARGE) if too_large else self._examiner.examine(body)
         fault = self._dice.roll(examined.account)
         entry = Entry(incident_id=examined.incident_id, account=examined.account, key=_key(scope), fault=fault)
         entry.silent = fault in {Fault.REJECT_BEFORE, Fault.DROP, Fault.STALL}
         entry.honour_key = self._dice.faults.honour_keys
-        if fault in {Fault.FAIL, Fault.FAIL_ACCOUNT}:
+        if fault in {Fault.FAIL, Fault.FAIL_ACCOUNT, Fault.REFUSE}:
             entry.status = self._dice.status(fault, examined.account)
         elif examined.problem is not None:
             entry.status = 413 if too_large else 422
@@ -99,15 +138,22 @@ class ReceiverApp:
         return None if entry.silent else answer
 
     def _answer(self, status: int, incident_id: int | None, problem: str | None, fault: Fault | None) -> Answer:
+        faults = self._dice.faults
         if fault in {Fault.FAIL, Fault.FAIL_ACCOUNT}:
-            wait = self._dice.faults.retry_after
-            headers = () if wait is None else ((b"retry-after", wait.encode()),)
-            return Answer(status, {"detail": "failing on purpose"}, headers)
+            return Answer(status, {"detail": "failing on purpose"}, _retry_after(faults.retry_after))
+        if fault is Fault.REFUSE:
+            said = {"success": False, "message": faults.refuse_text} if status < 300 else {"detail": faults.refuse_text}
+            return Answer(status, said)
         if status == 201:
             return Answer(status, {"Incident_Id": incident_id, "message": "Incident created successfully"})
         if status == 409:
             return Answer(status, {"detail": f"Incident_Id {incident_id} is known already"})
         return Answer(status, {"detail": problem})
+
+    def _limit_by(self, faults: Faults) -> None:
+        """Limit from now on as the faults say; what was counted until now is forgotten."""
+        self._rate = RateLimit(faults)
+        self._workers = Workers(faults)
 
     async def _other(self, scope: Scope, receive: Receive) -> Answer | None:
         path, method = scope["path"], scope["method"]
@@ -120,7 +166,7 @@ class ReceiverApp:
         if method == "POST":
             return await self._control(receive)
         if method == "DELETE":
-            self._dice.reset()
+            self._limit_by(self._dice.reset())
         elif method != "GET":
             return _not_allowed("GET, POST, DELETE")
         return Answer(200, msgspec.to_builtins(self._dice.faults))
@@ -136,6 +182,8 @@ class ReceiverApp:
             return Answer(422, {"detail": str(exc)})
         if faults.honour_keys:
             self._log.index_keys()
+        if LIMITS & changes.keys():
+            self._limit_by(faults)
         return Answer(200, msgspec.to_builtins(faults))
 
 
@@ -167,13 +215,17 @@ async def _gone(receive: Receive) -> None:
 
 async def _send(send: Send, answer: Answer) -> None:
     content = _encode(answer.content)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(content)),
-        *answer.headers,
-    ]
+    if _HTML[0] in answer.headers:
+        content = b"<html><head><title>%d</title></head><body>%d</body></html>" % (answer.status, answer.status)
+    else:
+        answer = Answer(answer.status, answer.content, ((b"content-type", b"application/json"), *answer.headers))
+    headers = [(b"content-length", b"%d" % len(content)), *answer.headers]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
+
+
+def _retry_after(value: str | None) -> Headers:
+    return () if value is None else ((b"retry-after", value.encode()),)
 
 
 def _key(scope: Scope) -> str | None:

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from random import Random
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from zlib import crc32
 
 import msgspec
 
@@ -13,6 +14,7 @@ from incident_process.errors import ConfigurationError
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=3_600_000)]
 ErrorStatus = Annotated[int, msgspec.Meta(ge=400, le=599)]
+AnyStatus = Annotated[int, msgspec.Meta(ge=200, le=599)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
@@ -47,6 +49,34 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The next n requests fail like ``fail_rate``; counts down."""
     drop_next: Count = 0
     """The next n requests (after those of ``fail_next``) are dropped like ``drop_rate``; counts down."""
+    refuse_accounts: dict[str, AnyStatus] = {}
+    """Accounts that a business rule refuses with this status and ``refuse_text``; nothing of them is stored."""
+    refuse_share: Rate = 0.0
+    """So large a part of all accounts, always the same ones, is refused with ``refuse_status``."""
+    refuse_status: AnyStatus = 500
+    """The status for ``refuse_share``. With one below 300 the answer says ``"success": false``."""
+    refuse_text: str = "Incident already exists in open cases"
+    """What a refusal says."""
+    rate_limit: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = 0.0
+    """So many requests a second are taken, the others are answered ``rate_status``; 0: no limit."""
+    rate_kind: Literal["second", "sliding", "bucket"] = "second"
+    """In each second of the clock, in any second, or from a bucket of ``rate_burst`` that is filled evenly."""
+    rate_burst: Annotated[int, msgspec.Meta(ge=1)] = 1
+    """How many requests the bucket holds."""
+    rate_status: ErrorStatus = 429
+    """What is answered beyond the limit of the rate; 503 is usual, too."""
+    rate_retry_after: str | None = None
+    """Sent as it is in ``Retry-After`` with that answer."""
+    workers: Count = 0
+    """So many requests are worked on at once, for ``work_ms`` each; the others queue. 0: no limit."""
+    work_ms: Milliseconds = 50.0
+    """How long one of the ``workers`` takes for a request."""
+    queue: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """Places in their queue; who finds none is answered 503. None: without end."""
+    proxy_status: ErrorStatus | None = None
+    """What a proxy before the receiver answers to everybody, in HTML: 400 of a TLS port, 502."""
+    proxy_body_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """The largest body that the proxy lets through; larger ones are answered 413, in HTML."""
     honour_keys: bool = False
     """A known Idempotency-Key is answered 201 with the first Incident_Id again, and nothing is stored."""
     seed: int | None = None
@@ -61,6 +91,10 @@ class Fault(StrEnum):
     FAIL_ACCOUNT = "fail_account"  # as above, because of the account
     DROP = "drop"  # handled in full, connection cut instead of an answer
     STALL = "stall"  # handled in full, no answer ever
+    REFUSE = "refuse"  # nothing stored, a business rule says no
+    RATE = "rate"  # nothing stored, one too many in this second
+    BUSY = "busy"  # nothing stored, no place in the queue
+    PROXY = "proxy"  # nothing stored, answered by what stands before the receiver
 
 
 def changed(faults: Faults, changes: Mapping[str, Any]) -> Faults:
@@ -73,8 +107,10 @@ def changed(faults: Faults, changes: Mapping[str, Any]) -> Faults:
         result = msgspec.convert({**msgspec.structs.asdict(faults), **changes}, Faults)
     except msgspec.ValidationError as exc:
         raise ConfigurationError(f"receiver faults: {exc}") from exc
-    if result.retry_after is not None and not _PRINTABLE.fullmatch(result.retry_after):
-        raise ConfigurationError("receiver faults: retry_after must be printable ASCII - at `$.retry_after`")
+    for name in ("retry_after", "rate_retry_after"):
+        value = getattr(result, name)
+        if value is not None and not _PRINTABLE.fullmatch(value):
+            raise ConfigurationError(f"receiver faults: {name} must be printable ASCII - at `$.{name}`")
     return result
 
 
@@ -102,6 +138,8 @@ class Dice:
         faults = self.faults
         if account is not None and account in faults.fail_accounts:
             return Fault.FAIL_ACCOUNT
+        if account is not None and (account in faults.refuse_accounts or self._shares(account)):
+            return Fault.REFUSE
         if faults.fail_next:
             self.faults = msgspec.structs.replace(faults, fail_next=faults.fail_next - 1)
             return Fault.FAIL
@@ -122,9 +160,17 @@ class Dice:
 
     def status(self, fault: Fault, account: str | None) -> int:
         """Return the status that a failing fault answers."""
-        if fault is Fault.FAIL_ACCOUNT and account is not None:
-            return self.faults.fail_accounts[account]
-        return self.faults.fail_status
+        faults = self.faults
+        match fault:
+            case Fault.FAIL_ACCOUNT if account is not None:
+                return faults.fail_accounts[account]
+            case Fault.REFUSE if account is not None:
+                return faults.refuse_accounts.get(account, faults.refuse_status)
+        return faults.fail_status
+
+    def _shares(self, account: str) -> bool:
+        """Tell whether the account is one of ``refuse_share``: by its number, so that it always is or never."""
+        return crc32(account.encode()) / 2**32 < self.faults.refuse_share
 
     def delay(self) -> float:
         """Return how long to wait before the next answer, in seconds."""
