@@ -217,7 +217,7 @@ def test_a_write_that_is_refused_after_the_delivery(
         # A server that is gone is looked for, for 5 s an attempt if the address does not say otherwise.
         site.command.configure(mongodb={"MONGO_URL": f"{site.mongo[0]}&serverSelectionTimeoutMS=500"})
     final = given_accounts(site, "refused")
-    site.receiver.control(latency_ms=1500)
+    site.receiver.control(latency_ms=5000)  # the refusal has to be there before the answers, on a busy machine too
     with site.command.started("run", "--json") as running:
         wait_until(lambda: len(site.accepted()) == len(final))
         with REFUSALS[tracking](site, running.pid, request):

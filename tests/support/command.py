@@ -187,7 +187,7 @@ def _state(thread: Path) -> str:
         return ""
 
 
-def wait_until(happened: Any, seconds: float = 30.0) -> None:
+def wait_until(happened: Any, seconds: float = 60.0) -> None:
     """Wait until ``happened()`` is true; fail when that takes too long."""
     until = time.monotonic() + seconds
     while not happened():
