@@ -14,6 +14,7 @@ import pytest
 from tests.e2e.conftest import MakeSite, ServerDatabase, Site, day
 from tests.support.command import KILLED, Running, wait_until
 
+FRESH = True
 ACCOUNTS = [f"{number:010d}" for number in range(300)]
 
 

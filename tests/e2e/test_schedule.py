@@ -208,6 +208,7 @@ def test_sigterm_while_it_is_idle(site: Site) -> None:
 
 def test_sigterm_while_it_starts(site: Site) -> None:
     """From the first line of the command on; before that the interpreter has not read any of it."""
+    site.command.fresh = True
     ended = []
     for delay in (0.25, 0.35, 0.45, 0.6, 0.8):
         with schedule(site.command, wait=False) as running:

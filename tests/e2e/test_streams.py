@@ -41,6 +41,7 @@ def test_a_closed_stream_stops_nothing(site: Site, closed: str) -> None:
 
 # -- broken or full ---------------------------------------------------------------------------------------------------
 
+FRESH = True
 UNBUFFERED = {"PYTHONUNBUFFERED": "1"}
 """As containers have it: a fault shows at once, not at the command's end."""
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -54,7 +54,7 @@ class Finished:
 class Running:
     """A command that runs, and is ended with the block that started it."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: "subprocess.Popen[str] | prepared.Forked") -> None:
         self._process = process
 
     @property
@@ -74,7 +74,7 @@ class Running:
     def wait(self) -> Finished:
         """Wait for its end."""
         stdout, stderr = self._process.communicate(timeout=TIMEOUT_SECONDS)
-        return Finished(status=self._process.returncode, stdout=stdout or "", stderr=stderr or "")
+        return Finished(status=self._process.wait(), stdout=stdout or "", stderr=stderr or "")
 
     @property
     def has_ended(self) -> bool:
@@ -84,8 +84,8 @@ class Running:
 class Command:
     """``incident-process`` in one folder. ``configure`` writes its configuration, a call runs it to its end.
 
-    ``fresh``: each process begins with an interpreter of its own. Otherwise those that are called to their end are
-    forked from one that has done the imports already, which saves most of the time of the tests; not so where the
+    ``fresh``: each process begins with an interpreter of its own. Otherwise those that nothing special is asked of are
+    forked from one that has done the imports already, which saves much of the time of the tests; not so where the
     coverage of each process is measured.
     """
 
@@ -117,10 +117,6 @@ class Command:
 
     def __call__(self, *arguments: str, env: Mapping[str, str] | None = None, **how: Any) -> Finished:
         """Run the command to its end; ``how`` is as in ``started``."""
-        environment = self._environment() | dict(env or {})
-        if not (self.fresh or how) and prepared.can_run(arguments, environment):
-            status, stdout, stderr = prepared.run(arguments, self.folder, environment, TIMEOUT_SECONDS)
-            return Finished(status=status, stdout=stdout, stderr=stderr)
         with self.started(*arguments, env=env, **how) as running:
             return running.wait()
 
@@ -146,10 +142,15 @@ class Command:
             stdout: A file descriptor; what goes there instead of a pipe is not in ``Finished``.
             stderr: As ``stdout``.
         """
+        environment = self._environment() | dict(env or {})
+        if not (self.fresh or by) and stdout == stderr == subprocess.PIPE and prepared.can_run(arguments, environment):
+            with _forked(arguments, self.folder, environment) as forked:
+                yield Running(forked)
+            return
         process = subprocess.Popen(
             [*by, sys.executable, "-m", "incident_process", *arguments],
             cwd=self.folder,
-            env=self._environment() | dict(env or {}),
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
@@ -172,6 +173,16 @@ class Command:
         # A home of its own: without a configuration, the embedded default would use the user's data folder.
         home = {"HOME": str(self.folder), "XDG_DATA_HOME": str(self.folder / "data")}
         return kept | home | {"PYTHONPATH": package} | self.environment
+
+
+@contextmanager
+def _forked(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> "Iterator[prepared.Forked]":
+    with closing(prepared.Forked(arguments, folder, environment)) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
 
 def freeze(pid: int) -> None:

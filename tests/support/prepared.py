@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +23,8 @@ from tests.support.starter import MOST_BYTES, Request
 
 _STARTER = Path(__file__).with_name("starter.py")
 _FIRST = threading.Lock()
+START_SECONDS = 60.0
+"""How long it may take until a process is there; generous, because the test machine is shared."""
 
 
 class Starter:
@@ -71,16 +74,69 @@ def _usual() -> dict[str, str]:
     return kept | {"PYTHONPATH": package}
 
 
-def run(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], seconds: float) -> tuple[int, str, str]:
-    """Run the command to its end; return exit status, stdout and stderr, as ``subprocess.run`` would."""
-    request = Request(arguments=list(arguments), folder=str(folder), environment=dict(environment))
-    with _FIRST:
-        starter = _starter()
-    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-        told = starter.start(msgspec.json.encode(request), stdout.fileno(), stderr.fileno())
-        with os.fdopen(told, "rb", buffering=0) as pipe:
-            status = _wait(pipe, seconds)
-        return status, _text(stdout), _text(stderr)
+class Forked:
+    """A process of the command, with what tests use of ``subprocess.Popen``; its streams go into files."""
+
+    def __init__(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+        self._arguments = list(arguments)
+        request = Request(arguments=self._arguments, folder=str(folder), environment=dict(environment))
+        with _FIRST:
+            starter = _starter()
+        self._files = ExitStack()
+        self._stdout = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # closed by close
+        self._stderr = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # as above
+        told = starter.start(msgspec.json.encode(request), self._stdout.fileno(), self._stderr.fileno())
+        self._told = self._files.enter_context(os.fdopen(told, "rb", buffering=0))
+        self._said = b""
+        if not self._hear(START_SECONDS, lines=1):
+            raise RuntimeError("the process that starts commands is busy")
+        self.pid = int(self._said.split()[0])
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit status, negative for a signal; None while it runs."""
+        if self.returncode is None and self._hear(0, lines=2):
+            self.returncode = int(self._said.split()[1])
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; raise ``subprocess.TimeoutExpired`` when that does not come."""
+        if self.returncode is None and not self._hear(timeout, lines=2):
+            raise subprocess.TimeoutExpired(self._arguments, timeout or 0)
+        status = self.poll()
+        assert status is not None
+        return status
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end, and return what it has written to stdout and stderr."""
+        self.wait(timeout)
+        return _text(self._stdout), _text(self._stderr)
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended: its process id may be that of another one then."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Forget what it has written."""
+        self._files.close()
+
+    def _hear(self, seconds: float | None, *, lines: int) -> bool:
+        """Wait until so many lines were said of it; return whether they were."""
+        until = time.monotonic() + (seconds or 0)
+        while self._said.count(b"\n") < lines:
+            left = None if seconds is None else max(0.0, until - time.monotonic())
+            if not select.select([self._told], [], [], left)[0]:
+                return False
+            read = self._told.read(64)
+            if not read:
+                raise RuntimeError("the process that starts commands has ended: what it said is on stderr")
+            self._said += read
+        return True
 
 
 @functools.cache
@@ -88,21 +144,6 @@ def _starter() -> Starter:
     starter = Starter(_usual())
     atexit.register(starter.close)
     return starter
-
-
-def _wait(pipe: IO[bytes], seconds: float) -> int:
-    until = time.monotonic() + seconds
-    said = b""
-    while said.count(b"\n") < 2:
-        if not select.select([pipe], [], [], max(0.0, until - time.monotonic()))[0]:
-            if b"\n" in said:
-                os.kill(int(said), signal.SIGKILL)
-            raise subprocess.TimeoutExpired("incident-process", seconds)
-        read = pipe.read(64)
-        if not read:
-            raise RuntimeError("the process that starts the command has ended: what it said is on stderr")
-        said += read
-    return int(said.split()[1])
 
 
 def _text(file: IO[bytes]) -> str:

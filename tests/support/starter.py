@@ -29,6 +29,8 @@ LOADED = (
     "doctor",
     "engine.compose",
     "engine.local",
+    "insights",
+    "loop",
     "preview",
     "reconcile",
     "source.mysql",
