@@ -44,8 +44,11 @@ class ThrottledError(IncidentProcessError):
     """Too many wrong tokens; ``seconds`` from now it may be tried again."""
 
     def __init__(self, seconds: int) -> None:
-        super().__init__(f"Too many wrong tokens: try again in {seconds} s.")
+        super().__init__(seconds)  # from which pickle makes it again
         self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"Too many wrong tokens: try again in {self.seconds} s."
 
 
 @dataclass(kw_only=True, slots=True)
