@@ -69,7 +69,7 @@ class Checkout:
 
     def start(self, **variables: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            ["make", "setup"],
+            ["env", "--default-signal=INT", "make", "setup"],  # background jobs of a shell ignore it
             cwd=self.folder,
             env=self.environment | variables,
             stdout=subprocess.PIPE,
