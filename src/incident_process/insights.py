@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import msgspec
+
 from incident_process.pipeline.recognition import unknown_operation
 from incident_process.records import (
     DeliveryStatus,
@@ -157,6 +159,7 @@ def run_row(run: RunRecord) -> dict[str, Any]:
         "skipped": counts.skipped,
         "dead": counts.dead,
         "pending": counts.pending,
+        "sending": None if counts.sending is None else msgspec.to_builtins(counts.sending),
         "started": iso(run.started_at),
         "ended": iso(run.ended_at) if run.ended_at else None,
         "seconds": round((run.ended_at - run.started_at).total_seconds(), 3) if run.ended_at else None,

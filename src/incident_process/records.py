@@ -250,13 +250,26 @@ def no_rows() -> dict[str, int]:
     return dict.fromkeys(SOURCE_TABLES, 0)
 
 
+class Sending(Record, frozen=True, kw_only=True):
+    """How a run sends just now: ``in_flight`` requests wait for an answer, ``limit`` may.
+
+    ``per_second``: as many requests a second as the receiver is held to take; None while it has turned none away for
+    its rate.
+    """
+
+    in_flight: int
+    limit: int
+    per_second: float | None = None
+
+
 class Counts(Record, frozen=True, kw_only=True):
     """The figures of a run.
 
     ``rows`` per table and ``accounts`` are those of the window. ``reread`` accounts come from the lookback alone and
     ``resumed`` incidents from an earlier run's outbox, so that in a run that looked at all of them
     accounts + reread + resumed = delivered + unchanged + skipped + dead + pending, but for accounts that waited
-    behind their own pending incident: those are in none of the figures on the right.
+    behind their own pending incident: those are in none of the figures on the right. ``sending``: only while the run
+    is under way.
     """
 
     rows: Mapping[str, int] = msgspec.field(default_factory=no_rows)
@@ -269,6 +282,7 @@ class Counts(Record, frozen=True, kw_only=True):
     dead: int = 0
     pending: int = 0
     unprocessable: int = 0
+    sending: Sending | None = None
 
 
 class RunRecord(Record, frozen=True, kw_only=True):

@@ -491,6 +491,7 @@ def test_a_run_under_way_is_watched_and_no_replay_comes_between(browser: Browser
         expect(page.locator("main")).to_contain_text(re.compile(r"\d+ of \d+ accounts, \d+ %"))
         expect(bar).to_have_attribute("aria-valuenow", re.compile(r"\d+"))
         expect(page.locator("main")).to_contain_text("a second now")
+        expect(page.locator("main")).to_contain_text(re.compile(r"\d+ requests? of at most \d+ at once"))
         go(page, served, "dead-letters")
         page.get_by_role("button", name=re.compile("Replay all 3: HTTP 400")).click()
         page.get_by_role("dialog").get_by_role("button", name="Replay", exact=True).click()

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from incident_process.delivery.transport import Answer
+from incident_process.delivery.sender import Limits, Sender
+from incident_process.delivery.transport import Answer, MaySend, always
 from incident_process.metrics.textfile import TextFile
 from incident_process.metrics.watch import Meter, _WatchedTransport
 from incident_process.records import NEVER, Counts, Operation, RunKind, RunRecord, RunReport, RunStatus, Window
@@ -72,6 +73,28 @@ def test_what_is_not_known_yet_is_absent_and_what_did_not_happen_is_nought(meter
     assert f"{P}last_run_success" not in names
     assert shown(meter)[f"{P}incidents_total", "outcome=dead"] == 0
     assert shown(meter)[f"{P}breaker_state", ""] == 0
+
+
+def test_what_is_under_way_is_shown_as_it_is(meter: Meter) -> None:
+    async def go() -> None:
+        sender = Sender(Unanswered(), Limits(), lambda: True)
+        meter.sending(sender)
+        assert shown(meter)[f"{P}requests_in_flight", ""] == 0
+        assert (f"{P}requests_per_second_limit", "") not in shown(meter)
+        windows = [sender.gate.start() for _ in range(3)]
+        assert shown(meter)[f"{P}requests_in_flight", ""] == 3
+        assert shown(meter)[f"{P}requests_in_flight_limit", ""] == sender.gate.limit == 4
+        sender.gate.throttled(windows[0], sender.gate.rate.epoch, None, sure=True)
+        found = shown(meter)
+        assert (found[f"{P}requests_in_flight", ""], found[f"{P}requests_in_flight_limit", ""]) == (2, 2)
+        assert found[f"{P}requests_per_second_limit", ""] == sender.gate.rate.per_second
+
+    asyncio.run(go())
+
+
+class Unanswered:
+    async def post(self, body: bytes, key: str | None, may_send: MaySend = always, *, fresh: bool = False) -> Answer:
+        raise NotImplementedError
 
 
 def test_a_run_is_counted_once_however_often_it_is_reported(meter: Meter) -> None:

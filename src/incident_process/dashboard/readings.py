@@ -228,6 +228,7 @@ class Readings:
             "started": run["started"],
             "done": done_of(run),
             "total": total or None,
+            "sending": run["sending"],
             "rate": self._rate.now(run["run_id"]) or (done_of(run) / seconds if seconds > 0 else 0.0),
         }
 

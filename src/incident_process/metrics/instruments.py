@@ -53,6 +53,14 @@ class Instruments(Collector):
         self.breaker = self._gauge(
             "breaker_state", "Circuit breaker: " + ", ".join(f"{at} {name}" for at, name in enumerate(CIRCUITS))
         )
+        self.in_flight = self._gauge("requests_in_flight", "Requests that wait for an answer")
+        self.in_flight_limit = self._gauge(
+            "requests_in_flight_limit", "How many may, as the receiver's answers have it; max_connections at most"
+        )
+        self.rate_limit = self._gauge(
+            "requests_per_second_limit",
+            "Requests a second that the receiver is held to take; absent while it has turned none away for its rate",
+        )
         self.lease = self._gauge("lease_held", "1 while this process holds the operation's lease")
         self.writes = self._histogram("state_write_seconds", "Seconds of one write to the state", WRITE_SECONDS, "step")
         self.breaker.set(0)

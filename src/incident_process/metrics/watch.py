@@ -8,6 +8,7 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from math import inf, nan
 from pathlib import Path
 from typing import Any, cast
 
@@ -68,13 +69,17 @@ class Meter:
         )
 
     def sending(self, sender: Sender) -> None:
-        """Show the breaker of this sender from now on."""
+        """Show the breaker of this sender and what it lets out at once from now on."""
 
         def state() -> float:
             circuit = Circuit.OPEN if sender.broken else Circuit.CLOSED if sender.well else Circuit.PROBING
             return float(CIRCUITS.index(circuit.value))
 
-        self.instruments.breaker.set_function(state)
+        shown = self.instruments
+        shown.breaker.set_function(state)
+        shown.in_flight.set_function(lambda: float(sender.gate.in_flight))
+        shown.in_flight_limit.set_function(lambda: float(sender.gate.limit))
+        shown.rate_limit.set_function(lambda: rate if (rate := sender.gate.rate.per_second) < inf else nan)
 
     def seen(self, now: datetime, operation: Operation | None, ended: Sequence[RunRecord] = ()) -> None:
         """Note the source's clock, where the operation stands, and what another process has done.

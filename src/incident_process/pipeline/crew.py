@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
+from math import inf
 
 import msgspec
 
@@ -32,7 +33,7 @@ from incident_process.pipeline.nothing import ask_empty
 from incident_process.pipeline.prepare import Preparer
 from incident_process.pipeline.tally import Tally
 from incident_process.pipeline.together import together
-from incident_process.records import Chunk, DeliveryStatus, Incident
+from incident_process.records import Chunk, DeliveryStatus, Incident, Sending
 from incident_process.settings import Api
 from incident_process.source.contract import Touched
 
@@ -238,6 +239,17 @@ class Crew:
     def context(self) -> RunContext:
         """The run, or the chunk, that this crew sends for."""
         return self._context
+
+    @property
+    def sending(self) -> Sending:
+        """How requests go out just now."""
+        gate = self.sender.gate
+        per_second = gate.rate.per_second
+        return Sending(
+            in_flight=gate.in_flight,
+            limit=gate.limit,
+            per_second=round(per_second, 1) if per_second < inf else None,
+        )
 
     @property
     def unsettled(self) -> Unsettled:

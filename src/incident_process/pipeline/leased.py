@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
+import msgspec
+
 from incident_process.errors import IncidentProcessError, LeaseHeldError, LeaseLostError
 from incident_process.faults import Step
 from incident_process.logs import get_logger
@@ -20,7 +22,7 @@ from incident_process.pipeline.keeper import LeaseKeeper, leased
 from incident_process.pipeline.recognition import Recognition, unknown_operation
 from incident_process.pipeline.spread import SpreadCrew
 from incident_process.pipeline.tally import Tally
-from incident_process.records import Operation, RunKind, RunReport, RunStatus, Tracking, Window
+from incident_process.records import Counts, Operation, RunKind, RunReport, RunStatus, Tracking, Window
 from incident_process.window import Refusal
 
 log = get_logger()
@@ -110,7 +112,7 @@ class LeasedRun(ABC):
             key_name=self._recognition.identity.key_name,
         )
         try:
-            async with journal.reporting(keeper.lease, lambda: self._tally.counts):
+            async with journal.reporting(keeper.lease, self._counts_now):
                 status, message = await self._work(context, keeper)
             # Let go of bodies that were kept for as long as the setting says; of all, once it is off (SPEC 6).
             await self._parts.store.purge_bodies(keeper.lease, clock.now() - timedelta(days=process.keep_bodies))
@@ -120,6 +122,11 @@ class LeasedRun(ABC):
             raise
         self._parts.faults.reach(Step.CLOSED)
         return self._report(status, message)
+
+    def _counts_now(self) -> Counts:
+        """Return the figures of a run that is under way."""
+        sending = self._crew.sending if self._crew is not None else None
+        return msgspec.structs.replace(self._tally.counts, sending=sending)
 
     @abstractmethod
     async def _work(self, context: RunContext, keeper: LeaseKeeper) -> tuple[RunStatus, str | None]:

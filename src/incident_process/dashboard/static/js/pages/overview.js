@@ -41,6 +41,7 @@ function underWay({ under_way: run, now }) {
     h("div", { class: "row between quiet number", style: { "margin-top": "0.7rem" } },
       h("span", {}, run.total ? `${count(run.done)} of ${many(run.total, "account")}, ${Math.floor(share * 100)} %` : `${many(run.done, "account")} so far`),
       h("span", {}, `${run.rate >= 10 ? count(Math.round(run.rate)) : run.rate.toFixed(1)} a second now`),
+      run.sending?.in_flight ? h("span", {}, `${many(run.sending.in_flight, "request")} of at most ${count(run.sending.limit)} at once${run.sending.per_second === null ? "" : `, the receiver takes ${run.sending.per_second} a second`}`) : null,
       h("span", {}, left !== null && run.done < run.total ? `about ${left < 10 ? `${Math.max(1, Math.round(left))} s` : duration(left)} left` : "")));
 }
 
