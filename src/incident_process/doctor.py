@@ -10,11 +10,16 @@ import shlex
 import shutil
 import ssl
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from enum import StrEnum
+from urllib.parse import urlsplit
 
+import msgspec
+
+from incident_process import openapi
+from incident_process.contract import incident_schema
 from incident_process.delivery.address import parse_address
 from incident_process.engine.builders import building_processes
 from incident_process.engine.compose import make_source, make_store, make_transport
@@ -351,7 +356,8 @@ async def _receiver(settings: Settings) -> list[Finding]:
         finding = f"{where} does not answer ({type(exc).__name__})."
         remedy = "Correct [API] api_url, or see that the receiver runs and can be reached from here."
     else:
-        return [Finding(subject="receiver", level=Level.OK, finding=f"{where} accepts connections.")]
+        accepts = Finding(subject="receiver", level=Level.OK, finding=f"{where} accepts connections.")
+        return [accepts, *await _described(settings)]
     return [
         Finding(
             subject="receiver",
@@ -361,3 +367,72 @@ async def _receiver(settings: Settings) -> list[Finding]:
             exit_status=DeliveryIncompleteError.exit_status,
         )
     ]
+
+
+async def _described(settings: Settings) -> list[Finding]:
+    """Compare the contract with the receiver's own description of its body, where it publishes one."""
+    path = urlsplit(settings.api.api_url).path or "/"
+    found = await openapi.descriptions(settings.api)
+    for one in found:
+        described = openapi.operation(one.document, path, one.folder)
+        if described is not None:
+            return [_drift(one.url, openapi.compare(msgspec.json.decode(incident_schema()), described))]
+    for one in found[:1]:
+        if paths := openapi.posts(one.document):
+            return [
+                Finding(
+                    subject=CONTRACT,
+                    level=Level.WARNING,
+                    finding=f"The receiver's description {one.url} has no POST to {path}; it has {_listed(paths)}.",
+                    remedy="Correct [API] api_url, unless that describes another service.",
+                )
+            ]
+    return []
+
+
+CONTRACT = "receiver's contract"
+MOST_NAMED = 8
+"""Properties that are named of each kind of difference."""
+
+
+def _drift(url: str, differences: openapi.Differences) -> Finding:
+    """Say how the contract and the description at this address differ."""
+    if not differences:
+        agrees = f"The receiver's description {url} asks for what the contract sends."
+        return Finding(subject=CONTRACT, level=Level.OK, finding=agrees)
+    said = [
+        f"{what}: {_listed(names)}"
+        for what, names in (
+            ("required and never sent", differences.required),
+            ("of another type", differences.of_type),
+            ("sent and not allowed", differences.refused),
+            ("sent and missing there", differences.missing),
+            ("unknown here and optional", differences.unknown),
+        )
+        if names
+    ]
+    if differences.turned_away:
+        remedy = "by the description, it turns such incidents away."
+    elif differences.missing:
+        remedy = "by the description, it takes such incidents and drops a part."
+    else:
+        return Finding(
+            subject=CONTRACT,
+            level=Level.OK,
+            finding=f"The receiver's description {url} asks for what the contract sends. {'; '.join(said)}.",
+        )
+    return Finding(
+        subject=CONTRACT,
+        level=Level.WARNING,
+        finding=f"The receiver's description {url} differs from the contract. {'; '.join(said)}.",
+        remedy=f"Ask the receiver's owner which of both holds: {remedy}",
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(name if len(name) <= MOST_LETTERS else f"{name[:MOST_LETTERS]}…" for name in names[:MOST_NAMED])
+    return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED} more"
+
+
+MOST_LETTERS = 120
+"""Of a name in a description, which is somebody else's text."""

@@ -15,6 +15,8 @@ from incident_process.doctor import Finding, Level, examine
 from incident_process.settings import Settings
 from incident_process.source.indexes import INDEX_ADVICE
 from tests.support.authority import Authority
+from tests.support.described import serving
+from tests.support.fastapi_documents import PATH, contract, document
 from tests.support.receivers import start_receiver
 from tests.support.source_data import create_tables, insert_customers, insert_payments
 from tests.support.sql_server import SqlServer
@@ -258,3 +260,50 @@ def test_an_empty_state_without_the_right_to_create_is_told_the_right(
 ) -> None:
     finding = found_of_state(sql_server, sql_database, sqlite_url, "SELECT, INSERT, UPDATE, DELETE")
     assert "CREATE, ALTER and INDEX" in finding.remedy
+
+
+def test_a_receiver_without_a_description_is_not_spoken_of(sqlite_url: str, tmp_path: Path) -> None:
+    with start_receiver(tmp_path) as receiver:
+        found = findings(receiver.url, sqlite_url, f"sqlite:///{tmp_path}/state.db")
+        assert receiver.requests() == [], "nothing was sent to it"
+    assert not [finding for finding in found if finding.subject == "receiver's contract"]
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "said"),
+    [
+        ({}, Level.OK, "asks for what the contract sends"),
+        ({"Note": ({"type": "string"}, False)}, Level.OK, "unknown here and optional: Note."),
+        ({"Drc_Code": ({"type": "string"}, True)}, Level.WARNING, "required and never sent: Drc_Code."),
+        (
+            {"Arrears": ({"type": "integer"}, True)},
+            Level.WARNING,
+            "of another type: Arrears (number here, integer there).",
+        ),
+        ({"Arrears": (None, False)}, Level.WARNING, "sent and missing there: Arrears."),
+    ],
+)
+def test_a_description_that_drifts_from_the_contract_is_found_before_the_first_422(
+    sqlite_url: str, tmp_path: Path, change: dict[str, Any], level: Level, said: str
+) -> None:
+    schema = contract()
+    for name, (described, is_required) in change.items():
+        schema["properties"].pop(name, None)
+        schema["required"] = [one for one in schema["required"] if one != name] + [name] * is_required
+        if described is not None:
+            schema["properties"][name] = described
+    with serving() as site:
+        site.publish("/openapi.json", document(schema))
+        found = findings(site.origin + PATH, sqlite_url, f"sqlite:///{tmp_path}/state.db")
+        assert {method for method, _, _ in site.asked} == {"GET"}
+    (finding,) = about(found, "receiver's contract", level)
+    assert said in finding.finding
+    assert bool(finding.remedy) == (level is Level.WARNING)
+
+
+def test_a_description_of_other_addresses_is_told(sqlite_url: str, tmp_path: Path) -> None:
+    with serving() as site:
+        site.publish("/openapi.json", document(path="/Request_Incident"))
+        found = findings(site.origin + PATH, sqlite_url, f"sqlite:///{tmp_path}/state.db")
+    (finding,) = about(found, "receiver's contract", Level.WARNING)
+    assert f"has no POST to {PATH}; it has /Request_Incident." in finding.finding

@@ -90,7 +90,7 @@ class HttpTransport:
         except ValueError as exc:
             msg = "[API] api_url is no address that can be posted to: write http://host:port/path"
             raise APIConfigError(msg) from exc
-        context = self._context() if self._address.tls or self._ca is not None else None
+        context = tls_context(self._ca) if self._address.tls or self._ca is not None else None
         self._tls = context if self._address.tls else None
         self._head = _head(self._address, self._headers)
         self._loop = asyncio.get_running_loop()
@@ -217,19 +217,21 @@ class HttpTransport:
             extra += b"traceparent: %b\r\n" % trace.encode()
         return b"%bContent-Length: %d\r\n%b\r\n%b" % (self._head, len(body), extra, body)
 
-    def _context(self) -> ssl.SSLContext:
-        try:
-            context = ssl.create_default_context()
-            if self._ca is not None:
-                context.load_verify_locations(self._ca)
-                # From Python 3.13 on certificates must have extensions that those of many a company's own authority
-                # lack. The chain, the name and the dates are checked as before.
-                context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        except OSError as exc:
-            msg = f"[API] ca_file {self._ca} cannot be used as a PEM certificate: {type(exc).__name__}"
-            raise APIConfigError(msg) from exc
-        context.set_alpn_protocols(["http/1.1"])
-        return context
+
+def tls_context(ca: Path | None) -> ssl.SSLContext:
+    """Return how the receiver's certificate is checked; raise APIConfigError where ``ca`` holds no certificate."""
+    try:
+        context = ssl.create_default_context()
+        if ca is not None:
+            context.load_verify_locations(ca)
+            # From Python 3.13 on certificates must have extensions that those of many a company's own authority
+            # lack. The chain, the name and the dates are checked as before.
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    except OSError as exc:
+        msg = f"[API] ca_file {ca} cannot be used as a PEM certificate: {type(exc).__name__}"
+        raise APIConfigError(msg) from exc
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _head(address: Address, headers: dict[str, str]) -> bytes:
