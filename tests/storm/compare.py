@@ -64,10 +64,12 @@ class Findings:
     """Incident_Ids that stand for two contents, and keys that do."""
     turned_away: list[str] = field(default_factory=list)
     """Bodies that broke the contract."""
+    dead: list[str] = field(default_factory=list)
+    """Healthy accounts that became dead letters: the receiver has refused none of them for what it is."""
 
     @property
     def all(self) -> list[str]:
-        return self.missed + self.duplicated + self.reused + self.turned_away
+        return self.missed + self.duplicated + self.reused + self.turned_away + self.dead
 
 
 def compare(source: Source, log: Log, oracle: Oracle, excused: Iterable[str] = ()) -> Findings:
@@ -88,6 +90,16 @@ def compare(source: Source, log: Log, oracle: Oracle, excused: Iterable[str] = (
         if request["answer"] in {413, 422} and request["fault"] is None and request["incident_id"] is not None:
             found.turned_away.append(f"Incident_Id {request['incident_id']}: answered {request['answer']}")
     return found
+
+
+def healthy_dead(letters: Iterable[Mapping[str, Any]], log: Log) -> list[str]:
+    """Return the dead letters of accounts that the receiver has refused at no time for what they are."""
+    refused = {request["account_num"] for request in log.requests if request["fault"] in {"refuse", "fail_account"}}
+    return [
+        f"account {letter['account']}: a dead letter, and never refused: {letter['error']}"
+        for letter in letters
+        if letter["account"] not in refused
+    ]
 
 
 def _find_missed(

@@ -20,8 +20,13 @@ from tests.support.sql_server import SqlServer
 ALWAYS_DUE = "UPDATE Process_Operation SET execution_duration = 0, Next_execution_dtm = '1900-01-01 00:00:00'"
 """Cron calls all the time here: the operation's row must not say that the next run is due in an hour."""
 
-BASE_FAULTS = {"latency_ms": 15.0, "jitter_ms": 30.0}
-"""A receiver that answers at once would leave no time to do something to a run."""
+BASE_FAULTS: Mapping[str, Any] = {
+    "latency_ms": 15.0,
+    "jitter_ms": 30.0,
+    "refuse_share": 0.1,
+    "refuse_accounts": {f"{number:010d}": status for number, status in enumerate((422, 403, 400, 502, 410), start=1)},
+}
+"""A receiver that answers at once would leave no time to do something to a run. Some accounts it always refuses."""
 
 INDEXES = (
     "CREATE INDEX a ON debt_cust_detail (LOAD_DATE, ACCOUNT_NUM)",

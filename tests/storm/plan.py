@@ -178,7 +178,29 @@ def _deed(rng: random.Random, place: str, state: str, at: float) -> Deed:
     if place != "receiver":
         kind = rng.choice([*network, "kill", "cut"])
         return Deed(at=at, kind=kind, seconds=0.0 if kind == "cut" else rng.uniform(0.3, 7.0))
-    kind = rng.choice([*network, "kill", "drop", "drop", "drop", "fail", "fail", "fail", "hang", "reject", "poison"])
+    kind = rng.choice(
+        [
+            *network,
+            "kill",
+            "drop",
+            "drop",
+            "fail",
+            "fail",
+            "fail",
+            "hang",
+            "reject",
+            "poison",
+            "limit",
+            "limit",
+            "proxy",
+        ]
+    )
+    details = _details(rng, kind)
+    return Deed(at=at, kind=kind, seconds=0.0 if kind == "cut" else rng.uniform(0.5, 7.0), details=details)
+
+
+def _details(rng: random.Random, kind: str) -> dict[str, Any]:
+    """Return what the receiver is told for this kind of deed."""
     details: dict[str, Any] = {}
     if kind == "drop":
         details = {"drop_rate": rng.choice((0.2, 0.5, 1.0))}
@@ -192,6 +214,15 @@ def _deed(rng: random.Random, place: str, state: str, at: float) -> Deed:
         details = {"stall_rate": rng.choice((0.05, 0.2))}
     elif kind == "reject":
         details = {"reject_before_rate": rng.choice((0.3, 1.0))}
+    elif kind == "limit":
+        details = {
+            "rate_limit": rng.choice((3, 10, 30)),
+            "rate_kind": rng.choice(("second", "sliding", "bucket")),
+            "rate_status": rng.choice((429, 503)),
+            "rate_retry_after": rng.choice((None, "0", "1")),
+        }
+    elif kind == "proxy":
+        details = {"proxy_status": rng.choice((500, 502, 504))}
     elif kind == "poison":
         details = {"account": rng.randrange(60), "status": rng.choice((422, 500))}
-    return Deed(at=at, kind=kind, seconds=0.0 if kind == "cut" else rng.uniform(0.5, 7.0), details=details)
+    return details

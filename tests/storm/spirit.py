@@ -11,7 +11,7 @@ from tests.storm.places import BASE_FAULTS, Place, ReceiverPlace, ask_receiver
 from tests.storm.plan import Deed
 
 RATES = {"drop_rate": 0.0, "fail_rate": 0.0, "stall_rate": 0.0, "reject_before_rate": 0.0, "fail_accounts": {}}
-CALM = {**RATES, "retry_after": None, **BASE_FAULTS}
+CALM = {**RATES, "retry_after": None, "rate_limit": 0.0, "proxy_status": None, **BASE_FAULTS}
 
 
 class Spirit:

@@ -35,7 +35,20 @@ def test_the_seed_decides_the_plan(state: str) -> None:
     assert plans[0] == plans[1] != plans[2]
     assert all(deed.at + deed.seconds <= 3600.0 for deeds in plans[0].deeds.values() for deed in deeds)
     kinds = {deed.kind for deed in plans[0].deeds["receiver"]}
-    assert {"kill", "cut", "stall", "mute", "refuse", "drop", "fail", "hang", "reject", "poison"} == kinds
+    assert {
+        "kill",
+        "cut",
+        "stall",
+        "mute",
+        "refuse",
+        "drop",
+        "fail",
+        "hang",
+        "reject",
+        "poison",
+        "limit",
+        "proxy",
+    } == kinds
     assert {run.ending for run in plans[0].runs} == {"none", "kill", "terminate", "pause"}
 
 
