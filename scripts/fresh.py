@@ -328,12 +328,13 @@ def main() -> int:
             for step in steps(root, suite, shlex.split(os.environ.get("TESTS", ""))):
                 done.append(step)  # noqa: PERF402  # what was done is shown also when a later step is interrupted
         finally:
-            show(suite, done)
-            if os.environ.get("KEEP") == "1":
-                print(f"The root is kept in {folder}: remove it when you no longer need it.")
-            else:
+            # First of all, for the output may have been closed meanwhile.
+            if os.environ.get("KEEP") != "1":
                 root.remove()
                 shutil.rmtree(folder)
+            show(suite, done)
+        if folder.exists():
+            print(f"The root is kept in {folder}: remove it when you no longer need it.")
     except StoppedError as exc:
         print(f"make fresh: {exc}", file=sys.stderr)
         return 2

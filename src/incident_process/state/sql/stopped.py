@@ -19,8 +19,6 @@ log = get_logger()
 _WRITE_LOCK = "120"
 """The byte of the file ``-shm`` that who writes has locked (SQLite's WAL-mode locks)."""
 
-_OURS = (b"incident_process", b"incident-process")
-
 
 def writer_of(file: Path) -> int | None:
     """Return the process that has a SQLite file (in WAL mode) locked for writing; None where that cannot be told."""
@@ -94,7 +92,10 @@ def _is_a_runner(pid: int, holder: str) -> bool:
         command = (PROCESSES / str(pid) / "cmdline").read_bytes()
     except OSError:
         return False
-    return any(name in command for name in _OURS)
+    # Words, for the folder that the program is installed in has its name, and stands in the command lines of others, too.
+    return any(
+        b"incident_process" in word or word.rpartition(b"/")[2] == b"incident-process" for word in command.split(b"\0")
+    )
 
 
 def _state(pid: int) -> str:
