@@ -92,7 +92,7 @@ def _is_a_runner(pid: int, holder: str) -> bool:
         command = (PROCESSES / str(pid) / "cmdline").read_bytes()
     except OSError:
         return False
-    # Words, for the folder that the program is installed in has its name, and stands in the command lines of others, too.
+    # By the word: the folder of an installation has the name, too, and stands in the command lines of others.
     return any(
         b"incident_process" in word or word.rpartition(b"/")[2] == b"incident-process" for word in command.split(b"\0")
     )
