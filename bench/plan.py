@@ -109,6 +109,13 @@ class Plan:
         return 1 if self.tiny else 4
 
     @property
+    def queues(self) -> tuple[tuple[int, int, int], ...]:
+        """Workers of a receiver with a queue, milliseconds that each takes for a request, and accounts."""
+        if self.tiny:
+            return ((4, 5, 20),)
+        return ((4, 50, 500), (16, 50, 2_000), (64, 50, 8_000), (1, 1_000, 30))
+
+    @property
     def latencies(self) -> tuple[tuple[int, int], ...]:
         """Pairs of the receiver's latency in milliseconds and max_connections."""
         if self.tiny:

@@ -88,9 +88,10 @@ def fastest_receiver(folder: Path) -> Iterator[Receiver]:
 
 
 @contextmanager
-def delaying_receiver(milliseconds: int) -> Iterator[Receiver]:
-    """Run a receiver that waits before each answer."""
-    process = subprocess.Popen([sys.executable, delay.__file__, str(milliseconds)], stdout=subprocess.PIPE, text=True)
+def delaying_receiver(milliseconds: int, workers: int = 0) -> Iterator[Receiver]:
+    """Run a receiver that waits before each answer; with ``workers``, for no more than so many at once."""
+    arguments = [sys.executable, delay.__file__, str(milliseconds), str(workers)]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     try:
         out = process.stdout
         if out is None or not select.select([out], [], [], STOP_SECONDS)[0]:

@@ -8,14 +8,14 @@ docs/decisions/0023-adaptive-concurrency.md says why this one, and what is diffe
 from math import sqrt
 
 START = 4
-"""Requests at first, fewer where so many seconds are more than half the time-out (``_first``)."""
+"""Requests at first, fewer where one worker that takes a second for each would be too slow for them (``_first``)."""
 GROWTH = 4
 """Factor by which the limit grows with each round of answers at the start, until a queue shows."""
 GROWS_TO = 1.25
 """Times the unloaded latency at which the start is over."""
 DOUBT = 0.25
 """Part of the unloaded latency that its standard error is taken for, at most."""
-TOLERANCE = 1.5
+TOLERANCE = 1.6
 """Times the unloaded latency that is no reason for fewer: a short queue keeps the receiver's workers busy."""
 NOTICED_SECONDS = 0.010
 """A queue that lasts no longer is none: what is waited for is not a receiver, but this process' own event loop."""
