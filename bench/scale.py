@@ -114,7 +114,8 @@ def measure(sizes: Sequence[int], accounts: int, repeats: int) -> Iterator[Point
             with cluster_in(folder / f"{workers}") as cluster:
                 for _ in range(workers):
                     cluster.worker(WORKER)
-                samples = [_run(folder, database, source, receiver.url, cluster.address, count) for _ in range(repeats)]
+                place = (cluster.address, workers)
+                samples = [_run(folder, database, source, receiver.url, place, count) for _ in range(repeats)]
             database.drop_database(source)
             yield Point(
                 workers=workers,
@@ -124,13 +125,15 @@ def measure(sizes: Sequence[int], accounts: int, repeats: int) -> Iterator[Point
             )
 
 
-def _run(folder: Path, database: MariaDBServer, source: str, url: str, scheduler: str, accounts: int) -> Sample:
+def _run(folder: Path, database: MariaDBServer, source: str, url: str, place: tuple[str, int], accounts: int) -> Sample:
+    """Return one run; ``place`` is the scheduler's address and how many workers it has."""
+    scheduler, workers = place
     more: Sections = {
         "PROCESS": {"chunk_accounts": CHUNK},
         "ENGINE": {"engine": "dask", "scheduler": scheduler},
     }
     watched = {"database": database.pid}
-    made = on_mariadb(folder, database.url(source), url, watched, database, more, max_connections=CONNECTIONS)
+    made = on_mariadb(folder, database.url(source), url, watched, database, more, max_connections=CONNECTIONS * workers)
     return made.deliver(delivered=accounts)
 
 

@@ -102,6 +102,29 @@ def test_the_share_of_each_adds_up_to_the_rate(make_site: MakeSite) -> None:
     assert times[-1] - times[0] >= 60 / 12 - 1
 
 
+@pytest.mark.parametrize("adaptive", ["on", "off"])
+def test_no_more_requests_are_under_way_than_one_process_may_have(make_site: MakeSite, adaptive: str) -> None:
+    """Two workers with two chunks each; the receiver turns away every request beyond four at once."""
+    site = by_cluster(make_site, "mariadb", workers=2)
+    site.command.configure(api={"max_connections": 4, "adaptive": adaptive})
+    given(site)
+    site.receiver.control(workers=4, work_ms=50, queue=0)
+    report = site.run()
+    site.receiver.calm()
+    assert report["delivered"] == 60
+    assert Counter(row["answer"] for row in site.requests()) == {201: 60}
+
+
+def test_a_cluster_gets_the_rate_that_the_receiver_takes(make_site: MakeSite) -> None:
+    site = by_cluster(make_site, "mariadb", workers=2)
+    given(site)
+    site.receiver.control(rate_limit=10, rate_kind="second", rate_status=429)
+    report = site.run()
+    site.receiver.calm()
+    assert (report["status"], report["delivered"], report["dead"]) == ("completed", 60, 0)
+    assert accepted(site) == Counter(ACCOUNTS)
+
+
 def _seconds(text: str) -> float:
     from datetime import datetime
 
