@@ -1,6 +1,7 @@
 """SIGTERM, SIGINT and SIGHUP as wishes of an operator, from the first moment of the command to its last."""
 
 import asyncio
+import os
 import signal
 from types import FrameType
 from typing import Any
@@ -14,7 +15,7 @@ def leave_at_once() -> None:
     """End the process with status 0 at SIGTERM or SIGINT, as long as nothing is under way yet."""
 
     def leave(_number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(0)
+        os._exit(0)  # no exception: one that is raised in a destructor or a weak reference's callback is ignored
 
     for number in ENDING:
         signal.signal(number, leave)
