@@ -63,7 +63,7 @@ class Checkout:
             "HOME": str(folder),
             "PYTHON": os.path.realpath(getattr(sys, "_base_executable", sys.executable)),
             "PIP_CONFIG_FILE": os.devnull,
-            "PIP_INDEX_URL": "http://127.0.0.1:1/simple",
+            "PIP_INDEX_URL": "http://127.0.0.1:1/",
             "PIP_RETRIES": "0",
         }
 
