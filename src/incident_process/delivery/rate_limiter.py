@@ -57,7 +57,8 @@ class RateLimiter:
         self.limited = most > 0
         """False while no request has to be waited for."""
         self._most = most or inf
-        self._due = now + 1 / self._most if shared and most else now
+        self._due = now + 1 / self._most if shared and most else -inf
+        """When the next request is due; before the first, without a share, at any time."""
         self._taken: deque[list[float]] = deque(maxlen=int(SECOND / BUCKET) + 1)
         """When a bucket began, and how many were taken in it."""
         self._cuts = 0
@@ -85,7 +86,9 @@ class RateLimiter:
         elif self.per_second < inf:
             self._grow(now)
         self._last_sent = now
-        self._due = max(self._due, now - LATE) + 1 / min(self.per_second, self._most)
+        # The first is not late, whenever it comes: nothing is to be made up for.
+        due = now if self._due == -inf else max(self._due, now - LATE)
+        self._due = due + 1 / min(self.per_second, self._most)
 
     def taken(self, now: float, epoch: int) -> None:
         """Note an answer to a request of this epoch that was not turned away for the rate."""
