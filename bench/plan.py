@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 LOOKBACK_ACCOUNTS = 100_000
-"""Unchanged accounts in the lookback of the hourly run, where there are as many (issue 4)."""
+"""Unchanged accounts in the lookback of the hourly run, where there are as many."""
 
 TINY = 2_000
 """With no more accounts than this the figures mean nothing: the run only shows that the bench still works."""

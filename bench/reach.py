@@ -1,4 +1,4 @@
-"""What issue 4 asks for, as ratios within one run, and how far this run is from it."""
+"""The targets of the bench, as ratios within one run, and how far this run is from each of them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

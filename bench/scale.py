@@ -42,7 +42,7 @@ WORKER = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
 """As docs/how-to/dask.md recommends."""
 WORKERS = (1, 2, 4, 8)
 ASKED = 0.8
-"""Issue 6: throughput within 80 % of linear."""
+"""The target: throughput within 80 % of linear."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ SETTING = re.compile(r"`([a-z]+(?:_[a-z]+)+)`")
 DOCSTRING = re.compile(r"Case (\d+b?):")
 CASES = [*map(str, range(1, 15)), "14b", *map(str, range(15, 19))]
 REPORTS = ("2269", "1935", "172", "1093", "70", "85918", "44450", "206", "136")
-"""What the issue that asks for this page calls the faults of peers."""
+"""The numbers of the reports of peers that the page names."""
 
 
 @cache
