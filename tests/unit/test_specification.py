@@ -32,7 +32,7 @@ CITING = ("src", "tests", "docs", "bench", "scripts", "deploy", "examples")
 
 NUMBER = r"\d+(?:\.\d+)?"
 WORD = re.compile(r"\bSPEC\b(?![\w.-])")
-CITATION = re.compile(rf"\bSPEC ({NUMBER}(?:(?:, | and ){NUMBER})*)")
+CITATION = re.compile(rf"\bSPEC\s+({NUMBER}(?:(?:, | and ){NUMBER})*)")
 HEADING = re.compile(r"^(?:##|###) (\d+(?:\.\d+)?)\.? ", re.MULTILINE)
 SECTIONS = HEADING.findall(PAGE)
 
@@ -110,6 +110,7 @@ def test_citations_are_found_where_they_are_in_use() -> None:
         ("SPEC 3, 5 and 6, each with", []),
         ("(SPEC 5.4; docs/decisions/0025-outcomes.md)", []),
         ("SPEC 2: what", []),
+        ("as [SPEC\n  2](../specification.md#2-source) has it", []),
         ("SUSPECT, SPECIAL, _SPEC", []),
         ("(SPEC 11)", ["11"]),
         ("(SPEC 5.99)", ["5.99"]),
