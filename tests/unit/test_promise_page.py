@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import incident_process
-from incident_process.settings.reference import table
+from incident_process.settings.describe import keys
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(incident_process.__file__).parent
@@ -31,11 +31,23 @@ def functions_of(file: str) -> dict[str, str]:
     return {node.name: ast.get_docstring(node) or "" for node in found if node.name.startswith("test_")}
 
 
-def rows_of(heading: str) -> list[list[str]]:
-    """Return the cells of the rows of the tables under a heading of the second level, without the head."""
-    section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    rows = [line.strip().strip("|").split(" | ") for line in section.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in row] for row in rows if row[-1].strip() not in {"tests", "tests of ours"}]
+def sections_of(heading: str, level: int = 3) -> dict[str, str]:
+    """Return the sections of a level under a heading of the second level: the title of each, and its text."""
+    part = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    cut = re.split(rf"^#{{{level}}} (.+)$", part, flags=re.MULTILINE)
+    texts = [re.split(r"^#+ ", text, maxsplit=1, flags=re.MULTILINE)[0].strip() for text in cut[2::2]]
+    assert len(set(cut[1::2])) == len(texts), "no title is there twice"
+    return dict(zip(cut[1::2], texts, strict=True))
+
+
+def part_of(section: str, name: str) -> str:
+    """Return what stands behind a name such as ``**Limit:**`` in a section, up to the next one."""
+    return section.partition(f"- **{name}:**")[2].partition("\n- **")[0].strip()
+
+
+def cases() -> dict[str, str]:
+    """Return the cases by their number, each with its text."""
+    return {title.removeprefix("Case "): text for title, text in sections_of("The cases by name").items()}
 
 
 def test_every_test_that_is_named_exists() -> None:
@@ -47,47 +59,56 @@ def test_every_test_that_is_named_exists() -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_case_has_a_test(case: str) -> None:
-    (row,) = [row for row in rows_of("The cases by name") if row[0] == case]
-    assert NAMED.findall(row[-1])
+    assert NAMED.findall(part_of(cases()[case], "Tests"))
 
 
 def test_there_is_no_other_case() -> None:
-    assert [row[0] for row in rows_of("The cases by name")] == CASES
+    assert list(cases()) == CASES
 
 
-def test_a_test_that_claims_a_case_stands_in_its_row() -> None:
-    rows = {row[0]: set(NAMED.findall(row[-1])) for row in rows_of("The cases by name")}
+def test_a_test_that_claims_a_case_stands_in_its_section() -> None:
+    named = {case: set(NAMED.findall(part_of(text, "Tests"))) for case, text in cases().items()}
     claimed: set[str] = set()
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         file = path.relative_to(ROOT).as_posix()
         for name, docstring in functions_of(file).items():
             for case in DOCSTRING.findall(docstring):
-                assert (file, name) in rows[case], f"{file}::{name} claims case {case}"
+                assert (file, name) in named[case], f"{file}::{name} claims case {case}"
                 claimed.add(case)
     assert claimed == set(CASES) - {"4"}, "case 4 was proven before the cases had names"
 
 
-@pytest.mark.parametrize("heading", ["Sentence by sentence", "The cases by name", "Where others lose or repeat"])
-def test_no_row_is_without_a_test(heading: str) -> None:
-    rows = rows_of(heading)
-    assert rows
-    assert [row for row in rows if not NAMED.findall(row[-1])] == []
+@pytest.mark.parametrize(
+    ("heading", "level"), [("Sentence by sentence", 4), ("The cases by name", 3), ("Where others lose or repeat", 3)]
+)
+def test_no_section_is_without_a_test(heading: str, level: int) -> None:
+    sections = sections_of(heading, level)
+    assert sections
+    assert [title for title, text in sections.items() if not NAMED.findall(part_of(text, "Tests"))] == []
 
 
 def test_every_sentence_names_a_mechanism_that_exists_and_a_limit() -> None:
-    for sentence, mechanism, limit, _ in rows_of("Sentence by sentence"):
-        modules = MODULE.findall(mechanism)
-        assert modules, sentence
+    sentences = sections_of("Sentence by sentence", 4)
+    assert len(sentences) >= 38
+    for title, text in sentences.items():
+        assert text.partition("- **")[0].strip(), f"{title} has no sentence"
+        modules = MODULE.findall(part_of(text, "Mechanism"))
+        assert modules, title
         assert [module for module in modules if not (PACKAGE / module).is_file()] == []
-        assert limit
+        assert part_of(text, "Limit"), title
+
+
+def test_the_page_can_be_read_in_a_diff() -> None:
+    """A line holds a sentence or a clause; only the name of a test may make it longer."""
+    assert [line for line in PAGE.splitlines() if len(line) > 125 and not NAMED.search(line)] == []
 
 
 def test_every_setting_that_is_named_exists() -> None:
-    keys = set(re.findall(r"\] (\w+)`", table()))
-    assert {name for name in SETTING.findall(PAGE) if name not in keys} == set()
+    known = {key.name for key in keys()}
+    assert {name for name in SETTING.findall(PAGE) if name not in known} == set()
 
 
 @pytest.mark.parametrize("report", REPORTS)
 def test_every_report_of_a_peer_has_its_test(report: str) -> None:
-    rows = [row for row in rows_of("Where others lose or repeat") if re.search(rf"\b{report}\b", row[0])]
-    assert len(rows) == 1
+    found = sections_of("Where others lose or repeat").values()
+    assert len([text for text in found if re.search(rf"\b{report}\b", part_of(text, "Reports"))]) == 1
