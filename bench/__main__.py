@@ -1,6 +1,7 @@
 """``make bench``: the product beside the limits of the machine, in one run, on the same data and receiver.
 
-ACCOUNTS (100000) times SCALE (1) in the environment say how much. What each line means: docs/performance.md.
+ACCOUNTS (100000) times SCALE (1) in the environment say how much. What each line means:
+docs/development/performance-notebook.md.
 """
 
 import argparse
@@ -68,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plot.plot(lines, folder)
     if chosen.write_docs:
         plot.plot(lines, ROOT / "docs")
-        report.write_docs(ROOT / "docs" / "performance.md", report.markdown(conditions, lines, reached))
+        report.write_docs(report.PAGE, report.summary(conditions, lines))
+        report.write_docs(report.NOTEBOOK, report.markdown(conditions, lines, reached))
     return 1 if any(FAILED in one.note for one in lines) else 0
 
 

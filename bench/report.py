@@ -1,4 +1,4 @@
-"""The lines as a table: on the screen, as JSON, and in ``docs/performance.md`` between two markers."""
+"""The lines as a table: on the screen, as JSON, and between two markers of ``docs/performance.md`` and its notebook."""
 
 import json
 import os
@@ -13,11 +13,20 @@ from typing import Any
 from bench.measure import Line
 from bench.plan import Plan
 from bench.reach import Reach
+from bench.sections import hourly, ours, starts
 from bench.sections.limits import RAW
+from incident_process import __version__
 
+_DOCS = Path(__file__).parent.parent / "docs"
+PAGE = _DOCS / "performance.md"
+NOTEBOOK = _DOCS / "development" / "performance-notebook.md"
+"""The two pages with figures: for users, and for those who work on the program."""
 BEGIN = "<!-- made by `make bench-docs`: begin -->"
 END = "<!-- made by `make bench-docs`: end -->"
 _WIDTHS = (52, 9, 9, 8, 10, 11, 11, 11, 7)
+FOR_USERS = (ours.ON_SQLITE, ours.ON_MARIADB, hourly.NAME, starts.EMPTY)
+SLOW_RECEIVER = "ours, 50 ms"
+"""Whole runs that a user has, too: of them the page for users is made."""
 HEADINGS = ("", "seconds", "per s", "of raw", "CPU µs", "machine", "database", "receiver", "MiB")
 
 
@@ -75,6 +84,7 @@ def conditions(plan: Plan) -> dict[str, Any]:
         "python": platform.python_version(),
         "kernel": platform.release(),
         "load_before": round(os.getloadavg()[0], 1),
+        "version": __version__,
     }
 
 
@@ -84,23 +94,34 @@ def as_json(conditions: dict[str, Any], lines: Sequence[Line], reached: Sequence
     return json.dumps({"conditions": conditions, "lines": made, "reach": [asdict(one) for one in reached]}, indent=1)
 
 
-def markdown(conditions: dict[str, Any], lines: Sequence[Line], reached: Sequence[Reach]) -> str:
-    """Return what stands between the markers."""
-    raw = raw_rate(lines)
-    began = (
-        f"Measured {conditions['measured']}: {conditions['processors']} cores ({conditions['processor']}), "
-        f"{conditions['memory_gib']} GiB, Python {conditions['python']}, Linux {conditions['kernel']}, "
-        f"ACCOUNTS={conditions['accounts']}. Load of the machine when it began: {conditions['load_before']}; above 0 "
-        "means that others were using it."
+def summary(conditions: dict[str, Any], lines: Sequence[Line]) -> str:
+    """Return what stands between the markers of the page for users: the lines that they meet themselves."""
+    shown = [one for one in lines if one.samples and (one.name in FOR_USERS or one.name.startswith(SLOW_RECEIVER))]
+    rows = [(one.name.removeprefix("ours, "), *_figures(one), one.note) for one in shown]
+    return "\n".join(
+        [
+            _measured(conditions),
+            "",
+            "| | seconds | incidents/s | MiB | remark |",
+            "|---|---:|---:|---:|---|",
+            *(f"| {' | '.join(row)} |" for row in rows),
+            "",
+            "![Incidents a second](performance.svg)",
+        ]
     )
+
+
+def markdown(conditions: dict[str, Any], lines: Sequence[Line], reached: Sequence[Reach]) -> str:
+    """Return what stands between the markers of the notebook: every line, and what was asked for."""
+    raw = raw_rate(lines)
     text = [
-        began,
+        _measured(conditions),
         "",
         "| demand | measured | asked | |",
         "|---|---|---|---|",
         *(f"| {one.name} | {one.value} | {one.asked} | {'met' if one.met else '**not met**'} |" for one in reached),
         "",
-        "![Incidents a second](performance.svg)",
+        "![Incidents a second](../performance.svg)",
     ]
     for section in dict.fromkeys(one.section for one in lines):
         text += ["", f"**{section}**", "", f"| {' | '.join((*HEADINGS, 'remark'))} |"]
@@ -120,6 +141,23 @@ def write_docs(page: Path, made: str, begin: str = BEGIN, end: str = END) -> Non
     if not found or not closed:
         raise ValueError(f"{page.name} lacks the lines {begin} and {end} that the figures go between.")
     page.write_text(f"{before}{begin}\n\n{made}\n\n{end}{after}", encoding="utf-8")
+
+
+def _measured(conditions: dict[str, Any]) -> str:
+    """Return when, with which version and on what it was measured."""
+    return (
+        f"Measured {conditions['measured']} with incident-process {conditions['version']}: "
+        f"{conditions['processors']} cores ({conditions['processor']}), "
+        f"{conditions['memory_gib']} GiB, Python {conditions['python']}, Linux {conditions['kernel']}, "
+        f"ACCOUNTS={conditions['accounts']}. Load of the machine when it began: {conditions['load_before']}; above 0 "
+        "means that others were using it."
+    )
+
+
+def _figures(line: Line) -> tuple[str, str, str]:
+    """Return seconds, incidents a second and MiB, as ``cells`` writes them."""
+    _, seconds, rate, *_, peak = cells(line, None)
+    return seconds, rate, peak
 
 
 def _row(texts: Sequence[str]) -> str:

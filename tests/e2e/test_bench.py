@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from bench.measure import Line, Sample, line, unmeasured
 from bench.plan import plan
 from bench.reach import reach
 from bench.sections import history, hourly, limits, naive, ours
+
+import incident_process
 
 ROOT = Path(__file__).parent.parent.parent
 SECTIONS = ("limits", "ours", "naive", "hourly", "history", "latency")
@@ -105,9 +108,33 @@ def test_figures_go_between_the_markers_of_the_page(tmp_path: Path) -> None:
         report.write_docs(page, "new")
 
 
-def test_the_page_of_the_project_has_the_markers() -> None:
-    page = (ROOT / "docs" / "performance.md").read_text()
-    assert page.count(report.BEGIN) == page.count(report.END) == 1
+@pytest.mark.parametrize("page", [report.PAGE, report.NOTEBOOK], ids=lambda page: page.name)
+def test_the_pages_of_the_project_have_the_markers(page: Path) -> None:
+    assert page.is_relative_to(ROOT / "docs")
+    text = page.read_text()
+    assert text.count(report.BEGIN) == text.count(report.END) == 1
+    figures = text.partition(report.BEGIN)[2].partition(report.END)[0]
+    assert re.match(r"\n\nMeasured \d{4}-\d\d-\d\d \d\d:\d\d UTC with incident-process \d+\.\d+\.\d+: ", figures)
+
+
+def test_the_page_for_users_has_the_lines_that_users_meet() -> None:
+    lines = [
+        _line(limits.RAW, 100, [1.0]),
+        _line(ours.ON_SQLITE, 100, [4.0]),
+        _line(hourly.NAME, 0, [2.0]),
+        _line("ours, 50 ms, 64 connections", 100, [5.0]),
+        unmeasured("ours", ours.ON_MARIADB, "there is none"),
+    ]
+    made = report.summary(report.conditions(plan({})), lines)
+    assert f" with incident-process {incident_process.__version__}: " in made
+    assert [line for line in made.splitlines() if line.startswith("| ") and "seconds" not in line] == [
+        "| state on SQLite | 4.000 | 25 | 1 |  |",
+        "| hourly run | 2.000 |  | 1 |  |",
+        "| 50 ms, 64 connections | 5.000 | 20 | 1 |  |",
+    ]
+    old = report.PAGE.read_text().partition(report.BEGIN)[2].partition(report.END)[0]
+    assert made.splitlines()[2:4] == old.splitlines()[4:6], "the page has the table that --write-docs would write"
+    assert made.splitlines()[-1] == old.splitlines()[-2]
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "many", "1.5"])
