@@ -8,7 +8,7 @@ BIN := .venv/bin
 TEST_PROGRAMS := mariadbd:mariadb-server chromium:chromium faketime:faketime libatomic.so.1:libatomic1
 
 .PHONY: help setup setup-tests setup-checks setup-docs setup-bench demo check test test-documentdb unpack-documentdb \
-	coverage lint format docs bench bench-docs bench-scale storm storm-tests fresh clean
+	coverage lint format docs docs-reference bench bench-docs bench-scale storm storm-tests fresh clean
 
 help: ## these lines
 	@sed -nE 's/^([a-z-]+):[^#]* ## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 23
@@ -62,6 +62,9 @@ format: setup-checks ## what ruff can put right by itself
 docs: setup-docs ## the documentation site, in build/site; without a network
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "Open build/site/index.html, or serve it: python3 -m http.server --directory build/site"
+
+docs-reference: setup-docs ## renews what docs/ has from the code: settings, commands, errors, metrics, Python names
+	@PYTHONPATH=scripts:src $(BIN)/python -m docs_reference
 
 bench: setup-bench ## incidents a second beside the limits of the machine: ACCOUNTS=100000 SCALE=1 ONLY=limits,ours
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))

@@ -1,16 +1,16 @@
-"""The commands, each as its own ``--help`` shows it."""
+"""The commands, each with what its own ``--help`` says."""
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import click
 import typer.main
-from typer.testing import CliRunner
 
+from docs_reference.table import table
 from incident_process.cli.app import app
 
 PROGRAM = "incident-process"
-_WIDTH = "100"
 _EXAMPLE = re.compile(r"\s*Example:\s*(?P<line>.+)\Z", re.DOTALL)
 
 
@@ -36,25 +36,30 @@ def _page(path: tuple[str, ...], command: Any) -> str:
     name = " ".join(path)
     found = _EXAMPLE.search(command.help or "")
     if found is None:
-        msg = f"The help of '{name}' does not end with an example."
-        raise LookupError(msg)
-    text = command.help[: found.start()].strip()
+        raise LookupError(f"The help of '{name}' does not end with an example.")
     example = " ".join(found["line"].split())
-    return (
-        f"## `{name}`\n\n{text}\n\n```sh\n{example}\n```\n\n"
-        f'??? note "incident-process {name} --help"\n\n    ```text\n{_indented(_help(path))}\n    ```\n'
-    )
+    context = command.make_context(name, [], resilient_parsing=True)
+    usage = " ".join(command.collect_usage_pieces(context))
+    parts = [
+        f"## `{name}`",
+        *map(_paragraph, command.help[: found.start()].strip().split("\n\n")),
+        f"```sh\n{example}\n```",
+        f"Usage: `{PROGRAM} {name} {usage}`",
+        table(("option", "meaning"), _options(command, context)),
+    ]
+    return "\n\n".join(parts)
 
 
-def _help(path: tuple[str, ...]) -> str:
-    """Return what the command prints for ``--help``, in a fixed width and without colour."""
-    plain = {"COLUMNS": _WIDTH, "NO_COLOR": "1", "TERM": "dumb"}
-    answer = CliRunner().invoke(app, [*path, "--help"], prog_name=PROGRAM, env=plain)
-    if answer.exit_code:
-        msg = f"'{PROGRAM} {' '.join(path)} --help' ends with {answer.exit_code}."
-        raise LookupError(msg)
-    return answer.output.strip()
+def _paragraph(text: str) -> str:
+    """Return a paragraph of a help text; one whose lines the help keeps as they are becomes a block."""
+    kept = text.removeprefix("\b\n")
+    return text if kept == text else f"```text\n{kept}\n```"
 
 
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}".rstrip() for line in text.splitlines())
+def _options(command: Any, context: click.Context) -> Iterator[tuple[str, str]]:
+    """Yield each option with its values, and what the help says of it."""
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is not None:
+            names, meaning = record
+            yield f"`{names}`", meaning

@@ -9,7 +9,13 @@ from incident_process.settings.sections import SECTIONS
 from incident_process.settings.template import render
 
 
-def tables() -> str:
+def table_of_all() -> str:
+    """Return one table of all keys: section and key, default, meaning, a right value."""
+    rows = [(f"`[{what.section}] {what.name}`", _default(what), what.description, what.expected) for what in keys()]
+    return table(("key", "default", "meaning", "value"), rows)
+
+
+def entries() -> str:
     """Return a heading for each section and each key: meaning, default, a right value, environment variable.
 
     Every key has a heading of its own, so that the site's search and a link lead to it.
@@ -44,12 +50,15 @@ def variable(what: Key) -> str:
 
 
 def _entry(what: Key) -> str:
-    default = f"`{what.default}`" if what.default is not None else what.needed or "none"
     example = f"; for example `{' '.join(what.example.split())}`" if what.example else ""
     return (
-        f"### `{what.name}` {{ #{what.section.lower()}-{what.name.lower()} }}\n\n{sentence(what.description)}\n\n"
-        f"- default: {default}\n- value: {what.expected}{example}\n- environment: `{variable(what)}`\n"
+        f"### `[{what.section}] {what.name}`\n\n{sentence(what.description)}\n\n"
+        f"- default: {_default(what)}\n- value: {what.expected}{example}\n- environment: `{variable(what)}`\n"
     )
+
+
+def _default(what: Key) -> str:
+    return f"`{what.default}`" if what.default else "empty" if what.default == "" else what.needed or "none"
 
 
 def _is_secret(what: Key) -> bool:

@@ -150,13 +150,13 @@ def test_every_metric_is_shown_under_its_scraped_name(site: Path) -> None:
 
 def test_every_public_name_is_described(site: Path) -> None:
     text = page(site, "reference/python")
-    assert [name for name in incident_process.__all__ if f" {name} ¶" not in text] == []
+    assert [name for name in incident_process.__all__ if f" {name}¶" not in text] == []
 
 
 def test_the_search_knows_the_keys_and_the_pages(site: Path) -> None:
     index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
     titles = [html.unescape(re.sub(r"<[^>]+>", "", entry["title"])) for entry in index["docs"]]
-    assert {"breaker_failures", "When you are woken", "Dead letters"} <= set(titles)
+    assert {"[API] breaker_failures", "When you are woken", "Dead letters"} <= set(titles)
 
 
 MESSAGE = re.compile(r"`(?P<text>(?:… )?[A-Z][^`]* [^`]*)`")

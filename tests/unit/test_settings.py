@@ -18,7 +18,6 @@ from incident_process.errors import APIConfigError, ConfigurationError
 from incident_process.records import Tracking
 from incident_process.settings import Api, Database, Mongodb, MySQLTarget, Settings, SqliteTarget, parse_target
 from incident_process.settings.describe import keys
-from incident_process.settings.reference import table
 from incident_process.settings.section import Section
 from incident_process.settings.sections import SECTIONS
 from incident_process.settings.template import render
@@ -632,15 +631,6 @@ class TestDescriptions:
         assert settings.warnings == ()
         with pytest.raises(KeyError):
             render({"API": {"nothing": "1"}})
-
-    def test_the_reference_has_a_line_for_every_key(self) -> None:
-        lines = table().splitlines()
-        assert len(lines) == 2 + len(list(keys()))
-        assert (
-            "| `[API] max_connections` | `64` | requests under way at once, at most | a whole number from 1 to 1000 |"
-            in lines
-        )
-        assert all(line.count("|") == 5 for line in lines)
 
 
 def test_importing_settings_loads_no_driver_and_reads_no_environment() -> None:
