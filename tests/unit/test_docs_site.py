@@ -2,10 +2,7 @@
 
 import html
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,11 +19,10 @@ from incident_process.metrics.instruments import Instruments
 from incident_process.reconcile import Difference
 from incident_process.records import DeliveryStatus, RunStatus
 from incident_process.settings.describe import keys
+from tests.support.docs_site import build
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-SECONDS = 120
-"""How long a build may take at most: it takes about five seconds, and the test machine is shared."""
 
 # What a page fetches by itself when it is opened; a link that somebody may follow is none of it.
 FETCHED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
@@ -59,21 +55,8 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built once, by the command that CI uses, where no address can be reached."""
-    folder = tmp_path_factory.mktemp("site")
-    nowhere = "http://127.0.0.1:9"  # the discard port: whatever would be fetched fails at once
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
-        cwd=ROOT,
-        env=dict(os.environ) | {"http_proxy": nowhere, "https_proxy": nowhere, "NO_MKDOCS_2_WARNING": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    """The site, built once."""
+    return build(tmp_path_factory.mktemp("site"))
 
 
 def page(site: Path, name: str) -> str:
@@ -107,6 +90,44 @@ def test_no_page_fetches_anything_from_elsewhere(site: Path) -> None:
         assert foreign == [], file
     for file in site.rglob("*.css"):
         assert not re.search(r"url\(['\"]?(https?:)?//|@import", file.read_text(encoding="utf-8")), file
+
+
+def test_every_page_leads_to_the_one_before_and_the_one_after(site: Path) -> None:
+    """All pages of the navigation are one chain, from the overview to the last."""
+    seen: list[str] = []
+    name = "index.html"
+    while name:
+        seen.append(name)
+        text = (site / name).read_text(encoding="utf-8")
+        links = dict(re.findall(r'<link rel="(prev|next)" href="([^"]+)">', text))
+        shown = dict(re.findall(r'<a href="([^"]+)" class="md-footer__link md-footer__link--(prev|next)"', text))
+        assert {kind: target for target, kind in shown.items()} == links, name
+        if len(seen) > 1:
+            assert (site / name).parent.joinpath(links["prev"]).resolve() == site / seen[-2]
+        following = (site / name).parent.joinpath(links["next"]).resolve() if "next" in links else None
+        name = following.relative_to(site).as_posix() if following else ""
+        assert name not in seen
+    decisions = {f"decisions/{path.stem}.html" for path in (DOCS / "decisions").glob("0*.md")}
+    pages = {file.relative_to(site).as_posix() for file in site.rglob("*.html")} - {"404.html"}
+    assert set(seen) == pages - decisions
+
+
+def test_the_colours_are_those_of_the_dashboard() -> None:
+    def variables(css: str, selector: str) -> dict[str, str]:
+        block = css.partition(f"{selector} {{")[2].partition("}")[0]
+        return dict(re.findall(r"(--[\w-]+): ([^;]+);", block))
+
+    (base,) = (ROOT / "src").rglob("static/css/base.css")
+    dashboard = base.read_text(encoding="utf-8")
+    site = (DOCS / "stylesheets" / "dashboard-colours.css").read_text(encoding="utf-8")
+    pairs = (
+        (":root", '[data-md-color-scheme="default"]'),
+        (':root[data-theme="dark"]', '[data-md-color-scheme="slate"]'),
+    )
+    for theirs, ours in pairs:
+        colours = variables(site, ours)
+        assert len(colours) >= 13
+        assert colours.items() <= variables(dashboard, theirs).items()
 
 
 def test_no_marker_is_left(site: Path) -> None:
