@@ -5,10 +5,11 @@
 export PYTHON ?=
 BIN := .venv/bin
 # What the tests need of Debian, as program or library and package; libatomic is of the browser driver.
-TEST_PROGRAMS := mariadbd:mariadb-server chromium:chromium faketime:faketime libatomic.so.1:libatomic1
+TEST_PROGRAMS := mariadbd:mariadb-server chromium:chromium faketime:faketime libatomic.so.1:libatomic1 \
+	systemd-analyze:systemd
 
 .PHONY: help setup setup-tests setup-checks setup-docs setup-bench demo check test test-documentdb unpack-documentdb \
-	coverage lint format docs docs-reference bench bench-docs bench-scale storm storm-tests fresh clean
+	coverage lint format docs docs-reference bench bench-docs bench-scale storm storm-tests fresh audit sbom clean
 
 help: ## these lines
 	@sed -nE 's/^([a-z-]+):[^#]* ## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 23
@@ -90,6 +91,12 @@ storm: setup-tests $(if $(filter documentdb,$(STATE)),unpack-documentdb) ## the 
 
 storm-tests: setup-tests ## of all tests those of the storm: 60 s for each state but MySQL's
 	@scripts/run-tests tests/storm
+
+audit: setup-checks ## known vulnerabilities of the pinned versions, from a service that can be reached: IGNORE=PYSEC-...
+	@$(BIN)/python scripts/audit.py -- $(foreach id,$(IGNORE),--ignore-vuln $(id))
+
+sbom: setup-checks ## a software bill of materials (CycloneDX), build/sbom.cdx.json
+	@$(BIN)/python scripts/sbom.py build/sbom.cdx.json
 
 fresh: setup ## make demo and make test on a Debian that has nothing else, as root: SUITE=bookworm|trixie
 	@scripts/ensure-programs debootstrap:debootstrap
