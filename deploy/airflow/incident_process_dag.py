@@ -1,4 +1,4 @@
-"""Airflow DAG: one window of incident-process, every ten minutes.
+"""Airflow DAGs: one window of incident-process every ten minutes, and each night every account against the ledger.
 
 The command keeps itself safe (lease, ledger, outbox), so Airflow only starts it and reads its exit status. It is
 installed in a virtual environment of its own, because its dependencies are not Airflow's.
@@ -21,17 +21,21 @@ HOPELESS = {
 """What no further try can mend."""
 
 
-def settle(status: int) -> None:
+def settle(status: int, *, may_be_skipped: bool = True) -> None:
     """Turn the exit status of the command into the state of the task.
 
+    Args:
+        status: The exit status; negative where a signal ended the process.
+        may_be_skipped: Whether nothing is left to do where another runner is at work.
+
     Raises:
-        AirflowSkipException: 5, another runner is at work: nothing is left to do.
+        AirflowSkipException: 5, another runner is at work, where that may be.
         AirflowFailException: 2 and 6, somebody has to look; trying again would not help.
-        AirflowException: 1, 3, 4 and a killed process: the next try resumes, nothing is lost.
+        AirflowException: All others: the next try resumes, nothing is lost.
     """
     if status == DONE:
         return
-    if status == LOCKED:
+    if status == LOCKED and may_be_skipped:
         raise AirflowSkipException("another runner holds the lease")
     if status in HOPELESS:
         raise AirflowFailException(f"exit status {status}: {HOPELESS[status]}")
@@ -64,4 +68,26 @@ def incident_process() -> None:
     run_window()
 
 
+@dag(
+    dag_id="incident_process_reconcile",
+    schedule="20 3 * * *",  # UTC; put in a quiet hour of the source
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    # A run may be at work, or something may be down: three hours, then the task has failed, and that has to show.
+    default_args={"retries": 36, "retry_delay": timedelta(minutes=5)},
+    doc_md=__doc__,
+)
+def incident_process_reconcile() -> None:
+    """One task: compare every account of the source with the ledger, and send what is missing or stale."""
+
+    @task
+    def reconcile() -> None:
+        done = subprocess.run([COMMAND, "reconcile", "--repair", "--config", CONFIG], check=False)  # noqa: S603  # constants
+        settle(done.returncode, may_be_skipped=False)
+
+    reconcile()
+
+
 incident_process()
+incident_process_reconcile()
