@@ -5,6 +5,7 @@ what every command creates: the state's own tables or collections where they are
 """
 
 import asyncio
+import os
 import re
 import shlex
 import shutil
@@ -25,7 +26,13 @@ from incident_process.engine.builders import building_processes
 from incident_process.engine.compose import make_source, make_store, make_transport
 from incident_process.errors import DeliveryIncompleteError, IncidentProcessError, OperationRefusedError
 from incident_process.files import open_to_others
-from incident_process.local_places import temporary_file, temporary_space
+from incident_process.local_places import (
+    closed_to_others,
+    hidden_home,
+    installation,
+    temporary_file,
+    temporary_space,
+)
 from incident_process.pipeline.found import AHEAD_REMEDY, future_rows, watermark_ahead
 from incident_process.pipeline.recognition import require_receiver, unknown_operation
 from incident_process.records import NEVER, Record, RunStatus, Tracking, iso
@@ -99,6 +106,33 @@ async def _exposed(settings: Settings) -> list[Finding]:
         for subject, path in files.items()
         if (what := open_to_others(path)) is not None
     ]
+
+
+def examine_installation() -> list[Finding]:
+    """Find what keeps the user of a service from starting this program, though it starts for who calls this.
+
+    A virtual environment holds a link to an interpreter, which may lie in somebody's home. Root is told of whatever is
+    closed to others, because services run as other users; everybody else only where the environment itself is not
+    closed, which then looks as if it were meant for others.
+    """
+    environment, *needed = installation()
+    private = closed_to_others(environment) is not None
+    for path in needed:
+        closed = closed_to_others(path) if os.geteuid() == 0 or not private else None
+        home = hidden_home(path) if hidden_home(environment) is None else None
+        if closed is None and home is None:
+            continue
+        why = f"{closed} is closed to them" if closed else f"ProtectHome= of the systemd units hides {home}"
+        return [
+            Finding(
+                subject="installation",
+                level=Level.WARNING,
+                finding=f"Services and users other than you cannot reach {path}, which this program needs: {why}.",
+                remedy="Where a service is to run it, install it where all users can reach it, with an interpreter "
+                "that all can reach: make PYTHON=/usr/bin/python3 setup",
+            )
+        ]
+    return []
 
 
 async def _guarded(subject: str, look: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:

@@ -1,7 +1,12 @@
-"""What a process needs of its own machine: a home folder and temporary space, told in words where they are missing."""
+"""What a process needs of its own machine, told in words where it is missing.
+
+A home folder, temporary space, and an installation that its user can reach.
+"""
 
 import errno
 import os
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,3 +68,54 @@ def _lacking(exc: OSError) -> LocalResourceError:
         f"No temporary file can be written ({exc.strerror or 'no folder for it'}): set TMPDIR to a folder that is "
         "there and that this user may write to."
     )
+
+
+_HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
+"""What systemd's ``ProtectHome=yes`` hides from a service."""
+_LINKS = 40
+"""So many links in a row the kernel follows."""
+
+
+def installation() -> tuple[Path, ...]:
+    """Return the environment, and what of it has to be reached to start this program: interpreter, library, package."""
+    return Path(sys.prefix), Path(sys.executable), Path(os.__file__), Path(__file__)
+
+
+def closed_to_others(path: Path) -> Path | None:
+    """Return the file or folder that keeps users who are neither its owner nor of its group from using a path.
+
+    They have to enter every folder on the way, those of links too, and to execute or read what is at its end. None
+    where nothing does. Access lists beyond the mode are not looked at.
+    """
+    try:
+        way = list(_way(path))
+        for place in way:
+            mode = place.stat().st_mode
+            wanted = stat.S_IXOTH if stat.S_ISDIR(mode) or mode & stat.S_IXUSR else stat.S_IROTH
+            if not mode & wanted:
+                return place
+    except OSError:
+        return path
+    return None
+
+
+def hidden_home(path: Path) -> Path | None:
+    """Return the folder of homes that the way to a path leads through, None where it leads through none."""
+    return next((home for place in _way(path) for home in _HOMES if place.is_relative_to(home)), None)
+
+
+def _way(path: Path) -> Iterator[Path]:
+    """Yield every folder that is entered on the way to a path, as the kernel goes it, and what is at its end."""
+    here, left, links = Path("/"), list(reversed(path.absolute().parts[1:])), 0
+    while left:
+        part = left.pop()
+        if part == "..":
+            here = here.parent
+            continue
+        if (here / part).is_symlink() and links < _LINKS:
+            target, links = (here / part).readlink(), links + 1
+            here = Path("/") if target.is_absolute() else here
+            left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+            continue
+        here /= part
+        yield here

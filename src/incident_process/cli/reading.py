@@ -130,10 +130,10 @@ def doctor(
     """
     if answers is not None:
         return _judge_answers(answers, config, as_json=as_json)
-    from incident_process.doctor import Level, examine
+    from incident_process.doctor import Level, examine, examine_installation
     from incident_process.engine.local import in_loop
 
-    findings = in_loop(examine(load(config)))
+    findings = in_loop(examine(load(config))) + examine_installation()
     if as_json:
         emit_json(findings)
     for finding in findings if not as_json else ():
