@@ -61,6 +61,11 @@ def run_demo(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]
     )
 
 
+def without_figures(line: str) -> str:
+    """Return a line with each figure above 0 as a sign, and one blank where there are several."""
+    return re.sub(r"[1-9][\d,]*", "#", " ".join(line.split()))
+
+
 # -- the story --------------------------------------------------------------------------------------------------------
 
 
@@ -79,6 +84,12 @@ def test_the_demo_misses_and_doubles_nothing(tmp_path: Path) -> None:
     assert max(map(len, prose)) <= 100
     assert list((tmp_path / "tmp").iterdir()) == []
     assert list((tmp_path / "current").iterdir()) == []
+    # The README shows the end of a larger demo: the same lines, with other figures where they are not to be 0.
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```text\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    said = {without_figures(line) for line in done.stdout.splitlines()}
+    assert len(shown.splitlines()) >= 5
+    assert [line for line in shown.splitlines() if without_figures(line) not in said] == []
 
 
 @pytest.fixture(scope="module")
