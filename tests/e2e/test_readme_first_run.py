@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,10 @@ def test_the_blocks_lead_to_a_delivered_incident(administered: SqlServer, clone:
     assert not re.search("ERROR|WARNING", shown), shown
     assert deliveries.count("delivered") == 20, deliveries
     assert (clone / "config" / "databaseConfig.ini").stat().st_mode & 0o777 == 0o600
+    ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()]
+    left = {file.name for file in clone.iterdir()} - {"yours.ini"}
+    assert left >= {".venv", "config", "receiver.db"}
+    assert {name for name in left if not any(fnmatch(name, pattern) for pattern in ignored)} == set()
 
 
 def test_there_are_five_commands_to_the_first_delivered_incident() -> None:
