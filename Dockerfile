@@ -10,11 +10,19 @@ FROM ${PYTHON_IMAGE} AS build
 ARG EXTRAS=
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
+COPY hashes ./hashes
 COPY src ./src
-# The constraints also hold for what builds the package: PIP_CONSTRAINT reaches the build's own environment.
-RUN python -m venv /opt/incident-process \
-    && PIP_CONSTRAINT=/build/constraints.txt /opt/incident-process/bin/pip install ".${EXTRAS:+[$EXTRAS]}" \
+# Every package is of the version and the hash that the files name; --no-deps, since they name all of them. What builds the
+# package has an environment of its own.
+RUN python -m venv /build/tools \
+    && /build/tools/bin/pip install --require-hashes --no-deps --only-binary=:all: -r hashes/build.txt \
+    && /build/tools/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /build/wheel . \
+    && python -m venv /opt/incident-process \
+    && for group in program $(echo "$EXTRAS" | tr ',' ' '); do set -- "$@" -r "hashes/$group.txt"; done \
+    && /opt/incident-process/bin/pip install --require-hashes --no-deps --only-binary=:all: "$@" \
+    && /opt/incident-process/bin/pip install --no-deps --no-index /build/wheel/*.whl \
+    && /opt/incident-process/bin/pip check \
     && /opt/incident-process/bin/pip uninstall --yes pip setuptools
 
 FROM ${PYTHON_IMAGE}

@@ -9,7 +9,7 @@ TEST_PROGRAMS := mariadbd:mariadb-server chromium:chromium faketime:faketime lib
 	systemd-analyze:systemd
 
 .PHONY: help setup setup-tests setup-checks setup-docs setup-bench demo check test test-documentdb unpack-documentdb \
-	coverage lint format docs docs-reference bench bench-docs bench-scale storm storm-tests fresh audit sbom clean
+	coverage lint format docs docs-reference bench bench-docs bench-scale storm storm-tests fresh audit sbom hashes clean
 
 help: ## these lines
 	@sed -nE 's/^([a-z-]+):[^#]* ## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 23
@@ -97,6 +97,9 @@ audit: setup-checks ## known vulnerabilities of the pinned versions, from a serv
 
 sbom: setup-checks ## a software bill of materials (CycloneDX), build/sbom.cdx.json
 	@$(BIN)/python scripts/sbom.py build/sbom.cdx.json
+
+hashes: setup-checks ## the hashes of all that an installation holds, in hashes/; after a change of constraints.txt
+	@$(BIN)/python scripts/hashes.py
 
 fresh: setup ## make demo and make test on a Debian that has nothing else, as root: SUITE=bookworm|trixie
 	@scripts/ensure-programs debootstrap:debootstrap

@@ -16,19 +16,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from pinned import CONSTRAINTS, ROOT, Pin, StoppedError, pins
 
-ROOT = Path(__file__).resolve().parents[1]
-FILES = (ROOT / "constraints.txt", ROOT / "bench" / "peers" / "constraints.txt")
+FILES = (CONSTRAINTS, ROOT / "bench" / "peers" / "constraints.txt")
 LOG = ROOT / "build" / "audit.log"
 """What pip-audit said, where it did not end as it should."""
 KNOWN = "rsa==4.0"
 """A version that every service has to know as vulnerable (CVE-2020-13757); one that does not knows nothing."""
-CLEAN, VULNERABLE, WRONG_FILE, NOT_ASKED = range(4)
+CLEAN, VULNERABLE, NOT_ASKED = 0, 1, 3
 REMEDY = (
     "Reach pypi.org itself, or name another service by PIP_AUDIT_VULNERABILITY_SERVICE (osv, with one of your own: "
     "PIP_AUDIT_OSV_URL), and say make audit again."
@@ -40,51 +37,6 @@ CAUSES = re.compile(
     "Failed to resolve|Network is unreachable|No route to host|Connection refused|timed out|Cannot connect to proxy|"
     r"CERTIFICATE_VERIFY_FAILED|Could not connect to [\w' ]+|[45]\d\d (?:Client|Server) Error: [\w ]+|JSONDecodeError"
 )
-
-
-class Pin(NamedTuple):
-    """A version that is installed."""
-
-    name: str
-    version: str
-
-    def __str__(self) -> str:
-        """Return it as the files have it."""
-        return f"{self.name}=={self.version}"
-
-
-class StoppedError(Exception):
-    """The question could not be asked; the message is one sentence that says why."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-def pins(file: Path) -> set[Pin]:
-    """Return the versions that a constraint file pins.
-
-    Raises:
-        StoppedError: It cannot be read, or has a line that pins nothing.
-    """
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError as exc:
-        raise StoppedError(f"{file} cannot be read: {exc.strerror}.", WRONG_FILE) from None
-    found = set()
-    for number, line in enumerate(lines, start=1):
-        text = line.partition("#")[0].strip()
-        if not text:
-            continue
-        try:
-            requirement = Requirement(text)
-            (specifier,) = requirement.specifier
-            if specifier.operator != "==":
-                raise ValueError
-            found.add(Pin(canonicalize_name(requirement.name), str(Version(specifier.version))))
-        except (InvalidRequirement, InvalidVersion, ValueError):
-            raise StoppedError(f"{file}, line {number}: it should be NAME==VERSION.", WRONG_FILE) from None
-    return found
 
 
 def rounds(wanted: set[Pin]) -> list[set[Pin]]:

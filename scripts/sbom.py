@@ -9,11 +9,8 @@ Licences and dependencies are what the installed packages say of themselves, so 
 
 import importlib.metadata
 import sys
-import tomllib
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from audit import ROOT, Pin, StoppedError, pins
 from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentScope, ComponentType
@@ -24,48 +21,11 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from pinned import ABOUT, CONSTRAINTS, Pin, StoppedError, closure, pins, wanted_by
 
 VERSION = SchemaVersion.V1_6
 LONGEST_NAME = 64
 """Characters of a licence's name; some packages put its whole text there."""
-
-
-ABOUT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-PYTHONS = [
-    version
-    for classifier in ABOUT["classifiers"]
-    if (version := classifier.removeprefix("Programming Language :: Python :: ")) != classifier
-]
-
-
-def wanted_by(name: str, extras: Iterable[str]) -> Iterator[Requirement]:
-    """Yield what an installed package requires with these extras, on any supported Python."""
-    try:
-        stated = importlib.metadata.requires(name) or []
-    except importlib.metadata.PackageNotFoundError:
-        return
-    places = [
-        {"extra": extra, "python_version": version, "python_full_version": f"{version}.0"}
-        for extra in ("", *extras)
-        for version in PYTHONS
-    ]
-    for requirement in map(Requirement, stated):
-        if requirement.marker is None or any(requirement.marker.evaluate(place) for place in places):
-            yield requirement
-
-
-def closure(requirements: Iterable[Requirement]) -> set[str]:
-    """Return the names of all packages that these requirements bring."""
-    left = [(canonicalize_name(one.name), frozenset(one.extras)) for one in requirements]
-    seen = set(left)
-    while left:
-        name, extras = left.pop()
-        for one in wanted_by(name, extras):
-            found = (canonicalize_name(one.name), frozenset(one.extras))
-            if found not in seen:
-                seen.add(found)
-                left.append(found)
-    return {name for name, _ in seen}
 
 
 def licences(name: str) -> list[License]:
@@ -147,7 +107,7 @@ def main(arguments: list[str]) -> int:
     """Write the file, which has passed CycloneDX's schema, and return the exit status."""
     (file,) = map(Path, arguments)
     try:
-        bom = bill(ROOT / "constraints.txt")
+        bom = bill(CONSTRAINTS)
     except StoppedError as exc:
         print(exc, file=sys.stderr)
         return exc.status
