@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from docs_reference.enums import meanings, sentence
 from docs_reference.table import table
-from incident_process import errors as tree
 from incident_process.cli.app import INTERRUPTED, app
 from incident_process.cli.running import EXIT_STATUS
+from incident_process.core import errors as tree
+from incident_process.core.models import DeliveryStatus, RunStatus
 from incident_process.reconcile import SENDABLE, Difference
-from incident_process.records import DeliveryStatus, RunStatus
 from incident_process.source.indexes import INDEX_ADVICE
 
 _EPILOG = re.compile(r"(?P<status>\d+) (?P<meaning>[^·.]+)")
@@ -86,7 +86,7 @@ def _meanings_of_exit_statuses() -> dict[int, str]:
 
 
 def _below(error: type[tree.IncidentProcessError]) -> Iterator[type[tree.IncidentProcessError]]:
-    """Yield the error and all under it that ``errors.py`` defines; others are no part of the public tree."""
+    """Yield the error and all under it that ``core.errors.py`` defines; others are no part of the public tree."""
     if error.__module__ == tree.__name__:
         yield error
     for below in error.__subclasses__():

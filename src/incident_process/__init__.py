@@ -3,23 +3,22 @@
 The names below are the public interface (SPEC 9); they are loaded when first used, so that importing the package, and
 with it every start of the command, costs nothing.
 
-    settings    where everything is configured            window      which instants a run covers
+    core        what everything stands on                 settings    where everything is configured
     source      customer and payment rows                 document    rows to a checked body
     delivery    bodies to the receiver                    state       tracking, ledger, outbox, lease, audit trail
     pipeline    one run, in the order that keeps the promise
     engine      puts concrete parts together              cli, insights, preview, receiver, demo: around it
 """
 
-from incident_process import safepath
+from incident_process.core import safe_path
 
-safepath.leave_working_directory()  # before anything else is imported
+safe_path.leave_working_directory()  # before anything else is imported
 
 from importlib import import_module  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
-    from incident_process.engine.local import run_window
-    from incident_process.errors import (
+    from incident_process.core.errors import (
         APIConfigError,
         ConfigurationError,
         DatabaseConnectionError,
@@ -31,8 +30,9 @@ if TYPE_CHECKING:
         LeaseLostError,
         OperationRefusedError,
     )
-    from incident_process.logs import get_logger
-    from incident_process.records import RunReport
+    from incident_process.core.logs import get_logger
+    from incident_process.core.models import RunReport
+    from incident_process.engine.local import run_window
     from incident_process.scripts import (
         ProcessOperation,
         create_incident,
@@ -46,7 +46,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "engine.local": ("run_window",),
-    "errors": (
+    "core.errors": (
         "APIConfigError",
         "ConfigurationError",
         "DataProcessingError",
@@ -58,8 +58,8 @@ _HOMES = {
         "LeaseLostError",
         "OperationRefusedError",
     ),
-    "logs": ("get_logger",),
-    "records": ("RunReport",),
+    "core.logs": ("get_logger",),
+    "core.models": ("RunReport",),
     "scripts": (
         "ProcessOperation",
         "create_incident",

@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+from incident_process.core.models import LedgerEntry
 from incident_process.delivery.reasons import alike
 from incident_process.delivery.status_texts import with_fixed_texts
 from incident_process.insights import delivery_row
-from incident_process.records import LedgerEntry
 from incident_process.state.contract import StateStore
 
 PAGE = 1000

@@ -21,27 +21,33 @@ import msgspec
 
 from incident_process import openapi
 from incident_process.contract import incident_schema
-from incident_process.delivery.address import parse_address
-from incident_process.engine.builders import building_processes
-from incident_process.engine.compose import make_source, make_store, make_transport
-from incident_process.errors import DeliveryIncompleteError, IncidentProcessError, OperationRefusedError
-from incident_process.files import open_to_others
-from incident_process.local_places import (
+from incident_process.core.errors import DeliveryIncompleteError, IncidentProcessError, OperationRefusedError
+from incident_process.core.local_places import (
     closed_to_others,
     hidden_home,
     installation,
     temporary_file,
     temporary_space,
 )
+from incident_process.core.models import (
+    NEVER,
+    Record,
+    RunStatus,
+    Tracking,
+    iso,
+)
+from incident_process.core.safe_files import open_to_others
+from incident_process.core.window import refusal, system_date
+from incident_process.delivery.address import parse_address
+from incident_process.engine.builders import building_processes
+from incident_process.engine.compose import make_source, make_store, make_transport
 from incident_process.pipeline.found import AHEAD_REMEDY, future_rows, watermark_ahead
 from incident_process.pipeline.recognition import require_receiver, unknown_operation
-from incident_process.records import NEVER, Record, RunStatus, Tracking, iso
 from incident_process.settings import Settings
 from incident_process.settings.targets import SqliteTarget
 from incident_process.source.contract import ExcludedRows, Source
 from incident_process.source.indexes import INDEX_ADVICE
 from incident_process.state.contract import StateStore
-from incident_process.window import refusal, system_date
 
 SKEW_SECONDS = 5.0
 """A host whose clock is off by more is worth a word, though no window depends on it."""

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from incident_process.records import Record, RunStatus
+from incident_process.core.models import Record, RunStatus
 
 OVERDUE = timedelta(minutes=15)
 """A run that has been due for longer than this, and than the time between two runs, is missing."""

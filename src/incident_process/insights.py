@@ -12,8 +12,7 @@ from typing import Any
 
 import msgspec
 
-from incident_process.pipeline.recognition import unknown_operation
-from incident_process.records import (
+from incident_process.core.models import (
     DeliveryStatus,
     LedgerEntry,
     Operation,
@@ -23,10 +22,11 @@ from incident_process.records import (
     Tracking,
     iso,
 )
+from incident_process.core.window import refusal, system_date
+from incident_process.pipeline.recognition import unknown_operation
 from incident_process.settings import Settings
 from incident_process.source.contract import Source
 from incident_process.state.contract import StateStore
-from incident_process.window import refusal, system_date
 
 LATENCY_SAMPLE = 1000
 """So many delivered incidents, the newest ones, tell how long deliveries take: enough for a 99th percentile."""

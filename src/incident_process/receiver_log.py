@@ -17,10 +17,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from incident_process.core.errors import ConfigurationError, DataProcessingError
+from incident_process.core.local_places import PREFIX, temporary_space
+from incident_process.core.logs import get_logger
 from incident_process.document.returned import Returned, documents_in, returned
-from incident_process.errors import ConfigurationError, DataProcessingError
-from incident_process.local_places import PREFIX, temporary_space
-from incident_process.logs import get_logger
 
 log = get_logger()
 

@@ -9,6 +9,14 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from enum import StrEnum
 
+from incident_process.core.models import (
+    DeliveryStatus,
+    Known,
+    Operation,
+    Record,
+    RunKind,
+)
+from incident_process.core.window import plan, system_date
 from incident_process.document.returned import as_doubles, differing, part_digests
 from incident_process.pipeline.accounts import AccountsRun
 from incident_process.pipeline.content import Content, Resend, content_of
@@ -16,10 +24,8 @@ from incident_process.pipeline.context import Parts
 from incident_process.pipeline.recognition import require_receiver
 from incident_process.pipeline.tally import Tally
 from incident_process.receiver_log import Last, ReceiverLog
-from incident_process.records import DeliveryStatus, Known, Operation, Record, RunKind
 from incident_process.source.contract import Span, Touched
 from incident_process.source.temporal import EARLIEST
-from incident_process.window import plan, system_date
 
 
 class Difference(StrEnum):

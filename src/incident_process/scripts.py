@@ -14,7 +14,25 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from incident_process import arguments, logs
+from incident_process.core import arguments, logs
+from incident_process.core.errors import (
+    ConfigurationError,
+    DataProcessingError,
+    IncidentCreationError,
+    IncidentProcessError,
+    LeaseLostError,
+    OperationRefusedError,
+)
+from incident_process.core.models import (
+    NEVER,
+    Advance,
+    Incident,
+    RunStatus,
+    Tracking,
+    Window,
+)
+from incident_process.core.process_identity import Runner
+from incident_process.core.window import plan, refusal, system_date
 from incident_process.database.connect import connect_blocking
 from incident_process.delivery.identity import idempotency_key
 from incident_process.delivery.policy import Verdict
@@ -25,21 +43,10 @@ from incident_process.document.build import Draft, check, digest, document, draf
 from incident_process.document.convert import stamp
 from incident_process.engine.compose import make_source, make_store, make_transport
 from incident_process.engine.local import in_loop
-from incident_process.errors import (
-    ConfigurationError,
-    DataProcessingError,
-    IncidentCreationError,
-    IncidentProcessError,
-    LeaseLostError,
-    OperationRefusedError,
-)
 from incident_process.pipeline.crew import limits
-from incident_process.records import NEVER, Advance, Incident, RunStatus, Tracking, Window
-from incident_process.runner import Runner
 from incident_process.settings import Api, Database, Mongodb, Settings
 from incident_process.settings.targets import MySQLTarget
 from incident_process.source.columns import CUSTOMER_COLUMNS
-from incident_process.window import plan, refusal, system_date
 
 if TYPE_CHECKING:
     import pymysql

@@ -6,8 +6,8 @@ outbox its bodies, runs their records. A copy that was cut off is finished by th
 
 import msgspec
 
-from incident_process.errors import ConfigurationError, DataProcessingError
-from incident_process.records import (
+from incident_process.core.errors import ConfigurationError, DataProcessingError
+from incident_process.core.models import (
     NEVER,
     Chunk,
     DeliveryStatus,

@@ -13,11 +13,20 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from incident_process import logs
+from incident_process.core import logs
+from incident_process.core.errors import ConfigurationError
+from incident_process.core.models import (
+    Chunk,
+    Incident,
+    Lease,
+    Outcome,
+    RunKind,
+    RunReport,
+    RunStatus,
+    iso,
+)
 from incident_process.delivery.transport import Answer, MaySend, always
-from incident_process.errors import ConfigurationError
 from incident_process.pipeline.context import Parts
-from incident_process.records import Chunk, Incident, Lease, Outcome, RunKind, RunReport, RunStatus, iso
 from incident_process.settings import Settings
 from incident_process.state.contract import StateStore
 

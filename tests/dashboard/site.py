@@ -20,6 +20,14 @@ from pathlib import Path
 import msgspec
 
 import incident_process
+from incident_process.core.models import (
+    Counts,
+    RunKind,
+    RunRecord,
+    RunReport,
+    RunStatus,
+    Window,
+)
 from incident_process.dead_letters import standing
 from incident_process.demo.data import Population
 from incident_process.demo.tables import create_sqlite, insert
@@ -28,7 +36,6 @@ from incident_process.engine.local import run_leased, run_window
 from incident_process.pipeline.accounts import replay
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.leased import LeasedRun
-from incident_process.records import Counts, RunKind, RunRecord, RunReport, RunStatus, Window
 from incident_process.settings import Settings
 from incident_process.settings.template import render
 from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE

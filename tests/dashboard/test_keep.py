@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
+from incident_process.core.errors import DatabaseConnectionError
 from incident_process.dashboard.keep import LEAST_SECONDS, SHARE, Keep
-from incident_process.errors import DatabaseConnectionError
 
 
 class Clock:

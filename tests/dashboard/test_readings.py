@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from incident_process.core.models import DeliveryStatus, Known, LedgerEntry
 from incident_process.dashboard.readings import Rate, Readings, comparison
 from incident_process.dead_letters import group_of, reason_of
 from incident_process.insights import percentiles
 from incident_process.preview import Previewed
-from incident_process.records import DeliveryStatus, Known, LedgerEntry
 from incident_process.settings import Settings
 
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from incident_process import insights
+from incident_process.core.models import DeliveryStatus
 from incident_process.dead_letters import group_of, pages, standing
-from incident_process.records import DeliveryStatus
 from tests.integration.test_state import begin, chunk, incident, outcome, story
 from tests.support.stores import StoreFactory
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from incident_process.core.crash_points import VARIABLE, Step
+from incident_process.core.models import RunStatus, Tracking
 from incident_process.engine.compose import open_parts
-from incident_process.faults import VARIABLE, Step
 from incident_process.pipeline.run import WindowRun
-from incident_process.records import RunStatus, Tracking
 from incident_process.schedule.run import ScheduledRun
 from incident_process.schedule.timing import Pauses, Rules, Timetable
 from incident_process.settings import Settings

@@ -31,8 +31,8 @@ from incident_process import (
     read_api_config,
     run_window,
 )
-from incident_process.errors import IncidentProcessError, LeaseHeldError, LeaseLostError, OperationRefusedError
-from incident_process.records import NEVER
+from incident_process.core.errors import IncidentProcessError, LeaseHeldError, LeaseLostError, OperationRefusedError
+from incident_process.core.models import NEVER
 from tests.e2e.conftest import OPERATION, SERVERS, MakeSite, ServerDatabase, Site, day
 from tests.e2e.test_hostile import SCHEMA
 from tests.support.command import wait_until

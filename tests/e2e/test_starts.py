@@ -2,7 +2,7 @@
 
 import pytest
 
-from incident_process.faults import VARIABLE
+from incident_process.core.crash_points import VARIABLE
 from tests.e2e.conftest import OPERATION, MakeSite, day
 from tests.support import prepared
 from tests.support.command import KILLED, Command

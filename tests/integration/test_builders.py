@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from incident_process.core.aio import prefetch
+from incident_process.core.models import DeliveryStatus, Known
 from incident_process.engine import builders as module
 from incident_process.engine.builders import Builders
 from incident_process.engine.compose import make_source
-from incident_process.pipeline.ahead import ahead
 from incident_process.pipeline.build import Built, LocalBuilder, Task
-from incident_process.records import DeliveryStatus, Known
 from incident_process.settings import Settings
 from tests.support.command import freeze
 from tests.support.source_data import create_tables, insert_customers
@@ -62,7 +62,7 @@ def build_all(settings: Settings, known: dict[str, Known]) -> tuple[list[Built],
             local = Counting(source, settings.process.zone)
             builders = Builders(settings, local, 1, at_once=True)
             try:
-                works = ahead(tasks(), builders.build, lambda: builders.ahead)
+                works = prefetch(tasks(), builders.build, lambda: builders.ahead)
                 return [built async for _, built in works], local.done
             finally:
                 await builders.close()

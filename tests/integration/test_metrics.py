@@ -11,11 +11,20 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from incident_process.core.models import (
+    NEVER,
+    Counts,
+    Operation,
+    RunKind,
+    RunRecord,
+    RunReport,
+    RunStatus,
+    Window,
+)
 from incident_process.delivery.sender import Limits, Sender
 from incident_process.delivery.transport import Answer, MaySend, always
 from incident_process.metrics.textfile import TextFile
 from incident_process.metrics.watch import Meter, _WatchedTransport
-from incident_process.records import NEVER, Counts, Operation, RunKind, RunRecord, RunReport, RunStatus, Window
 
 OPERATION = "Incident extraction from data lake"
 T0 = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from incident_process.records import Chunk, DeliveryStatus, Incident, Outcome
+from incident_process.core.models import Chunk, DeliveryStatus, Incident, Outcome
 from incident_process.source import queries, short
 from incident_process.source.indexes import INDEX_ADVICE
 from incident_process.source.mysql import MySQLSource

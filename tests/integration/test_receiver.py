@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from incident_process.cli.app import app
 from incident_process.contract import incident_schema
-from incident_process.errors import ConfigurationError
+from incident_process.core.errors import ConfigurationError
 from incident_process.receiver import INCIDENT_PATH, Faults, export, serve, summary
 from incident_process.receiver.faults import Dice, Fault
 from tests.support.command import wait_until

@@ -10,7 +10,13 @@ from http.client import HTTPConnection
 import pytest
 import uvicorn
 
-from incident_process.serving import MOST_HEAD_BYTES, REQUEST_SECONDS, Server, bounded, listen
+from incident_process.core.http_server import (
+    MOST_HEAD_BYTES,
+    REQUEST_SECONDS,
+    Server,
+    bounded,
+    listen,
+)
 
 MOST = 20
 ANSWER_SECONDS = 2.0

@@ -15,9 +15,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from incident_process.core.errors import ConfigurationError, DatabaseConnectionError
+from incident_process.core.models import NEVER
 from incident_process.document import build
-from incident_process.errors import ConfigurationError, DatabaseConnectionError
-from incident_process.records import NEVER
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 from incident_process.source.contract import AccountRows, ExcludedRows, Source, Span, Survey, Touched
 from incident_process.source.mysql import MySQLSource

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from incident_process.records import NEVER
+from incident_process.core.models import NEVER
 from incident_process.source.columns import CUSTOMER_COLUMNS
 from incident_process.source.contract import AccountRows, Span, Survey
 from incident_process.source.sqlite import SqliteSource

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
+from incident_process.core.errors import ConfigurationError
 from incident_process.doctor import Level
 from incident_process.document.build import document, draft
-from incident_process.errors import ConfigurationError
 from incident_process.source.columns import CUSTOMER_COLUMNS
 from incident_process.source.contract import AccountRows
 from tests.integration.test_doctor import about, findings

@@ -17,16 +17,14 @@ import msgspec
 import pytest
 from pymysql.cursors import DictCursor
 
-from incident_process.database import session
-from incident_process.engine.local import in_loop
-from incident_process.errors import (
+from incident_process.core.errors import (
     ConfigurationError,
     DatabaseConnectionError,
     IncidentProcessError,
     LeaseHeldError,
     LeaseLostError,
 )
-from incident_process.records import (
+from incident_process.core.models import (
     NEVER,
     Advance,
     Chunk,
@@ -44,6 +42,8 @@ from incident_process.records import (
     RunStatus,
     Window,
 )
+from incident_process.database import session
+from incident_process.engine.local import in_loop
 from incident_process.state import codec
 from incident_process.state.contract import StateStore
 from incident_process.state.sql import SqlStateStore, mysql

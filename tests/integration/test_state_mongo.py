@@ -16,8 +16,14 @@ from bson import Int64
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 
-from incident_process.errors import ConfigurationError, DatabaseConnectionError, LeaseLostError
-from incident_process.records import NEVER, DeliveryStatus, Known, Lease, Operation
+from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, LeaseLostError
+from incident_process.core.models import (
+    NEVER,
+    DeliveryStatus,
+    Known,
+    Lease,
+    Operation,
+)
 from incident_process.state.mongo import MongoStateStore, ledger, outbox
 from incident_process.state.mongo.connection import FIRST_CONTACT_SECONDS, server_name
 from incident_process.state.mongo.dates import read_date

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from incident_process.errors import IncidentProcessError, LeaseLostError
-from incident_process.records import DeliveryStatus, Incident, Lease, RunStatus
+from incident_process.core.errors import IncidentProcessError, LeaseLostError
+from incident_process.core.models import DeliveryStatus, Incident, Lease, RunStatus
 from incident_process.state.contract import StateStore
 from tests.integration.test_state import (
     T0,

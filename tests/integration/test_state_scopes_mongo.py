@@ -8,8 +8,8 @@ import asyncio
 import msgspec
 import pytest
 
-from incident_process.errors import LeaseLostError
-from incident_process.records import DeliveryStatus, Known, Lease
+from incident_process.core.errors import LeaseLostError
+from incident_process.core.models import DeliveryStatus, Known, Lease
 from incident_process.state.mongo import MongoStateStore
 from tests.integration.test_state import begin, chunk, incident, outcome, story
 from tests.integration.test_state_mongo import ENQUEUE, Crash, Interruption, Look, interrupted

@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import pytest
 
-from incident_process.errors import LeaseLostError
-from incident_process.records import DeliveryStatus, Lease
+from incident_process.core.errors import LeaseLostError
+from incident_process.core.models import DeliveryStatus, Lease
 from incident_process.state.contract import StateStore
 from incident_process.state.mongo import MongoStateStore
 from tests.integration.test_state import begin, chunk, incident, outcome, story

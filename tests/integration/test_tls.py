@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr
 
-from incident_process.errors import DatabaseConnectionError
+from incident_process.core.errors import DatabaseConnectionError
 from incident_process.settings.targets import MySQLTarget, Tls, Verify
 from incident_process.source.mysql import MySQLSource
 from incident_process.state.sql import SqlStateStore

@@ -13,14 +13,14 @@ import msgspec
 import pytest
 import uvloop
 
+from incident_process.core.errors import APIConfigError
+from incident_process.core.models import Incident
 from incident_process.delivery import opening
 from incident_process.delivery import transport as module
 from incident_process.delivery.connection import EXCERPT_BYTES, MOST_BYTES, Connection
 from incident_process.delivery.policy import Verdict
 from incident_process.delivery.sender import Limits, Sender
 from incident_process.delivery.transport import Answer, HttpTransport, always
-from incident_process.errors import APIConfigError
-from incident_process.records import Incident
 from tests.support.authority import Authority
 
 T = TypeVar("T")

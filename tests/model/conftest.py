@@ -14,7 +14,7 @@ from tests.model import machine
 @pytest.fixture(autouse=True)
 def _virtual(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the program live in the world's time, reproducibly, and keep thousands of runs from logging."""
-    monkeypatch.setattr("incident_process.pipeline.clock.uptime", machine.uptime)
+    monkeypatch.setattr("incident_process.core.clock.uptime", machine.uptime)
     monkeypatch.setattr("incident_process.pipeline.keeper.uptime", machine.uptime)
     # Thousands of runs that were killed leave cycles behind, in a process that goes on.
     monkeypatch.setattr("incident_process.pipeline.crew.rare_collections", nullcontext)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from incident_process.records import Tracking
+from incident_process.core.models import Tracking
 from tests.model.history import ACCOUNTS, WHOLE, History
 from tests.model.network import FAULTS
 from tests.model.world import LATEST_STAMP, LEASE_SECONDS, Flaws, Setup, Violation, World

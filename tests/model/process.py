@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from incident_process.errors import DatabaseConnectionError
-from incident_process.records import RunReport
+from incident_process.core.errors import DatabaseConnectionError
+from incident_process.core.models import RunReport
 from tests.model.loop import DeadlockError, SteppedLoop
 from tests.model.world import World
 

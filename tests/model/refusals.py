@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from incident_process.records import DeliveryStatus, RunStatus, Tracking
+from incident_process.core.models import DeliveryStatus, RunStatus, Tracking
 from tests.model.history import MAX_RUNS, WHOLE, History
 from tests.model.machine import BrokenError, Stage
 from tests.model.receiver import Weather

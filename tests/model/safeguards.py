@@ -6,6 +6,13 @@ from datetime import timedelta
 
 import pytest
 
+from incident_process.core.models import (
+    Chunk,
+    Incident,
+    Known,
+    RunStatus,
+    Window,
+)
 from incident_process.delivery import policy
 from incident_process.delivery.identity import idempotency_key
 from incident_process.document.build import seal
@@ -16,7 +23,6 @@ from incident_process.pipeline.crew import Crew
 from incident_process.pipeline.dispatch import Dispatcher
 from incident_process.pipeline.keeper import LeaseKeeper
 from incident_process.pipeline.run import WindowRun
-from incident_process.records import Chunk, Incident, Known, RunStatus, Window
 from incident_process.source.contract import Survey
 from tests.model import scenes
 from tests.model.machine import Storm

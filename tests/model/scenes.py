@@ -5,7 +5,7 @@ A storm meets such a place now and then; a scene leaves none out.
 
 from collections.abc import Callable, Iterator, Sequence
 
-from incident_process.records import Tracking
+from incident_process.core.models import Tracking
 from tests.model.history import MAX_ATTEMPTS, MAX_RUNS, WHOLE, History
 from tests.model.machine import FACTOR, Stage
 from tests.model.network import FAULTS

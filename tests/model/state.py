@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import msgspec
 
-from incident_process.errors import IncidentProcessError, LeaseHeldError, LeaseLostError
-from incident_process.records import (
+from incident_process.core.errors import IncidentProcessError, LeaseHeldError, LeaseLostError
+from incident_process.core.models import (
     NEVER,
     Advance,
     Chunk,
@@ -26,7 +26,7 @@ from incident_process.records import (
     RunStatus,
     Tracking,
 )
-from incident_process.runner import Runner
+from incident_process.core.process_identity import Runner
 from incident_process.settings.targets import parse_target
 from incident_process.state import codec
 from tests.model.process import Port, Process

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, Protocol
 
-from incident_process.records import NEVER, DeliveryStatus, Incident
+from incident_process.core.models import NEVER, DeliveryStatus, Incident
 from tests.model.process import Process
 from tests.model.receiver import Accepted, Receiver, read
 from tests.model.world import Row, World

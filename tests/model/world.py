@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from incident_process.records import Tracking
+from incident_process.core.models import Tracking
 
 START = datetime(2026, 3, 1, 10, 20, tzinfo=UTC)
 GAP_SECONDS = 60

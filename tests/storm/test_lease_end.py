@@ -7,10 +7,10 @@ A heartbeat that goes on after its run would keep the process alive and everybod
 import asyncio
 import random
 
-from incident_process.loop import Loop
-from incident_process.pipeline.clock import uptime
+from incident_process.core.clock import uptime
+from incident_process.core.event_loop import Loop
+from incident_process.core.models import Lease
 from incident_process.pipeline.keeper import LeaseKeeper
-from incident_process.records import Lease
 from incident_process.state.mongo import MongoStateStore
 
 TIMES = 80

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import uvloop
 
-from incident_process.errors import DatabaseConnectionError
+from incident_process.core.errors import DatabaseConnectionError
 from incident_process.source.mysql import MySQLDriver
 from incident_process.state.sql import SqlStateStore
 

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 import zstandard
 
-from incident_process.errors import IncidentProcessError
-from incident_process.records import Incident
+from incident_process.core.errors import IncidentProcessError
+from incident_process.core.models import Incident
 from incident_process.state import codec
 
 

@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from incident_process.core.models import (
+    NEVER,
+    Counts,
+    RunKind,
+    RunRecord,
+    RunReport,
+    RunStatus,
+    Window,
+)
 from incident_process.notify.conditions import TELLING_SECONDS, Name, found_by, lag_found, step
-from incident_process.records import NEVER, Counts, RunKind, RunRecord, RunReport, RunStatus, Window
 from incident_process.state.conditions import Condition, Stage
 
 T0 = datetime(2026, 3, 2, 8, 30, 15, 123000, tzinfo=UTC)

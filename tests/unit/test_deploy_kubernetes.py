@@ -7,7 +7,7 @@ import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
 import pytest
 import yaml
 
-from incident_process.errors import ConfigurationError
+from incident_process.core.errors import ConfigurationError
 from incident_process.settings import Settings
 from tests.support.authority import Authority
 

@@ -13,11 +13,11 @@ import typer.main
 from prometheus_client.metrics import MetricWrapperBase
 
 import incident_process
-from incident_process import errors
 from incident_process.cli.app import INTERRUPTED, app
+from incident_process.core import errors
+from incident_process.core.models import DeliveryStatus, RunStatus
 from incident_process.metrics.instruments import Instruments
 from incident_process.reconcile import Difference
-from incident_process.records import DeliveryStatus, RunStatus
 from incident_process.settings.describe import keys
 from tests.support.docs_site import build
 

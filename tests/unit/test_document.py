@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from incident_process.contract import incident_schema
+from incident_process.core.errors import DataProcessingError
 from incident_process.document import build, convert, model
-from incident_process.errors import DataProcessingError
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 
 UTC_ZONE = ZoneInfo("UTC")

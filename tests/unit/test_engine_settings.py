@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from incident_process import Settings
-from incident_process.engine.reference import Reference
-from incident_process.errors import (
+from incident_process.core.errors import (
     ConfigurationError,
     DatabaseConnectionError,
     IncidentProcessError,
     LeaseHeldError,
     LeaseLostError,
 )
+from incident_process.engine.reference import Reference
 from incident_process.pipeline.content import Resend
 from incident_process.pipeline.helpers import ChunkDone, ChunkTask
 from incident_process.source.contract import Touched

@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from incident_process.files import aside, locked, private, read_plain, replace, sweep
+from incident_process.core.safe_files import (
+    aside,
+    locked,
+    private,
+    read_plain,
+    replace,
+    sweep,
+)
 
 
 @pytest.fixture(autouse=True, params=[0o000, 0o077], ids=["open umask", "strict umask"])

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from incident_process.core.errors import DataProcessingError
 from incident_process.document import build, fit, model
 from incident_process.document.convert import NO_DATE, stamp
 from incident_process.document.envelope import decoded
-from incident_process.errors import DataProcessingError
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 
 ZONE = ZoneInfo("UTC")

@@ -6,8 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from incident_process.core.models import (
+    Counts,
+    Operation,
+    RunKind,
+    RunRecord,
+    RunStatus,
+)
 from incident_process.pipeline.found import findings
-from incident_process.records import Counts, Operation, RunKind, RunRecord, RunStatus
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 UNKNOWN = Operation(name="op")

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import pytest
 
-from incident_process import logs
-from incident_process.errors import ConfigurationError
-from incident_process.logfile import open_log_file
+from incident_process.core import logs
+from incident_process.core.errors import ConfigurationError
+from incident_process.core.log_file import open_log_file
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incident_process import logs
-from incident_process.logs import one_line, safe_json
-from incident_process.records import Window
+from incident_process.core import logs
+from incident_process.core.logs import one_line, safe_json
+from incident_process.core.models import Window
 
 PERSONAL = "0771234567"
 DOCUMENT = {

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from incident_process.loop import Loop
+from incident_process.core.event_loop import Loop
 
 
 def test_a_connect_that_is_cancelled_closes_its_socket() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from incident_process.errors import DatabaseConnectionError
+from incident_process.core.errors import DatabaseConnectionError
 from incident_process.notify import conditions, sending
 from incident_process.notify.local import LocalConditions
 from incident_process.notify.notifier import Notifier

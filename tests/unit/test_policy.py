@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from incident_process.core.models import DeliveryStatus
 from incident_process.delivery.breaker import Breaker, Circuit
 from incident_process.delivery.connection import EXCERPT_BYTES
 from incident_process.delivery.identity import idempotency_key
@@ -26,7 +27,6 @@ from incident_process.delivery.policy import (
 )
 from incident_process.delivery.reasons import LONGEST, alike, grouped, reason, secrets_of
 from incident_process.delivery.transport import Answer
-from incident_process.records import DeliveryStatus
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from incident_process.core.models import DeliveryStatus, Known
 from incident_process.pipeline import build
 from incident_process.pipeline.build import Built, Task
 from incident_process.pipeline.content import (
@@ -19,7 +20,6 @@ from incident_process.pipeline.content import (
     need,
     rows_digest,
 )
-from incident_process.records import DeliveryStatus, Known
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 from incident_process.source.contract import AccountRows
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from incident_process.errors import ConfigurationError
+from incident_process.core.errors import ConfigurationError
 from incident_process.settings import Settings
 from incident_process.settings.targets import MySQLTarget, SqliteTarget
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from incident_process import receiver_log
+from incident_process.core.errors import ConfigurationError, DataProcessingError
 from incident_process.document import build
 from incident_process.document.returned import PARTS, as_doubles, differing, part_digests, returned
-from incident_process.errors import ConfigurationError, DataProcessingError
 from tests.unit.test_document import NOW, UTC_ZONE, customer, payment
 
 MONEY = ("Arrears", "Bss_Arrears_Amount", "Payment_Money", "Billed_Amount", "Outstanding_Balance")

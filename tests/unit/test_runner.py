@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from incident_process import runner
-from incident_process.runner import Runner
+from incident_process.core import process_identity
+from incident_process.core.process_identity import Runner
 
 NO_SUCH_PROCESS = 2**31 - 1
 """Above what the kernel gives out."""
@@ -32,7 +32,7 @@ def test_of_what_cannot_be_known_nothing_is_gone(change: dict[str, str]) -> None
 
 def test_a_process_that_is_hidden_is_not_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     this = Runner.this()
-    monkeypatch.setattr(runner, "PROCESSES", tmp_path)
+    monkeypatch.setattr(process_identity, "PROCESSES", tmp_path)
     assert not this.is_gone()
     assert not msgspec.structs.replace(this, pid=1).is_gone(), "of another user, perhaps"
     assert msgspec.structs.replace(this, pid=NO_SUCH_PROCESS).is_gone()
@@ -43,7 +43,7 @@ def test_the_name_of_a_process_may_hold_anything(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: str, gone: bool
 ) -> None:
     this = Runner.this()
-    monkeypatch.setattr(runner, "PROCESSES", tmp_path)
+    monkeypatch.setattr(process_identity, "PROCESSES", tmp_path)
     (tmp_path / str(this.pid)).mkdir()
     line = f"7 (a \udcff) b) {state} {'0 ' * 18}{this.started} 0"
     (tmp_path / str(this.pid) / "stat").write_bytes(line.encode(errors="surrogateescape"))

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from incident_process.pipeline.clock import uptime
-from incident_process.records import Counts, RunKind, RunRecord, RunStatus
+from incident_process.core.clock import uptime
+from incident_process.core.models import Counts, RunKind, RunRecord, RunStatus
+from incident_process.core.window import Refusal
 from incident_process.schedule.readiness import Readiness
 from incident_process.schedule.timing import Due, View
-from incident_process.window import Refusal
 
 T0 = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
 GOOD = RunRecord(

@@ -8,9 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incident_process.records import NEVER, Operation, RunKind, RunRecord, RunStatus, Tracking
+from incident_process.core.models import (
+    NEVER,
+    Operation,
+    RunKind,
+    RunRecord,
+    RunStatus,
+    Tracking,
+)
+from incident_process.core.window import refusal, system_date
 from incident_process.schedule.timing import Pauses, Rules, Timetable, View, due, failed
-from incident_process.window import refusal, system_date
 
 NAME = "Incident extraction from data lake"
 T0 = datetime(2026, 3, 2, 8, 30, 15, 123456, tzinfo=UTC)

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from incident_process.errors import APIConfigError, ConfigurationError
-from incident_process.records import Tracking
+from incident_process.core.errors import APIConfigError, ConfigurationError
+from incident_process.core.models import Tracking
 from incident_process.settings import Api, Database, Mongodb, MySQLTarget, Settings, SqliteTarget, parse_target
 from incident_process.settings.describe import keys
 from incident_process.settings.section import Section

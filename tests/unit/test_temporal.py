@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from incident_process.records import NEVER
+from incident_process.core.models import NEVER
 from incident_process.source.temporal import (
     EARLIEST,
     LATEST,

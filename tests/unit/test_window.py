@@ -6,8 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incident_process.records import NEVER, Operation, RunStatus, Tracking, Window
-from incident_process.window import MAX_INCIDENT_ID, hold, id_floor, plan, refusal, system_date, watermark_after
+from incident_process.core.models import (
+    NEVER,
+    Operation,
+    RunStatus,
+    Tracking,
+    Window,
+)
+from incident_process.core.window import (
+    MAX_INCIDENT_ID,
+    hold,
+    id_floor,
+    plan,
+    refusal,
+    system_date,
+    watermark_after,
+)
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 instants = st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001

@@ -7,9 +7,9 @@ from typing import Annotated, Protocol, runtime_checkable
 
 import typer
 
-from incident_process import logs
 from incident_process.cli import local, reading, repairing, running, scheduling, setting_up, state, streams, web
-from incident_process.errors import DatabaseConnectionError, IncidentProcessError, where_raised
+from incident_process.core import logs
+from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError, where_raised
 
 INTERRUPTED = 130
 

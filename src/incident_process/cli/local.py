@@ -9,7 +9,7 @@ import typer
 from incident_process.cli import streams
 from incident_process.cli.options import AsJson, load
 from incident_process.cli.output import emit, emit_json, emit_pairs
-from incident_process.errors import ConfigurationError
+from incident_process.core.errors import ConfigurationError
 
 USUAL = ("127.0.0.1", 8000)
 """Where the receiver listens unless it is told otherwise."""
@@ -54,7 +54,7 @@ def receiver(
     import msgspec
 
     import incident_process.receiver as service
-    from incident_process.files import private
+    from incident_process.core.safe_files import private
     from incident_process.receiver.faults import changed
 
     if summary:

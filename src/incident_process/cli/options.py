@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from incident_process import logs
+from incident_process.core import logs
 
 if TYPE_CHECKING:
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
@@ -39,7 +39,7 @@ def set_up_log(settings: "Settings") -> None:
     process, kept = settings.process, settings.log
     file = None
     if kept.file is not None:
-        from incident_process.logfile import open_log_file
+        from incident_process.core.log_file import open_log_file
 
         file = open_log_file(kept.file, kept.rotation, kept.max_bytes, kept.backups)
     logs.configure(process.log_level, process.log_format, file=file)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from incident_process.cli import streams
-from incident_process.logs import one_line, safe_json
+from incident_process.core.logs import one_line, safe_json
 
 
 def emit_json(value: Any) -> None:

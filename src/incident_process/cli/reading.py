@@ -10,8 +10,8 @@ import typer
 from incident_process.cli import streams
 from incident_process.cli.options import AsJson, Config, Limit, load
 from incident_process.cli.output import emit, emit_json, emit_json_text, emit_pairs, emit_table
-from incident_process.logs import get_logger
-from incident_process.records import DeliveryStatus
+from incident_process.core.logs import get_logger
+from incident_process.core.models import DeliveryStatus
 
 if TYPE_CHECKING:
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it

@@ -9,15 +9,15 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from incident_process.arguments import instant
 from incident_process.cli.options import AsJson, Config, load
 from incident_process.cli.output import JsonListing, emit, emit_json, emit_json_line, emit_pairs, emit_table
 from incident_process.cli.reading import with_store
 from incident_process.cli.running import report_run
-from incident_process.errors import ConfigurationError, DeliveryIncompleteError
-from incident_process.logs import get_logger, one_line
+from incident_process.core.arguments import instant
+from incident_process.core.errors import ConfigurationError, DeliveryIncompleteError
+from incident_process.core.logs import get_logger, one_line
+from incident_process.core.models import RunReport
 from incident_process.pipeline.progress import Progress
-from incident_process.records import RunReport
 
 if TYPE_CHECKING:
     from incident_process.reconcile import Reconciliation
@@ -124,7 +124,7 @@ def export(
         return 0
     import msgspec
 
-    from incident_process.files import private
+    from incident_process.core.safe_files import private
 
     try:
         with open(out, "wb", opener=private) as file:

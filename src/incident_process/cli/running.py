@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from incident_process import logs
 from incident_process.cli.options import AsJson, Config, load
 from incident_process.cli.output import emit, emit_json, emit_pairs
 from incident_process.cli.progress import progress_for
-from incident_process.errors import ConfigurationError, IncidentProcessError
+from incident_process.core import logs
+from incident_process.core.errors import ConfigurationError, IncidentProcessError
+from incident_process.core.models import RunReport, RunStatus, failed_report
 from incident_process.pipeline.progress import Progress
-from incident_process.records import RunReport, RunStatus, failed_report
 
 if TYPE_CHECKING:
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it

@@ -8,7 +8,7 @@ import typer
 
 from incident_process.cli.options import AsJson, Config, load
 from incident_process.cli.output import emit, emit_json, emit_pairs
-from incident_process.errors import ConfigurationError, DatabaseConnectionError
+from incident_process.core.errors import ConfigurationError, DatabaseConnectionError
 
 if TYPE_CHECKING:
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it

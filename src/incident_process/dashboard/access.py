@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from incident_process.errors import IncidentProcessError
+from incident_process.core.errors import IncidentProcessError
 from incident_process.settings.web import Dashboard, Holder
 
 IDLE_SECONDS = 3600.0

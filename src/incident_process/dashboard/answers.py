@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from incident_process.errors import IncidentProcessError
+from incident_process.core.errors import IncidentProcessError
 
 MOST_BYTES = 256 * 1024
 """No request of the page is longer: ten thousand account numbers."""

@@ -13,6 +13,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from incident_process.core.errors import ConfigurationError, IncidentProcessError
+from incident_process.core.logs import get_logger
 from incident_process.dashboard.access import Access
 from incident_process.dashboard.answers import BadRequestError, Json, problem
 from incident_process.dashboard.api import ReadingApi
@@ -20,8 +22,6 @@ from incident_process.dashboard.changes import ChangingApi
 from incident_process.dashboard.guard import Guard, Hosts
 from incident_process.dashboard.readings import Readings
 from incident_process.dashboard.replays import Replays
-from incident_process.errors import ConfigurationError, IncidentProcessError
-from incident_process.logs import get_logger
 from incident_process.settings import Settings
 
 log = get_logger()

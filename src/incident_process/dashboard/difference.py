@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from incident_process.logs import MASK, PERSONAL_FIELDS
-from incident_process.records import Record
+from incident_process.core.logs import MASK, PERSONAL_FIELDS
+from incident_process.core.models import Record
 
 ENVELOPE = frozenset(
     {

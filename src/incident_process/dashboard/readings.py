@@ -8,18 +8,25 @@ from datetime import UTC, datetime
 from typing import Any
 
 from incident_process import insights
+from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError
+from incident_process.core.models import (
+    DeliveryStatus,
+    Known,
+    LedgerEntry,
+    RunKind,
+    RunStatus,
+    iso,
+)
 from incident_process.dashboard.connections import Connections
 from incident_process.dashboard.difference import lines
 from incident_process.dashboard.keep import Keep
 from incident_process.dead_letters import group_of, pages, reason_of
 from incident_process.doctor import examine
 from incident_process.engine.compose import make_source
-from incident_process.errors import DatabaseConnectionError, IncidentProcessError
 from incident_process.health import Health, health, unreachable
 from incident_process.insights import delivery_row
 from incident_process.pipeline.content import NO_CUSTOMER_DIGEST
 from incident_process.preview import Previewed, preview_account
-from incident_process.records import DeliveryStatus, Known, LedgerEntry, RunKind, RunStatus, iso
 from incident_process.settings import Settings
 
 CHARTED_RUNS = 40

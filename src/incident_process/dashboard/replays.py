@@ -5,14 +5,20 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
+from incident_process.core.errors import IncidentProcessError
+from incident_process.core.logs import get_logger
+from incident_process.core.models import (
+    LedgerEntry,
+    Record,
+    RunReport,
+    RunStatus,
+    iso,
+)
 from incident_process.dead_letters import group_of, pages
 from incident_process.engine.local import run_leased
-from incident_process.errors import IncidentProcessError
-from incident_process.logs import get_logger
 from incident_process.pipeline.accounts import replay
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.leased import LeasedRun
-from incident_process.records import LedgerEntry, Record, RunReport, RunStatus, iso
 from incident_process.settings import Settings
 
 log = get_logger()

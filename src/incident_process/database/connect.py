@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from incident_process.core.errors import DatabaseConnectionError
+from incident_process.core.logs import get_logger
 from incident_process.database.server_errors import explained, meaning_of_error
 from incident_process.database.session import SCRIPT, Opened, Reply, Session, StatementRefusedError, negotiate
-from incident_process.errors import DatabaseConnectionError
-from incident_process.logs import get_logger
 from incident_process.settings.targets import MySQLTarget
 
 if TYPE_CHECKING:

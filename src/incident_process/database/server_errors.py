@@ -15,8 +15,8 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from incident_process.errors import IncidentProcessError
-from incident_process.records import Record
+from incident_process.core.errors import IncidentProcessError
+from incident_process.core.models import Record
 
 E = TypeVar("E", bound=IncidentProcessError)
 

@@ -14,8 +14,8 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from incident_process.errors import ConfigurationError
-from incident_process.records import Record
+from incident_process.core.errors import ConfigurationError
+from incident_process.core.models import Record
 
 Value = int | str
 

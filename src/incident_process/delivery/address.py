@@ -2,7 +2,7 @@
 
 from urllib.parse import quote, urlsplit
 
-from incident_process.records import Record
+from incident_process.core.models import Record
 
 _PORTS = {"http": 80, "https": 443}
 _SAFE = "/:@!$&'()*+,;=~-._%"

@@ -5,7 +5,7 @@ import resource
 from contextlib import suppress
 from pathlib import Path
 
-from incident_process.logs import get_logger
+from incident_process.core.logs import get_logger
 
 log = get_logger()
 

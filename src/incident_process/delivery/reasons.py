@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
+from incident_process.core.logs import PERSONAL_FIELDS
 from incident_process.delivery.status_texts import status_text
 from incident_process.delivery.transport import Answer
-from incident_process.logs import PERSONAL_FIELDS
 
 LONGEST = 240
 _WORD = r"[^\s,;:()\[\]{}]"
@@ -32,7 +32,8 @@ def secrets_of(headers: Mapping[str, str], url: str) -> frozenset[str]:
     """Return what a receiver is told beside the body and nobody else may know: the ``secrets`` of ``reason``.
 
     Of each header it is the value, whole and without its first word, which may be a scheme as in ``Bearer …``; of
-    ``Basic …`` also what that encodes. Of the address it is the query, which ``logs.sending_message`` leaves out, too.
+    ``Basic …`` also what that encodes. Of the address it is the query, which
+    ``core.logs.sending_message`` leaves out, too.
     """
     query = urlsplit(url).query
     found = {query, *(value for _, value in parse_qsl(query))}

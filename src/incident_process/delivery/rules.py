@@ -3,8 +3,8 @@
 import json
 from collections.abc import Iterator, Sequence
 
+from incident_process.core.models import Record
 from incident_process.delivery.policy import Verdict
-from incident_process.records import Record
 from incident_process.settings import Api
 from incident_process.settings.answer_rules import Rule, parse_rule
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from incident_process.core.errors import APIConfigError
+from incident_process.core.models import Record
 from incident_process.delivery.address import Address, parse_address
 from incident_process.delivery.connection import Connection, NoAnswerError
 from incident_process.delivery.handles import LACKS
 from incident_process.delivery.opening import Opening, Slot
-from incident_process.errors import APIConfigError
-from incident_process.records import Record
 
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 4.0

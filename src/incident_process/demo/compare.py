@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from incident_process.records import Record
+from incident_process.core.models import Record
 
 NO_DATE = "1900-01-01T00:00:00.000Z"
 

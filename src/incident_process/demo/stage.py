@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from incident_process import safepath
+from incident_process.core import safe_path
+from incident_process.core.errors import ConfigurationError, IncidentProcessError
+from incident_process.core.models import Record
 from incident_process.demo.tables import Value, create_sqlite, insert
-from incident_process.errors import ConfigurationError, IncidentProcessError
-from incident_process.records import Record
 from incident_process.settings.template import render
 
 GAP_SECONDS = 1
@@ -164,7 +164,7 @@ def spoken(*arguments: str) -> str:
 
 
 def _command(name: str) -> list[str]:
-    return safepath.command("incident_process", name)
+    return safe_path.command("incident_process", name)
 
 
 @contextmanager

@@ -13,13 +13,13 @@ from operator import attrgetter, itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from incident_process.core.errors import DataProcessingError
+from incident_process.core.models import NEVER, Record
 from incident_process.document import model
 from incident_process.document.convert import NO_DATE, moment, money, stamp, text, whole
 from incident_process.document.envelope import Envelope, check, decoded, encoder
 from incident_process.document.fit import require
 from incident_process.document.rows import Row, current_rows, newest_payment
-from incident_process.errors import DataProcessingError
-from incident_process.records import NEVER, Record
 from incident_process.source.columns import (
     AMOUNT_COLUMNS,
     CUSTOMER_COLUMNS,

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
+from incident_process.core.errors import DataProcessingError
 from incident_process.document import model
-from incident_process.errors import DataProcessingError
 
 Part = model.Contact | model.Product | model.Customer | model.Account | model.LastAction
 

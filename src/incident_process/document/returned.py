@@ -19,12 +19,12 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
+from incident_process.core.errors import DataProcessingError
+from incident_process.core.models import Record
 from incident_process.document import model
 from incident_process.document.build import Draft, digest
 from incident_process.document.convert import NO_DATE, ZERO, money, stamp
 from incident_process.document.envelope import encoder
-from incident_process.errors import DataProcessingError
-from incident_process.records import Record
 
 PARTS = (
     "Account_Num",

@@ -1,9 +1,9 @@
 """A process that reads and builds for a run, and can do nothing else: it knows neither state nor receiver.
 
-``engine.builders`` starts it on a safe path (``safepath``), with one end of a socket as its file descriptor N. First
-the settings come in, pickled: they hold passwords, which must stand neither in arguments nor in the environment. Then a
-task at a time, each answered by what it came to, or by nothing where it failed: the other side then does it itself, and
-meets the error, if it is one, with all that belongs to it.
+``engine.builders`` starts it on a safe path (``core.safe_path``), with one end of a socket as its file descriptor N.
+First the settings come in, pickled: they hold passwords, which must stand neither in arguments nor in the environment.
+Then tasks come in. Each is answered by its result, or by nothing where it failed: the run's process then does the task
+itself, and meets the error, if it is one, with all that belongs to it.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ import sys
 import msgspec
 import uvloop
 
+from incident_process.core.aio import run_all_or_cancel
+from incident_process.core.errors import IncidentProcessError
+from incident_process.core.gc_tuning import rare_collections
 from incident_process.engine.compose import make_source
 from incident_process.engine.frames import BUFFER_BYTES, read_frame, write_frame
-from incident_process.errors import IncidentProcessError
 from incident_process.pipeline.build import LocalBuilder, Task
-from incident_process.pipeline.memory import rare_collections
-from incident_process.pipeline.together import together
 
 READY = b"ready"
 FAILED = b""
@@ -58,7 +58,7 @@ async def _answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
             write_frame(writer, await answer)
             await writer.drain()
 
-    await together(take, hand_back)
+    await run_all_or_cancel(take, hand_back)
 
 
 async def _answer(builder: LocalBuilder, task: Task) -> bytes:

@@ -6,15 +6,15 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import TYPE_CHECKING, TypeVar
 from zoneinfo import ZoneInfo
 
+from incident_process.core.crash_points import FaultPoints
+from incident_process.core.errors import ConfigurationError
+from incident_process.core.models import Tracking
 from incident_process.delivery.rules import Rules
 from incident_process.delivery.transport import HttpTransport
 from incident_process.engine.builders import open_builder
-from incident_process.errors import ConfigurationError
-from incident_process.faults import FaultPoints
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.helpers import Team
 from incident_process.pipeline.progress import NoProgress, Progress
-from incident_process.records import Tracking
 from incident_process.settings import Settings
 from incident_process.settings.targets import MySQLTarget, SqliteTarget, parse_target
 from incident_process.source.contract import Source

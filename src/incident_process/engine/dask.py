@@ -17,12 +17,12 @@ from concurrent.futures import CancelledError
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
-from incident_process import safepath
+from incident_process.core import safe_path
+from incident_process.core.errors import ConfigurationError
+from incident_process.core.local_places import PREFIX, temporary_space
+from incident_process.core.logs import get_logger
 from incident_process.engine.reference import Reference
 from incident_process.engine.worker import end_run, run_chunk
-from incident_process.errors import ConfigurationError
-from incident_process.local_places import PREFIX, temporary_space
-from incident_process.logs import get_logger
 from incident_process.pipeline.helpers import ChunkDone, ChunkTask, HelpersLostError
 from incident_process.settings import Settings
 
@@ -188,8 +188,8 @@ async def _local(stack: AsyncExitStack, workers: int) -> Any:
 @contextmanager
 def _safe_interpreters() -> Iterator[None]:
     """Let the workers' interpreters, also those that replace a lost one, look for no module in the current folder."""
-    before = {name: os.environ.get(name) for name in safepath.SAFE}
-    os.environ.update(safepath.SAFE)
+    before = {name: os.environ.get(name) for name in safe_path.SAFE}
+    os.environ.update(safe_path.SAFE)
     try:
         yield
     finally:

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
+from incident_process.core.models import INTERRUPTED, RunKind, RunReport
 from incident_process.engine.compose import open_parts
 from incident_process.engine.watching import Watch, watch_for
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.leased import LeasedRun
 from incident_process.pipeline.progress import Progress
 from incident_process.pipeline.run import WindowRun
-from incident_process.records import INTERRUPTED, RunKind, RunReport
 from incident_process.settings import Settings
 
 Result = TypeVar("Result")
@@ -69,7 +69,7 @@ def _has_loop() -> bool:
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
-    from incident_process.loop import Loop
+    from incident_process.core.event_loop import Loop
 
     with asyncio.Runner(loop_factory=Loop) as runner:
         return runner.run(work)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from incident_process import __version__
-from incident_process.errors import ConfigurationError
-from incident_process.records import Record, Tracking
+from incident_process.core.errors import ConfigurationError
+from incident_process.core.models import Record, Tracking
 from incident_process.settings import Settings
 from incident_process.settings.sources import CONFIG_VARIABLE
 from incident_process.settings.targets import SqliteTarget, Target

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from incident_process.errors import ConfigurationError, IncidentProcessError
-from incident_process.logs import get_logger
+from incident_process.core.errors import ConfigurationError, IncidentProcessError
+from incident_process.core.logs import get_logger
+from incident_process.core.models import RunKind, RunReport, RunStatus, failed_report
 from incident_process.pipeline.context import Parts
-from incident_process.records import RunKind, RunReport, RunStatus, failed_report
 from incident_process.settings import Settings
 
 if TYPE_CHECKING:

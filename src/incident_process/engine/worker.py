@@ -13,11 +13,11 @@ from contextlib import AsyncExitStack
 
 import msgspec
 
-from incident_process import logs
+from incident_process.core import logs
+from incident_process.core.errors import IncidentProcessError, where_raised
 from incident_process.delivery.gate import Gate
 from incident_process.engine.compose import make_source, open_parts
 from incident_process.engine.reference import Reference
-from incident_process.errors import IncidentProcessError, where_raised
 from incident_process.pipeline.chunk import work_on
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.crew import Crew
@@ -118,7 +118,7 @@ class Home:
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._starting:
             if self._loop is None:
-                from incident_process.loop import Loop
+                from incident_process.core.event_loop import Loop
 
                 self._loop = Loop()
                 threading.Thread(target=self._loop.run_forever, name="incident-process", daemon=True).start()

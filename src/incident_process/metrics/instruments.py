@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from incident_process.records import RunKind, RunStatus
+from incident_process.core.models import RunKind, RunStatus
 
 PREFIX = "incident_process_"
 

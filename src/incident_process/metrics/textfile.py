@@ -4,7 +4,7 @@ A run by cron lives for seconds, a counter is for ever: so each process adds to 
 last wrote, under a lock, and puts the whole in place in one step. Gauges are as the last writer saw them.
 
 The file is for everybody to read and its folder may be for others to write to, so each user has a lock of their own
-(``files``): processes of two users exclude one another no more than two computers would.
+(``core.safe_files``): processes of two users exclude one another no more than two computers would.
 """
 
 import errno
@@ -18,8 +18,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from incident_process.files import aside, locked, read_plain, replace, sweep
-from incident_process.local_places import expanded
+from incident_process.core.local_places import expanded
+from incident_process.core.safe_files import (
+    aside,
+    locked,
+    read_plain,
+    replace,
+    sweep,
+)
 
 WRITE_SECONDS = 10.0
 """How long all of it may take, the wait for the lock included; a folder of a server that is away never answers."""

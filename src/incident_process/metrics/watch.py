@@ -14,14 +14,8 @@ from typing import Any, cast
 
 import msgspec
 
-from incident_process.delivery.breaker import Circuit
-from incident_process.delivery.sender import Sender
-from incident_process.delivery.transport import Answer, MaySend, Transport, always
-from incident_process.metrics.instruments import ANSWERS, CIRCUITS, OUTCOMES, Instruments
-from incident_process.metrics.textfile import TextFile
-from incident_process.pipeline.clock import uptime
-from incident_process.pipeline.context import Parts
-from incident_process.records import (
+from incident_process.core.clock import uptime
+from incident_process.core.models import (
     DONE,
     UNFINISHED,
     Advance,
@@ -34,6 +28,12 @@ from incident_process.records import (
     RunRecord,
     RunReport,
 )
+from incident_process.delivery.breaker import Circuit
+from incident_process.delivery.sender import Sender
+from incident_process.delivery.transport import Answer, MaySend, Transport, always
+from incident_process.metrics.instruments import ANSWERS, CIRCUITS, OUTCOMES, Instruments
+from incident_process.metrics.textfile import TextFile
+from incident_process.pipeline.context import Parts
 from incident_process.state.contract import StateStore
 
 _WRITES = frozenset(

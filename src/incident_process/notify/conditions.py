@@ -10,7 +10,16 @@ from enum import StrEnum
 
 import msgspec
 
-from incident_process.records import DONE, INTERRUPTED, UNFINISHED, Record, RunKind, RunRecord, RunReport, RunStatus
+from incident_process.core.models import (
+    DONE,
+    INTERRUPTED,
+    UNFINISHED,
+    Record,
+    RunKind,
+    RunRecord,
+    RunReport,
+    RunStatus,
+)
 from incident_process.state.conditions import Condition, Stage
 
 TELLING_SECONDS = 300

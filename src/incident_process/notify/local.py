@@ -10,7 +10,13 @@ from pathlib import Path
 
 import msgspec
 
-from incident_process.files import LOCK_SECONDS, aside, locked, read_plain, replace
+from incident_process.core.safe_files import (
+    LOCK_SECONDS,
+    aside,
+    locked,
+    read_plain,
+    replace,
+)
 from incident_process.state.conditions import Condition
 
 MOST_BYTES = 1024 * 1024

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
-from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
-from incident_process.logs import get_logger, one_line
+from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
+from incident_process.core.logs import get_logger, one_line
+from incident_process.core.models import RunKind, RunRecord, RunReport, RunStatus
 from incident_process.notify.conditions import TITLES, Found, Name, Step, found_by, is_told, lag_found, step
 from incident_process.notify.local import LocalConditions
 from incident_process.pipeline.context import Parts
-from incident_process.records import RunKind, RunRecord, RunReport, RunStatus
 from incident_process.settings import Settings
 from incident_process.state.conditions import Condition, ConditionStore, Stage
 

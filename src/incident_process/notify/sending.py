@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import apprise
 
-from incident_process.logs import get_logger
+from incident_process.core.logs import get_logger
 
 log = get_logger()
 

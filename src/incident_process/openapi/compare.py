@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from incident_process.records import Record
+from incident_process.core.models import Record
 
 MOST_HOPS = 32
 """How many references are followed one after the other."""

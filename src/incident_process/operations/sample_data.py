@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
+from incident_process.core.errors import ConfigurationError, DatabaseConnectionError
+from incident_process.core.models import Record
 from incident_process.database.connect import connect_blocking
 from incident_process.database.server_errors import ErrorKind, explained, meaning_of_error
 from incident_process.database.sqlite_errors import meaning_of_sqlite
 from incident_process.demo.data import Population, Row, written
 from incident_process.demo.tables import declared_types
-from incident_process.errors import ConfigurationError, DatabaseConnectionError
-from incident_process.records import Record
 from incident_process.settings import Settings
 from incident_process.settings.targets import MySQLTarget, SqliteTarget
 from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE

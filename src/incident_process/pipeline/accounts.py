@@ -8,16 +8,23 @@ must not arrive after its new one.
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 
-from incident_process.logs import get_logger
+from incident_process.core.logs import get_logger
+from incident_process.core.models import (
+    Operation,
+    RunKind,
+    RunReport,
+    RunStatus,
+    Window,
+    iso,
+)
+from incident_process.core.window import id_floor, plan, refusal, system_date
 from incident_process.pipeline.content import Resend
 from incident_process.pipeline.context import Parts, RunContext
 from incident_process.pipeline.guard import held_end
 from incident_process.pipeline.keeper import LeaseKeeper
 from incident_process.pipeline.leased import LeasedRun
 from incident_process.pipeline.tally import Tally
-from incident_process.records import Operation, RunKind, RunReport, RunStatus, Window, iso
 from incident_process.source.contract import Span, Touched
-from incident_process.window import id_floor, plan, refusal, system_date
 
 log = get_logger()
 

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from incident_process.core.models import Known
 from incident_process.pipeline.content import Content, Need, Resend, content_of, need, rows_digest
-from incident_process.records import Known
 from incident_process.source.contract import AccountRows, Source
 
 TURN_ACCOUNTS = 64

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
+from incident_process.core.clock import SourceClock, uptime
+from incident_process.core.errors import DatabaseConnectionError, LeaseLostError
 from incident_process.delivery.sender import Limits
-from incident_process.errors import DatabaseConnectionError, LeaseLostError
-from incident_process.pipeline.clock import SourceClock, uptime
 from incident_process.pipeline.context import Parts, RunContext
 from incident_process.pipeline.crew import Crew, limits
 from incident_process.pipeline.helpers import ChunkDone, ChunkTask

@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from incident_process.core.errors import DataProcessingError
+from incident_process.core.models import DeliveryStatus, Known, Record
 from incident_process.document.build import Draft, digest, draft
-from incident_process.errors import DataProcessingError
-from incident_process.records import DeliveryStatus, Known, Record
 from incident_process.source.contract import AccountRows
 
 NO_CUSTOMER_ROW = "the account has payments but no customer row yet"

@@ -5,14 +5,14 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from incident_process.core.clock import SourceClock
+from incident_process.core.crash_points import FaultPoints
+from incident_process.core.models import Lease, Record
 from incident_process.delivery.gate import Gate
 from incident_process.delivery.sender import Sender
 from incident_process.delivery.transport import Transport
-from incident_process.faults import FaultPoints
 from incident_process.pipeline.build import Builder
-from incident_process.pipeline.clock import SourceClock
 from incident_process.pipeline.progress import Progress
-from incident_process.records import Lease, Record
 from incident_process.settings import Settings
 from incident_process.source.contract import Source
 from incident_process.state.contract import StateStore

@@ -13,27 +13,26 @@ from math import inf
 
 import msgspec
 
-from incident_process import logs
+from incident_process.core import logs
+from incident_process.core.aio import prefetch, run_all_or_cancel
+from incident_process.core.crash_points import Step
+from incident_process.core.errors import LeaseLostError
+from incident_process.core.gc_tuning import rare_collections
+from incident_process.core.models import Chunk, DeliveryStatus, Incident, Sending
 from incident_process.delivery.handles import most_connections
 from incident_process.delivery.policy import Evidence, Verdict
 from incident_process.delivery.reasons import alike, grouped, has_words, secrets_of
 from incident_process.delivery.rules import Rules
 from incident_process.delivery.sender import Limits, Sender, broken
 from incident_process.delivery.transport import Answer
-from incident_process.errors import LeaseLostError
-from incident_process.faults import Step
-from incident_process.pipeline.ahead import ahead
 from incident_process.pipeline.build import Built, Task
 from incident_process.pipeline.content import Resend
 from incident_process.pipeline.context import RunContext
 from incident_process.pipeline.dispatch import REFUSALS, Dispatcher, Undecided, Unsettled
 from incident_process.pipeline.keeper import LeaseKeeper, in_scope
-from incident_process.pipeline.memory import rare_collections
 from incident_process.pipeline.nothing import ask_empty
 from incident_process.pipeline.prepare import Preparer
 from incident_process.pipeline.tally import Tally
-from incident_process.pipeline.together import together
-from incident_process.records import Chunk, DeliveryStatus, Incident, Sending
 from incident_process.settings import Api
 from incident_process.source.contract import Touched
 
@@ -162,7 +161,7 @@ class Crew:
                 self._parts.progress.advance(accounts)
             await ready.put(None)  # for the next of the senders
 
-        await together(prepare_all, *[send_all] * CHUNKS_UNDER_WAY)
+        await run_all_or_cancel(prepare_all, *[send_all] * CHUNKS_UNDER_WAY)
 
     async def _prepared(
         self, lists: AsyncIterator[list[Touched]], as_of: datetime, preparer: Preparer
@@ -178,7 +177,7 @@ class Crew:
         async def build(touched: list[Touched]) -> tuple[Task, Built]:
             return await preparer.build(touched, as_of)
 
-        async with aclosing(ahead(wanted(), build, lambda: self._parts.builder.ahead)) as works:
+        async with aclosing(prefetch(wanted(), build, lambda: self._parts.builder.ahead)) as works:
             async for touched, (task, built) in works:
                 if self.sender.stopped is not None:
                     break

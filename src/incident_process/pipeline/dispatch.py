@@ -6,17 +6,23 @@ from functools import partial
 
 import msgspec
 
+from incident_process.core.aio import run_all_or_cancel
+from incident_process.core.crash_points import Step
+from incident_process.core.logs import get_logger
+from incident_process.core.models import (
+    Chunk,
+    DeliveryStatus,
+    Incident,
+    Outcome,
+    Record,
+)
+from incident_process.core.window import id_floor
 from incident_process.delivery.policy import Evidence, Failure, Verdict, fate_of
 from incident_process.delivery.reasons import alike
 from incident_process.delivery.sender import Attempted, Before, Mark, Sender
 from incident_process.document.build import readdress
-from incident_process.faults import Step
-from incident_process.logs import get_logger
 from incident_process.pipeline.context import RunContext
 from incident_process.pipeline.tally import Tally
-from incident_process.pipeline.together import together
-from incident_process.records import Chunk, DeliveryStatus, Incident, Outcome, Record
-from incident_process.window import id_floor
 
 log = get_logger()
 
@@ -159,7 +165,7 @@ class Dispatcher:
                 await self._once_more(chunk_id, undecided)
 
         if self._unsettled:
-            await together(*(partial(again, *item) for item in list(self._unsettled.items())))
+            await run_all_or_cancel(*(partial(again, *item) for item in list(self._unsettled.items())))
 
     async def _once_more(self, chunk_id: str, undecided: Mapping[int, Undecided]) -> None:
         due = {

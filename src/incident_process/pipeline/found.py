@@ -10,8 +10,17 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from incident_process.logs import get_logger
-from incident_process.records import NEVER, UNFINISHED, DeliveryStatus, Operation, RunKind, RunRecord, RunStatus, iso
+from incident_process.core.logs import get_logger
+from incident_process.core.models import (
+    NEVER,
+    UNFINISHED,
+    DeliveryStatus,
+    Operation,
+    RunKind,
+    RunRecord,
+    RunStatus,
+    iso,
+)
 from incident_process.source.contract import ExcludedRows
 from incident_process.state.contract import StateStore
 

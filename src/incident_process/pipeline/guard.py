@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
-from incident_process.logs import get_logger
-from incident_process.records import iso
+from incident_process.core.logs import get_logger
+from incident_process.core.models import iso
+from incident_process.core.window import hold
 from incident_process.settings import Settings
 from incident_process.source.contract import Source
-from incident_process.window import hold
 
 log = get_logger()
 

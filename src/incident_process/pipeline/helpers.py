@@ -9,11 +9,11 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from incident_process import errors
-from incident_process.errors import DeliveryIncompleteError, IncidentProcessError
+from incident_process.core import errors
+from incident_process.core.errors import DeliveryIncompleteError, IncidentProcessError
+from incident_process.core.models import DeliveryStatus, Record
 from incident_process.pipeline.content import Resend
 from incident_process.pipeline.dispatch import Unsettled
-from incident_process.records import DeliveryStatus, Record
 from incident_process.source.contract import Touched
 
 

@@ -8,11 +8,18 @@ from uuid import uuid4
 
 import msgspec
 
-from incident_process.errors import IncidentProcessError, LeaseLostError
-from incident_process.logs import get_logger
-from incident_process.pipeline.clock import SourceClock
-from incident_process.records import Counts, Lease, RunKind, RunRecord, RunStatus, Window
-from incident_process.runner import Runner
+from incident_process.core.clock import SourceClock
+from incident_process.core.errors import IncidentProcessError, LeaseLostError
+from incident_process.core.logs import get_logger
+from incident_process.core.models import (
+    Counts,
+    Lease,
+    RunKind,
+    RunRecord,
+    RunStatus,
+    Window,
+)
+from incident_process.core.process_identity import Runner
 from incident_process.state.contract import StateStore
 
 log = get_logger()

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from incident_process.errors import DatabaseConnectionError, LeaseHeldError, LeaseLostError
-from incident_process.logs import get_logger
-from incident_process.pipeline.clock import uptime
+from incident_process.core.clock import uptime
+from incident_process.core.errors import DatabaseConnectionError, LeaseHeldError, LeaseLostError
+from incident_process.core.logs import get_logger
+from incident_process.core.models import Lease
+from incident_process.core.process_identity import Runner
 from incident_process.pipeline.context import RunContext
-from incident_process.records import Lease
-from incident_process.runner import Runner
 from incident_process.state.contract import StateStore
 
 log = get_logger()

@@ -10,10 +10,20 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from incident_process.errors import IncidentProcessError, LeaseHeldError, LeaseLostError
-from incident_process.faults import Step
-from incident_process.logs import get_logger
-from incident_process.pipeline.clock import SourceClock
+from incident_process.core.clock import SourceClock
+from incident_process.core.crash_points import Step
+from incident_process.core.errors import IncidentProcessError, LeaseHeldError, LeaseLostError
+from incident_process.core.logs import get_logger
+from incident_process.core.models import (
+    Counts,
+    Operation,
+    RunKind,
+    RunReport,
+    RunStatus,
+    Tracking,
+    Window,
+)
+from incident_process.core.window import Refusal
 from incident_process.pipeline.context import Parts, RunContext
 from incident_process.pipeline.crew import Crew
 from incident_process.pipeline.found import tell_what_was_found
@@ -22,8 +32,6 @@ from incident_process.pipeline.keeper import LeaseKeeper, leased
 from incident_process.pipeline.recognition import Recognition, unknown_operation
 from incident_process.pipeline.spread import SpreadCrew
 from incident_process.pipeline.tally import Tally
-from incident_process.records import Counts, Operation, RunKind, RunReport, RunStatus, Tracking, Window
-from incident_process.window import Refusal
 
 log = get_logger()
 

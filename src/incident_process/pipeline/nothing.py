@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from incident_process import logs
+from incident_process.core import logs
 from incident_process.delivery.policy import Verdict, judge
 from incident_process.delivery.rules import Rules
 from incident_process.delivery.transport import Answer, Transport

@@ -5,17 +5,23 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from incident_process import logs
+from incident_process.core import logs
+from incident_process.core.crash_points import Step
+from incident_process.core.errors import DataProcessingError
+from incident_process.core.models import (
+    Chunk,
+    DeliveryStatus,
+    Incident,
+    Known,
+    Parked,
+)
+from incident_process.core.window import id_floor
 from incident_process.delivery.identity import idempotency_key
 from incident_process.document.build import seal
-from incident_process.errors import DataProcessingError
-from incident_process.faults import Step
 from incident_process.pipeline.build import TURN_ACCOUNTS, Built, Task
 from incident_process.pipeline.content import Content, Resend
 from incident_process.pipeline.context import RunContext
-from incident_process.records import Chunk, DeliveryStatus, Incident, Known, Parked
 from incident_process.source.contract import Touched
-from incident_process.window import id_floor
 
 log = logs.get_logger()
 

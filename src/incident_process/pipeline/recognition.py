@@ -9,13 +9,19 @@ from difflib import SequenceMatcher
 
 import msgspec
 
+from incident_process.core.errors import ConfigurationError
+from incident_process.core.logs import get_logger
+from incident_process.core.models import (
+    DeliveryStatus,
+    Identity,
+    Lease,
+    RunStatus,
+    Tracking,
+)
+from incident_process.core.window import Refusal
 from incident_process.delivery.address import receiver_place
-from incident_process.errors import ConfigurationError
-from incident_process.logs import get_logger
-from incident_process.records import DeliveryStatus, Identity, Lease, RunStatus, Tracking
 from incident_process.settings import Settings
 from incident_process.state.contract import StateStore
-from incident_process.window import Refusal
 
 log = get_logger()
 

@@ -6,18 +6,25 @@ byte for byte, and goes over its window once more: the ledger's digests leave ou
 
 from datetime import datetime
 
-from incident_process import logs
+from incident_process.core import logs
+from incident_process.core.crash_points import Step
+from incident_process.core.models import (
+    Advance,
+    RunKind,
+    RunReport,
+    RunStatus,
+    Tracking,
+    Window,
+)
+from incident_process.core.window import plan, refusal, system_date, watermark_after
 from incident_process.delivery.rules import Rules
-from incident_process.faults import Step
 from incident_process.pipeline.context import Parts, RunContext
 from incident_process.pipeline.found import future_rows
 from incident_process.pipeline.guard import held_end
 from incident_process.pipeline.keeper import LeaseKeeper
 from incident_process.pipeline.leased import LeasedRun
 from incident_process.pipeline.nothing import send_empty
-from incident_process.records import Advance, RunKind, RunReport, RunStatus, Tracking, Window
 from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE, Span, Survey
-from incident_process.window import plan, refusal, system_date, watermark_after
 
 log = logs.get_logger()
 

@@ -13,9 +13,10 @@ from collections import deque
 from collections.abc import AsyncIterator
 from datetime import datetime
 
+from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError, LeaseLostError
+from incident_process.core.logs import get_logger
+from incident_process.core.window import id_floor
 from incident_process.delivery.sender import Limits, broken
-from incident_process.errors import DatabaseConnectionError, IncidentProcessError, LeaseLostError
-from incident_process.logs import get_logger
 from incident_process.pipeline.chunk import tally_of
 from incident_process.pipeline.content import Resend
 from incident_process.pipeline.context import RunContext
@@ -24,7 +25,6 @@ from incident_process.pipeline.helpers import ChunkDone, ChunkTask, HelpersLostE
 from incident_process.pipeline.keeper import LeaseKeeper
 from incident_process.pipeline.tally import Tally
 from incident_process.source.contract import Touched
-from incident_process.window import id_floor
 
 log = get_logger()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from incident_process.errors import ConfigurationError
-from incident_process.logs import one_line
+from incident_process.core.errors import ConfigurationError
+from incident_process.core.logs import one_line
 from incident_process.receiver import Faults, serve
 from incident_process.receiver.faults import changed
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from incident_process.errors import ConfigurationError
+from incident_process.core.errors import ConfigurationError
 from incident_process.receiver import INCIDENT_PATH
 from incident_process.receiver.body import MAX_BODY_BYTES, Examined, Examiner
 from incident_process.receiver.faults import Dice, Fault, Faults

@@ -9,7 +9,7 @@ from zlib import crc32
 
 import msgspec
 
-from incident_process.errors import ConfigurationError
+from incident_process.core.errors import ConfigurationError
 
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=3_600_000)]

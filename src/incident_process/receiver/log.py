@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from incident_process.errors import ConfigurationError
+from incident_process.core.errors import ConfigurationError
 
 APPLICATION_ID = 0x49505256  # "IPRV", in the file's header: tells a receiver's file from any other SQLite file
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from incident_process.errors import ConfigurationError
+from incident_process.core.errors import ConfigurationError
 from incident_process.receiver.log import require_receiver_file
 
 _ACCEPTED = """

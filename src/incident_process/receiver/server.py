@@ -7,12 +7,12 @@ from pathlib import Path
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from incident_process.errors import ConfigurationError
+from incident_process.core.errors import ConfigurationError
+from incident_process.core.http_server import Server, listen, shown
 from incident_process.receiver import INCIDENT_PATH
 from incident_process.receiver.app import CUT, ReceiverApp
 from incident_process.receiver.faults import Dice, Faults
 from incident_process.receiver.log import Log
-from incident_process.serving import Server, listen, shown
 
 _BACKLOG = 2048
 _LAST_PORT = 65_535

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import uvicorn
 
+from incident_process.core.http_server import bounded, listen
 from incident_process.schedule.readiness import Readiness
-from incident_process.serving import bounded, listen
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Metrics = Callable[[], bytes] | None

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from incident_process.pipeline.clock import uptime
-from incident_process.records import RunRecord, iso
+from incident_process.core.clock import uptime
+from incident_process.core.models import RunRecord, iso
 from incident_process.schedule.timing import Due, View, failed
 
 LOOKS = 3

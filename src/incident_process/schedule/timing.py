@@ -6,8 +6,17 @@ from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from zoneinfo import ZoneInfo
 
-from incident_process.records import INTERRUPTED, UNFINISHED, Operation, Record, RunKind, RunRecord, RunStatus, Tracking
-from incident_process.window import Refusal, refusal, system_date
+from incident_process.core.models import (
+    INTERRUPTED,
+    UNFINISHED,
+    Operation,
+    Record,
+    RunKind,
+    RunRecord,
+    RunStatus,
+    Tracking,
+)
+from incident_process.core.window import Refusal, refusal, system_date
 
 _REFUSED = frozenset({RunStatus.INACTIVE, RunStatus.TERMINATED})
 

@@ -6,7 +6,7 @@ import signal
 from types import FrameType
 from typing import Any
 
-from incident_process.records import INTERRUPTED
+from incident_process.core.models import INTERRUPTED
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError
+from incident_process.core.logs import connection_error_message, get_logger
+from incident_process.core.models import Record, RunReport
 from incident_process.engine.local import conduct
 from incident_process.engine.watching import Watch
-from incident_process.errors import DatabaseConnectionError, IncidentProcessError
-from incident_process.logs import connection_error_message, get_logger
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.leased import LeasedRun
-from incident_process.records import Record, RunReport
 from incident_process.schedule.run import ScheduledRun
 from incident_process.schedule.timing import Rules
 from incident_process.schedule.wishes import Wishes, first, give_up

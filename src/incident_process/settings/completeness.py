@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from incident_process.records import Tracking
+from incident_process.core.models import Tracking
 from incident_process.settings.describe import label
 from incident_process.settings.problems import Problem, missing
 from incident_process.settings.tidy import Given

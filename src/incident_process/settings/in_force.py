@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
-from incident_process.records import Record
+from incident_process.core.models import Record
 from incident_process.settings import sources
 from incident_process.settings.describe import keys
 from incident_process.settings.model import Settings

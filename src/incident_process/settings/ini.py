@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from incident_process.errors import ConfigurationError
+from incident_process.core.errors import ConfigurationError
 
 _KEY = re.compile(r"(.*?)\s*[:=]")
 _HEADER = re.compile(r"\[\s*([^\]]*[^\]\s])\s*\]")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from incident_process.errors import APIConfigError, ConfigurationError
+from incident_process.core.errors import APIConfigError, ConfigurationError
 from incident_process.settings.describe import key, label
 from incident_process.settings.sections import SECTIONS
 

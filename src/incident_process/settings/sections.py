@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator
 
-from incident_process.records import Tracking
+from incident_process.core.models import Tracking
 from incident_process.settings.answer_rules import RuleLines
 from incident_process.settings.engine import Engine
 from incident_process.settings.operating import Log, Metrics, Notify, Schedule, Tracing

@@ -10,8 +10,8 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from incident_process.errors import ConfigurationError
-from incident_process.local_places import expanded, require_home
+from incident_process.core.errors import ConfigurationError
+from incident_process.core.local_places import expanded, require_home
 from incident_process.settings import ini
 
 CONFIG_VARIABLE = "INCIDENT_PROCESS_CONFIG"

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from pydantic import SecretStr
 
-from incident_process.errors import ConfigurationError
+from incident_process.core.errors import ConfigurationError
 
 MYSQL_PORT = 3306
 _FORMS = "sqlite:///file.db or mysql://user:password@host:3306/database"

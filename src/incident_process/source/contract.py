@@ -10,7 +10,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol
 
-from incident_process.records import SOURCE_TABLES, Record
+from incident_process.core.models import SOURCE_TABLES, Record
 
 CUSTOMER_TABLE, PAYMENT_TABLE = SOURCE_TABLES
 

@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from incident_process.errors import ConfigurationError
-from incident_process.records import Record
+from incident_process.core.errors import ConfigurationError
+from incident_process.core.models import Record
 from incident_process.source.temporal import FIRST, Kind, LoadDateType, as_text, local, native_bound, text_bound
 
 LOCAL_TEXT = "incident_local_text"

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
-from incident_process.records import Record
+from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
+from incident_process.core.models import Record
 from incident_process.source.dialects import Dialect
 from incident_process.source.queries import Statement
 

@@ -9,8 +9,8 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from incident_process.errors import ConfigurationError, DatabaseConnectionError
-from incident_process.records import Record
+from incident_process.core.errors import ConfigurationError, DatabaseConnectionError
+from incident_process.core.models import Record
 from incident_process.source.driver import Driver
 from incident_process.source.queries import Statement
 

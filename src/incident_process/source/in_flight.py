@@ -11,7 +11,7 @@ import re
 import secrets
 from datetime import UTC, datetime, timedelta
 
-from incident_process.logs import get_logger
+from incident_process.core.logs import get_logger
 from incident_process.source.driver import Driver
 from incident_process.source.queries import Statement
 

@@ -1,6 +1,6 @@
 """The indexes that make the source's queries fast. The field has none: everything works without them, slowly."""
 
-from incident_process.records import Record
+from incident_process.core.models import Record
 from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
 
 

@@ -12,10 +12,10 @@ import asyncmy
 from asyncmy.connection import Connection
 from asyncmy.cursors import SSCursor
 
+from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.database.connect import set_up
 from incident_process.database.server_errors import ErrorKind, ErrorMeaning, explained, handshake, meaning_of_error
 from incident_process.database.session import SOURCE
-from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.source.dialects import EXACT_COLLATIONS, Dialect, mysql_dialect
 from incident_process.source.driver import Column, RefusedError, Row, TransientError
 from incident_process.source.queries import Statement

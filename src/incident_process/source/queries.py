@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from incident_process.records import Record
+from incident_process.core.models import Record
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.source.dialects import Dialect, LoadDates, marks

@@ -19,10 +19,10 @@ from typing import Any, Self, TypeVar
 
 from asyncmy.cursors import DictCursor
 
+from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
+from incident_process.core.logs import get_logger
+from incident_process.core.models import Record
 from incident_process.database.server_errors import ErrorKind, ErrorMeaning, explained
-from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
-from incident_process.logs import get_logger
-from incident_process.records import Record
 from incident_process.source import gtid
 from incident_process.source.contract import AccountRows, ExcludedRows, Span, Survey, Touched, unheard
 from incident_process.source.dialects import Dialect

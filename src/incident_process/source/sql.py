@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from zoneinfo import ZoneInfo
 
-from incident_process.errors import ConfigurationError, DatabaseConnectionError
-from incident_process.retrying import retried
+from incident_process.core.errors import ConfigurationError, DatabaseConnectionError
+from incident_process.core.retry import retried
 from incident_process.source import queries, short
 from incident_process.source.column_types import Reading, expected, reading
 from incident_process.source.contract import (

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
+from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.database.server_errors import ErrorKind, explained
 from incident_process.database.sqlite_errors import meaning_of_sqlite
-from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.source.dialects import LOCAL_TEXT, SQLITE_DIALECT, Dialect
 from incident_process.source.driver import Column, Row, TransientError
 from incident_process.source.queries import Statement

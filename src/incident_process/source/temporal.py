@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-from incident_process.records import Record
+from incident_process.core.models import Record
 
 _DECLARED = re.compile(r"\s*(date|datetime|timestamp)\b\s*(?:\(\s*(\d)\s*\))?", re.IGNORECASE)
 _TEXT = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?)?")

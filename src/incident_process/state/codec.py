@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 import msgspec
 import zstandard
 
-from incident_process.errors import IncidentProcessError
-from incident_process.records import DeliveryStatus, Incident, Outcome, Record
+from incident_process.core.errors import IncidentProcessError
+from incident_process.core.models import DeliveryStatus, Incident, Outcome, Record
 
 LAST_CHARACTER = "\U0010ffff"
 """Sorts after every other: the texts that begin with ``t`` are those from ``t`` to ``t + LAST_CHARACTER``."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Protocol
 
-from incident_process.records import Record
+from incident_process.core.models import Record
 
 
 class Stage(StrEnum):

@@ -30,7 +30,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Protocol
 
-from incident_process.records import (
+from incident_process.core.models import (
     Advance,
     Chunk,
     DeliveryStatus,

@@ -13,8 +13,8 @@ number what came with it
 
 from collections.abc import Sequence
 
-from incident_process.errors import ConfigurationError
-from incident_process.records import Record
+from incident_process.core.errors import ConfigurationError
+from incident_process.core.models import Record
 
 CURRENT = 2
 NEEDS = 2

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from incident_process.records import Lease, LedgerEntry, Operation
+from incident_process.core.models import Lease, LedgerEntry, Operation
 from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.dates import to_bson, to_micros
 from incident_process.state.mongo.lease import LeaseDocument

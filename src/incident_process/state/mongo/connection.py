@@ -21,7 +21,7 @@ from pymongo.errors import (
 )
 from pymongo.errors import ConfigurationError as DriverConfigurationError
 
-from incident_process.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
+from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 
 Document = dict[str, Any]
 Collection = AsyncCollection[Document]

@@ -2,7 +2,7 @@
 
 from pymongo.errors import DuplicateKeyError
 
-from incident_process.errors import DatabaseConnectionError
+from incident_process.core.errors import DatabaseConnectionError
 from incident_process.state.mongo.connection import Collection
 
 _KEY = "Incident_Id"

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from incident_process.errors import ConfigurationError
-from incident_process.records import NEVER
+from incident_process.core.errors import ConfigurationError
+from incident_process.core.models import NEVER
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

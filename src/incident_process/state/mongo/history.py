@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Collection as Some
 
-from incident_process.records import DeliveryStatus, Known, LedgerEntry
+from incident_process.core.models import DeliveryStatus, Known, LedgerEntry
 from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.ledger import PENDING, lists
 

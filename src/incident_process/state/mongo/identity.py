@@ -8,8 +8,8 @@ from typing import Any
 
 from pymongo.asynchronous.database import AsyncDatabase
 
-from incident_process.errors import ConfigurationError
-from incident_process.records import Identity
+from incident_process.core.errors import ConfigurationError
+from incident_process.core.models import Identity
 from incident_process.state import versions
 from incident_process.state.mongo.connection import Checkpoint, Collection, Document
 from incident_process.state.mongo.lease import LONG_AGO

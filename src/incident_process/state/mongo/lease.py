@@ -13,8 +13,8 @@ from uuid import uuid4
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from incident_process.errors import LeaseHeldError, LeaseLostError
-from incident_process.records import Lease
+from incident_process.core.errors import LeaseHeldError, LeaseLostError
+from incident_process.core.models import Lease
 from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.dates import from_micros, to_micros
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pymongo import DeleteMany, UpdateMany
 from pymongo.errors import BulkWriteError
 
-from incident_process.records import Chunk, DeliveryStatus, LedgerEntry, Outcome
+from incident_process.core.models import Chunk, DeliveryStatus, LedgerEntry, Outcome
 from incident_process.state.codec import LAST_CHARACTER
 from incident_process.state.mongo.connection import DUPLICATE_KEY, Collection, Document
 from incident_process.state.mongo.dates import to_bson

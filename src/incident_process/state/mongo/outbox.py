@@ -14,7 +14,13 @@ import msgspec
 from bson import Binary
 from pymongo import ASCENDING
 
-from incident_process.records import Chunk, DeliveryStatus, Incident, Outcome, Record
+from incident_process.core.models import (
+    Chunk,
+    DeliveryStatus,
+    Incident,
+    Outcome,
+    Record,
+)
 from incident_process.state import codec
 from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.ledger import insert_missing

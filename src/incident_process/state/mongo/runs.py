@@ -9,8 +9,16 @@ from typing import Any
 import msgspec
 from pymongo.errors import DuplicateKeyError
 
-from incident_process.errors import LeaseLostError
-from incident_process.records import LEFT_RUNNING, Counts, Lease, RunKind, RunRecord, RunStatus, Window
+from incident_process.core.errors import LeaseLostError
+from incident_process.core.models import (
+    LEFT_RUNNING,
+    Counts,
+    Lease,
+    RunKind,
+    RunRecord,
+    RunStatus,
+    Window,
+)
 from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.dates import to_bson
 

@@ -9,8 +9,8 @@ from collections.abc import Collection as Some
 
 from pymongo import ReturnDocument
 
-from incident_process.errors import LeaseLostError
-from incident_process.records import Lease
+from incident_process.core.errors import LeaseLostError
+from incident_process.core.models import Lease
 from incident_process.state.mongo.connection import Checkpoint, Collection, Document
 from incident_process.state.mongo.dates import to_micros
 from incident_process.state.mongo.lease import LONG_AGO, LeaseDocument, set_for

@@ -10,8 +10,8 @@ from datetime import datetime
 
 from bson import ObjectId
 
-from incident_process.errors import ConfigurationError
-from incident_process.records import (
+from incident_process.core.errors import ConfigurationError
+from incident_process.core.models import (
     Advance,
     Chunk,
     DeliveryStatus,

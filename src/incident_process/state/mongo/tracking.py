@@ -19,9 +19,9 @@ from uuid import uuid4
 from bson import ObjectId
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from incident_process import logs
-from incident_process.errors import ConfigurationError, DatabaseConnectionError, LeaseLostError
-from incident_process.records import Advance, Lease, Operation, Record
+from incident_process.core import logs
+from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, LeaseLostError
+from incident_process.core.models import Advance, Lease, Operation, Record
 from incident_process.state.mongo.connection import Checkpoint, Collection, Document
 from incident_process.state.mongo.dates import from_micros, read_date, to_bson, to_micros
 from incident_process.state.mongo.lease import LeaseDocument

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from incident_process.records import DeliveryStatus, LedgerEntry, Operation
+from incident_process.core.models import DeliveryStatus, LedgerEntry, Operation
 from incident_process.state.sql import ledger, tracking
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.dialect import local_stamp, marks, stamp

@@ -7,9 +7,9 @@ made from the error's number and a sentence of our own; what the driver said sta
 import re
 import sqlite3
 
+from incident_process.core.errors import DatabaseConnectionError, DataProcessingError, IncidentProcessError
 from incident_process.database.server_errors import ErrorKind, explained, meaning_of_error
 from incident_process.database.sqlite_errors import meaning_of_sqlite
-from incident_process.errors import DatabaseConnectionError, DataProcessingError, IncidentProcessError
 
 
 class TransientError(DatabaseConnectionError):

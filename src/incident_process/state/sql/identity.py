@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from incident_process.errors import ConfigurationError
-from incident_process.records import Identity, Lease
+from incident_process.core.errors import ConfigurationError
+from incident_process.core.models import Identity, Lease
 from incident_process.state.sql import tracking
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import stamp

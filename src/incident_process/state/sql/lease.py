@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from incident_process.errors import LeaseHeldError, LeaseLostError
-from incident_process.records import NEVER, Lease
+from incident_process.core.errors import LeaseHeldError, LeaseLostError
+from incident_process.core.models import NEVER, Lease
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.dialect import instant_of, instant_or_none, stamp
 from incident_process.state.sql.schema import NO_SCOPE

@@ -5,8 +5,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from incident_process.errors import IncidentProcessError
-from incident_process.records import Chunk, DeliveryStatus, Incident, Known, LedgerEntry, Outcome, Parked
+from incident_process.core.errors import IncidentProcessError
+from incident_process.core.models import (
+    Chunk,
+    DeliveryStatus,
+    Incident,
+    Known,
+    LedgerEntry,
+    Outcome,
+    Parked,
+)
 from incident_process.state.codec import LAST_CHARACTER
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.database import batches

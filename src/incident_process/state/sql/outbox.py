@@ -4,9 +4,15 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from incident_process.errors import LeaseLostError
-from incident_process.records import Chunk, Incident, Lease, Outcome, Record
-from incident_process.records import DeliveryStatus as Status
+from incident_process.core.errors import LeaseLostError
+from incident_process.core.models import (
+    Chunk,
+    Incident,
+    Lease,
+    Outcome,
+    Record,
+)
+from incident_process.core.models import DeliveryStatus as Status
 from incident_process.state import codec
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.dialect import instant_of, stamp

@@ -6,7 +6,14 @@ from typing import Any
 
 import msgspec
 
-from incident_process.records import LEFT_RUNNING, Counts, RunKind, RunRecord, RunStatus, Window
+from incident_process.core.models import (
+    LEFT_RUNNING,
+    Counts,
+    RunKind,
+    RunRecord,
+    RunStatus,
+    Window,
+)
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import instant_of, instant_or_none, marks, stamp, stamp_or_none
 from incident_process.state.sql.schema import shortened

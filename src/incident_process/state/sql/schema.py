@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 
-from incident_process.errors import IncidentProcessError
+from incident_process.core.errors import IncidentProcessError
 from incident_process.state import versions
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import Database

@@ -2,8 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from incident_process.errors import LeaseLostError
-from incident_process.records import Lease
+from incident_process.core.errors import LeaseLostError
+from incident_process.core.models import Lease
 from incident_process.state.sql import ledger, outbox
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.dialect import instant_of, stamp

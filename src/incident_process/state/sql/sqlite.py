@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from incident_process.errors import DatabaseConnectionError
+from incident_process.core.errors import DatabaseConnectionError
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import SQLITE
 from incident_process.state.sql.faults import sqlite_fault

@@ -11,8 +11,8 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from incident_process.logs import get_logger
-from incident_process.runner import PROCESSES, Runner
+from incident_process.core.logs import get_logger
+from incident_process.core.process_identity import PROCESSES, Runner
 
 log = get_logger()
 

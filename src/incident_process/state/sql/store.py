@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from incident_process.errors import LeaseHeldError
-from incident_process.records import (
+from incident_process.core.errors import LeaseHeldError
+from incident_process.core.models import (
     Advance,
     Chunk,
     DeliveryStatus,

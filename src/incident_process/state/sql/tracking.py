@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from incident_process.errors import ConfigurationError, LeaseLostError
-from incident_process.records import NEVER, Advance, Lease, Operation
+from incident_process.core.errors import ConfigurationError, LeaseLostError
+from incident_process.core.models import NEVER, Advance, Lease, Operation
 from incident_process.state.sql import schema
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.dialect import instant_of, instant_or_none, local_of, local_stamp, stamp

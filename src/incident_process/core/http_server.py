@@ -12,7 +12,7 @@ from typing import Any, cast
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from incident_process.errors import ConfigurationError
+from incident_process.core.errors import ConfigurationError
 
 REQUEST_SECONDS = 8.0
 """How long a connection may take until its request is there as a whole, from its first byte or from the beginning."""

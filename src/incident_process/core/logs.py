@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from incident_process.records import Window, iso
+from incident_process.core.models import Window, iso
 
 LOGGER = "incident_logger"
 MASK = "***"

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from incident_process.errors import ConfigurationError, LocalResourceError
+from incident_process.core.errors import ConfigurationError, LocalResourceError
 
 _SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 PREFIX = "incident-process-"

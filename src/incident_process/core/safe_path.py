@@ -12,7 +12,8 @@ import os
 import sys
 
 PACKAGE = "incident_process"
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120  # no pathlib yet, see above
+_PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120  # no pathlib yet
+ROOT = os.path.dirname(_PACKAGE_FOLDER)  # noqa: PTH120  # as above
 """The folder that holds this package."""
 SAFE = {"PYTHONSAFEPATH": "1"}
 """The environment of interpreters that others start for this program: those of multiprocessing."""

@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from incident_process.pipeline.ahead import ahead
+from incident_process.core.aio import prefetch
 
 
 class Works:
@@ -37,7 +37,7 @@ class Works:
 def test_results_come_in_the_order_of_the_items(most: int) -> None:
     async def collect() -> list[tuple[int, int]]:
         works = Works()
-        return [pair async for pair in ahead(works.items(12), works.work, lambda: most)]
+        return [pair async for pair in prefetch(works.items(12), works.work, lambda: most)]
 
     assert asyncio.run(collect()) == [(number, number * number) for number in range(12)]
 
@@ -46,7 +46,7 @@ def test_results_come_in_the_order_of_the_items(most: int) -> None:
 def test_no_more_is_begun_than_was_allowed(most: int) -> None:
     async def watch() -> None:
         works = Works()
-        async for number, _ in ahead(works.items(12), works.work, lambda: most):
+        async for number, _ in prefetch(works.items(12), works.work, lambda: most):
             await asyncio.sleep(0.01)
             assert len(works.begun) <= number + 1 + most
         assert works.begun == list(range(12))
@@ -57,7 +57,7 @@ def test_no_more_is_begun_than_was_allowed(most: int) -> None:
 def test_what_is_under_way_ends_where_it_is_left_early() -> None:
     async def leave() -> Works:
         works = Works()
-        async with aclosing(ahead(works.items(12), works.work, lambda: 3)) as pairs:
+        async with aclosing(prefetch(works.items(12), works.work, lambda: 3)) as pairs:
             async for _ in pairs:
                 break
         return works
@@ -71,7 +71,7 @@ def test_an_error_comes_at_its_items_turn_and_ends_the_others() -> None:
     works, seen = Works(fails_at=2), []
 
     async def fail() -> None:
-        async for number, _ in ahead(works.items(12), works.work, lambda: 2):
+        async for number, _ in prefetch(works.items(12), works.work, lambda: 2):
             seen.append(number)
 
     with pytest.raises(ValueError, match="2"):

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from typing import TypeGuard
 from zoneinfo import ZoneInfo
 
-from incident_process.window import MAX_INCIDENT_ID
+from incident_process.core.window import MAX_INCIDENT_ID
 
 LONGEST_ACCOUNT = 255
 """The width of the column in the ledger."""

@@ -21,7 +21,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from incident_process.records import RunReport
+    from incident_process.core.models import RunReport
 
 
 class IncidentProcessError(Exception):

@@ -10,8 +10,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Literal, cast
 
-from incident_process.errors import ConfigurationError
-from incident_process.local_places import expanded
+from incident_process.core.errors import ConfigurationError
+from incident_process.core.local_places import expanded
 
 
 def open_log_file(

@@ -8,7 +8,7 @@ import os
 import socket
 from pathlib import Path
 
-from incident_process.records import Record
+from incident_process.core.models import Record
 
 PROCESSES = Path("/proc")
 """A folder for each process that this one may see."""

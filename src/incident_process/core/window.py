@@ -6,7 +6,14 @@ Pure functions over instants in aware UTC; nothing here reads a clock.
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from incident_process.records import Operation, Record, RunStatus, Tracking, Window, iso
+from incident_process.core.models import (
+    Operation,
+    Record,
+    RunStatus,
+    Tracking,
+    Window,
+    iso,
+)
 
 ID_EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 IDS_PER_MILLISECOND = 4096

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Mapping
 from enum import StrEnum
 
-from incident_process.errors import ConfigurationError
+from incident_process.core.errors import ConfigurationError
 
 VARIABLE = "INCIDENT_PROCESS_FAULT"
 
