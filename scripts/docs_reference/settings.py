@@ -4,8 +4,8 @@ from itertools import groupby
 
 from docs_reference.enums import sentence
 from docs_reference.table import table
-from incident_process.settings.describe import Key, keys
-from incident_process.settings.sections import SECTIONS
+from incident_process.settings.key_docs import Key, keys
+from incident_process.settings.keys import SECTIONS
 from incident_process.settings.template import render
 
 

@@ -44,7 +44,7 @@ from incident_process.engine.compose import make_source, make_store, make_transp
 from incident_process.pipeline.found import AHEAD_REMEDY, future_rows, watermark_ahead
 from incident_process.pipeline.recognition import require_receiver, unknown_operation
 from incident_process.settings import Settings
-from incident_process.settings.targets import SqliteTarget
+from incident_process.settings.database_urls import SqliteTarget
 from incident_process.source.contract import ExcludedRows, Source
 from incident_process.source.indexes import INDEX_ADVICE
 from incident_process.state.contract import StateStore

@@ -15,7 +15,7 @@ from incident_process.dashboard.access import (
 )
 from incident_process.dashboard.guard import host_names
 from incident_process.dashboard.server import is_loopback
-from incident_process.settings.web import Dashboard
+from incident_process.settings.keys.dashboard_keys import Dashboard
 from tests.dashboard.site import TOKEN, UNMASK_TOKEN
 
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from incident_process.core.errors import DatabaseConnectionError
-from incident_process.settings.targets import MySQLTarget, Tls, Verify
+from incident_process.settings.database_urls import MySQLTarget, Tls, Verify
 from incident_process.source.mysql import MySQLSource
 from incident_process.state.sql import SqlStateStore
 from tests.support.authority import Authority

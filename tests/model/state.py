@@ -27,7 +27,7 @@ from incident_process.core.models import (
     Tracking,
 )
 from incident_process.core.process_identity import Runner
-from incident_process.settings.targets import parse_target
+from incident_process.settings.database_urls import parse_target
 from incident_process.state import codec
 from tests.model.process import Port, Process
 from tests.model.witness import Witness

@@ -7,7 +7,7 @@ import pytest
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.settings import Settings
-from incident_process.settings.targets import MySQLTarget, SqliteTarget
+from incident_process.settings.database_urls import MySQLTarget, SqliteTarget
 
 SECRET = "hunter2"
 SOURCE = f"mysql://main:{SECRET}@primary/incident_db"

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from incident_process.core.errors import APIConfigError, ConfigurationError
 from incident_process.core.models import Tracking
 from incident_process.settings import Api, Database, Mongodb, MySQLTarget, Settings, SqliteTarget, parse_target
-from incident_process.settings.describe import keys
-from incident_process.settings.section import Section
-from incident_process.settings.sections import SECTIONS
+from incident_process.settings.key_docs import keys
+from incident_process.settings.keys import SECTIONS
+from incident_process.settings.keys.section import Section
 from incident_process.settings.template import render
 
 FIELD_FILE = """\

@@ -216,7 +216,7 @@ def backup(
 
     Example: incident-process state backup copy.db
     """
-    from incident_process.settings.targets import SqliteTarget
+    from incident_process.settings.database_urls import SqliteTarget
 
     settings = load(config)
     target = settings.state_target if settings.process.tracking == "sql" else None

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from incident_process.core.errors import IncidentProcessError
-from incident_process.settings.web import Dashboard, Holder
+from incident_process.settings.keys.dashboard_keys import Dashboard, Holder
 
 IDLE_SECONDS = 3600.0
 """A session that nobody used for so long is over: a page that is left open polls, so this is a closed one."""

@@ -6,7 +6,7 @@ from incident_process.core.errors import DatabaseConnectionError
 from incident_process.core.logs import get_logger
 from incident_process.database.server_errors import explained, meaning_of_error
 from incident_process.database.session import SCRIPT, Opened, Reply, Session, StatementRefusedError, negotiate
-from incident_process.settings.targets import MySQLTarget
+from incident_process.settings.database_urls import MySQLTarget
 
 if TYPE_CHECKING:
     import pymysql

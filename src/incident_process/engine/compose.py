@@ -16,7 +16,7 @@ from incident_process.pipeline.context import Parts
 from incident_process.pipeline.helpers import Team
 from incident_process.pipeline.progress import NoProgress, Progress
 from incident_process.settings import Settings
-from incident_process.settings.targets import MySQLTarget, SqliteTarget, parse_target
+from incident_process.settings.database_urls import MySQLTarget, SqliteTarget, parse_target
 from incident_process.source.contract import Source
 from incident_process.state.conditions import ConditionStore
 from incident_process.state.contract import StateStore

@@ -13,8 +13,8 @@ from incident_process import __version__
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import Record, Tracking
 from incident_process.settings import Settings
-from incident_process.settings.sources import CONFIG_VARIABLE
-from incident_process.settings.targets import SqliteTarget, Target
+from incident_process.settings.database_urls import SqliteTarget, Target
+from incident_process.settings.load import CONFIG_VARIABLE
 
 DIGEST_BYTES = 8
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator
 
-from incident_process.settings.values import Expected
+from incident_process.settings.field_types import Expected
 
 _STATUS = re.compile(r"([2-5])(?:([0-9]{2})|xx)", re.IGNORECASE)
 

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import SecretStr
 
 from incident_process.core.models import Record
-from incident_process.settings import sources
-from incident_process.settings.describe import keys
+from incident_process.settings import load
+from incident_process.settings.key_docs import keys
 from incident_process.settings.model import Settings
 
 MASK = "********"
@@ -37,11 +37,11 @@ def keys_in_force(
         config: The file that was asked for; None: it was found by its place.
         environ: The environment, by default this process's.
     """
-    given, _ = sources.layers(config, os.environ if environ is None else environ)
+    given, _ = load.layers(config, os.environ if environ is None else environ)
     return list(_keys(settings, given))
 
 
-def _keys(settings: Settings, given: sources.Layer) -> Iterator[KeyInForce]:
+def _keys(settings: Settings, given: load.Layer) -> Iterator[KeyInForce]:
     for key in keys():
         section, name = key.section.lower(), key.name.lower()
         value = getattr(getattr(settings, section), name)

@@ -14,16 +14,28 @@ from pydantic import (
     model_validator,
 )
 
-from incident_process.settings import completeness, ini, sources
-from incident_process.settings.describe import is_secret
-from incident_process.settings.engine import Engine
-from incident_process.settings.operating import Log, Metrics, Notify, Schedule, Tracing
-from incident_process.settings.problems import Problem, explain, missing, rejection
-from incident_process.settings.section import Section
-from incident_process.settings.sections import SECTIONS, Api, Database, Mongodb, Process, State
-from incident_process.settings.targets import MongoTarget, MySQLTarget, Target, parse_replicas, parse_target
-from incident_process.settings.tidy import Given, tidy
-from incident_process.settings.web import Dashboard
+from incident_process.settings import checks, ini, load
+from incident_process.settings.database_urls import (
+    MongoTarget,
+    MySQLTarget,
+    Target,
+    parse_replicas,
+    parse_target,
+)
+from incident_process.settings.key_docs import is_secret
+from incident_process.settings.keys import SECTIONS, Api, Database, Mongodb, Process, State
+from incident_process.settings.keys.dashboard_keys import Dashboard
+from incident_process.settings.keys.engine import Engine
+from incident_process.settings.keys.operating import (
+    Log,
+    Metrics,
+    Notify,
+    Schedule,
+    Tracing,
+)
+from incident_process.settings.keys.section import Section
+from incident_process.settings.messages import Problem, explain, missing, rejection
+from incident_process.settings.normalize import Given, tidy
 
 Part = TypeVar("Part", bound=Section)
 
@@ -79,7 +91,7 @@ class Settings(BaseModel):
         """
         name = next(name for name, model in SECTIONS.items() if model is section)
         given = tidy(_read(config, environ))
-        problems = [*given.problems_of(name), *completeness.section_gaps(given, name)]
+        problems = [*given.problems_of(name), *checks.section_gaps(given, name)]
         try:
             found = section.model_validate(given.values[name])
         except ValidationError as exc:
@@ -94,8 +106,8 @@ class Settings(BaseModel):
 
         A file that was named is returned even where it does not exist yet, so that ``init`` can write it.
         """
-        named = sources.named_path(config, os.environ if environ is None else environ)
-        return named or next((place for place in sources.USUAL_PLACES if place.exists()), None)
+        named = load.named_path(config, os.environ if environ is None else environ)
+        return named or next((place for place in load.USUAL_PLACES if place.exists()), None)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -103,8 +115,8 @@ class Settings(BaseModel):
         if isinstance(data, cls):
             return data
         given = tidy(data or _read(None, None))
-        problems = [*given.problems, *completeness.gaps(given)]
-        warnings = (*given.warnings, *completeness.advice(given), *given.values.get("warnings", ()))
+        problems = [*given.problems, *checks.gaps(given)]
+        warnings = (*given.warnings, *checks.advice(given), *given.values.get("warnings", ()))
         try:
             settings = handler(given.values | {"warnings": warnings})
         except ValidationError as exc:
@@ -118,7 +130,7 @@ class Settings(BaseModel):
         """Whether a credential stands in the configuration file itself; ConfigurationError where it cannot be read."""
         if self.config_path is None:
             return False
-        written = sources.file(self.config_path, ini.read(self.config_path))
+        written = load.file(self.config_path, ini.read(self.config_path))
         return any(
             is_secret(section, name) and value and not value.startswith("sqlite:")
             for section, keys in written.items()
@@ -162,11 +174,11 @@ class Settings(BaseModel):
 def _read(config: str | os.PathLike[str] | None, environ: Mapping[str, str] | None) -> dict[str, Any]:
     """Return the values as they are written, the environment's over those of the file or of the embedded default."""
     environ = os.environ if environ is None else environ
-    given, found = sources.layers(Path(config) if config else None, environ)
+    given, found = load.layers(Path(config) if config else None, environ)
     values: dict[str, Any] = dict(given)
     if found:
         values["config_path"] = found
-        warning = None if sources.named_path(Path(config) if config else None, environ) else sources.planted(found)
+        warning = None if load.named_path(Path(config) if config else None, environ) else load.planted(found)
         values["warnings"] = () if warning is None else (warning,)
     return values
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from incident_process.settings.describe import Key, keys
-from incident_process.settings.sections import SECTIONS
+from incident_process.settings.key_docs import Key, keys
+from incident_process.settings.keys import SECTIONS
 
 _HEAD = """\
 ; incident-process: configuration

@@ -1,6 +1,6 @@
 """``Process_Operation_Condition`` in SQL: one row for each condition that stands (``state.conditions``)."""
 
-from incident_process.settings.targets import Target
+from incident_process.settings.database_urls import Target
 from incident_process.state.conditions import Condition, Stage
 from incident_process.state.sql import schema
 from incident_process.state.sql.connection import Connection

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.retry import retried
-from incident_process.settings.targets import SqliteTarget, Target, parse_target
+from incident_process.settings.database_urls import SqliteTarget, Target, parse_target
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.faults import TransientError
 

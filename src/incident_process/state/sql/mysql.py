@@ -15,7 +15,7 @@ from incident_process.core.errors import DatabaseConnectionError
 from incident_process.database.connect import set_up
 from incident_process.database.server_errors import handshake
 from incident_process.database.session import Session
-from incident_process.settings.targets import MySQLTarget
+from incident_process.settings.database_urls import MySQLTarget
 from incident_process.state.codec import PART_BYTES
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import MYSQL

@@ -26,7 +26,7 @@ from incident_process.core.models import (
     RunRecord,
     RunStatus,
 )
-from incident_process.settings.targets import Target
+from incident_process.settings.database_urls import Target
 from incident_process.state import codec
 from incident_process.state.sql import archive, ledger, outbox, runs, schema, scopes, stopped, tracking
 from incident_process.state.sql import identity as identities

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from incident_process.core.errors import APIConfigError, ConfigurationError
-from incident_process.settings.describe import key, label
-from incident_process.settings.sections import SECTIONS
+from incident_process.settings.key_docs import key, label
+from incident_process.settings.keys import SECTIONS
 
 _NEAR = 0.8  # similarity above which an unknown name is taken for a slip of the pen
 _LONGEST_SHOWN = 60

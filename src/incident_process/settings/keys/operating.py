@@ -1,6 +1,6 @@
 """The sections for those who operate the program: schedule, log file, metrics, alerts, traces.
 
-Stated in the same manner as those of ``sections``, which lists them with its own.
+Stated in the same manner as those of ``keys``, which lists them with its own.
 """
 
 from pathlib import Path
@@ -9,8 +9,15 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
-from incident_process.settings.section import Section
-from incident_process.settings.values import LOWER, Expected, Headers, Hidden, Number, Whole
+from incident_process.settings.field_types import (
+    LOWER,
+    Expected,
+    Headers,
+    Hidden,
+    Number,
+    Whole,
+)
+from incident_process.settings.keys.section import Section
 
 
 class Schedule(Section):

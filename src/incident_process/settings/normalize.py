@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from incident_process.settings.describe import label
-from incident_process.settings.problems import Problem, near_key, near_section
-from incident_process.settings.section import Section
-from incident_process.settings.sections import SECTIONS
-from incident_process.settings.sources import Sourced
-from incident_process.settings.values import CONTROL
+from incident_process.settings.field_types import CONTROL
+from incident_process.settings.key_docs import label
+from incident_process.settings.keys import SECTIONS
+from incident_process.settings.keys.section import Section
+from incident_process.settings.load import Sourced
+from incident_process.settings.messages import Problem, near_key, near_section
 
 _AS_IT_IS = ("database", "mysql_password")  # blanks at its ends belong to it, and it may be empty
 _MANY_LINES = (

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
-from incident_process.settings.values import Hidden
+from incident_process.settings.field_types import Hidden
 
 
 class Section(BaseModel):

@@ -1,4 +1,4 @@
-"""What must be given, and what is given in vain: the rules between keys. Rules of a single key are in ``sections``."""
+"""What must be given, and what is given in vain: the rules between keys. Rules of a single key are in ``keys``."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from incident_process.core.models import Tracking
-from incident_process.settings.describe import label
-from incident_process.settings.problems import Problem, missing
-from incident_process.settings.tidy import Given
+from incident_process.settings.key_docs import label
+from incident_process.settings.messages import Problem, missing
+from incident_process.settings.normalize import Given
 
 _MYSQL_KEYS = ("mysql_host", "mysql_database", "mysql_user", "mysql_password")
 _TLS_FILES = ("mysql_ssl_ca", "mysql_ssl_cert", "mysql_ssl_key")

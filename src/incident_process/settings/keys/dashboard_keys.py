@@ -6,8 +6,8 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
-from incident_process.settings.section import Section
-from incident_process.settings.values import Expected, Whole
+from incident_process.settings.field_types import Expected, Whole
+from incident_process.settings.keys.section import Section
 
 MIN_TOKEN = 16
 """The fewest characters of a token that guards the dashboard."""

@@ -1,4 +1,4 @@
-"""What can be said about every key, from the fields of ``sections``: the stuff of messages, reference and template."""
+"""What can be said about every key, from the fields of ``keys``: the stuff of messages, reference and template."""
 
 import enum
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from annotated_types import Ge, Gt, Le, MaxLen
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from incident_process.settings.sections import SECTIONS
-from incident_process.settings.values import Expected, Hidden, Needed
+from incident_process.settings.field_types import Expected, Hidden, Needed
+from incident_process.settings.keys import SECTIONS
 
 T = TypeVar("T")
 
@@ -78,6 +78,19 @@ def label(section: str, name: str | None = None) -> str:
     model = SECTIONS.get(section)
     shown = name.upper() if name and model and model.upper else name
     return f"[{section.upper()}] {shown}" if shown else f"[{section.upper()}]"
+
+
+def table() -> str:
+    """Return a Markdown table: section and key, default, meaning, a right value. It ends with a line break."""
+    lines = ["| key | default | meaning | value |", "|---|---|---|---|"]
+    lines += [_row(what) for what in keys()]
+    return "\n".join(lines) + "\n"
+
+
+def _row(what: Key) -> str:
+    default = f"`{what.default}`" if what.default is not None else what.needed or "none"
+    cells = (f"`[{what.section}] {what.name}`", default, what.description, what.expected)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _default(field: FieldInfo) -> str | None:

@@ -1,15 +1,12 @@
-"""The section ``[ENGINE]``: on how many processes and machines the chunks of a run are worked on.
-
-Stated in the same manner as those of ``sections``, which lists it with its own.
-"""
+"""The keys of ``[ENGINE]``: on how many processes and machines the chunks of a run are worked on."""
 
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from incident_process.settings.section import Section
-from incident_process.settings.values import LOWER, Expected, Hidden, Whole
+from incident_process.settings.field_types import LOWER, Expected, Hidden, Whole
+from incident_process.settings.keys.section import Section
 
 SCHEMES = ("tcp", "tls")
 
