@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from incident_process.delivery.transport import HttpTransport
+from incident_process.delivery.http.transport import HttpTransport
 
 TIMEOUT_SECONDS = 30.0
 """The product's default."""

@@ -38,7 +38,7 @@ from incident_process.core.models import (
 )
 from incident_process.core.safe_files import open_to_others
 from incident_process.core.window import refusal, system_date
-from incident_process.delivery.address import parse_address
+from incident_process.delivery.endpoint import parse_address
 from incident_process.engine.builders import building_processes
 from incident_process.engine.compose import make_source, make_store, make_transport
 from incident_process.pipeline.found import AHEAD_REMEDY, future_rows, watermark_ahead

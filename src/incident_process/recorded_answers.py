@@ -13,11 +13,11 @@ import msgspec
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import Record
-from incident_process.delivery.connection import EXCERPT_BYTES
+from incident_process.delivery.failure_text import reason
+from incident_process.delivery.http.persistent_connection import EXCERPT_BYTES
+from incident_process.delivery.http.transport import Answer
 from incident_process.delivery.policy import Verdict, judge
-from incident_process.delivery.reasons import reason
-from incident_process.delivery.rules import Rules
-from incident_process.delivery.transport import Answer
+from incident_process.delivery.response_rules import Rules
 from incident_process.settings import Api
 
 _STATUS_LINE = re.compile(rb"^HTTP/[0-9](?:\.[0-9])? ([1-5][0-9]{2})(?: .*)?\r?$", re.MULTILINE)

@@ -34,10 +34,10 @@ from incident_process.core.models import (
 from incident_process.core.process_identity import Runner
 from incident_process.core.window import plan, refusal, system_date
 from incident_process.database.connect import connect_blocking
-from incident_process.delivery.identity import idempotency_key
+from incident_process.delivery.failure_text import secrets_of
+from incident_process.delivery.idempotency import idempotency_key
 from incident_process.delivery.policy import Verdict
-from incident_process.delivery.reasons import secrets_of
-from incident_process.delivery.rules import Rules
+from incident_process.delivery.response_rules import Rules
 from incident_process.delivery.sender import Sender
 from incident_process.document.build import Draft, check, digest, document, draft
 from incident_process.document.convert import stamp

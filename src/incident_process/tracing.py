@@ -25,7 +25,7 @@ from incident_process.core.models import (
     RunStatus,
     iso,
 )
-from incident_process.delivery.transport import Answer, MaySend, always
+from incident_process.delivery.http.transport import Answer, MaySend, always
 from incident_process.pipeline.context import Parts
 from incident_process.settings import Settings
 from incident_process.state.contract import StateStore

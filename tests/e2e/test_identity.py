@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from incident_process.delivery.identity import idempotency_key
+from incident_process.delivery.idempotency import idempotency_key
 from tests.e2e.conftest import OPERATION, TRACKINGS, MakeSite, Site, day
 from tests.e2e.test_repair import load
 from tests.support.receivers import start_receiver

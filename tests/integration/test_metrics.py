@@ -21,8 +21,8 @@ from incident_process.core.models import (
     RunStatus,
     Window,
 )
+from incident_process.delivery.http.transport import Answer, MaySend, always
 from incident_process.delivery.sender import Limits, Sender
-from incident_process.delivery.transport import Answer, MaySend, always
 from incident_process.metrics.textfile import TextFile
 from incident_process.metrics.watch import Meter, _WatchedTransport
 

@@ -15,12 +15,12 @@ import uvloop
 
 from incident_process.core.errors import APIConfigError
 from incident_process.core.models import Incident
-from incident_process.delivery import opening
-from incident_process.delivery import transport as module
-from incident_process.delivery.connection import EXCERPT_BYTES, MOST_BYTES, Connection
+from incident_process.delivery.http import connect_limiter
+from incident_process.delivery.http import transport as module
+from incident_process.delivery.http.persistent_connection import EXCERPT_BYTES, MOST_BYTES, Connection
+from incident_process.delivery.http.transport import Answer, HttpTransport, always
 from incident_process.delivery.policy import Verdict
 from incident_process.delivery.sender import Limits, Sender
-from incident_process.delivery.transport import Answer, HttpTransport, always
 from tests.support.authority import Authority
 
 T = TypeVar("T")
@@ -519,7 +519,7 @@ def test_few_connections_are_opened_before_the_receiver_has_answered_over_one(
     monkeypatch: pytest.MonkeyPatch, patience: float, at_once: int
 ) -> None:
     """Its queue may be short. A long way to it, or a slow receiver, holds them up for a moment only."""
-    monkeypatch.setattr(opening, "PATIENCE_SECONDS", patience)
+    monkeypatch.setattr(connect_limiter, "PATIENCE_SECONDS", patience)
 
     async def main() -> None:
         may_answer = asyncio.Event()
@@ -537,7 +537,7 @@ def test_few_connections_are_opened_before_the_receiver_has_answered_over_one(
             assert peer.connections == at_once
             may_answer.set()
             assert {answer.status for answer in await posting} == {201}
-            assert transport._opening._free >= opening.AT_ONCE
+            assert transport._opening._free >= connect_limiter.AT_ONCE
             assert not transport._opening._waiting
 
     run(main())
@@ -545,7 +545,7 @@ def test_few_connections_are_opened_before_the_receiver_has_answered_over_one(
 
 @pytest.mark.parametrize("how", ["hung up on", "refused", "cancelled", "without the lease"])
 def test_a_connection_without_an_answer_lets_the_next_one_be_opened(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    monkeypatch.setattr(opening, "PATIENCE_SECONDS", 30.0)
+    monkeypatch.setattr(connect_limiter, "PATIENCE_SECONDS", 30.0)
 
     async def main() -> None:
         said = {"hung up on": hang_up, "cancelled": silence}.get(how, CREATED)
@@ -560,7 +560,7 @@ def test_a_connection_without_an_answer_lets_the_next_one_be_opened(monkeypatch:
                     post.cancel()
             async with asyncio.timeout(5.0):
                 await asyncio.gather(*posts, return_exceptions=True)
-            assert (transport._opening._free, len(transport._opening._waiting)) == (opening.AT_ONCE, 0)
+            assert (transport._opening._free, len(transport._opening._waiting)) == (connect_limiter.AT_ONCE, 0)
 
     run(main())
 

@@ -1,6 +1,6 @@
 """Between a runner and the receiver: requests and answers that get lost, come late, or fail."""
 
-from incident_process.delivery.transport import Answer, MaySend, always
+from incident_process.delivery.http.transport import Answer, MaySend, always
 from tests.model.process import Port, Process
 from tests.model.receiver import MOODS, WORDS, Answered, Receiver, read
 from tests.model.witness import Witness

@@ -14,7 +14,7 @@ from incident_process.core.models import (
     Window,
 )
 from incident_process.delivery import policy
-from incident_process.delivery.identity import idempotency_key
+from incident_process.delivery.idempotency import idempotency_key
 from incident_process.document.build import seal
 from incident_process.pipeline import build, content, prepare
 from incident_process.pipeline.content import Content, Need, Resend, content_of

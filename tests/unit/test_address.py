@@ -2,7 +2,7 @@
 
 import pytest
 
-from incident_process.delivery.address import parse_address
+from incident_process.delivery.endpoint import parse_address
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from incident_process.core.models import DeliveryStatus
-from incident_process.delivery.breaker import Breaker, Circuit
-from incident_process.delivery.connection import EXCERPT_BYTES
-from incident_process.delivery.identity import idempotency_key
+from incident_process.delivery.circuit_breaker import Breaker, Circuit
+from incident_process.delivery.failure_text import (
+    LONGEST,
+    alike,
+    grouped,
+    reason,
+    secrets_of,
+)
+from incident_process.delivery.http.persistent_connection import EXCERPT_BYTES
+from incident_process.delivery.http.transport import Answer
+from incident_process.delivery.idempotency import idempotency_key
 from incident_process.delivery.policy import (
     LONGEST_DELAY_SECONDS,
     Evidence,
@@ -25,8 +33,6 @@ from incident_process.delivery.policy import (
     judge,
     retry_after,
 )
-from incident_process.delivery.reasons import LONGEST, alike, grouped, reason, secrets_of
-from incident_process.delivery.transport import Answer
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from incident_process.core.models import Incident
+from incident_process.delivery.http.transport import Answer, MaySend, always
 from incident_process.delivery.policy import Verdict
 from incident_process.delivery.sender import THROTTLING, Attempted, Limits, Sender
-from incident_process.delivery.transport import Answer, MaySend, always
 
 
 class Scripted:

@@ -84,7 +84,7 @@ def receiver(
 
 def _posted_to(url: str) -> tuple[str, int]:
     """Return host and port of an address; raise ConfigurationError where the receiver could not be reached by it."""
-    from incident_process.delivery.address import parse_address
+    from incident_process.delivery.endpoint import parse_address
     from incident_process.receiver import INCIDENT_PATH
 
     address = parse_address(url)

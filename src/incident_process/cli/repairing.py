@@ -157,7 +157,7 @@ def reconcile(
     there are of each kind. Exit status 4 when something is missing or stale and was not repaired. Example:
     incident-process reconcile --repair
     """
-    from incident_process.delivery.address import receiver_place
+    from incident_process.delivery.endpoint import receiver_place
     from incident_process.engine.compose import open_parts
     from incident_process.engine.local import in_loop, run_leased
     from incident_process.pipeline.context import Parts

@@ -37,7 +37,7 @@ def receiver(
     With --accept the configured address takes its place: the same receiver under another address, or one that has got
     everything already. Example: incident-process state receiver --accept
     """
-    from incident_process.delivery.address import receiver_place
+    from incident_process.delivery.endpoint import receiver_place
     from incident_process.engine.local import in_loop
 
     settings = load(config)

@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from incident_process.core.models import Incident, Record
-from incident_process.delivery.breaker import Breaker, Circuit
+from incident_process.delivery.circuit_breaker import Breaker, Circuit
+from incident_process.delivery.failure_text import reason
 from incident_process.delivery.gate import Gate
+from incident_process.delivery.http.transport import Answer, Transport
 from incident_process.delivery.policy import GATEWAY, Verdict, backoff, judge, retry_after
-from incident_process.delivery.reasons import reason
-from incident_process.delivery.rules import Rules
-from incident_process.delivery.transport import Answer, Transport
+from incident_process.delivery.response_rules import Rules
 
 BROKEN = "the receiver fails across accounts (circuit breaker)"
 """Why a sender has stopped, when the circuit breaker stopped it; ``broken`` says it with what was answered last."""

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 from incident_process.core.crash_points import FaultPoints
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import Tracking
-from incident_process.delivery.rules import Rules
-from incident_process.delivery.transport import HttpTransport
+from incident_process.delivery.http.transport import HttpTransport
+from incident_process.delivery.response_rules import Rules
 from incident_process.engine.builders import open_builder
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.helpers import Team

@@ -12,8 +12,8 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
-from incident_process.delivery.address import Address, parse_address
-from incident_process.delivery.transport import tls_context
+from incident_process.delivery.endpoint import Address, parse_address
+from incident_process.delivery.http.transport import tls_context
 from incident_process.settings import Api
 
 NAME = "openapi.json"

@@ -9,8 +9,8 @@ from incident_process.core.clock import SourceClock
 from incident_process.core.crash_points import FaultPoints
 from incident_process.core.models import Lease, Record
 from incident_process.delivery.gate import Gate
+from incident_process.delivery.http.transport import Transport
 from incident_process.delivery.sender import Sender
-from incident_process.delivery.transport import Transport
 from incident_process.pipeline.build import Builder
 from incident_process.pipeline.progress import Progress
 from incident_process.settings import Settings

@@ -19,12 +19,12 @@ from incident_process.core.crash_points import Step
 from incident_process.core.errors import LeaseLostError
 from incident_process.core.gc_tuning import rare_collections
 from incident_process.core.models import Chunk, DeliveryStatus, Incident, Sending
-from incident_process.delivery.handles import most_connections
+from incident_process.delivery.failure_text import alike, grouped, has_words, secrets_of
+from incident_process.delivery.http.file_handles import most_connections
+from incident_process.delivery.http.transport import Answer
 from incident_process.delivery.policy import Evidence, Verdict
-from incident_process.delivery.reasons import alike, grouped, has_words, secrets_of
-from incident_process.delivery.rules import Rules
+from incident_process.delivery.response_rules import Rules
 from incident_process.delivery.sender import Limits, Sender, broken
-from incident_process.delivery.transport import Answer
 from incident_process.pipeline.build import Built, Task
 from incident_process.pipeline.content import Resend
 from incident_process.pipeline.context import RunContext

@@ -17,8 +17,8 @@ from incident_process.core.models import (
     Record,
 )
 from incident_process.core.window import id_floor
+from incident_process.delivery.failure_text import alike
 from incident_process.delivery.policy import Evidence, Failure, Verdict, fate_of
-from incident_process.delivery.reasons import alike
 from incident_process.delivery.sender import Attempted, Before, Mark, Sender
 from incident_process.document.build import readdress
 from incident_process.pipeline.context import RunContext

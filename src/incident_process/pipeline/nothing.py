@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable
 
 from incident_process.core import logs
+from incident_process.delivery.http.transport import Answer, Transport
 from incident_process.delivery.policy import Verdict, judge
-from incident_process.delivery.rules import Rules
-from incident_process.delivery.transport import Answer, Transport
+from incident_process.delivery.response_rules import Rules
 
 log = logs.get_logger()
 EMPTY = b"{}"

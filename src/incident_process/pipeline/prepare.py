@@ -16,7 +16,7 @@ from incident_process.core.models import (
     Parked,
 )
 from incident_process.core.window import id_floor
-from incident_process.delivery.identity import idempotency_key
+from incident_process.delivery.idempotency import idempotency_key
 from incident_process.document.build import seal
 from incident_process.pipeline.build import TURN_ACCOUNTS, Built, Task
 from incident_process.pipeline.content import Content, Resend

@@ -19,7 +19,7 @@ from incident_process.core.models import (
     Tracking,
 )
 from incident_process.core.window import Refusal
-from incident_process.delivery.address import receiver_place
+from incident_process.delivery.endpoint import receiver_place
 from incident_process.settings import Settings
 from incident_process.state.contract import StateStore
 

@@ -17,7 +17,7 @@ from incident_process.core.models import (
     Window,
 )
 from incident_process.core.window import plan, refusal, system_date, watermark_after
-from incident_process.delivery.rules import Rules
+from incident_process.delivery.response_rules import Rules
 from incident_process.pipeline.context import Parts, RunContext
 from incident_process.pipeline.found import future_rows
 from incident_process.pipeline.guard import held_end

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from incident_process.core.models import Counts, DeliveryStatus, Outcome, no_rows
-from incident_process.delivery.reasons import alike, grouped
+from incident_process.delivery.failure_text import alike, grouped
 from incident_process.pipeline.build import Built
 from incident_process.source.contract import Survey
 

@@ -1,6 +1,6 @@
 """Rules that say what a receiver means by its answers, one a line: ``STATUS TEXT`` (SPEC 5).
 
-Here they are read and checked; ``delivery.rules`` holds answers against them.
+Here they are read and checked; ``delivery.response_rules`` holds answers against them.
 """
 
 import re

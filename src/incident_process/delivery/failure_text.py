@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from incident_process.core.logs import PERSONAL_FIELDS
+from incident_process.delivery.http.transport import Answer
 from incident_process.delivery.status_texts import status_text
-from incident_process.delivery.transport import Answer
 
 LONGEST = 240
 _WORD = r"[^\s,;:()\[\]{}]"

@@ -15,10 +15,10 @@ from typing import Protocol
 
 from incident_process.core.errors import APIConfigError
 from incident_process.core.models import Record
-from incident_process.delivery.address import Address, parse_address
-from incident_process.delivery.connection import Connection, NoAnswerError
-from incident_process.delivery.handles import LACKS
-from incident_process.delivery.opening import Opening, Slot
+from incident_process.delivery.endpoint import Address, parse_address
+from incident_process.delivery.http.connect_limiter import Opening, Slot
+from incident_process.delivery.http.file_handles import LACKS
+from incident_process.delivery.http.persistent_connection import Connection, NoAnswerError
 
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 4.0
