@@ -27,7 +27,7 @@ from tests.support.receivers import start_receiver
 from incident_process.demo.data import Population
 from incident_process.demo.tables import create_sqlite, insert
 from incident_process.settings.template import render
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 
 ACCOUNTS = int(os.environ.get("ACCOUNTS", "10000"))
 PAIRS = int(os.environ.get("PAIRS", "5"))

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pymysql
 from pymysql.cursors import DictCursor
 
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.source.indexes import INDEX_ADVICE
 
 

@@ -11,8 +11,8 @@ import asyncmy
 import uvloop
 from asyncmy.cursors import SSCursor
 
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
 
 BATCH = 1_000
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from bench import peers
 from bench.ground import Ground, say
 from bench.measure import Line, Sample, command, line, unmeasured
+from incident_process.source.base import CUSTOMER_TABLE
 from incident_process.source.columns import CUSTOMER_COLUMNS
-from incident_process.source.contract import CUSTOMER_TABLE
 
 DRT = "drt-core, one request a row"
 DLT = "dlt, one request a row"

@@ -45,9 +45,9 @@ from incident_process.pipeline.found import AHEAD_REMEDY, future_rows, watermark
 from incident_process.pipeline.recognition import require_receiver, unknown_operation
 from incident_process.settings import Settings
 from incident_process.settings.database_urls import SqliteTarget
-from incident_process.source.contract import ExcludedRows, Source
+from incident_process.source.base import ExcludedRows, Source
 from incident_process.source.indexes import INDEX_ADVICE
-from incident_process.state.contract import StateStore
+from incident_process.state.base import StateStore
 
 SKEW_SECONDS = 5.0
 """A host whose clock is off by more is worth a word, though no window depends on it."""

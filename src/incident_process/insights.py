@@ -25,8 +25,8 @@ from incident_process.core.models import (
 from incident_process.core.window import refusal, system_date
 from incident_process.pipeline.recognition import unknown_operation
 from incident_process.settings import Settings
-from incident_process.source.contract import Source
-from incident_process.state.contract import StateStore
+from incident_process.source.base import Source
+from incident_process.state.base import StateStore
 
 LATENCY_SAMPLE = 1000
 """So many delivered incidents, the newest ones, tell how long deliveries take: enough for a 99th percentile."""

@@ -10,13 +10,13 @@ from incident_process.core.errors import ConfigurationError
 from incident_process.core.logs import get_logger
 from incident_process.core.models import DeliveryStatus, Operation, Record, Tracking
 from incident_process.core.window import id_floor, plan, system_date
-from incident_process.document.build import seal
+from incident_process.document.assembly import seal
 from incident_process.pipeline.content import Content, Need, content_of, need
 from incident_process.pipeline.guard import held_end
 from incident_process.pipeline.recognition import require_receiver
 from incident_process.settings import Settings
-from incident_process.source.contract import Source, Span
-from incident_process.state.contract import StateStore
+from incident_process.source.base import Source, Span
+from incident_process.state.base import StateStore
 
 log = get_logger()
 

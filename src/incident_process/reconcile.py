@@ -24,8 +24,8 @@ from incident_process.pipeline.context import Parts
 from incident_process.pipeline.recognition import require_receiver
 from incident_process.pipeline.tally import Tally
 from incident_process.receiver_log import Last, ReceiverLog
-from incident_process.source.contract import Span, Touched
-from incident_process.source.temporal import EARLIEST
+from incident_process.source.base import Span, Touched
+from incident_process.source.load_date import EARLIEST
 
 
 class Difference(StrEnum):

@@ -39,7 +39,13 @@ from incident_process.delivery.idempotency import idempotency_key
 from incident_process.delivery.policy import Verdict
 from incident_process.delivery.response_rules import Rules
 from incident_process.delivery.sender import Sender
-from incident_process.document.build import Draft, check, digest, document, draft
+from incident_process.document.assembly import (
+    Draft,
+    check,
+    digest,
+    document,
+    draft,
+)
 from incident_process.document.convert import stamp
 from incident_process.engine.compose import make_source, make_store, make_transport
 from incident_process.engine.local import in_loop

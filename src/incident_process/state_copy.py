@@ -19,7 +19,7 @@ from incident_process.core.models import (
     Outcome,
     Record,
 )
-from incident_process.state.contract import StateStore
+from incident_process.state.base import StateStore
 
 PAGE = 1000
 _MARK = "a copy"

@@ -28,7 +28,7 @@ from incident_process.core.models import (
 from incident_process.delivery.http.transport import Answer, MaySend, always
 from incident_process.pipeline.context import Parts
 from incident_process.settings import Settings
-from incident_process.state.contract import StateStore
+from incident_process.state.base import StateStore
 
 try:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

@@ -38,7 +38,7 @@ from incident_process.pipeline.context import Parts
 from incident_process.pipeline.leased import LeasedRun
 from incident_process.settings import Settings
 from incident_process.settings.template import render
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 from tests.support.receivers import ReceiverHandle, start_receiver
 
 TOKEN = "a-token-made-for-tests"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from incident_process.state import versions
+from incident_process.state import schema_version
 from tests.e2e.conftest import TRACKINGS, MakeSite, Site, day
 from tests.e2e.test_repair import load
 from tests.support.mariadb import MariaDBServer
@@ -114,11 +114,11 @@ def test_a_state_of_mongodb_without_a_version_goes_on(make_site: MakeSite) -> No
         assert finished.json["delivered"] == 0
         assert any(f"delivers to {site.receiver.url}" in message for message in finished.messages("INFO"))
         (noted,) = database["Incident_State_Version"].find()
-        assert (noted["Version"], noted["Needs"]) == (versions.CURRENT, versions.NEEDS)
+        assert (noted["Version"], noted["Needs"]) == (schema_version.CURRENT, schema_version.NEEDS)
 
 
 def test_a_newer_state_that_would_be_harmed_is_refused(site: Site) -> None:
-    set_version(site, versions.CURRENT + 3, versions.CURRENT + 1)
+    set_version(site, schema_version.CURRENT + 3, schema_version.CURRENT + 1)
     for command in (*COMMANDS, ("init",), ("doctor",)):
         refused = site.command(*command)
         assert refused.status == 2, (command, refused.stderr)
@@ -127,11 +127,11 @@ def test_a_newer_state_that_would_be_harmed_is_refused(site: Site) -> None:
 
 
 def test_a_newer_state_that_takes_no_harm_is_worked_on_and_keeps_its_version(site: Site) -> None:
-    set_version(site, versions.CURRENT + 3, versions.CURRENT)
+    set_version(site, schema_version.CURRENT + 3, schema_version.CURRENT)
     assert site.command("init").status == 0
     assert site.run()["delivered"] == 0
     if site.state is not None:
-        assert site.state.sql("SELECT Version FROM Incident_State_Version") == [(versions.CURRENT + 3,)]
+        assert site.state.sql("SELECT Version FROM Incident_State_Version") == [(schema_version.CURRENT + 3,)]
 
 
 def test_what_init_lacks_is_named_and_nothing_else(make_site: MakeSite, mariadb: MariaDBServer) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from incident_process.engine.local import in_loop
 from incident_process.notify.local import LocalConditions
-from incident_process.state.conditions import Condition, ConditionStore, Stage
+from incident_process.state.alert_store import Condition, ConditionStore, Stage
 from incident_process.state.mongo.conditions import MongoConditions
 from incident_process.state.sql.conditions import SqlConditions
 from tests.support.stores import OPERATION, SqlStores

@@ -22,7 +22,7 @@ import incident_process
 from incident_process.demo.compare import Comparison, compare
 from incident_process.demo.data import Population
 from incident_process.demo.tables import create_sqlite, declared_types, insert
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.source.indexes import INDEX_ADVICE
 
 SECONDS = 180

@@ -14,7 +14,7 @@ import pytest
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, LocalResourceError
 from incident_process.core.local_places import expanded, require_home, temporary_file
-from incident_process.source.spool import Sighting, SurveySpool
+from incident_process.source.account_spool import Sighting, SurveySpool
 from incident_process.state.mongo.connection import Connection, translating
 
 

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from incident_process.core.models import Chunk, DeliveryStatus, Incident, Outcome
-from incident_process.source import queries, short
+from incident_process.source import client_side, queries
 from incident_process.source.indexes import INDEX_ADVICE
 from incident_process.source.mysql import MySQLSource
 from incident_process.source.queries import Statement
@@ -123,10 +123,10 @@ def source_plans(source: MySQLSource, server: SqlServer, database: str, product:
                 "survey of payments": queries.survey(payment, late, since, NOW),
                 "excluded customers": queries.excluded(customer, NOW),
                 "excluded payments": queries.excluded(payment, NOW),
-                "all customers": short.all_rows(customer, asked, NOW),
-                "all payments": short.all_rows(payment, asked, NOW),
-                "customers from one to another": short.all_rows(customer, asked, NOW, as_range=True),
-                "payments from one to another": short.all_rows(payment, asked, NOW, as_range=True),
+                "all customers": client_side.all_rows(customer, asked, NOW),
+                "all payments": client_side.all_rows(payment, asked, NOW),
+                "customers from one to another": client_side.all_rows(customer, asked, NOW, as_range=True),
+                "payments from one to another": client_side.all_rows(payment, asked, NOW, as_range=True),
                 "native customers": queries.native_customers(customer, asked, NOW),
                 "mixed accounts": queries.mixed_accounts(customer, asked),
                 "exact customers": queries.current_customers(customer, asked, NOW),

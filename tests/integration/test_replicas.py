@@ -24,8 +24,8 @@ from incident_process.engine.local import run_window
 from incident_process.pipeline.progress import NoProgress
 from incident_process.settings import Settings
 from incident_process.source import replicas
+from incident_process.source.base import AccountRows, Source, Span
 from incident_process.source.columns import CUSTOMER_COLUMNS
-from incident_process.source.contract import AccountRows, Source, Span
 from tests.support.command import freeze
 from tests.support.receivers import start_receiver
 from tests.support.source_data import create_tables, insert_customers, insert_payments

@@ -20,7 +20,7 @@ from incident_process.doctor import Level
 from incident_process.source.driver import TransientError as SourceTransientError
 from incident_process.source.mysql import MySQLSource
 from incident_process.state.sql import SqlStateStore
-from incident_process.state.sql.faults import TransientError as StateTransientError
+from incident_process.state.sql.error_translation import TransientError as StateTransientError
 from tests.integration.test_doctor import about, findings
 from tests.support.mariadb import MariaDBServer
 from tests.support.source_data import create_tables, insert_customers

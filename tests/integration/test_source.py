@@ -17,12 +17,19 @@ import pytest
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError
 from incident_process.core.models import NEVER
-from incident_process.document import build
+from incident_process.document import assembly
+from incident_process.source.base import (
+    AccountRows,
+    ExcludedRows,
+    Source,
+    Span,
+    Survey,
+    Touched,
+)
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
-from incident_process.source.contract import AccountRows, ExcludedRows, Source, Span, Survey, Touched
+from incident_process.source.load_date import Kind
 from incident_process.source.mysql import MySQLSource
 from incident_process.source.sqlite import SqliteSource
-from incident_process.source.temporal import Kind
 from tests.support.source_data import create_tables, insert_customers, insert_payments
 from tests.support.sql_server import SqlServer
 
@@ -417,7 +424,9 @@ def test_a_timestamp_is_an_instant_in_every_column(site: Site) -> None:
         rows = site.read(accounts, utc(2026, 4, 1), "Asia/Colombo")[0]
         assert [value(rows, name) for name in dates] == [[utc(2026, 2, 3, 12)], ["0000-00-00 00:00:00"], [None]]
         assert paid(rows, "ACCOUNT_PAYMENT_DAT") == [utc(2026, 2, 3, 12)]
-        body = build.seal(build.draft("1", rows.customers, rows.payments, ZoneInfo("Asia/Colombo")), 1, NEVER, "me")
+        body = assembly.seal(
+            assembly.draft("1", rows.customers, rows.payments, ZoneInfo("Asia/Colombo")), 1, NEVER, "me"
+        )
         assert b'"Payment_Created":"2026-02-03T12:00:00.000Z"' in body
     assert paid(site.read(["1"], utc(2026, 4, 1))[0], "ACCOUNT_PAYMENT_DAT")[0] in (datetime(2026, 2, 3, 12), noon)
 

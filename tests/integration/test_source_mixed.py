@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from incident_process.source import current
+from incident_process.source import current_rows
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 from incident_process.source.indexes import INDEX_ADVICE
 from incident_process.source.mysql import MySQLSource
@@ -87,8 +87,8 @@ async def read(source: MySQLSource, as_of: datetime) -> tuple[list[Any], list[An
     async with source, source._driver.snapshot():
         fetch, tables = source._driver.fetch, source._tables
         return (
-            await current.customer_rows(fetch, tables["debt_cust_detail"], ACCOUNTS, as_of),
-            await current.payment_rows(fetch, tables["debt_payment"], ACCOUNTS, as_of),
+            await current_rows.customer_rows(fetch, tables["debt_cust_detail"], ACCOUNTS, as_of),
+            await current_rows.payment_rows(fetch, tables["debt_payment"], ACCOUNTS, as_of),
         )
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from incident_process.source.contract import AccountRows
+from incident_process.source.base import AccountRows
+from incident_process.source.client_side import FEW
 from incident_process.source.mysql import MySQLSource
-from incident_process.source.short import FEW
 from tests.support.source_data import create_tables, insert_customers, insert_payments
 from tests.support.sql_server import SqlServer
 

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from incident_process.core.models import NEVER
+from incident_process.source.base import AccountRows, Span, Survey
 from incident_process.source.columns import CUSTOMER_COLUMNS
-from incident_process.source.contract import AccountRows, Span, Survey
 from incident_process.source.sqlite import SqliteSource
 from tests.support.source_data import create_tables, insert_customers
 

@@ -12,9 +12,9 @@ import pytest
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.doctor import Level
-from incident_process.document.build import document, draft
+from incident_process.document.assembly import document, draft
+from incident_process.source.base import AccountRows
 from incident_process.source.columns import CUSTOMER_COLUMNS
-from incident_process.source.contract import AccountRows
 from tests.integration.test_doctor import about, findings
 from tests.integration.test_source import mysql_source
 from tests.support.mariadb import MariaDBServer

@@ -45,7 +45,7 @@ from incident_process.core.models import (
 from incident_process.database import session
 from incident_process.engine.local import in_loop
 from incident_process.state import codec
-from incident_process.state.contract import StateStore
+from incident_process.state.base import StateStore
 from incident_process.state.sql import SqlStateStore, mysql
 from incident_process.state.sql.ledger import newest_entries
 from tests.support.stores import OPERATION, ServerStores, SqliteStores, SqlStores, StoreFactory

@@ -14,7 +14,7 @@ import pytest
 
 from incident_process.core.errors import IncidentProcessError, LeaseLostError
 from incident_process.core.models import DeliveryStatus, Incident, Lease, RunStatus
-from incident_process.state.contract import StateStore
+from incident_process.state.base import StateStore
 from tests.integration.test_state import (
     T0,
     begin,

@@ -15,7 +15,7 @@ import pytest
 
 from incident_process.core.errors import LeaseLostError
 from incident_process.core.models import DeliveryStatus, Lease
-from incident_process.state.contract import StateStore
+from incident_process.state.base import StateStore
 from incident_process.state.mongo import MongoStateStore
 from tests.integration.test_state import begin, chunk, incident, outcome, story
 from tests.support.mongo_store import MongoStores

@@ -14,8 +14,8 @@ from incident_process.pipeline.context import Parts
 from incident_process.pipeline.progress import NoProgress
 from incident_process.pipeline.run import WindowRun
 from incident_process.settings import Settings
-from incident_process.source.contract import Source
-from incident_process.state.contract import StateStore
+from incident_process.source.base import Source
+from incident_process.state.base import StateStore
 from tests.model.network import Requests
 from tests.model.process import Process, Run
 from tests.model.receiver import Receiver

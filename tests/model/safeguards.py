@@ -15,7 +15,7 @@ from incident_process.core.models import (
 )
 from incident_process.delivery import policy
 from incident_process.delivery.idempotency import idempotency_key
-from incident_process.document.build import seal
+from incident_process.document.assembly import seal
 from incident_process.pipeline import build, content, prepare
 from incident_process.pipeline.content import Content, Need, Resend, content_of
 from incident_process.pipeline.context import RunContext
@@ -23,7 +23,7 @@ from incident_process.pipeline.crew import Crew
 from incident_process.pipeline.dispatch import Dispatcher
 from incident_process.pipeline.keeper import LeaseKeeper
 from incident_process.pipeline.run import WindowRun
-from incident_process.source.contract import Survey
+from incident_process.source.base import Survey
 from tests.model import scenes
 from tests.model.machine import Storm
 from tests.model.scenes import Scene

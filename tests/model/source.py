@@ -1,11 +1,10 @@
-"""A source in memory, by ``source.contract``: each question is answered as of one instant."""
+"""A source in memory, by ``source.base``: each question is answered as of one instant."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
-from incident_process.source.contract import (
+from incident_process.source.base import (
     CUSTOMER_TABLE,
     PAYMENT_TABLE,
     AccountRows,
@@ -15,6 +14,7 @@ from incident_process.source.contract import (
     Touched,
     unheard,
 )
+from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 from tests.model.process import Port, Process
 from tests.model.witness import Witness
 from tests.model.world import Row, World

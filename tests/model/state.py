@@ -1,4 +1,4 @@
-"""A state store in memory, by ``state.contract``: each method is one atomic step, as the SQL store's are."""
+"""A state store in memory, by ``state.base``: each method is one atomic step, as the SQL store's are."""
 
 import copy
 from collections.abc import Callable, Collection, Sequence

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 
 Row = Mapping[str, Any]
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from incident_process.state.contract import StateStore
+from incident_process.state.base import StateStore
 from incident_process.state.sql import SqlStateStore
 from tests.support.sql_server import SqlServer
 

@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 
 from incident_process.contract import incident_schema
 from incident_process.core.errors import DataProcessingError
-from incident_process.document import build, convert, model
+from incident_process.document import assembly, convert, incident_model
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -46,8 +46,8 @@ def payment(loaded: datetime = NOW, **values: Any) -> tuple[Any, ...]:
 
 
 def sealed(rows: list[Any], payments: list[Any] | None = None, zone: ZoneInfo = UTC_ZONE) -> dict[str, Any]:
-    draft = build.draft("0000000001", rows, payments or [], zone)
-    body = json.loads(build.seal(draft, 7, NOW, "drs_admin"), parse_float=Decimal)
+    draft = assembly.draft("0000000001", rows, payments or [], zone)
+    body = json.loads(assembly.seal(draft, 7, NOW, "drs_admin"), parse_float=Decimal)
     VALIDATOR.validate(json.loads(json.dumps(body, default=float)))
     assert isinstance(body, dict)
     return body
@@ -60,11 +60,11 @@ def test_every_property_of_the_schema_is_there_in_its_order() -> None:
 @pytest.mark.parametrize(
     ("part", "made"),
     [
-        ("Contact_Details", model.Contact),
-        ("Product_Details", model.Product),
-        ("Last_Actions", model.LastAction),
-        ("Marketing_Details", model.Marketing),
-        ("Account_Cross_Details", model.AccountCross),
+        ("Contact_Details", incident_model.Contact),
+        ("Product_Details", incident_model.Product),
+        ("Last_Actions", incident_model.LastAction),
+        ("Marketing_Details", incident_model.Marketing),
+        ("Account_Cross_Details", incident_model.AccountCross),
     ],
 )
 def test_the_parts_have_the_properties_of_the_schema(part: str, made: type) -> None:
@@ -82,8 +82,8 @@ def test_a_row_of_nulls_makes_a_valid_document() -> None:
 
 
 def test_money_keeps_sixteen_digits_and_two_decimals_exactly() -> None:
-    draft = build.draft("1", [customer(OUTSTANDING=Decimal("-9999999999999999.99"))], [], UTC_ZONE)
-    assert b'"Arrears":-9999999999999999.99,' in build.seal(draft, 1, NOW, "x")
+    draft = assembly.draft("1", [customer(OUTSTANDING=Decimal("-9999999999999999.99"))], [], UTC_ZONE)
+    assert b'"Arrears":-9999999999999999.99,' in assembly.seal(draft, 1, NOW, "x")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_date_without_a_zone_is_read_in_the_source_timezone() -> None:
 )
 def test_an_unreadable_value_is_named_by_its_column_and_never_shown(column: str, value: str) -> None:
     with pytest.raises(DataProcessingError, match=column) as caught:
-        build.draft("1", [customer(NOW, **{column: value})], [], UTC_ZONE)
+        assembly.draft("1", [customer(NOW, **{column: value})], [], UTC_ZONE)
     assert value not in str(caught.value)
 
 
@@ -142,7 +142,7 @@ def test_current_rows_are_the_newest_of_each_asset_and_null_counts_as_one() -> N
     ]
     body = sealed(rows)
     assert [(p["Product_Id"], p["Product_Name"]) for p in body["Product_Details"]] == [("A", "new"), ("B", "only")]
-    assert len(build.current_rows(rows)) == 3
+    assert len(assembly.current_rows(rows)) == 3
 
 
 @pytest.mark.parametrize(
@@ -214,16 +214,16 @@ def test_payments_are_compared_by_instants_and_whole_numbers(
 ) -> None:
     rows = [payment(ACCOUNT_PAYMENT_DAT=paid, ACCOUNT_PAYMENT_SEQ=seq) for paid, seq in (newest, *others)]
     for ordered in (rows, rows[::-1]):
-        assert build.newest_payment(ordered, zone) is rows[0]
+        assert assembly.newest_payment(ordered, zone) is rows[0]
 
 
 def test_what_is_no_date_or_number_stays_the_newest_payment_and_is_named() -> None:
     rows = [payment(ACCOUNT_PAYMENT_DAT=paid, ACCOUNT_PAYMENT_SEQ=1) for paid in ("soon", "2026-10-01")]
     with pytest.raises(DataProcessingError, match="ACCOUNT_PAYMENT_DAT"):
-        build.draft("1", [customer()], rows, UTC_ZONE)
+        assembly.draft("1", [customer()], rows, UTC_ZONE)
     rows = [payment(ACCOUNT_PAYMENT_SEQ=seq) for seq in ("A1", "2", 3)]
     with pytest.raises(DataProcessingError, match="ACCOUNT_PAYMENT_SEQ"):
-        build.draft("1", [customer()], rows, UTC_ZONE)
+        assembly.draft("1", [customer()], rows, UTC_ZONE)
 
 
 def test_without_a_payment_the_last_action_is_what_the_customer_row_says() -> None:
@@ -257,16 +257,18 @@ def test_the_same_rows_in_any_order_and_number_give_the_same_digest(
 ) -> None:
     again = rows + chance.choices(rows, k=2)
     chance.shuffle(again)
-    assert build.digest(build.draft("1", rows, [], UTC_ZONE)) == build.digest(build.draft("1", again, [], UTC_ZONE))
+    assert assembly.digest(assembly.draft("1", rows, [], UTC_ZONE)) == assembly.digest(
+        assembly.draft("1", again, [], UTC_ZONE)
+    )
 
 
 def test_the_digest_covers_content_and_not_the_envelope() -> None:
-    draft = build.draft("1", [customer(OUTSTANDING=Decimal(5))], [], UTC_ZONE)
-    one = json.loads(build.seal(draft, 1, NOW, "drs_admin"))
-    other = json.loads(build.seal(draft, 2, NOW + timedelta(days=1), "drs_admin"))
+    draft = assembly.draft("1", [customer(OUTSTANDING=Decimal(5))], [], UTC_ZONE)
+    one = json.loads(assembly.seal(draft, 1, NOW, "drs_admin"))
+    other = json.loads(assembly.seal(draft, 2, NOW + timedelta(days=1), "drs_admin"))
     assert {name for name in one if one[name] != other[name]} == ENVELOPE | {"Account_Cross_Details"}
-    changed = build.draft("1", [customer(OUTSTANDING=Decimal(6))], [], UTC_ZONE)
-    assert build.digest(draft) != build.digest(changed)
+    changed = assembly.draft("1", [customer(OUTSTANDING=Decimal(6))], [], UTC_ZONE)
+    assert assembly.digest(draft) != assembly.digest(changed)
 
 
 def test_the_digest_is_the_same_in_every_release() -> None:
@@ -274,13 +276,13 @@ def test_the_digest_is_the_same_in_every_release() -> None:
 
     And with it ``content.ROWS_FORM``, which says that equal rows are no longer equal content.
     """
-    draft = build.draft(
+    draft = assembly.draft(
         "0000000001",
         [customer(ASSET_ID="A", OUTSTANDING=Decimal("12.30"), MOBILE_CONTACT="0770000000")],
         [payment(ACCOUNT_PAYMENT_SEQ=4, AP_ACCOUNT_PAYMENT_MNY=Decimal(1))],
         UTC_ZONE,
     )
-    assert build.digest(draft) == "a401ccf82383603c008d0911ab4e94c41a255d3acb2adee944eee44d8f401ce1"
+    assert assembly.digest(draft) == "a401ccf82383603c008d0911ab4e94c41a255d3acb2adee944eee44d8f401ce1"
 
 
 def test_building_leaves_nothing_behind() -> None:
@@ -290,9 +292,9 @@ def test_building_leaves_nothing_behind() -> None:
 
     def build_all() -> None:
         for _ in range(drafts):
-            draft = build.draft("0000000001", rows, [payment()], UTC_ZONE)
-            build.seal(draft, 1, NOW, "drs_admin")
-            build.digest(draft)
+            draft = assembly.draft("0000000001", rows, [payment()], UTC_ZONE)
+            assembly.seal(draft, 1, NOW, "drs_admin")
+            assembly.digest(draft)
 
     build_all()
     tracemalloc.start()
@@ -306,17 +308,17 @@ def test_building_leaves_nothing_behind() -> None:
 
 
 def test_a_body_that_does_not_fit_cannot_be_made() -> None:
-    draft = build.draft("1", [customer()], [], UTC_ZONE)
+    draft = assembly.draft("1", [customer()], [], UTC_ZONE)
     with pytest.raises(DataProcessingError, match="Incident_Id"):
-        build.seal(draft, 2**53, NOW, "drs_admin")
+        assembly.seal(draft, 2**53, NOW, "drs_admin")
 
 
 def test_readdress_changes_the_id_in_both_places_and_nothing_else() -> None:
-    body = build.seal(build.draft("1", [customer(OUTSTANDING=Decimal("1.10"))], [], UTC_ZONE), 1, NOW, "x")
-    assert build.readdress(body, 22) == body.replace(b'"Incident_Id":1,', b'"Incident_Id":22,')
+    body = assembly.seal(assembly.draft("1", [customer(OUTSTANDING=Decimal("1.10"))], [], UTC_ZONE), 1, NOW, "x")
+    assert assembly.readdress(body, 22) == body.replace(b'"Incident_Id":1,', b'"Incident_Id":22,')
 
 
 def test_no_repr_shows_a_value() -> None:
-    draft = build.draft("1", [customer(CONTACT_PERSON="Jane Sample", ASSET_ID="A")], [], UTC_ZONE)
-    incident = build.document(draft, 1, NOW, "x")
+    draft = assembly.draft("1", [customer(CONTACT_PERSON="Jane Sample", ASSET_ID="A")], [], UTC_ZONE)
+    incident = assembly.document(draft, 1, NOW, "x")
     assert "Jane" not in f"{draft!r} {incident!r} {incident.Customer_Details!r} {incident.Product_Details!r}"

@@ -21,7 +21,7 @@ from incident_process.core.errors import (
 from incident_process.engine.reference import Reference
 from incident_process.pipeline.content import Resend
 from incident_process.pipeline.helpers import ChunkDone, ChunkTask
-from incident_process.source.contract import Touched
+from incident_process.source.base import Touched
 
 MYSQL = "mysql://user:hunter2@host/incidents"
 BASE: dict[str, Any] = {"api": {"api_url": "http://host/x"}, "process": {"tracking": "sql"}, "database": {"url": MYSQL}}

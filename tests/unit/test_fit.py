@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from incident_process.core.errors import DataProcessingError
-from incident_process.document import build, fit, model
+from incident_process.document import assembly, incident_model, validation
 from incident_process.document.convert import NO_DATE, stamp
 from incident_process.document.envelope import decoded
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
@@ -59,12 +59,12 @@ def test_every_body_that_is_made_fits_the_model_and_is_the_models_own_encoding(
 ) -> None:
     author = author.encode("utf-8", "replace").decode()
     try:
-        content = build.draft("1", customers, payments, ZONE)
-        body = build.seal(content, 7, NOW, author)
+        content = assembly.draft("1", customers, payments, ZONE)
+        body = assembly.seal(content, 7, NOW, author)
     except DataProcessingError:
         return
     assert ENCODER.encode(decoded(body)) == body
-    assert build.content_digest(body) == build.digest(content)
+    assert assembly.content_digest(body) == assembly.digest(content)
 
 
 def blank() -> list[Any]:
@@ -77,54 +77,54 @@ def test_an_amount_that_is_no_number_is_never_sealed(column: str, amount: object
     row = blank()
     row[CUSTOMER_COLUMNS.index(column)] = amount
     with pytest.raises(DataProcessingError, match="amount of money"):
-        build.seal(build.draft("1", [row], [], ZONE), 1, NOW, "x")
+        assembly.seal(assembly.draft("1", [row], [], ZONE), 1, NOW, "x")
 
 
 def test_text_that_utf_8_has_no_form_for_is_refused_by_its_column() -> None:
     row = blank()
     row[CUSTOMER_COLUMNS.index("CONTACT_PERSON")] = "\ud800"
     with pytest.raises(DataProcessingError, match="CONTACT_PERSON"):
-        build.draft("1", [row], [], ZONE)
+        assembly.draft("1", [row], [], ZONE)
 
 
 @pytest.mark.parametrize("incident_id", [0, -1, 2**53])
 def test_an_incident_id_out_of_the_models_bounds_is_refused(incident_id: int) -> None:
-    content = build.draft("1", [blank()], [], ZONE)
+    content = assembly.draft("1", [blank()], [], ZONE)
     with pytest.raises(DataProcessingError, match="Incident_Id"):
-        build.seal(content, incident_id, NOW, "x")
+        assembly.seal(content, incident_id, NOW, "x")
 
 
 def test_the_bounds_are_the_models() -> None:
-    content = build.draft("1", [blank()], [], ZONE)
+    content = assembly.draft("1", [blank()], [], ZONE)
     for incident_id in (1, 2**53 - 1):
-        assert decoded(build.seal(content, incident_id, NOW, "x")).Incident_Id == incident_id
+        assert decoded(assembly.seal(content, incident_id, NOW, "x")).Incident_Id == incident_id
 
 
-def made() -> list[fit.Part]:
+def made() -> list[validation.Part]:
     return [
-        model.Contact(Contact_Type="fix", Contact="1", Create_Dtm=NO_DATE, Create_By="x"),
-        *decoded(build.seal(build.draft("1", [blank()], [], ZONE), 1, NOW, "x")).Last_Actions,
-        decoded(build.seal(build.draft("1", [blank()], [], ZONE), 1, NOW, "x")).Customer_Details,
-        decoded(build.seal(build.draft("1", [blank()], [], ZONE), 1, NOW, "x")).Account_Details,
+        incident_model.Contact(Contact_Type="fix", Contact="1", Create_Dtm=NO_DATE, Create_By="x"),
+        *decoded(assembly.seal(assembly.draft("1", [blank()], [], ZONE), 1, NOW, "x")).Last_Actions,
+        decoded(assembly.seal(assembly.draft("1", [blank()], [], ZONE), 1, NOW, "x")).Customer_Details,
+        decoded(assembly.seal(assembly.draft("1", [blank()], [], ZONE), 1, NOW, "x")).Account_Details,
     ]
 
 
 @pytest.mark.parametrize("part", made(), ids=lambda part: type(part).__name__)
-def test_each_field_of_another_type_is_named(part: fit.Part) -> None:
-    fit.require([part], [])
+def test_each_field_of_another_type_is_named(part: validation.Part) -> None:
+    validation.require([part], [])
     for name in part.__struct_fields__:
         wrong = msgspec.structs.replace(part, **{name: date(2026, 1, 1)})
         with pytest.raises(DataProcessingError, match=f"{type(part).__name__}.{name} "):
-            fit.require([wrong], [])
+            validation.require([wrong], [])
 
 
 def test_a_timestamp_has_the_models_form() -> None:
     assert stamp(NOW) == "2026-03-01T12:00:00.000Z"
     with pytest.raises(DataProcessingError, match="timestamp"):
-        fit.stamped("2026-03-01 12:00:00")
+        validation.stamped("2026-03-01 12:00:00")
 
 
 def test_an_author_that_is_no_text_makes_no_envelope() -> None:
-    content = build.draft("1", [blank()], [], ZONE)
+    content = assembly.draft("1", [blank()], [], ZONE)
     with pytest.raises(DataProcessingError, match="Created_By"):
-        build.seal(content, 1, NOW, 5)  # type: ignore[arg-type]
+        assembly.seal(content, 1, NOW, 5)  # type: ignore[arg-type]

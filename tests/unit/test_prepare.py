@@ -20,8 +20,8 @@ from incident_process.pipeline.content import (
     need,
     rows_digest,
 )
+from incident_process.source.base import AccountRows
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
-from incident_process.source.contract import AccountRows
 
 ZONE = ZoneInfo("UTC")
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

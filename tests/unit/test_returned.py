@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from incident_process import receiver_log
 from incident_process.core.errors import ConfigurationError, DataProcessingError
-from incident_process.document import build
+from incident_process.document import assembly
 from incident_process.document.returned import PARTS, as_doubles, differing, part_digests, returned
 from tests.unit.test_document import NOW, UTC_ZONE, customer, payment
 
@@ -23,7 +23,7 @@ MONEY = ("Arrears", "Bss_Arrears_Amount", "Payment_Money", "Billed_Amount", "Out
 WHOLE = ("Customer_Type_Id", "Credit_Class_Id", "Product_Seq", "Payment_Seq", "Billed_Seq", "Incident_Id", "Case_Id")
 
 
-def sent(account: str = "0000000001", owed: Decimal = Decimal("102.00")) -> tuple[build.Draft, dict[str, Any]]:
+def sent(account: str = "0000000001", owed: Decimal = Decimal("102.00")) -> tuple[assembly.Draft, dict[str, Any]]:
     """The content of an account, and its body as exact JSON values."""
     rows = [
         customer(
@@ -37,8 +37,8 @@ def sent(account: str = "0000000001", owed: Decimal = Decimal("102.00")) -> tupl
         )
     ]
     paid = [payment(AP_ACCOUNT_PAYMENT_MNY=Decimal("7.50"), ACCOUNT_PAYMENT_SEQ=2, ACCOUNT_PAYMENT_DAT=NOW)]
-    draft = build.draft(account, rows, paid, UTC_ZONE)
-    body: dict[str, Any] = json.loads(build.seal(draft, 7, NOW, "drs_admin"), parse_float=Decimal)
+    draft = assembly.draft(account, rows, paid, UTC_ZONE)
+    body: dict[str, Any] = json.loads(assembly.seal(draft, 7, NOW, "drs_admin"), parse_float=Decimal)
     return draft, body
 
 
@@ -95,7 +95,7 @@ SPELLINGS: dict[str, Callable[[str, Any], Any]] = {
 def test_the_same_values_are_the_same_content(spelling: str) -> None:
     draft, body = sent()
     document = json.loads(json.dumps(spelled(body, SPELLINGS[spelling]), default=_number), parse_float=Decimal)
-    assert returned(document).digest == build.digest(draft)
+    assert returned(document).digest == assembly.digest(draft)
 
 
 def _number(value: Any) -> Any:
@@ -107,7 +107,7 @@ def test_dates_as_http_writes_them() -> None:
     document = spelled(body, times(lambda when: format_datetime(when.replace(microsecond=0), usegmt=True)))
     document["Product_Details"][0]["Effective_Dtm"] = body["Product_Details"][0]["Effective_Dtm"]  # it has a fraction
     document["Account_Details"]["Acc_Effective_Dtm"] = body["Account_Details"]["Acc_Effective_Dtm"]
-    assert returned(document).digest == build.digest(draft)
+    assert returned(document).digest == assembly.digest(draft)
 
 
 def test_what_a_receiver_adds_and_leaves_out_is_named_and_changes_nothing() -> None:
@@ -118,7 +118,7 @@ def test_what_a_receiver_adds_and_leaves_out_is_named_and_changes_nothing() -> N
     body["Customer_Ref"] = None
     body["Customer_Details"]["Company_Registry_Number"] = "filled in by the receiver"
     found = returned(dict(sorted(body.items())))
-    assert found.digest == build.digest(draft)
+    assert found.digest == assembly.digest(draft)
     assert set(found.foreign) == {"_id", "__v", "createdAt", "Product_Details._id"}
     assert set(found.absent) == {"Customer_Ref", "Customer_Details.Nic"}
 
@@ -138,7 +138,7 @@ def test_other_values_are_other_content_and_say_where(change: Callable[[dict[str
     draft, body = sent()
     change(body)
     found = returned(body)
-    assert found.digest != build.digest(draft)
+    assert found.digest != assembly.digest(draft)
     assert differing(part_digests(draft), found.parts) == [part]
     assert part in PARTS
 
@@ -164,9 +164,9 @@ def test_an_account_that_became_a_number_is_refused() -> None:
 def test_an_amount_that_was_a_double_is_the_same_amount(amount: Decimal) -> None:
     draft, body = sent(owed=amount)
     found = returned(json.loads(json.dumps(spelled(body, amounts(float)), default=_number), parse_float=Decimal))
-    assert found.digest == build.digest(draft) or found.as_doubles == as_doubles(draft)
+    assert found.digest == assembly.digest(draft) or found.as_doubles == as_doubles(draft)
     exact = returned(body)
-    assert exact.digest == build.digest(draft)
+    assert exact.digest == assembly.digest(draft)
 
 
 # -- the file ---------------------------------------------------------------------------------------------------------

@@ -5,9 +5,16 @@ from typing import Any
 
 import pytest
 
+from incident_process.source.client_side import (
+    AGAIN,
+    FEW,
+    Choice,
+    current,
+    make_a_range,
+    newest_payments,
+)
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
-from incident_process.source.short import AGAIN, FEW, Choice, current, make_a_range, newest_payments
-from incident_process.source.temporal import Kind
+from incident_process.source.load_date import Kind
 
 
 def row(asset: str | None, loaded: date | str, name: str = "") -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incident_process.source.spool import Sighting, SurveySpool
+from incident_process.source.account_spool import Sighting, SurveySpool
 
 tables = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(0, 3))
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from incident_process.core.models import NEVER
-from incident_process.source.temporal import (
+from incident_process.source.load_date import (
     EARLIEST,
     LATEST,
     Kind,

@@ -12,7 +12,7 @@ from incident_process.core.errors import ConfigurationError, DatabaseConnectionE
 
 if TYPE_CHECKING:
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
-    from incident_process.state.contract import StateStore
+    from incident_process.state.base import StateStore
     from incident_process.state_copy import Copied
 
 state = typer.Typer(

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 
 from incident_process.engine.compose import make_source, make_store
 from incident_process.settings import Settings
-from incident_process.source.contract import Source
-from incident_process.state.contract import StateStore
+from incident_process.source.base import Source
+from incident_process.state.base import StateStore
 
 
 class Connections:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from incident_process.demo import vocabulary as words
 from incident_process.demo.tables import Value, declared_types
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 
 Row = tuple[Value, ...]
 Option = TypeVar("Option")

@@ -16,7 +16,7 @@ from incident_process.demo.compare import Comparison, compare
 from incident_process.demo.data import Population
 from incident_process.demo.screen import Screen
 from incident_process.demo.stage import Result, Stage, set_up, spoken
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 
 _SHOWN_DIFFERENCES = 20
 _CRASH = "posted:2"

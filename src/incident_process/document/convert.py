@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from incident_process.document.fit import stamped
+from incident_process.document.validation import stamped
 
 NO_DATE = "1900-01-01T00:00:00.000Z"
 ZERO = Decimal("0.00")

@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from incident_process.document import model
+from incident_process.document import incident_model
 from incident_process.document.convert import NO_DATE
-from incident_process.document.fit import unfit
+from incident_process.document.validation import unfit
 
 encoder = msgspec.json.Encoder(decimal_format="number")
-decoder = msgspec.json.Decoder(model.Incident)
+decoder = msgspec.json.Decoder(incident_model.Incident)
 
 GAP = b"%b"
 _CONTENT = (
@@ -52,12 +52,14 @@ class Envelope:
     def __init__(self, time: str, created_by: str) -> None:
         constant: dict[str, Any] = dict.fromkeys(_TIMES, time)
         constant["Created_By"] = created_by
-        constant["Marketing_Details"] = [model.Marketing(Informed_On=NO_DATE)]
+        constant["Marketing_Details"] = [incident_model.Marketing(Informed_On=NO_DATE)]
         gaps = dict.fromkeys(_CONTENT, GAP)
         gaps["Last_Actions"] = b"[%b]" % GAP
-        gaps["Account_Cross_Details"] = b"[%b]" % _with_gaps(model.AccountCross, dict.fromkeys(_CROSS, GAP), {})
+        gaps["Account_Cross_Details"] = b"[%b]" % _with_gaps(
+            incident_model.AccountCross, dict.fromkeys(_CROSS, GAP), {}
+        )
         self.created_by = created_by
-        self._whole = _with_gaps(model.Incident, gaps, constant)
+        self._whole = _with_gaps(incident_model.Incident, gaps, constant)
 
     def around(self, values: Sequence[bytes], contacts: bytes, incident_id: int) -> bytes:
         """Return the body around content.
@@ -90,7 +92,7 @@ class Envelope:
         )
 
 
-def decoded(body: bytes) -> model.Incident:
+def decoded(body: bytes) -> incident_model.Incident:
     """Return a body as the model.
 
     Raises DataProcessingError when it does not fit the model; the message names the place, not the value.

@@ -21,8 +21,8 @@ import msgspec
 
 from incident_process.core.errors import DataProcessingError
 from incident_process.core.models import Record
-from incident_process.document import model
-from incident_process.document.build import Draft, digest
+from incident_process.document import incident_model
+from incident_process.document.assembly import Draft, digest
 from incident_process.document.convert import NO_DATE, ZERO, money, stamp
 from incident_process.document.envelope import encoder
 
@@ -104,22 +104,22 @@ def returned(document: Mapping[str, Any]) -> Returned:
     account = document[_ACCOUNT]
     if not isinstance(account, str) or not account:
         raise DataProcessingError("Account_Num is no text: as a number it has lost its leading zeros")
-    actions = reading.listed(document, "Last_Actions", model.LastAction)
+    actions = reading.listed(document, "Last_Actions", incident_model.LastAction)
     if len(actions) > 1:
         reading.unreadable.append("Last_Actions")
-    contacts = reading.listed(document, "Contact_Details", model.Contact)
+    contacts = reading.listed(document, "Contact_Details", incident_model.Contact)
     values = [
         account,
         reading.value(document, "Customer_Ref", str),
         reading.value(document, "Arrears", Decimal),
-        reading.value(document, "Last_Bss_Reading_Date", model.Timestamp),
+        reading.value(document, "Last_Bss_Reading_Date", incident_model.Timestamp),
         [(item.Contact_Type, item.Contact, item.Create_Dtm) for item in contacts],
-        reading.listed(document, "Product_Details", model.Product),
-        reading.part(document.get("Customer_Details"), model.Customer, "Customer_Details"),
-        reading.part(document.get("Account_Details"), model.Account, "Account_Details"),
-        actions[0] if actions else reading.part(None, model.LastAction, "Last_Actions"),
+        reading.listed(document, "Product_Details", incident_model.Product),
+        reading.part(document.get("Customer_Details"), incident_model.Customer, "Customer_Details"),
+        reading.part(document.get("Account_Details"), incident_model.Account, "Account_Details"),
+        actions[0] if actions else reading.part(None, incident_model.LastAction, "Last_Actions"),
     ]
-    reading.foreign.extend(name for name in document if name not in _names(model.Incident))
+    reading.foreign.extend(name for name in document if name not in _names(incident_model.Incident))
     try:
         lines = encoder.encode_lines(values).split(b"\n")
     except (UnicodeEncodeError, msgspec.MsgspecError):  # half of a surrogate pair: no body that was sent has one
@@ -156,7 +156,7 @@ _PART_BYTES = 6
 def as_doubles(content: Draft) -> str:
     """Return the content's digest with its amounts as a receiver has them that stores doubles."""
     values = list(content.values)
-    action = msgspec.json.decode(values[8], type=model.LastAction)
+    action = msgspec.json.decode(values[8], type=incident_model.LastAction)
     paid, billed = _double(action.Payment_Money), _double(action.Billed_Amount)
     action = msgspec.structs.replace(action, Payment_Money=paid, Billed_Amount=billed)
     values[2] = encoder.encode(_double(Decimal(values[2].decode())))
@@ -231,7 +231,7 @@ def _names(part: Any) -> frozenset[str]:
 
 def _empty(declared: Any) -> Any:
     """Return what stands in a body for NULL (SPEC 4)."""
-    if declared == model.Timestamp:
+    if declared == incident_model.Timestamp:
         return NO_DATE
     if declared is Decimal:
         return ZERO
@@ -240,7 +240,7 @@ def _empty(declared: Any) -> Any:
 
 def _restored(given: Any, declared: Any) -> Any:
     """Return a value as the contract has it; ValueError, TypeError or ArithmeticError where it cannot be one."""
-    if declared == model.Timestamp:
+    if declared == incident_model.Timestamp:
         return _timestamp(_time_of(given))
     given = _plain(given)
     if declared is Decimal:

@@ -16,7 +16,7 @@ from incident_process.core.logs import get_logger
 from incident_process.engine.frames import BUFFER_BYTES, read_frame, write_frame
 from incident_process.pipeline.build import Builder, Built, LocalBuilder, Task
 from incident_process.settings import Settings
-from incident_process.source.contract import Source
+from incident_process.source.base import Source
 
 log = get_logger()
 

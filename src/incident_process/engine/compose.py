@@ -17,9 +17,9 @@ from incident_process.pipeline.helpers import Team
 from incident_process.pipeline.progress import NoProgress, Progress
 from incident_process.settings import Settings
 from incident_process.settings.database_urls import MySQLTarget, SqliteTarget, parse_target
-from incident_process.source.contract import Source
-from incident_process.state.conditions import ConditionStore
-from incident_process.state.contract import StateStore
+from incident_process.source.base import Source
+from incident_process.state.alert_store import ConditionStore
+from incident_process.state.base import StateStore
 
 if TYPE_CHECKING:
     from incident_process.source.mysql import MySQLSource

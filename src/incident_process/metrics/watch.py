@@ -34,7 +34,7 @@ from incident_process.delivery.sender import Sender
 from incident_process.metrics.instruments import ANSWERS, CIRCUITS, OUTCOMES, Instruments
 from incident_process.metrics.textfile import TextFile
 from incident_process.pipeline.context import Parts
-from incident_process.state.contract import StateStore
+from incident_process.state.base import StateStore
 
 _WRITES = frozenset(
     name

@@ -1,7 +1,7 @@
 """Which conditions there are, what a run says of them, and who has to tell it. Pure functions.
 
 A condition is *found* with a sentence (it stands), with None (it does not), or not at all, where the run does not
-know. What was told so far is a ``state.conditions.Condition``; one step of compare-and-set decides who tells the next.
+know. What was told so far is a ``state.alert_store.Condition``; one step of compare-and-set decides who tells the next.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from incident_process.core.models import (
     RunReport,
     RunStatus,
 )
-from incident_process.state.conditions import Condition, Stage
+from incident_process.state.alert_store import Condition, Stage
 
 TELLING_SECONDS = 300
 """After so long somebody who took on the telling is believed to have failed, and the next one tries."""

@@ -17,7 +17,7 @@ from incident_process.core.safe_files import (
     read_plain,
     replace,
 )
-from incident_process.state.conditions import Condition
+from incident_process.state.alert_store import Condition
 
 MOST_BYTES = 1024 * 1024
 
@@ -52,7 +52,7 @@ class LocalConditions:
         return self._read()
 
     async def change(self, before: Condition | None, after: Condition | None) -> bool:
-        """Compare and set; see ``state.conditions``."""
+        """Compare and set; see ``state.alert_store``."""
         known = before or after
         return known is None or await aside(lambda: self._change(known.name, before, after), 2 * LOCK_SECONDS)
 

@@ -13,7 +13,7 @@ from incident_process.notify.conditions import TITLES, Found, Name, Step, found_
 from incident_process.notify.local import LocalConditions
 from incident_process.pipeline.context import Parts
 from incident_process.settings import Settings
-from incident_process.state.conditions import Condition, ConditionStore, Stage
+from incident_process.state.alert_store import Condition, ConditionStore, Stage
 
 log = get_logger()
 

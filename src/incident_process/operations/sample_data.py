@@ -20,7 +20,7 @@ from incident_process.demo.data import Population, Row, written
 from incident_process.demo.tables import declared_types
 from incident_process.settings import Settings
 from incident_process.settings.database_urls import MySQLTarget, SqliteTarget
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.source.indexes import INDEX_ADVICE
 
 MARK = "sample-data"

@@ -24,7 +24,7 @@ from incident_process.pipeline.guard import held_end
 from incident_process.pipeline.keeper import LeaseKeeper
 from incident_process.pipeline.leased import LeasedRun
 from incident_process.pipeline.tally import Tally
-from incident_process.source.contract import Span, Touched
+from incident_process.source.base import Span, Touched
 
 log = get_logger()
 

@@ -14,7 +14,7 @@ import msgspec
 
 from incident_process.core.models import Known
 from incident_process.pipeline.content import Content, Need, Resend, content_of, need, rows_digest
-from incident_process.source.contract import AccountRows, Source
+from incident_process.source.base import AccountRows, Source
 
 TURN_ACCOUNTS = 64
 """Accounts that are worked on in one turn of the event loop: a chunk takes tens of milliseconds, others send then."""

@@ -20,7 +20,7 @@ from incident_process.pipeline.crew import Crew, limits
 from incident_process.pipeline.helpers import ChunkDone, ChunkTask
 from incident_process.pipeline.keeper import LeaseKeeper, leased
 from incident_process.pipeline.tally import Tally
-from incident_process.source.contract import Touched
+from incident_process.source.base import Touched
 
 LOOK_SECONDS = 1.0
 """So often it is looked whether the lease of the chunk still holds."""

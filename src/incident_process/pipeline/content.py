@@ -8,8 +8,8 @@ import msgspec
 
 from incident_process.core.errors import DataProcessingError
 from incident_process.core.models import DeliveryStatus, Known, Record
-from incident_process.document.build import Draft, digest, draft
-from incident_process.source.contract import AccountRows
+from incident_process.document.assembly import Draft, digest, draft
+from incident_process.source.base import AccountRows
 
 NO_CUSTOMER_ROW = "the account has payments but no customer row yet"
 NO_CUSTOMER_DIGEST = "no-customer-row"

@@ -14,8 +14,8 @@ from incident_process.delivery.sender import Sender
 from incident_process.pipeline.build import Builder
 from incident_process.pipeline.progress import Progress
 from incident_process.settings import Settings
-from incident_process.source.contract import Source
-from incident_process.state.contract import StateStore
+from incident_process.source.base import Source
+from incident_process.state.base import StateStore
 
 if TYPE_CHECKING:
     from incident_process.pipeline.helpers import Team  # which is told of runs, whose context this is
@@ -49,7 +49,7 @@ class Parts(Record, frozen=True, kw_only=True):
 class RunContext(Record, frozen=True, kw_only=True):
     """One run under its lease. ``started_at`` is the source's time, and the time in the documents' envelope.
 
-    ``scope``: of one chunk, which has a lease and an outbox of its own (``state.contract``); None for the run itself.
+    ``scope``: of one chunk, which has a lease and an outbox of its own (``state.base``); None for the run itself.
     ``since_id``: every Incident_Id of this run is above it, where a forced run may go over a chunk twice.
     """
 

@@ -34,7 +34,7 @@ from incident_process.pipeline.nothing import ask_empty
 from incident_process.pipeline.prepare import Preparer
 from incident_process.pipeline.tally import Tally
 from incident_process.settings import Api
-from incident_process.source.contract import Touched
+from incident_process.source.base import Touched
 
 log = logs.get_logger()
 

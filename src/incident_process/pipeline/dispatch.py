@@ -20,7 +20,7 @@ from incident_process.core.window import id_floor
 from incident_process.delivery.failure_text import alike
 from incident_process.delivery.policy import Evidence, Failure, Verdict, fate_of
 from incident_process.delivery.sender import Attempted, Before, Mark, Sender
-from incident_process.document.build import readdress
+from incident_process.document.assembly import readdress
 from incident_process.pipeline.context import RunContext
 from incident_process.pipeline.tally import Tally
 

@@ -21,8 +21,8 @@ from incident_process.core.models import (
     RunStatus,
     iso,
 )
-from incident_process.source.contract import ExcludedRows
-from incident_process.state.contract import StateStore
+from incident_process.source.base import ExcludedRows
+from incident_process.state.base import StateStore
 
 log = get_logger()
 

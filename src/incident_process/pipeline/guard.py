@@ -6,7 +6,7 @@ from incident_process.core.logs import get_logger
 from incident_process.core.models import iso
 from incident_process.core.window import hold
 from incident_process.settings import Settings
-from incident_process.source.contract import Source
+from incident_process.source.base import Source
 
 log = get_logger()
 

@@ -14,7 +14,7 @@ from incident_process.core.errors import DeliveryIncompleteError, IncidentProces
 from incident_process.core.models import DeliveryStatus, Record
 from incident_process.pipeline.content import Resend
 from incident_process.pipeline.dispatch import Unsettled
-from incident_process.source.contract import Touched
+from incident_process.source.base import Touched
 
 
 class HelpersLostError(DeliveryIncompleteError):
@@ -22,7 +22,7 @@ class HelpersLostError(DeliveryIncompleteError):
 
 
 class ChunkTask(Record, frozen=True, kw_only=True):
-    """One chunk: accounts to go over, under the lease of a scope (``state.contract``).
+    """One chunk: accounts to go over, under the lease of a scope (``state.base``).
 
     ``requests_per_second`` is the share of this task in the setting, 0 where there is no limit. ``since_id`` and
     ``key_name``: as in ``RunContext``.

@@ -20,7 +20,7 @@ from incident_process.core.models import (
     Window,
 )
 from incident_process.core.process_identity import Runner
-from incident_process.state.contract import StateStore
+from incident_process.state.base import StateStore
 
 log = get_logger()
 

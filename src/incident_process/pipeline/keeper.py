@@ -12,7 +12,7 @@ from incident_process.core.logs import get_logger
 from incident_process.core.models import Lease
 from incident_process.core.process_identity import Runner
 from incident_process.pipeline.context import RunContext
-from incident_process.state.contract import StateStore
+from incident_process.state.base import StateStore
 
 log = get_logger()
 

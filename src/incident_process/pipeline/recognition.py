@@ -21,7 +21,7 @@ from incident_process.core.models import (
 from incident_process.core.window import Refusal
 from incident_process.delivery.endpoint import receiver_place
 from incident_process.settings import Settings
-from incident_process.state.contract import StateStore
+from incident_process.state.base import StateStore
 
 log = get_logger()
 

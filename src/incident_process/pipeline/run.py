@@ -24,7 +24,7 @@ from incident_process.pipeline.guard import held_end
 from incident_process.pipeline.keeper import LeaseKeeper
 from incident_process.pipeline.leased import LeasedRun
 from incident_process.pipeline.nothing import send_empty
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE, Span, Survey
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE, Span, Survey
 
 log = logs.get_logger()
 

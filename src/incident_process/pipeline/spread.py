@@ -24,7 +24,7 @@ from incident_process.pipeline.crew import Crew
 from incident_process.pipeline.helpers import ChunkDone, ChunkTask, HelpersLostError, Team
 from incident_process.pipeline.keeper import LeaseKeeper
 from incident_process.pipeline.tally import Tally
-from incident_process.source.contract import Touched
+from incident_process.source.base import Touched
 
 log = get_logger()
 

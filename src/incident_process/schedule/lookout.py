@@ -8,8 +8,8 @@ from incident_process.core.process_identity import Runner
 from incident_process.engine.compose import make_source, make_store
 from incident_process.schedule.timing import View
 from incident_process.settings import Settings
-from incident_process.source.contract import Source
-from incident_process.state.contract import StateStore
+from incident_process.source.base import Source
+from incident_process.state.base import StateStore
 
 RUNS = 50
 """How many of the newest runs are read; enough to find the newest window run behind backfills and replays."""

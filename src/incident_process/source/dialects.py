@@ -13,7 +13,15 @@ from typing import Any
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import Record
-from incident_process.source.temporal import FIRST, Kind, LoadDateType, as_text, local, native_bound, text_bound
+from incident_process.source.load_date import (
+    FIRST,
+    Kind,
+    LoadDateType,
+    as_text,
+    local,
+    native_bound,
+    text_bound,
+)
 
 LOCAL_TEXT = "incident_local_text"
 """The name under which a SQLite connection knows ``temporal.local_text`` for its source's zone."""

@@ -1,7 +1,7 @@
 """The indexes that make the source's queries fast. The field has none: everything works without them, slowly."""
 
 from incident_process.core.models import Record
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 
 
 class Index(Record, frozen=True, kw_only=True):

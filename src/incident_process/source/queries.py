@@ -5,7 +5,7 @@ form, because a collation may hold different strings to be equal (case, accents,
 
 Current rows and newest payments have two queries each. The ``native`` one groups as the column's collation does, so
 that the server steps from group to group in the index, however long the history is; the other groups exactly, and has
-to walk the history. ``source.current`` says when the native one suffices.
+to walk the history. ``source.current_rows`` says when the native one suffices.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,10 +13,10 @@ from datetime import datetime
 from typing import Any
 
 from incident_process.core.models import Record
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.source.dialects import Dialect, LoadDates, marks
-from incident_process.source.temporal import Kind
+from incident_process.source.load_date import Kind
 
 ACCOUNT_COLUMN = {CUSTOMER_TABLE: "ACCOUNT_NUM", PAYMENT_TABLE: "AP_ACCOUNT_NUMBER"}
 """The account number's column in each table."""

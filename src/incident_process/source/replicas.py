@@ -24,7 +24,14 @@ from incident_process.core.logs import get_logger
 from incident_process.core.models import Record
 from incident_process.database.server_errors import ErrorKind, ErrorMeaning, explained
 from incident_process.source import gtid
-from incident_process.source.contract import AccountRows, ExcludedRows, Span, Survey, Touched, unheard
+from incident_process.source.base import (
+    AccountRows,
+    ExcludedRows,
+    Span,
+    Survey,
+    Touched,
+    unheard,
+)
 from incident_process.source.dialects import Dialect
 from incident_process.source.driver import RefusedError
 from incident_process.source.gtid import Position
@@ -200,7 +207,7 @@ class Replica(MySQLSource):
 
 
 class ReplicatedSource:
-    """A ``Source`` whose rows are read from replicas in turn; see ``source.contract`` for what each method promises.
+    """A ``Source`` whose rows are read from replicas in turn; see ``source.base`` for what each method promises.
 
     It serves one run, or on a cluster one chunk: what others read before it began, it does not show older.
 

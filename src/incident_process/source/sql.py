@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError
 from incident_process.core.retry import retried
-from incident_process.source import queries, short
-from incident_process.source.column_types import Reading, expected, reading
-from incident_process.source.contract import (
+from incident_process.source import client_side, queries
+from incident_process.source.account_spool import Sighting, SurveySpool
+from incident_process.source.base import (
     CUSTOMER_TABLE,
     PAYMENT_TABLE,
     AccountRows,
@@ -22,13 +22,20 @@ from incident_process.source.contract import (
     Touched,
     unheard,
 )
-from incident_process.source.current import account_text, customer_rows, payment_rows
+from incident_process.source.column_types import Reading, expected, reading
+from incident_process.source.current_rows import account_text, customer_rows, payment_rows
 from incident_process.source.dialects import SQLITE_DIALECT, Dialect, converted_mark, is_utc, load_dates
 from incident_process.source.driver import Column, Driver, RefusedError, Row, TransientError
 from incident_process.source.in_flight import open_writers
+from incident_process.source.load_date import (
+    Kind,
+    LoadDateType,
+    in_utc,
+    instant_of,
+    lookback_start,
+    parse_type,
+)
 from incident_process.source.queries import ACCOUNT_COLUMN, NEEDED_COLUMNS, Statement, TableQueries
-from incident_process.source.spool import Sighting, SurveySpool
-from incident_process.source.temporal import Kind, LoadDateType, in_utc, instant_of, lookback_start, parse_type
 
 T = TypeVar("T")
 
@@ -49,7 +56,7 @@ _LOSSY_TYPES = ("FLOAT", "REAL", "DOUBLE", "BINARY", "BLOB", "BIT")
 
 
 class SqlSource:
-    """A ``Source`` over a driver; see ``source.contract`` for what each method promises."""
+    """A ``Source`` over a driver; see ``source.base`` for what each method promises."""
 
     def __init__(self, driver: Driver, zone: ZoneInfo) -> None:
         self._driver = driver
@@ -57,7 +64,7 @@ class SqlSource:
         self._lock = asyncio.Lock()
         self._tables: dict[str, TableQueries] = {}
         self._clock = ""
-        self._choices = {table: short.Choice() for table in NEEDED_COLUMNS}
+        self._choices = {table: client_side.Choice() for table in NEEDED_COLUMNS}
         self._spool: SurveySpool | None = None
 
     async def __aenter__(self) -> Self:
@@ -299,9 +306,11 @@ class SqlSource:
         here = of.dialect is not SQLITE_DIALECT and not of.payment_text
         while here and choice.all_rows(accounts):
             as_range = choice.as_range(accounts)
-            rows = await self._driver.fetch(short.all_rows(of, accounts, as_of, as_range=as_range))
-            if len(rows) <= short.most(accounts):
-                pick = short.current if is_customers else partial(short.newest_payments, kind=of.payment_kind)
+            rows = await self._driver.fetch(client_side.all_rows(of, accounts, as_of, as_range=as_range))
+            if len(rows) <= client_side.most(accounts):
+                pick = (
+                    client_side.current if is_customers else partial(client_side.newest_payments, kind=of.payment_kind)
+                )
                 choice.read(len(rows), *self._sort_in(found, of, rows, pick), as_range=as_range)
                 return
             account_at = _account_at(of)

@@ -15,9 +15,9 @@ from incident_process.database.server_errors import ErrorKind, explained
 from incident_process.database.sqlite_errors import meaning_of_sqlite
 from incident_process.source.dialects import LOCAL_TEXT, SQLITE_DIALECT, Dialect
 from incident_process.source.driver import Column, Row, TransientError
+from incident_process.source.load_date import local_text
 from incident_process.source.queries import Statement
 from incident_process.source.sql import SqlSource
-from incident_process.source.temporal import local_text
 
 T = TypeVar("T")
 

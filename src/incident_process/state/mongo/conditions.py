@@ -1,10 +1,10 @@
-"""``Process_Operation_Condition`` in MongoDB: one document for each condition that stands (``state.conditions``)."""
+"""``Process_Operation_Condition`` in MongoDB: one document for each condition that stands (``state.alert_store``)."""
 
 from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
-from incident_process.state.conditions import Condition, Stage
+from incident_process.state.alert_store import Condition, Stage
 from incident_process.state.mongo.connection import Connection, Document, translated
 from incident_process.state.mongo.dates import to_bson
 
@@ -44,7 +44,7 @@ class MongoConditions:
 
     @translated
     async def change(self, before: Condition | None, after: Condition | None) -> bool:
-        """Compare and set; see ``state.conditions``."""
+        """Compare and set; see ``state.alert_store``."""
         if before is None:
             if after is None:
                 return True

@@ -10,7 +10,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import Identity
-from incident_process.state import versions
+from incident_process.state import schema_version
 from incident_process.state.mongo.connection import Checkpoint, Collection, Document
 from incident_process.state.mongo.lease import LONG_AGO
 
@@ -37,14 +37,16 @@ class Identities:
         Nothing else has to be brought up to date in a state of 0.1.0: collections come with their first documents.
         """
         version = await self._version()
-        versions.require(version, f"MongoDB at {self._server}")
-        if version is None or version.number < versions.CURRENT:
-            form = {"Version": versions.CURRENT, "Needs": versions.NEEDS}
+        schema_version.require(version, f"MongoDB at {self._server}")
+        if version is None or version.number < schema_version.CURRENT:
+            form = {"Version": schema_version.CURRENT, "Needs": schema_version.NEEDS}
             await self._versions.update_one({"_id": "state"}, {"$max": form}, upsert=True)
 
-    async def _version(self) -> versions.Version | None:
+    async def _version(self) -> schema_version.Version | None:
         found = await self._versions.find_one({"_id": "state"})
-        return None if found is None else versions.Version(number=int(found["Version"]), needs=int(found["Needs"]))
+        return (
+            None if found is None else schema_version.Version(number=int(found["Version"]), needs=int(found["Needs"]))
+        )
 
     async def read(self) -> Identity | None:
         """Return what is known of the operation; of one that ran before this was noted, its name alone."""

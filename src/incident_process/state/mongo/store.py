@@ -28,7 +28,7 @@ from incident_process.core.models import (
 )
 from incident_process.state.mongo import archive, counter
 from incident_process.state.mongo.connection import Checkpoint, Connection, translated
-from incident_process.state.mongo.delivery import Delivery
+from incident_process.state.mongo.delivery_steps import Delivery
 from incident_process.state.mongo.history import History
 from incident_process.state.mongo.identity import Identities
 from incident_process.state.mongo.lease import LeaseDocument, LeaseStatus

@@ -3,7 +3,7 @@
 ``dialect`` holds the expressions in which they differ, ``connection`` what the rest asks of a connection, ``mysql`` and
 ``sqlite`` keep that, ``faults`` says what their errors mean, ``database`` runs transactions, ``schema`` is the tables;
 ``lease``, ``scopes``, ``tracking``, ``runs``, ``ledger`` and ``outbox`` are one subject each, their statements at their
-top, and ``store`` puts them together as the ``StateStore`` of ``state.contract``.
+top, and ``store`` puts them together as the ``StateStore`` of ``state.base``.
 """
 
 from incident_process.state.sql.store import SqlStateStore

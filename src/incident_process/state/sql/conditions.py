@@ -1,12 +1,12 @@
-"""``Process_Operation_Condition`` in SQL: one row for each condition that stands (``state.conditions``)."""
+"""``Process_Operation_Condition`` in SQL: one row for each condition that stands (``state.alert_store``)."""
 
 from incident_process.settings.database_urls import Target
-from incident_process.state.conditions import Condition, Stage
+from incident_process.state.alert_store import Condition, Stage
 from incident_process.state.sql import schema
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import Database
 from incident_process.state.sql.dialect import instant_of, stamp
-from incident_process.state.sql.faults import DuplicateError
+from incident_process.state.sql.error_translation import DuplicateError
 
 _ALL = """
     SELECT Condition_Name, Stage, Since_Dtm, Claimed_Dtm, Told FROM Process_Operation_Condition
@@ -56,7 +56,7 @@ class SqlConditions:
         }
 
     async def change(self, before: Condition | None, after: Condition | None) -> bool:
-        """Compare and set; see ``state.conditions``."""
+        """Compare and set; see ``state.alert_store``."""
 
         async def write(connection: Connection) -> bool:
             if before is None:

@@ -10,7 +10,7 @@ from incident_process.core.errors import ConfigurationError
 from incident_process.core.retry import retried
 from incident_process.settings.database_urls import SqliteTarget, Target, parse_target
 from incident_process.state.sql.connection import Connection
-from incident_process.state.sql.faults import TransientError
+from incident_process.state.sql.error_translation import TransientError
 
 T = TypeVar("T")
 Work = Callable[[Connection], Awaitable[T]]

@@ -19,7 +19,7 @@ from incident_process.settings.database_urls import MySQLTarget
 from incident_process.state.codec import PART_BYTES
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import MYSQL
-from incident_process.state.sql.faults import mysql_fault
+from incident_process.state.sql.error_translation import mysql_fault
 
 CONNECT_SECONDS = 10.0
 """The limit for connecting, the handshake included."""

@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 
 from incident_process.core.errors import IncidentProcessError
-from incident_process.state import versions
+from incident_process.state import schema_version
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import Database
 from incident_process.state.sql.dialect import MYSQL, exact_text
-from incident_process.state.sql.faults import KeyRequiredError, MissingColumnError, MissingTableError
+from incident_process.state.sql.error_translation import KeyRequiredError, MissingColumnError, MissingTableError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -232,32 +232,32 @@ async def require(database: Database) -> None:
     """See that the state is as this version needs it, and create one of which nothing is there; see ``contract``."""
     for look in range(_CREATED_LOOKS + 1):
         version = await database.read(_version)
-        versions.require(version, database.place)
+        schema_version.require(version, database.place)
         lacking = await database.read(_lacking)
         if version is not None and not lacking:
-            versions.require_current(version, database.place)
+            schema_version.require_current(version, database.place)
             return
         if len(lacking) == len(OWN) or (version is None and not lacking):
             await bring_up_to_date(database)
             return
         if look < _CREATED_LOOKS:
             await asyncio.sleep(_CREATED_SECONDS)
-    raise versions.outdated(database.place, version, lacking)
+    raise schema_version.outdated(database.place, version, lacking)
 
 
 async def bring_up_to_date(database: Database) -> None:
     """Create what is missing of the program's own, and note the version; where nothing is, nothing is written."""
     version = await database.read(_version)
-    versions.require(version, database.place)
+    schema_version.require(version, database.place)
 
     async def note(connection: Connection) -> None:
         if await _version(connection) is None:
-            await connection.execute(_WRITE_VERSION, (versions.CURRENT, versions.NEEDS))
-        await connection.execute(_RAISE_VERSION, (versions.CURRENT, versions.NEEDS, versions.CURRENT))
+            await connection.execute(_WRITE_VERSION, (schema_version.CURRENT, schema_version.NEEDS))
+        await connection.execute(_RAISE_VERSION, (schema_version.CURRENT, schema_version.NEEDS, schema_version.CURRENT))
 
     async with undone_where_it_fails(database, OWN):
         await prepare(database, OWN)
-        if version is None or version.number < versions.CURRENT:
+        if version is None or version.number < schema_version.CURRENT:
             await database.write(note)
 
 
@@ -287,12 +287,12 @@ async def undone_where_it_fails(database: Database, tables: Sequence[Table]) -> 
         raise
 
 
-async def _version(connection: Connection) -> versions.Version | None:
+async def _version(connection: Connection) -> schema_version.Version | None:
     try:
         row = await connection.row(_READ_VERSION)
     except MissingTableError:
         return None
-    return None if row is None else versions.Version(number=row[0], needs=row[1])
+    return None if row is None else schema_version.Version(number=row[0], needs=row[1])
 
 
 async def _lacking(connection: Connection) -> list[str]:

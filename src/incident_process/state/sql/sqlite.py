@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from incident_process.core.errors import DatabaseConnectionError
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import SQLITE
-from incident_process.state.sql.faults import sqlite_fault
+from incident_process.state.sql.error_translation import sqlite_fault
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -33,7 +33,7 @@ from incident_process.state.sql import identity as identities
 from incident_process.state.sql import lease as leases
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import LEASE_SECONDS, Database
-from incident_process.state.sql.faults import LockedError
+from incident_process.state.sql.error_translation import LockedError
 from incident_process.state.sql.lease import Scope, SqlLeaseState
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class _BlockedError(Exception):
 
 
 class SqlStateStore:
-    """``StateStore`` (see ``state.contract``) on MySQL 8, MariaDB 10.6+ or SQLite.
+    """``StateStore`` (see ``state.base``) on MySQL 8, MariaDB 10.6+ or SQLite.
 
     Args:
         target: the database, or ``mysql://user:password@host:port/database`` or ``sqlite:///file``.

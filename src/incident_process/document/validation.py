@@ -13,11 +13,17 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 
 from incident_process.core.errors import DataProcessingError
-from incident_process.document import model
+from incident_process.document import incident_model
 
-Part = model.Contact | model.Product | model.Customer | model.Account | model.LastAction
+Part = (
+    incident_model.Contact
+    | incident_model.Product
+    | incident_model.Customer
+    | incident_model.Account
+    | incident_model.LastAction
+)
 
-_TIMESTAMP = re.compile(get_args(model.Timestamp)[1].pattern)
+_TIMESTAMP = re.compile(get_args(incident_model.Timestamp)[1].pattern)
 
 
 def _kind(declared: Any) -> type:

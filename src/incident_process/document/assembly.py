@@ -15,11 +15,11 @@ from zoneinfo import ZoneInfo
 
 from incident_process.core.errors import DataProcessingError
 from incident_process.core.models import NEVER, Record
-from incident_process.document import model
+from incident_process.document import incident_model
 from incident_process.document.convert import NO_DATE, moment, money, stamp, text, whole
 from incident_process.document.envelope import Envelope, check, decoded, encoder
-from incident_process.document.fit import require
 from incident_process.document.rows import Row, current_rows, newest_payment
+from incident_process.document.validation import require
 from incident_process.source.columns import (
     AMOUNT_COLUMNS,
     CUSTOMER_COLUMNS,
@@ -79,7 +79,7 @@ class Draft(Record, frozen=True, kw_only=True):
     """The content of one account's document, before it has an Incident_Id."""
 
     account: str
-    contacts: Sequence[tuple[model.ContactType, str, str]]
+    contacts: Sequence[tuple[incident_model.ContactType, str, str]]
     """Type, contact and since when."""
     values: Sequence[bytes]
     """The JSON of what stands in ``_IMAGE``, in its order, and of the account's status."""
@@ -110,7 +110,7 @@ def _draft(account: str, rows: Sequence[Row], payment: Row | None, zone: ZoneInf
     ref, person, address, zip_code, kind, company, nic, email, status, credit, billing, segment, mobile, daytime = (
         [value if type(value) is str else text(value) for value in _NEWEST_TEXTS(newest)]
     )  # fmt: skip
-    customer = model.Customer(
+    customer = incident_model.Customer(
         Customer_Name=person,
         Full_Address=address,
         Zip_Code=zip_code,
@@ -120,7 +120,7 @@ def _draft(account: str, rows: Sequence[Row], payment: Row | None, zone: ZoneInf
         Nic=nic,
         Email_Address=email,
     )
-    details = model.Account(
+    details = incident_model.Account(
         Account_Status=status,
         Acc_Effective_Dtm=moment(newest[_C["ACCOUNT_EFFECTIVE_DTM_BSS"]], zone),
         Credit_Class_Id=whole(newest[_C["CREDIT_CLASS_ID"]]),
@@ -165,7 +165,7 @@ def seal(content: Draft, incident_id: int, now: datetime, created_by: str) -> by
 
 def _sealed(content: Draft, incident_id: int, envelope: Envelope) -> bytes:
     contacts = [
-        model.Contact(Contact_Type=kind, Contact=contact, Create_Dtm=since, Create_By=envelope.created_by)
+        incident_model.Contact(Contact_Type=kind, Contact=contact, Create_Dtm=since, Create_By=envelope.created_by)
         for kind, contact, since in content.contacts
     ]
     require(contacts, ())
@@ -182,7 +182,7 @@ def _envelope(time: str, created_by: str) -> Envelope:
     return envelope
 
 
-def document(content: Draft, incident_id: int, now: datetime, created_by: str) -> model.Incident:
+def document(content: Draft, incident_id: int, now: datetime, created_by: str) -> incident_model.Incident:
     """Return the content within its envelope, as the model; raise DataProcessingError when it does not fit."""
     return decoded(seal(content, incident_id, now, created_by))
 
@@ -225,9 +225,9 @@ def _lines(values: list[Any]) -> list[bytes]:
     return encoder.encode_lines(values).split(b"\n")
 
 
-def _contacts(rows: Sequence[Row]) -> list[tuple[model.ContactType, str, str]]:
+def _contacts(rows: Sequence[Row]) -> list[tuple[incident_model.ContactType, str, str]]:
     """Return distinct (type, contact, since) over the current rows, newest first (SPEC 4)."""
-    found: dict[tuple[model.ContactType, str], str] = {}
+    found: dict[tuple[incident_model.ContactType, str], str] = {}
     for row in rows:
         since = stamp(row[_LOADED])
         email, mobile, fix = [value if type(value) is str else text(value) for value in _CONTACTS(row)]
@@ -240,7 +240,7 @@ def _contacts(rows: Sequence[Row]) -> list[tuple[model.ContactType, str, str]]:
     return [(kind, contact, since) for (kind, contact), since in found.items()]
 
 
-def _products(rows: Sequence[Row], zone: ZoneInfo) -> list[model.Product]:
+def _products(rows: Sequence[Row], zone: ZoneInfo) -> list[incident_model.Product]:
     """Return one product per current row that has an ASSET_ID, in the order of ASSET_ID."""
     products = []
     for row in rows:
@@ -250,7 +250,7 @@ def _products(rows: Sequence[Row], zone: ZoneInfo) -> list[model.Product]:
         if not asset:
             continue
         products.append(
-            model.Product(
+            incident_model.Product(
                 Product_Label=label,
                 Customer_Ref=ref,
                 Product_Seq=whole(row[_C["BSS_PRODUCT_SEQ"]]),
@@ -270,7 +270,7 @@ def _products(rows: Sequence[Row], zone: ZoneInfo) -> list[model.Product]:
     return products
 
 
-def _asset_order(rows: Sequence[Row]) -> Callable[[model.Product], Any]:
+def _asset_order(rows: Sequence[Row]) -> Callable[[incident_model.Product], Any]:
     """Return the key by which products are in the order of ASSET_ID: as numbers where it holds numbers only."""
     if all(row[_ASSET] is None or isinstance(row[_ASSET], int | float | Decimal) for row in rows):
         numbers = {text(row[_ASSET]): row[_ASSET] for row in rows}
@@ -278,7 +278,7 @@ def _asset_order(rows: Sequence[Row]) -> Callable[[model.Product], Any]:
     return _PRODUCT_ID
 
 
-def _last_action(newest: Row, payment: Row | None, zone: ZoneInfo) -> model.LastAction:
+def _last_action(newest: Row, payment: Row | None, zone: ZoneInfo) -> incident_model.LastAction:
     """Return the newest payment, or what the newest customer row says of the last one, with Payment_Seq 0."""
     if payment is None:
         paid = money(newest[_C["LAST_PAYMENT_MNY"]])
@@ -288,7 +288,7 @@ def _last_action(newest: Row, payment: Row | None, zone: ZoneInfo) -> model.Last
         paid = money(payment[_P["AP_ACCOUNT_PAYMENT_MNY"]])
         on = moment(payment[_P["ACCOUNT_PAYMENT_DAT"]], zone)
         billed = seq = whole(payment[_P["ACCOUNT_PAYMENT_SEQ"]])
-    return model.LastAction(
+    return incident_model.LastAction(
         Billed_Created=moment(newest[_C["LAST_BILL_DTM"]], zone),
         Payment_Created=on,
         Payment_Money=paid,

@@ -1,6 +1,6 @@
 """Current rows read with all that the accounts have, and picked out here: cheaper where histories are short.
 
-To let the server pick (``source.current``) costs it four times as much a row as to send the row: it looks
+To let the server pick (``source.current_rows``) costs it four times as much a row as to send the row: it looks
 each newest row up again, makes text comparable exactly, and tells equal rows apart. That pays where an account has a
 history. Where nearly every row is a current one anyway, as after a first load or where loads replace each other, all
 rows are asked for, with a bound on their number. The server's answer decides: too many rows, or too few of them
@@ -17,8 +17,8 @@ from typing import Any
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 from incident_process.source.dialects import OLDEST
 from incident_process.source.driver import Row
+from incident_process.source.load_date import Kind
 from incident_process.source.queries import ACCOUNT_COLUMN, Statement, TableQueries, account_marks, plain_columns
-from incident_process.source.temporal import Kind
 
 FEW = 100
 """Below so many accounts the server always picks: there is nothing to save."""

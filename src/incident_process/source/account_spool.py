@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import IO, NamedTuple
 
 from incident_process.core.local_places import temporary_file, temporary_space
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE, Survey, Touched
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE, Survey, Touched
 
 _HEAD = struct.Struct("<I?")
 
