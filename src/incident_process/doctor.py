@@ -41,8 +41,8 @@ from incident_process.core.window import refusal, system_date
 from incident_process.delivery.endpoint import parse_address
 from incident_process.engine.builders import building_processes
 from incident_process.engine.compose import make_source, make_store, make_transport
-from incident_process.pipeline.found import AHEAD_REMEDY, future_rows, watermark_ahead
-from incident_process.pipeline.recognition import require_receiver, unknown_operation
+from incident_process.pipeline.operation_check import require_receiver, unknown_operation
+from incident_process.pipeline.state_check import AHEAD_REMEDY, future_rows, watermark_ahead
 from incident_process.settings import Settings
 from incident_process.settings.database_urls import SqliteTarget
 from incident_process.source.base import ExcludedRows, Source

@@ -23,7 +23,7 @@ from incident_process.core.models import (
     iso,
 )
 from incident_process.core.window import refusal, system_date
-from incident_process.pipeline.recognition import unknown_operation
+from incident_process.pipeline.operation_check import unknown_operation
 from incident_process.settings import Settings
 from incident_process.source.base import Source
 from incident_process.state.base import StateStore

@@ -11,9 +11,9 @@ from incident_process.core.logs import get_logger
 from incident_process.core.models import DeliveryStatus, Operation, Record, Tracking
 from incident_process.core.window import id_floor, plan, system_date
 from incident_process.document.assembly import seal
-from incident_process.pipeline.content import Content, Need, content_of, need
-from incident_process.pipeline.guard import held_end
-from incident_process.pipeline.recognition import require_receiver
+from incident_process.pipeline.change_detection import Content, Need, content_of, need
+from incident_process.pipeline.in_flight_guard import held_end
+from incident_process.pipeline.operation_check import require_receiver
 from incident_process.settings import Settings
 from incident_process.source.base import Source, Span
 from incident_process.state.base import StateStore

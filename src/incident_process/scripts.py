@@ -49,7 +49,7 @@ from incident_process.document.assembly import (
 from incident_process.document.convert import stamp
 from incident_process.engine.compose import make_source, make_store, make_transport
 from incident_process.engine.local import in_loop
-from incident_process.pipeline.crew import limits
+from incident_process.pipeline.processor import limits
 from incident_process.settings import Api, Database, Mongodb, Settings
 from incident_process.settings.database_urls import MySQLTarget
 from incident_process.source.columns import CUSTOMER_COLUMNS

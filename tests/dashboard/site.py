@@ -33,9 +33,9 @@ from incident_process.demo.data import Population
 from incident_process.demo.tables import create_sqlite, insert
 from incident_process.engine.compose import make_store
 from incident_process.engine.local import run_leased, run_window
-from incident_process.pipeline.accounts import replay
+from incident_process.pipeline.account_runs import replay
 from incident_process.pipeline.context import Parts
-from incident_process.pipeline.leased import LeasedRun
+from incident_process.pipeline.leased_run import LeasedRun
 from incident_process.settings import Settings
 from incident_process.settings.template import render
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE

@@ -18,9 +18,9 @@ from incident_process import Settings
 from incident_process.core.models import RunStatus
 from incident_process.engine.local import run_leased, run_window
 from incident_process.engine.reference import Reference
-from incident_process.pipeline.accounts import backfill
+from incident_process.pipeline.account_runs import backfill
 from incident_process.pipeline.context import Parts
-from incident_process.pipeline.leased import LeasedRun
+from incident_process.pipeline.leased_run import LeasedRun
 from tests.e2e.conftest import MakeSite, Site
 from tests.e2e.test_dask import ACCOUNTS, accepted, by_cluster, given, message_of
 from tests.support.cluster import Cluster, children, cluster_in, gone

@@ -16,7 +16,7 @@ from incident_process.core.models import DeliveryStatus, Known
 from incident_process.engine import builders as module
 from incident_process.engine.builders import Builders
 from incident_process.engine.compose import make_source
-from incident_process.pipeline.build import Built, LocalBuilder, Task
+from incident_process.pipeline.transform import Built, LocalBuilder, Task
 from incident_process.settings import Settings
 from tests.support.command import freeze
 from tests.support.source_data import create_tables, insert_customers

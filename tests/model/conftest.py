@@ -15,9 +15,9 @@ from tests.model import machine
 def _virtual(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the program live in the world's time, reproducibly, and keep thousands of runs from logging."""
     monkeypatch.setattr("incident_process.core.clock.uptime", machine.uptime)
-    monkeypatch.setattr("incident_process.pipeline.keeper.uptime", machine.uptime)
+    monkeypatch.setattr("incident_process.pipeline.lease.uptime", machine.uptime)
     # Thousands of runs that were killed leave cycles behind, in a process that goes on.
-    monkeypatch.setattr("incident_process.pipeline.crew.rare_collections", nullcontext)
+    monkeypatch.setattr("incident_process.pipeline.processor.rare_collections", nullcontext)
     monkeypatch.setattr("incident_process.delivery.sender.random", SimpleNamespace(Random=lambda: random.Random(1)))
     logger = logging.getLogger("incident_logger")
     level = logger.level

@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 from incident_process.core.crash_points import FaultPoints
 from incident_process.core.errors import IncidentProcessError
 from incident_process.core.models import NEVER, DeliveryStatus, RunStatus, Tracking
-from incident_process.pipeline.accounts import backfill, replay
-from incident_process.pipeline.build import LocalBuilder
+from incident_process.pipeline.account_runs import backfill, replay
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.progress import NoProgress
 from incident_process.pipeline.run import WindowRun
+from incident_process.pipeline.transform import LocalBuilder
 from incident_process.settings import Settings
 from incident_process.source.base import Source
 from incident_process.state.base import StateStore

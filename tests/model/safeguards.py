@@ -16,12 +16,12 @@ from incident_process.core.models import (
 from incident_process.delivery import policy
 from incident_process.delivery.idempotency import idempotency_key
 from incident_process.document.assembly import seal
-from incident_process.pipeline import build, content, prepare
-from incident_process.pipeline.content import Content, Need, Resend, content_of
+from incident_process.pipeline import change_detection, enqueue, transform
+from incident_process.pipeline.change_detection import Content, Need, Resend, content_of
 from incident_process.pipeline.context import RunContext
-from incident_process.pipeline.crew import Crew
-from incident_process.pipeline.dispatch import Dispatcher
-from incident_process.pipeline.keeper import LeaseKeeper
+from incident_process.pipeline.deliver import Dispatcher
+from incident_process.pipeline.lease import LeaseKeeper
+from incident_process.pipeline.processor import Crew
 from incident_process.pipeline.run import WindowRun
 from incident_process.source.base import Survey
 from tests.model import scenes
@@ -49,8 +49,8 @@ class Safeguard:
 
 
 def _plain_ids(patch: Patch) -> None:
-    patch.setattr("incident_process.pipeline.prepare.id_floor", lambda _: 1)
-    patch.setattr("incident_process.pipeline.dispatch.id_floor", lambda _: 1)
+    patch.setattr("incident_process.pipeline.enqueue.id_floor", lambda _: 1)
+    patch.setattr("incident_process.pipeline.deliver.id_floor", lambda _: 1)
 
 
 def _trust_409(patch: Patch) -> None:
@@ -98,8 +98,8 @@ def _instead_of(wanted: Need, given: Need) -> Callable[[Patch], None]:
             found = real_need(made, known, resend)
             return given if found is wanted else found
 
-        real_need = content.need
-        patch.setattr(build, "need", need)
+        real_need = change_detection.need
+        patch.setattr(transform, "need", need)
 
     return remove
 
@@ -110,15 +110,15 @@ def _resend_all(patch: Patch) -> None:
     def need(made: Content, known: Known | None, _resend: Resend = Resend.CHANGED) -> Need:
         return real_need(made, known, Resend.ALL)
 
-    real_need = content.need
-    patch.setattr(build, "need", need)
+    real_need = change_detection.need
+    patch.setattr(transform, "need", need)
 
 
 def _no_nonce(patch: Patch) -> None:
     def key(operation: str, account: str, digest: str, _nonce: str = "") -> str:
         return idempotency_key(operation, account, digest)
 
-    patch.setattr(prepare, "idempotency_key", key)
+    patch.setattr(enqueue, "idempotency_key", key)
 
 
 def _no_notes(patch: Patch) -> None:

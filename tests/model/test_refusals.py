@@ -12,7 +12,7 @@ import pytest
 from incident_process.delivery import policy
 from incident_process.delivery.policy import Evidence, Failure, Fate, Verdict
 from incident_process.delivery.sender import Sender
-from incident_process.pipeline.dispatch import Dispatcher
+from incident_process.pipeline.deliver import Dispatcher
 from tests.model.machine import FACTOR, BrokenError
 from tests.model.refusals import search
 
@@ -30,7 +30,7 @@ def _count_whatever_failed(patch: Patch) -> None:
     def fate_of(failure: Failure, evidence: Evidence, *, max_runs: int) -> Fate:
         return policy.fate_of(msgspec.structs.replace(failure, alone=True), evidence, max_runs=max_runs)
 
-    patch.setattr("incident_process.pipeline.dispatch.fate_of", fate_of)
+    patch.setattr("incident_process.pipeline.deliver.fate_of", fate_of)
 
 
 def _instead_of(wanted: set[Verdict], given: Verdict) -> Callable[[Patch], None]:

@@ -10,7 +10,7 @@ import random
 from incident_process.core.clock import uptime
 from incident_process.core.event_loop import Loop
 from incident_process.core.models import Lease
-from incident_process.pipeline.keeper import LeaseKeeper
+from incident_process.pipeline.lease import LeaseKeeper
 from incident_process.state.mongo import MongoStateStore
 
 TIMES = 80

@@ -22,21 +22,21 @@ MOST_BYTES = 128_000
 """No request is longer: a packet has to fit into the socket's buffer."""
 
 LOADED = (
-    "cli.app",
-    "cli.reading",
-    "cli.repairing",
-    "cli.running",
-    "doctor",
-    "engine.compose",
-    "engine.local",
-    "insights",
-    "loop",
-    "preview",
-    "reconcile",
-    "source.mysql",
-    "source.sqlite",
-    "state.mongo",
-    "state.sql",
+    "incident_process.cli.app",
+    "incident_process.cli.reading",
+    "incident_process.cli.repairing",
+    "incident_process.cli.running",
+    "incident_process.doctor",
+    "incident_process.engine.compose",
+    "incident_process.engine.local",
+    "incident_process.insights",
+    "incident_process.core.event_loop",
+    "incident_process.preview",
+    "incident_process.reconcile",
+    "incident_process.source.mysql",
+    "incident_process.source.sqlite",
+    "incident_process.state.mongo",
+    "incident_process.state.sql",
 )
 """What a run and the commands that read it load; the rest stays for the process that needs it."""
 
@@ -55,7 +55,7 @@ def main() -> None:
     del sys.path[0]  # this folder, which no command would have there
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # as the command does before it loads anything
     for name in LOADED:
-        importlib.import_module(f"incident_process.{name}")
+        importlib.import_module(name)
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the tests, which hang up then
     while True:

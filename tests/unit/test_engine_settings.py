@@ -19,7 +19,7 @@ from incident_process.core.errors import (
     LeaseLostError,
 )
 from incident_process.engine.reference import Reference
-from incident_process.pipeline.content import Resend
+from incident_process.pipeline.change_detection import Resend
 from incident_process.pipeline.helpers import ChunkDone, ChunkTask
 from incident_process.source.base import Touched
 

@@ -13,7 +13,7 @@ from incident_process.core.models import (
     RunRecord,
     RunStatus,
 )
-from incident_process.pipeline.found import findings
+from incident_process.pipeline.state_check import findings
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 UNKNOWN = Operation(name="op")

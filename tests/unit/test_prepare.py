@@ -8,9 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from incident_process.core.models import DeliveryStatus, Known
-from incident_process.pipeline import build
-from incident_process.pipeline.build import Built, Task
-from incident_process.pipeline.content import (
+from incident_process.pipeline import transform
+from incident_process.pipeline.change_detection import (
     NO_CUSTOMER_DIGEST,
     ROWS_FORM,
     Content,
@@ -20,6 +19,7 @@ from incident_process.pipeline.content import (
     need,
     rows_digest,
 )
+from incident_process.pipeline.transform import Built, Task
 from incident_process.source.base import AccountRows
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 
@@ -128,7 +128,7 @@ def known_rows(of: AccountRows, status: DeliveryStatus = DELIVERED, digest: str 
 def test_rows_that_the_newest_entry_was_made_of_are_unchanged_without_being_built(
     monkeypatch: pytest.MonkeyPatch, status: DeliveryStatus
 ) -> None:
-    monkeypatch.setattr(build, "content_of", lambda *_: pytest.fail("it was built"))
+    monkeypatch.setattr(transform, "content_of", lambda *_: pytest.fail("it was built"))
     made = built(rows(payments=1), known_rows(rows(payments=1), status))
     assert (made.unchanged, made.due, made.held) == (1, [], 0)
 

@@ -50,9 +50,9 @@ def backfill(
     incident-process backfill --from 2026-01-01 --to 2026-01-31
     """
     from incident_process.engine.local import run_leased
-    from incident_process.pipeline.accounts import backfill as make
+    from incident_process.pipeline.account_runs import backfill as make
     from incident_process.pipeline.context import Parts
-    from incident_process.pipeline.leased import LeasedRun
+    from incident_process.pipeline.leased_run import LeasedRun
 
     def work(settings: "Settings", progress: Progress) -> RunReport:
         zone = settings.process.zone
@@ -92,9 +92,9 @@ def replay(config: Config = None, as_json: AsJson = False, account: Account = No
     """
     from incident_process.dead_letters import standing
     from incident_process.engine.local import run_leased
-    from incident_process.pipeline.accounts import replay as make
+    from incident_process.pipeline.account_runs import replay as make
     from incident_process.pipeline.context import Parts
-    from incident_process.pipeline.leased import LeasedRun
+    from incident_process.pipeline.leased_run import LeasedRun
 
     async def made(parts: Parts) -> LeasedRun:
         found = await standing(parts.store, account=account, reason=reason)
@@ -161,7 +161,7 @@ def reconcile(
     from incident_process.engine.compose import open_parts
     from incident_process.engine.local import in_loop, run_leased
     from incident_process.pipeline.context import Parts
-    from incident_process.pipeline.leased import LeasedRun
+    from incident_process.pipeline.leased_run import LeasedRun
     from incident_process.receiver_log import opened
     from incident_process.reconcile import SENDABLE, Finding, Reconciliation
 

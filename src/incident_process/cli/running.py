@@ -122,7 +122,7 @@ def _summary(report: RunReport) -> dict[str, Any]:
 
 async def _init_state(settings: "Settings") -> list[str]:
     from incident_process.engine.compose import make_conditions, make_store
-    from incident_process.pipeline.recognition import nearest_names
+    from incident_process.pipeline.operation_check import nearest_names
 
     async with make_store(settings) as store:
         await store.prepare()

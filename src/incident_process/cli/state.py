@@ -56,7 +56,7 @@ async def _receiver(settings: "Settings", accepted: str | None) -> str | None:
     import msgspec
 
     from incident_process.engine.compose import make_store
-    from incident_process.pipeline.keeper import leased
+    from incident_process.pipeline.lease import leased
 
     async with make_store(settings) as store:
         await store.require()
@@ -104,7 +104,7 @@ MAX_NAME = 255
 
 async def _rename(settings: "Settings", old: str, new: str) -> None:
     from incident_process.engine.compose import make_store
-    from incident_process.pipeline.keeper import leased
+    from incident_process.pipeline.lease import leased
 
     async with make_store(settings, old) as store:
         await store.require()
@@ -117,7 +117,7 @@ async def _rename(settings: "Settings", old: str, new: str) -> None:
 
 
 async def _no_such(store: "StateStore", name: str) -> str:
-    from incident_process.pipeline.recognition import nearest_names
+    from incident_process.pipeline.operation_check import nearest_names
 
     names = {item.operation for item in await store.operations()} | set(await store.tracked())
     known = ", ".join(repr(other) for other in nearest_names(name, names)) or "none"
@@ -165,7 +165,7 @@ async def _copy(settings: "Settings", to: str) -> "tuple[Copied, str]":
     import msgspec
 
     from incident_process.engine.compose import make_store, make_store_at
-    from incident_process.pipeline.keeper import leased
+    from incident_process.pipeline.lease import leased
     from incident_process.state_copy import Copy, require_empty
 
     process = settings.process
@@ -195,7 +195,7 @@ async def _set_moved(settings: "Settings", place: str | None) -> None:
     import msgspec
 
     from incident_process.engine.compose import make_store
-    from incident_process.pipeline.keeper import leased
+    from incident_process.pipeline.lease import leased
 
     async with make_store(settings) as store:
         await store.require()

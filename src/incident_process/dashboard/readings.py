@@ -25,7 +25,7 @@ from incident_process.doctor import examine
 from incident_process.engine.compose import make_source
 from incident_process.health import Health, health, unreachable
 from incident_process.insights import delivery_row
-from incident_process.pipeline.content import NO_CUSTOMER_DIGEST
+from incident_process.pipeline.change_detection import NO_CUSTOMER_DIGEST
 from incident_process.preview import Previewed, preview_account
 from incident_process.settings import Settings
 
@@ -283,7 +283,7 @@ def done_of(run: dict[str, Any]) -> int:
 def comparison(now: Previewed | None, known: Known | None) -> str:
     """Return how an account's present content stands to what the ledger says of it, by a name that the page knows.
 
-    It follows ``pipeline.content.need``, which decides what a run sends.
+    It follows ``pipeline.change_detection.need``, which decides what a run sends.
     """
     if known is None:
         return "never_delivered"

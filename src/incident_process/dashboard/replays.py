@@ -16,9 +16,9 @@ from incident_process.core.models import (
 )
 from incident_process.dead_letters import group_of, pages
 from incident_process.engine.local import run_leased
-from incident_process.pipeline.accounts import replay
+from incident_process.pipeline.account_runs import replay
 from incident_process.pipeline.context import Parts
-from incident_process.pipeline.leased import LeasedRun
+from incident_process.pipeline.leased_run import LeasedRun
 from incident_process.settings import Settings
 
 log = get_logger()

@@ -22,7 +22,7 @@ from incident_process.core.errors import IncidentProcessError
 from incident_process.core.gc_tuning import rare_collections
 from incident_process.engine.compose import make_source
 from incident_process.engine.frames import BUFFER_BYTES, read_frame, write_frame
-from incident_process.pipeline.build import LocalBuilder, Task
+from incident_process.pipeline.transform import LocalBuilder, Task
 
 READY = b"ready"
 FAILED = b""

@@ -14,7 +14,7 @@ import msgspec
 from incident_process.core import safe_path
 from incident_process.core.logs import get_logger
 from incident_process.engine.frames import BUFFER_BYTES, read_frame, write_frame
-from incident_process.pipeline.build import Builder, Built, LocalBuilder, Task
+from incident_process.pipeline.transform import Builder, Built, LocalBuilder, Task
 from incident_process.settings import Settings
 from incident_process.source.base import Source
 

@@ -11,7 +11,7 @@ from incident_process.core.models import INTERRUPTED, RunKind, RunReport
 from incident_process.engine.compose import open_parts
 from incident_process.engine.watching import Watch, watch_for
 from incident_process.pipeline.context import Parts
-from incident_process.pipeline.leased import LeasedRun
+from incident_process.pipeline.leased_run import LeasedRun
 from incident_process.pipeline.progress import Progress
 from incident_process.pipeline.run import WindowRun
 from incident_process.settings import Settings

@@ -20,8 +20,8 @@ from incident_process.engine.compose import make_source, open_parts
 from incident_process.engine.reference import Reference
 from incident_process.pipeline.chunk import work_on
 from incident_process.pipeline.context import Parts
-from incident_process.pipeline.crew import Crew
 from incident_process.pipeline.helpers import ChunkDone, ChunkTask
+from incident_process.pipeline.processor import Crew
 from incident_process.settings import Settings
 
 IDLE_SECONDS = 60.0

@@ -16,10 +16,10 @@ from incident_process.core.clock import SourceClock, uptime
 from incident_process.core.errors import DatabaseConnectionError, LeaseLostError
 from incident_process.delivery.sender import Limits
 from incident_process.pipeline.context import Parts, RunContext
-from incident_process.pipeline.crew import Crew, limits
+from incident_process.pipeline.counters import Tally
 from incident_process.pipeline.helpers import ChunkDone, ChunkTask
-from incident_process.pipeline.keeper import LeaseKeeper, leased
-from incident_process.pipeline.tally import Tally
+from incident_process.pipeline.lease import LeaseKeeper, leased
+from incident_process.pipeline.processor import Crew, limits
 from incident_process.source.base import Touched
 
 LOOK_SECONDS = 1.0

@@ -11,8 +11,8 @@ from incident_process.core.models import Lease, Record
 from incident_process.delivery.gate import Gate
 from incident_process.delivery.http.transport import Transport
 from incident_process.delivery.sender import Sender
-from incident_process.pipeline.build import Builder
 from incident_process.pipeline.progress import Progress
+from incident_process.pipeline.transform import Builder
 from incident_process.settings import Settings
 from incident_process.source.base import Source
 from incident_process.state.base import StateStore

@@ -12,8 +12,8 @@ from typing import Protocol
 from incident_process.core import errors
 from incident_process.core.errors import DeliveryIncompleteError, IncidentProcessError
 from incident_process.core.models import DeliveryStatus, Record
-from incident_process.pipeline.content import Resend
-from incident_process.pipeline.dispatch import Unsettled
+from incident_process.pipeline.change_detection import Resend
+from incident_process.pipeline.deliver import Unsettled
 from incident_process.source.base import Touched
 
 

@@ -19,11 +19,11 @@ from incident_process.core.models import (
 from incident_process.core.window import plan, refusal, system_date, watermark_after
 from incident_process.delivery.response_rules import Rules
 from incident_process.pipeline.context import Parts, RunContext
-from incident_process.pipeline.found import future_rows
-from incident_process.pipeline.guard import held_end
-from incident_process.pipeline.keeper import LeaseKeeper
-from incident_process.pipeline.leased import LeasedRun
-from incident_process.pipeline.nothing import send_empty
+from incident_process.pipeline.empty_payload import send_empty
+from incident_process.pipeline.in_flight_guard import held_end
+from incident_process.pipeline.lease import LeaseKeeper
+from incident_process.pipeline.leased_run import LeasedRun
+from incident_process.pipeline.state_check import future_rows
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE, Span, Survey
 
 log = logs.get_logger()

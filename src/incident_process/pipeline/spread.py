@@ -17,13 +17,13 @@ from incident_process.core.errors import DatabaseConnectionError, IncidentProces
 from incident_process.core.logs import get_logger
 from incident_process.core.window import id_floor
 from incident_process.delivery.sender import Limits, broken
+from incident_process.pipeline.change_detection import Resend
 from incident_process.pipeline.chunk import tally_of
-from incident_process.pipeline.content import Resend
 from incident_process.pipeline.context import RunContext
-from incident_process.pipeline.crew import Crew
+from incident_process.pipeline.counters import Tally
 from incident_process.pipeline.helpers import ChunkDone, ChunkTask, HelpersLostError, Team
-from incident_process.pipeline.keeper import LeaseKeeper
-from incident_process.pipeline.tally import Tally
+from incident_process.pipeline.lease import LeaseKeeper
+from incident_process.pipeline.processor import Crew
 from incident_process.source.base import Touched
 
 log = get_logger()

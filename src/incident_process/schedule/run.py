@@ -6,7 +6,7 @@ from datetime import datetime
 from incident_process.core.logs import get_logger
 from incident_process.core.models import RunReport, RunStatus, iso
 from incident_process.pipeline.context import Parts
-from incident_process.pipeline.keeper import LeaseKeeper
+from incident_process.pipeline.lease import LeaseKeeper
 from incident_process.pipeline.run import WindowRun
 from incident_process.schedule.lookout import RUNS
 from incident_process.schedule.timing import Rules, View, due

@@ -10,7 +10,7 @@ from incident_process.core.models import Record, RunReport
 from incident_process.engine.local import conduct
 from incident_process.engine.watching import Watch
 from incident_process.pipeline.context import Parts
-from incident_process.pipeline.leased import LeasedRun
+from incident_process.pipeline.leased_run import LeasedRun
 from incident_process.schedule.run import ScheduledRun
 from incident_process.schedule.timing import Rules
 from incident_process.schedule.wishes import Wishes, first, give_up

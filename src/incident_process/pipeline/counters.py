@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from incident_process.core.models import Counts, DeliveryStatus, Outcome, no_rows
 from incident_process.delivery.failure_text import alike, grouped
-from incident_process.pipeline.build import Built
+from incident_process.pipeline.transform import Built
 from incident_process.source.base import Survey
 
 

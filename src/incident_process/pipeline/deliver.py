@@ -22,7 +22,7 @@ from incident_process.delivery.policy import Evidence, Failure, Verdict, fate_of
 from incident_process.delivery.sender import Attempted, Before, Mark, Sender
 from incident_process.document.assembly import readdress
 from incident_process.pipeline.context import RunContext
-from incident_process.pipeline.tally import Tally
+from incident_process.pipeline.counters import Tally
 
 log = get_logger()
 

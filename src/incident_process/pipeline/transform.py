@@ -13,7 +13,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from incident_process.core.models import Known
-from incident_process.pipeline.content import Content, Need, Resend, content_of, need, rows_digest
+from incident_process.pipeline.change_detection import (
+    Content,
+    Need,
+    Resend,
+    content_of,
+    need,
+    rows_digest,
+)
 from incident_process.source.base import AccountRows, Source
 
 TURN_ACCOUNTS = 64

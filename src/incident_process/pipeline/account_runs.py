@@ -18,12 +18,12 @@ from incident_process.core.models import (
     iso,
 )
 from incident_process.core.window import id_floor, plan, refusal, system_date
-from incident_process.pipeline.content import Resend
+from incident_process.pipeline.change_detection import Resend
 from incident_process.pipeline.context import Parts, RunContext
-from incident_process.pipeline.guard import held_end
-from incident_process.pipeline.keeper import LeaseKeeper
-from incident_process.pipeline.leased import LeasedRun
-from incident_process.pipeline.tally import Tally
+from incident_process.pipeline.counters import Tally
+from incident_process.pipeline.in_flight_guard import held_end
+from incident_process.pipeline.lease import LeaseKeeper
+from incident_process.pipeline.leased_run import LeasedRun
 from incident_process.source.base import Span, Touched
 
 log = get_logger()

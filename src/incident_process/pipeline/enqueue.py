@@ -18,9 +18,9 @@ from incident_process.core.models import (
 from incident_process.core.window import id_floor
 from incident_process.delivery.idempotency import idempotency_key
 from incident_process.document.assembly import seal
-from incident_process.pipeline.build import TURN_ACCOUNTS, Built, Task
-from incident_process.pipeline.content import Content, Resend
+from incident_process.pipeline.change_detection import Content, Resend
 from incident_process.pipeline.context import RunContext
+from incident_process.pipeline.transform import TURN_ACCOUNTS, Built, Task
 from incident_process.source.base import Touched
 
 log = logs.get_logger()

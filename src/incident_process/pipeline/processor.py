@@ -25,14 +25,14 @@ from incident_process.delivery.http.transport import Answer
 from incident_process.delivery.policy import Evidence, Verdict
 from incident_process.delivery.response_rules import Rules
 from incident_process.delivery.sender import Limits, Sender, broken
-from incident_process.pipeline.build import Built, Task
-from incident_process.pipeline.content import Resend
+from incident_process.pipeline.change_detection import Resend
 from incident_process.pipeline.context import RunContext
-from incident_process.pipeline.dispatch import REFUSALS, Dispatcher, Undecided, Unsettled
-from incident_process.pipeline.keeper import LeaseKeeper, in_scope
-from incident_process.pipeline.nothing import ask_empty
-from incident_process.pipeline.prepare import Preparer
-from incident_process.pipeline.tally import Tally
+from incident_process.pipeline.counters import Tally
+from incident_process.pipeline.deliver import REFUSALS, Dispatcher, Undecided, Unsettled
+from incident_process.pipeline.empty_payload import ask_empty
+from incident_process.pipeline.enqueue import Preparer
+from incident_process.pipeline.lease import LeaseKeeper, in_scope
+from incident_process.pipeline.transform import Built, Task
 from incident_process.settings import Api
 from incident_process.source.base import Touched
 

@@ -25,13 +25,13 @@ from incident_process.core.models import (
 )
 from incident_process.core.window import Refusal
 from incident_process.pipeline.context import Parts, RunContext
-from incident_process.pipeline.crew import Crew
-from incident_process.pipeline.found import tell_what_was_found
-from incident_process.pipeline.journal import Journal
-from incident_process.pipeline.keeper import LeaseKeeper, leased
-from incident_process.pipeline.recognition import Recognition, unknown_operation
+from incident_process.pipeline.counters import Tally
+from incident_process.pipeline.lease import LeaseKeeper, leased
+from incident_process.pipeline.operation_check import Recognition, unknown_operation
+from incident_process.pipeline.processor import Crew
+from incident_process.pipeline.run_record import Journal
 from incident_process.pipeline.spread import SpreadCrew
-from incident_process.pipeline.tally import Tally
+from incident_process.pipeline.state_check import tell_what_was_found
 
 log = get_logger()
 
