@@ -155,7 +155,7 @@ def test_a_few_accounts_that_keep_failing_are_dead_after_max_runs_also_in_quiet_
     failing, failed = {BAD, "0000000006"}, set[str | None]()
 
     def fails(account: str | None) -> int:
-        # Incidents go out in an order of chance: one that is taken after both have failed shows that records are to blame.
+        # Incidents go out in an order of chance: one that is taken after both have failed tells on them.
         failed.add(account)
         late = account == "0000000007" and not failing <= failed
         return 500 if account is None or account in failing or late else 201
