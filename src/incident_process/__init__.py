@@ -7,7 +7,7 @@ with it every start of the command, costs nothing.
     source      customer and payment rows                 document    rows to a checked body
     delivery    bodies to the receiver                    state       tracking, ledger, outbox, lease, audit trail
     pipeline    one run, in the order that keeps the promise
-    engine      puts concrete parts together              cli, insights, preview, receiver, demo: around it
+    cluster     the same run over Dask                    app         puts concrete parts together
 """
 
 from incident_process.core import safe_path
@@ -18,6 +18,7 @@ from importlib import import_module  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
+    from incident_process.app.runner import run_window
     from incident_process.core.errors import (
         APIConfigError,
         ConfigurationError,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     )
     from incident_process.core.logs import get_logger
     from incident_process.core.models import RunReport
-    from incident_process.engine.local import run_window
     from incident_process.scripts import (
         ProcessOperation,
         create_incident,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "engine.local": ("run_window",),
+    "app.runner": ("run_window",),
     "core.errors": (
         "APIConfigError",
         "ConfigurationError",

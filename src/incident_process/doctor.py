@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from incident_process import openapi
+from incident_process.app.build_pool import building_processes
+from incident_process.app.factory import make_source, make_store, make_transport
 from incident_process.contract import incident_schema
 from incident_process.core.errors import DeliveryIncompleteError, IncidentProcessError, OperationRefusedError
 from incident_process.core.local_places import (
@@ -39,8 +41,6 @@ from incident_process.core.models import (
 from incident_process.core.safe_files import open_to_others
 from incident_process.core.window import refusal, system_date
 from incident_process.delivery.endpoint import parse_address
-from incident_process.engine.builders import building_processes
-from incident_process.engine.compose import make_source, make_store, make_transport
 from incident_process.pipeline.operation_check import require_receiver, unknown_operation
 from incident_process.pipeline.state_check import AHEAD_REMEDY, future_rows, watermark_ahead
 from incident_process.settings import Settings

@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from incident_process.app.factory import make_source, make_store, make_transport
+from incident_process.app.runner import in_loop
 from incident_process.core import arguments, logs
 from incident_process.core.errors import (
     ConfigurationError,
@@ -47,8 +49,6 @@ from incident_process.document.assembly import (
     draft,
 )
 from incident_process.document.convert import stamp
-from incident_process.engine.compose import make_source, make_store, make_transport
-from incident_process.engine.local import in_loop
 from incident_process.pipeline.processor import limits
 from incident_process.settings import Api, Database, Mongodb, Settings
 from incident_process.settings.database_urls import MySQLTarget

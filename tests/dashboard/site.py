@@ -20,6 +20,8 @@ from pathlib import Path
 import msgspec
 
 import incident_process
+from incident_process.app.factory import make_store
+from incident_process.app.runner import run_leased, run_window
 from incident_process.core.models import (
     Counts,
     RunKind,
@@ -31,8 +33,6 @@ from incident_process.core.models import (
 from incident_process.dead_letters import standing
 from incident_process.demo.data import Population
 from incident_process.demo.tables import create_sqlite, insert
-from incident_process.engine.compose import make_store
-from incident_process.engine.local import run_leased, run_window
 from incident_process.pipeline.account_runs import replay
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.leased_run import LeasedRun

@@ -40,7 +40,7 @@ def builders_of(pid: int) -> list[int]:
                 words = folder.joinpath("cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if parent == pid and b"incident_process.engine.build_process" in words:
+            if parent == pid and b"incident_process.app.build_worker" in words:
                 found.append(int(folder.name))
     return found
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from incident_process.app.factory import make_store
+from incident_process.app.runner import in_loop
 from incident_process.core.crash_points import VARIABLE, Step
 from incident_process.core.models import DeliveryStatus, Operation, RunRecord, RunStatus
-from incident_process.engine.compose import make_store
-from incident_process.engine.local import in_loop
 from incident_process.settings import Settings
 from tests.e2e.conftest import TRACKINGS, MakeSite, Site, day
 from tests.support.command import KILLED

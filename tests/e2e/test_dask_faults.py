@@ -15,9 +15,9 @@ import pytest
 from distributed import Client
 
 from incident_process import Settings
+from incident_process.app.runner import run_leased, run_window
+from incident_process.cluster.settings_reference import Reference
 from incident_process.core.models import RunStatus
-from incident_process.engine.local import run_leased, run_window
-from incident_process.engine.reference import Reference
 from incident_process.pipeline.account_runs import backfill
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.leased_run import LeasedRun

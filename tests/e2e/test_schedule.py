@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from incident_process.app.factory import open_parts
 from incident_process.core.crash_points import VARIABLE, Step
 from incident_process.core.models import RunStatus, Tracking
-from incident_process.engine.compose import open_parts
 from incident_process.pipeline.run import WindowRun
 from incident_process.schedule.run import ScheduledRun
 from incident_process.schedule.timing import Pauses, Rules, Timetable

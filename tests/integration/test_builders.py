@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from incident_process.app import build_pool as module
+from incident_process.app.build_pool import Builders
+from incident_process.app.factory import make_source
 from incident_process.core.aio import prefetch
 from incident_process.core.models import DeliveryStatus, Known
-from incident_process.engine import builders as module
-from incident_process.engine.builders import Builders
-from incident_process.engine.compose import make_source
 from incident_process.pipeline.transform import Built, LocalBuilder, Task
 from incident_process.settings import Settings
 from tests.support.command import freeze

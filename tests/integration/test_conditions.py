@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from incident_process.engine.local import in_loop
+from incident_process.app.runner import in_loop
 from incident_process.notify.local import LocalConditions
 from incident_process.state.alert_store import Condition, ConditionStore, Stage
 from incident_process.state.mongo.conditions import MongoConditions

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 from pymysql.cursors import DictCursor
 
+from incident_process.app.runner import in_loop
 from incident_process.core.errors import (
     ConfigurationError,
     DatabaseConnectionError,
@@ -43,7 +44,6 @@ from incident_process.core.models import (
     Window,
 )
 from incident_process.database import session
-from incident_process.engine.local import in_loop
 from incident_process.state import codec
 from incident_process.state.base import StateStore
 from incident_process.state.sql import SqlStateStore, mysql

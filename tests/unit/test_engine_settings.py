@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from incident_process import Settings
+from incident_process.cluster.protocol import ChunkResult, ChunkTask
+from incident_process.cluster.settings_reference import Reference
 from incident_process.core.errors import (
     ConfigurationError,
     DatabaseConnectionError,
@@ -18,9 +20,7 @@ from incident_process.core.errors import (
     LeaseHeldError,
     LeaseLostError,
 )
-from incident_process.engine.reference import Reference
 from incident_process.pipeline.change_detection import Resend
-from incident_process.pipeline.helpers import ChunkDone, ChunkTask
 from incident_process.source.base import Touched
 
 MYSQL = "mysql://user:hunter2@host/incidents"
@@ -98,9 +98,9 @@ def test_without_the_extra_a_sentence_says_what_to_install() -> None:
     program = (
         "import sys; sys.modules['distributed'] = None\n"
         "from incident_process import Settings\n"
-        "from incident_process.engine.compose import make_helpers\n"
+        "from incident_process.app.factory import make_processor\n"
         f"settings = Settings.model_validate({BASE | {'engine': {'engine': 'dask'}}!r})\n"
-        "try:\n    make_helpers(settings)\n"
+        "try:\n    make_processor(settings)\n"
         "except Exception as exc:\n    print(type(exc).__name__, exc)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -150,9 +150,9 @@ class OwnError(DatabaseConnectionError):
 def test_the_error_of_a_worker_is_raised_as_what_callers_know_it_by(
     raised: type[IncidentProcessError], known: type[IncidentProcessError]
 ) -> None:
-    fault = pickle.loads(pickle.dumps(ChunkDone.failed(raised("what is wrong")))).fault()
+    fault = pickle.loads(pickle.dumps(ChunkResult.failed(raised("what is wrong")))).fault()
     assert (type(fault), str(fault)) == (known, "what is wrong")
-    assert ChunkDone().fault() is None
+    assert ChunkResult().fault() is None
 
 
 def test_neither_task_nor_reference_shows_what_it_must_not(tmp_path: Path) -> None:
@@ -185,6 +185,6 @@ def test_a_worker_of_another_version_or_with_another_receiver_is_refused(
     monkeypatch.setenv("INCIDENT_PROCESS__API__API_URL", "http://other/x")
     with pytest.raises(ConfigurationError, match=r"other settings than the run \(\[API\] api_url\)"):
         reference.load()
-    monkeypatch.setattr("incident_process.engine.reference.__version__", "0.0.9")
+    monkeypatch.setattr("incident_process.cluster.settings_reference.__version__", "0.0.9")
     with pytest.raises(ConfigurationError, match=r"a worker has 0\.0\.9: install the same on all"):
         reference.load()

@@ -30,7 +30,7 @@ def loaded_by(statement: str) -> set[str]:
         ("import incident_process", PARTS | {"typer", "msgspec"}),
         ("import incident_process.cli.app", PARTS),
         ("from incident_process import Settings", HEAVY | {"asyncio", "httptools", "stamina", "typer", "uvicorn"}),
-        ("import incident_process.engine.local", HEAVY | {"typer", "uvicorn"}),
+        ("import incident_process.app.runner", HEAVY | {"typer", "uvicorn"}),
     ],
 )
 def test_an_import_loads_no_more_than_it_needs(statement: str, unwanted: set[str]) -> None:

@@ -130,8 +130,8 @@ def doctor(
     """
     if answers is not None:
         return _judge_answers(answers, config, as_json=as_json)
+    from incident_process.app.runner import in_loop
     from incident_process.doctor import Level, examine, examine_installation
-    from incident_process.engine.local import in_loop
 
     findings = in_loop(examine(load(config))) + examine_installation()
     if as_json:
@@ -195,8 +195,8 @@ async def _preview_window(settings: "Settings", parts: Any, *, as_json: bool, li
 
 def with_parts(settings: "Settings", work: Callable[[Any], Awaitable[Result]]) -> Result:
     """Do some work with opened parts and close them."""
-    from incident_process.engine.compose import open_parts
-    from incident_process.engine.local import in_loop
+    from incident_process.app.factory import open_parts
+    from incident_process.app.runner import in_loop
 
     async def opened() -> Result:
         async with open_parts(settings) as parts:
@@ -207,8 +207,8 @@ def with_parts(settings: "Settings", work: Callable[[Any], Awaitable[Result]]) -
 
 def with_store(settings: "Settings", work: Callable[[Any], Awaitable[Result]]) -> Result:
     """Do some work with the opened state store and close it."""
-    from incident_process.engine.compose import make_store
-    from incident_process.engine.local import in_loop
+    from incident_process.app.factory import make_store
+    from incident_process.app.runner import in_loop
 
     async def opened() -> Result:
         async with make_store(settings) as store:

@@ -49,7 +49,7 @@ def backfill(
     The watermark is not touched. Times without a zone are in source_timezone. Example:
     incident-process backfill --from 2026-01-01 --to 2026-01-31
     """
-    from incident_process.engine.local import run_leased
+    from incident_process.app.runner import run_leased
     from incident_process.pipeline.account_runs import backfill as make
     from incident_process.pipeline.context import Parts
     from incident_process.pipeline.leased_run import LeasedRun
@@ -90,8 +90,8 @@ def replay(config: Config = None, as_json: AsJson = False, account: Account = No
 
     Example: incident-process dead-letters replay --account 0000003746
     """
+    from incident_process.app.runner import run_leased
     from incident_process.dead_letters import standing
-    from incident_process.engine.local import run_leased
     from incident_process.pipeline.account_runs import replay as make
     from incident_process.pipeline.context import Parts
     from incident_process.pipeline.leased_run import LeasedRun
@@ -157,9 +157,9 @@ def reconcile(
     there are of each kind. Exit status 4 when something is missing or stale and was not repaired. Example:
     incident-process reconcile --repair
     """
+    from incident_process.app.factory import open_parts
+    from incident_process.app.runner import in_loop, run_leased
     from incident_process.delivery.endpoint import receiver_place
-    from incident_process.engine.compose import open_parts
-    from incident_process.engine.local import in_loop, run_leased
     from incident_process.pipeline.context import Parts
     from incident_process.pipeline.leased_run import LeasedRun
     from incident_process.receiver_log import opened

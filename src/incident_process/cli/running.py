@@ -75,7 +75,7 @@ def run(
 
     Example: incident-process run --config config/databaseConfig.ini --json
     """
-    from incident_process.engine.local import run_window
+    from incident_process.app.runner import run_window
 
     return report_run(
         config, lambda settings, progress: run_window(settings, now=now, progress=progress), as_json=as_json
@@ -121,7 +121,7 @@ def _summary(report: RunReport) -> dict[str, Any]:
 
 
 async def _init_state(settings: "Settings") -> list[str]:
-    from incident_process.engine.compose import make_conditions, make_store
+    from incident_process.app.factory import make_conditions, make_store
     from incident_process.pipeline.operation_check import nearest_names
 
     async with make_store(settings) as store:
@@ -173,6 +173,6 @@ def _init_embedded(configured: Path | None) -> int:
 
 
 def _in_loop(work: Any) -> Any:
-    from incident_process.engine.local import in_loop
+    from incident_process.app.runner import in_loop
 
     return in_loop(work)

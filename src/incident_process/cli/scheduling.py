@@ -12,7 +12,7 @@ def schedule(config: Config = None) -> int:
     from incident_process.schedule.wishes import leave_at_once
 
     leave_at_once()
-    from incident_process.engine.local import in_loop
+    from incident_process.app.runner import in_loop
     from incident_process.schedule.service import Scheduler
     from incident_process.settings import Settings
 

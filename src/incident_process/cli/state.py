@@ -37,8 +37,8 @@ def receiver(
     With --accept the configured address takes its place: the same receiver under another address, or one that has got
     everything already. Example: incident-process state receiver --accept
     """
+    from incident_process.app.runner import in_loop
     from incident_process.delivery.endpoint import receiver_place
-    from incident_process.engine.local import in_loop
 
     settings = load(config)
     configured = receiver_place(settings.api.api_url)
@@ -55,7 +55,7 @@ async def _receiver(settings: "Settings", accepted: str | None) -> str | None:
     """Return the receiver that the state notes, once the accepted one is noted in its place."""
     import msgspec
 
-    from incident_process.engine.compose import make_store
+    from incident_process.app.factory import make_store
     from incident_process.pipeline.lease import leased
 
     async with make_store(settings) as store:
@@ -82,7 +82,7 @@ def rename(
     Nobody may be at work. Afterwards [PROCESS] operation_name has to say the new name. Example:
     incident-process state rename "Incident extraction" "Incident extraction from data lake"
     """
-    from incident_process.engine.local import in_loop
+    from incident_process.app.runner import in_loop
 
     if not new.strip() or new != new.strip() or len(new) > MAX_NAME:
         msg = f"the new name has to have 1 to {MAX_NAME} characters, without blanks around it."
@@ -103,7 +103,7 @@ MAX_NAME = 255
 
 
 async def _rename(settings: "Settings", old: str, new: str) -> None:
-    from incident_process.engine.compose import make_store
+    from incident_process.app.factory import make_store
     from incident_process.pipeline.lease import leased
 
     async with make_store(settings, old) as store:
@@ -141,7 +141,7 @@ def copy(
     Afterwards this state refuses runs, and the configuration has to name the copy: nothing is sent again. Example:
     incident-process state copy --to mysql://user:password@host:3306/incident_state
     """
-    from incident_process.engine.local import in_loop
+    from incident_process.app.runner import in_loop
 
     if (to is None) != undo:
         msg = "give --to with the address of an empty database, or --undo."
@@ -164,7 +164,7 @@ def copy(
 async def _copy(settings: "Settings", to: str) -> "tuple[Copied, str]":
     import msgspec
 
-    from incident_process.engine.compose import make_store, make_store_at
+    from incident_process.app.factory import make_store, make_store_at
     from incident_process.pipeline.lease import leased
     from incident_process.state_copy import Copy, require_empty
 
@@ -194,7 +194,7 @@ async def _copy(settings: "Settings", to: str) -> "tuple[Copied, str]":
 async def _set_moved(settings: "Settings", place: str | None) -> None:
     import msgspec
 
-    from incident_process.engine.compose import make_store
+    from incident_process.app.factory import make_store
     from incident_process.pipeline.lease import leased
 
     async with make_store(settings) as store:

@@ -6,7 +6,7 @@ A database that is away when the dashboard starts is no reason not to start: the
 import asyncio
 from contextlib import AsyncExitStack
 
-from incident_process.engine.compose import make_source, make_store
+from incident_process.app.factory import make_source, make_store
 from incident_process.settings import Settings
 from incident_process.source.base import Source
 from incident_process.state.base import StateStore

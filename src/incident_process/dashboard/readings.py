@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from incident_process import insights
+from incident_process.app.factory import make_source
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError
 from incident_process.core.models import (
     DeliveryStatus,
@@ -22,7 +23,6 @@ from incident_process.dashboard.difference import lines
 from incident_process.dashboard.keep import Keep
 from incident_process.dead_letters import group_of, pages, reason_of
 from incident_process.doctor import examine
-from incident_process.engine.compose import make_source
 from incident_process.health import Health, health, unreachable
 from incident_process.insights import delivery_row
 from incident_process.pipeline.change_detection import NO_CUSTOMER_DIGEST

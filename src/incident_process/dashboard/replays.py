@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
+from incident_process.app.runner import run_leased
 from incident_process.core.errors import IncidentProcessError
 from incident_process.core.logs import get_logger
 from incident_process.core.models import (
@@ -15,7 +16,6 @@ from incident_process.core.models import (
     iso,
 )
 from incident_process.dead_letters import group_of, pages
-from incident_process.engine.local import run_leased
 from incident_process.pipeline.account_runs import replay
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.leased_run import LeasedRun

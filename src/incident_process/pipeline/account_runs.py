@@ -81,7 +81,7 @@ class AccountsRun(LeasedRun):
 
     async def _work(self, context: RunContext, keeper: LeaseKeeper) -> tuple[RunStatus, str | None]:
         async with self._sending(context, keeper) as crew:
-            if crew.sender.stopped is None:
+            if not crew.is_stopped:
                 as_of = await self._parts.store.raise_as_of(context.lease, self._as_of)
                 await crew.go_over(self._lists(as_of, self._tally), as_of, self._resend)
         reason = crew.unfinished()

@@ -1,24 +1,71 @@
 """What the parts of one run share."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Protocol, Self
 
 from incident_process.core.clock import SourceClock
 from incident_process.core.crash_points import FaultPoints
-from incident_process.core.models import Lease, Record
+from incident_process.core.models import Lease, Record, Sending
 from incident_process.delivery.gate import Gate
 from incident_process.delivery.http.transport import Transport
 from incident_process.delivery.sender import Sender
+from incident_process.pipeline.change_detection import Resend
+from incident_process.pipeline.counters import Tally
+from incident_process.pipeline.lease import LeaseKeeper
 from incident_process.pipeline.progress import Progress
 from incident_process.pipeline.transform import Builder
 from incident_process.settings import Settings
-from incident_process.source.base import Source
+from incident_process.source.base import Source, Touched
 from incident_process.state.base import StateStore
 
-if TYPE_CHECKING:
-    from incident_process.pipeline.helpers import Team  # which is told of runs, whose context this is
+
+class Processor(Protocol):
+    """Drains outboxes and goes over accounts, in this process or over a cluster: an asynchronous context manager."""
+
+    async def __aenter__(self) -> Self:
+        """Start sending."""
+        ...
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """End sending."""
+        ...
+
+    @property
+    def is_stopped(self) -> bool:
+        """True when nothing more is sent in this run."""
+        ...
+
+    @property
+    def sending(self) -> Sending:
+        """How requests go out just now."""
+        ...
+
+    def stop(self, reason: str) -> None:
+        """Send nothing more; what is under way is recorded, the rest stays pending."""
+        ...
+
+    def finish(self, reason: str) -> None:
+        """Begin no further chunk; those that are begun are sent to their end."""
+        ...
+
+    async def resume(self) -> None:
+        """Send what earlier runs left in the outboxes."""
+        ...
+
+    async def go_over(
+        self, lists: AsyncIterator[list[Touched]], as_of: datetime, resend: Resend = Resend.CHANGED
+    ) -> None:
+        """Prepare list after list of accounts and send what they need."""
+        ...
+
+    async def settle(self) -> None:
+        """Decide on the incidents that were not taken."""
+        ...
+
+    def unfinished(self) -> str | None:
+        """Say why the run is incomplete, None when everything has its outcome; raises LeaseLostError."""
+        ...
 
 
 def _nobody(_: Sender) -> None:
@@ -30,8 +77,8 @@ class Parts(Record, frozen=True, kw_only=True):
 
     ``builder`` reads accounts and builds their contents, in this process or in others. ``watch`` is shown the sender of
     the run, for whoever wants to know how its circuit breaker stands. ``gate`` is one that several senders share; None:
-    the sender of the run has its own. ``helpers`` calls those together who work on the
-    chunks; None: this process does.
+    the sender of the run has its own. ``processor`` makes what drains outboxes and goes over
+    accounts, where that is not this process alone.
     """
 
     settings: Settings
@@ -43,7 +90,7 @@ class Parts(Record, frozen=True, kw_only=True):
     progress: Progress
     watch: Callable[[Sender], None] = _nobody
     gate: Gate | None = None
-    helpers: "Callable[[], AbstractAsyncContextManager[Team]] | None" = None
+    processor: "Callable[[RunContext, LeaseKeeper, Tally], Processor] | None" = None
 
 
 class RunContext(Record, frozen=True, kw_only=True):

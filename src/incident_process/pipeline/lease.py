@@ -4,14 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import msgspec
-
 from incident_process.core.clock import uptime
 from incident_process.core.errors import DatabaseConnectionError, LeaseHeldError, LeaseLostError
 from incident_process.core.logs import get_logger
 from incident_process.core.models import Lease
 from incident_process.core.process_identity import Runner
-from incident_process.pipeline.context import RunContext
 from incident_process.state.base import StateStore
 
 log = get_logger()
@@ -94,17 +91,3 @@ async def leased(store: StateStore, seconds: float) -> AsyncIterator[LeaseKeeper
             await store.release_lease(lease)
         except DatabaseConnectionError as exc:
             log.warning("The lease could not be freed and will expire by itself: %s", exc)
-
-
-@asynccontextmanager
-async def in_scope(context: RunContext, scope: int) -> AsyncIterator[RunContext]:
-    """Hold the lease of one chunk's scope while the block runs, as who holds the operation's; yield its context.
-
-    Raises LeaseLostError when a later run has begun.
-    """
-    parts = context.parts
-    scoped = parts.store.scoped(scope, context.lease.token)
-    async with leased(scoped, parts.settings.process.lease_seconds) as keeper:
-        yield msgspec.structs.replace(
-            context, parts=msgspec.structs.replace(parts, store=scoped), lease=keeper.lease, scope=scope
-        )

@@ -24,13 +24,12 @@ from incident_process.core.models import (
     Window,
 )
 from incident_process.core.window import Refusal
-from incident_process.pipeline.context import Parts, RunContext
+from incident_process.pipeline.context import Parts, Processor, RunContext
 from incident_process.pipeline.counters import Tally
 from incident_process.pipeline.lease import LeaseKeeper, leased
 from incident_process.pipeline.operation_check import Recognition, unknown_operation
 from incident_process.pipeline.processor import Crew
 from incident_process.pipeline.run_record import Journal
-from incident_process.pipeline.spread import SpreadCrew
 from incident_process.pipeline.state_check import tell_what_was_found
 
 log = get_logger()
@@ -55,7 +54,7 @@ class LeasedRun(ABC):
         self._window: Window | None = None
         self._run_id: str | None = None
         self._tally = Tally()
-        self._crew: Crew | None = None
+        self._crew: Processor | None = None
         self._stop_reason: str | None = None
         self._finish_reason: str | None = None
 
@@ -63,7 +62,7 @@ class LeasedRun(ABC):
         """End the run in good order: nothing more is sent, what is under way is recorded, the rest stays pending."""
         self._stop_reason = reason
         if self._crew is not None:
-            self._crew.sender.stop(reason)
+            self._crew.stop(reason)
 
     def request_finish(self, reason: str) -> None:
         """End the run after the chunks that it has begun: they are sent and recorded, the rest is left to the next."""
@@ -141,13 +140,13 @@ class LeasedRun(ABC):
         """Deliver, and return the run's status with the reason where there is one."""
 
     @asynccontextmanager
-    async def _sending(self, context: RunContext, keeper: LeaseKeeper) -> AsyncIterator[Crew]:
+    async def _sending(self, context: RunContext, keeper: LeaseKeeper) -> AsyncIterator[Processor]:
         """Have a crew at work, with the outbox emptied first; a stop that was asked for before holds for it too."""
-        make = Crew if context.parts.helpers is None else SpreadCrew
+        make = context.parts.processor or Crew
         async with make(context, keeper, self._tally) as crew:
             self._crew = crew
             if self._stop_reason is not None:
-                crew.sender.stop(self._stop_reason)
+                crew.stop(self._stop_reason)
             if self._finish_reason is not None:
                 crew.finish(self._finish_reason)
             await crew.resume()

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from math import inf
+from typing import Self
 
 import msgspec
 
@@ -31,7 +32,7 @@ from incident_process.pipeline.counters import Tally
 from incident_process.pipeline.deliver import REFUSALS, Dispatcher, Undecided, Unsettled
 from incident_process.pipeline.empty_payload import ask_empty
 from incident_process.pipeline.enqueue import Preparer
-from incident_process.pipeline.lease import LeaseKeeper, in_scope
+from incident_process.pipeline.lease import LeaseKeeper, leased
 from incident_process.pipeline.transform import Built, Task
 from incident_process.settings import Api
 from incident_process.source.base import Touched
@@ -69,7 +70,7 @@ class Crew:
         self._parts.watch(self.sender)
         self._dispatcher = Dispatcher(context, self.sender, tally)
 
-    async def __aenter__(self) -> "Crew":
+    async def __aenter__(self) -> Self:
         """Start the sender."""
         self._collections.__enter__()
         await self.sender.__aenter__()
@@ -81,6 +82,15 @@ class Crew:
             await self.sender.__aexit__(*exc_info)
         finally:
             self._collections.__exit__(None, None, None)
+
+    def stop(self, reason: str) -> None:
+        """Send nothing more; what is under way is recorded, the rest stays pending."""
+        self.sender.stop(reason)
+
+    @property
+    def is_stopped(self) -> bool:
+        """True when nothing more is sent in this run."""
+        return self.sender.stopped is not None
 
     def finish(self, reason: str) -> None:
         """Begin no further chunk; those that are written down or being built are sent to their end."""
@@ -94,7 +104,7 @@ class Crew:
         left = await self._parts.store.open_scopes(self._context.lease, 0)
         await self.empty_outbox()
         for scope in left:
-            async with in_scope(self._context, scope) as context:
+            async with _in_scope(self._context, scope) as context:
                 dispatcher = Dispatcher(context, self.sender, self._tally)
                 await self._empty_outbox(context, dispatcher)
                 self._keep(scope, dispatcher.leave())
@@ -213,7 +223,7 @@ class Crew:
     @asynccontextmanager
     async def _dispatcher_of(self, scope: int, left: Unsettled) -> AsyncIterator[Dispatcher]:
         """Have a dispatcher for what was not taken in a scope, under the scope's lease."""
-        async with in_scope(self._context, scope) as context:
+        async with _in_scope(self._context, scope) as context:
             await context.parts.store.claim_outbox(context.lease)
             dispatcher = Dispatcher(context, self.sender, self._tally)
             dispatcher.take(left)
@@ -305,6 +315,20 @@ class Crew:
         if not self._announced:
             log.info(logs.sending_message(self._parts.settings.api.api_url))
             self._announced = True
+
+
+@asynccontextmanager
+async def _in_scope(context: RunContext, scope: int) -> AsyncIterator[RunContext]:
+    """Hold the lease of one chunk's scope while the block runs, as who holds the operation's; yield its context.
+
+    Raises LeaseLostError when a later run has begun.
+    """
+    parts = context.parts
+    scoped = parts.store.scoped(scope, context.lease.token)
+    async with leased(scoped, parts.settings.process.lease_seconds) as keeper:
+        yield msgspec.structs.replace(
+            context, parts=msgspec.structs.replace(parts, store=scoped), lease=keeper.lease, scope=scope
+        )
 
 
 def _can_tell(evidence: Evidence, unclear: Sequence[Undecided]) -> bool:

@@ -57,7 +57,7 @@ class WindowRun(LeasedRun):
         assert window is not None  # noqa: S101  # for the type checker: planned before the work begins
         survey: Survey | None = None
         async with self._sending(context, keeper) as crew:
-            if crew.sender.stopped is None:
+            if not crew.is_stopped:
                 survey = await self._survey(window)
                 accounts = survey.accounts + survey.reread
                 self._parts.progress.start(accounts)

@@ -3,9 +3,9 @@
 import asyncio
 from contextlib import AsyncExitStack, suppress
 
+from incident_process.app.factory import make_source, make_store
 from incident_process.core.errors import DatabaseConnectionError
 from incident_process.core.process_identity import Runner
-from incident_process.engine.compose import make_source, make_store
 from incident_process.schedule.timing import View
 from incident_process.settings import Settings
 from incident_process.source.base import Source

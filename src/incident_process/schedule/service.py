@@ -8,10 +8,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from incident_process.app.observers import make_meter, make_notifier, require, watch_for
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.core.logs import connection_error_message, get_logger
 from incident_process.core.models import DONE, Tracking, iso
-from incident_process.engine.watching import make_meter, make_notifier, require, watch_for
 from incident_process.schedule.http import HttpServer, app
 from incident_process.schedule.lookout import Lookout
 from incident_process.schedule.readiness import LOOKS, Readiness

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from incident_process.app.observers import Watch
+from incident_process.app.runner import conduct
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError
 from incident_process.core.logs import connection_error_message, get_logger
 from incident_process.core.models import Record, RunReport
-from incident_process.engine.local import conduct
-from incident_process.engine.watching import Watch
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.leased_run import LeasedRun
 from incident_process.schedule.run import ScheduledRun

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
+from incident_process.app.factory import open_parts
+from incident_process.app.observers import Watch, watch_for
 from incident_process.core.models import INTERRUPTED, RunKind, RunReport
-from incident_process.engine.compose import open_parts
-from incident_process.engine.watching import Watch, watch_for
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.leased_run import LeasedRun
 from incident_process.pipeline.progress import Progress

@@ -12,18 +12,17 @@ import secrets
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import CancelledError
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
+from incident_process.cluster.protocol import ChunkResult, ChunkTask, WorkerPoolLostError
+from incident_process.cluster.settings_reference import Reference
 from incident_process.core import safe_path
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.local_places import PREFIX, temporary_space
 from incident_process.core.logs import get_logger
-from incident_process.engine.reference import Reference
-from incident_process.engine.worker import end_run, run_chunk
-from incident_process.pipeline.helpers import ChunkDone, ChunkTask, HelpersLostError
 from incident_process.settings import Settings
 
 try:
@@ -49,10 +48,12 @@ TELL_SECONDS = 5.0
 
 
 @asynccontextmanager
-async def dask_team(settings: Settings) -> AsyncIterator["DaskTeam"]:
-    """Have a cluster's workers at hand while the block runs.
+async def dask_pool(
+    settings: Settings, run_chunk: Callable[[Reference, ChunkTask], ChunkResult], end_run: Callable[[str, str], None]
+) -> AsyncIterator["DaskPool"]:
+    """Have a cluster's workers at hand while the block runs; they load ``run_chunk`` and ``end_run`` by their names.
 
-    Raises HelpersLostError when the cluster cannot be had.
+    Raises WorkerPoolLostError when the cluster cannot be had.
     """
     engine = settings.engine
     with _quiet():
@@ -63,13 +64,22 @@ async def dask_team(settings: Settings) -> AsyncIterator["DaskTeam"]:
             else:
                 name = f"the Dask scheduler {engine.scheduler}"
                 client = await _remote(stack, engine.scheduler)
-            yield DaskTeam(client, Reference.to(settings, secrets.token_hex(16)), name)
+            yield DaskPool(client, Reference.to(settings, secrets.token_hex(16)), name, run_chunk, end_run)
 
 
-class DaskTeam:
-    """``pipeline.helpers.Team`` over a client of a scheduler."""
+class DaskPool:
+    """``cluster.protocol.WorkerPool`` over a client of a scheduler."""
 
-    def __init__(self, client: Any, reference: Reference, name: str) -> None:
+    def __init__(
+        self,
+        client: Any,
+        reference: Reference,
+        name: str,
+        run_chunk: Callable[[Reference, ChunkTask], ChunkResult],
+        end_run: Callable[[str, str], None],
+    ) -> None:
+        self._run_chunk = run_chunk
+        self._end_run = end_run
         self._client = client
         self._reference = reference
         self._name = name
@@ -86,16 +96,16 @@ class DaskTeam:
         if self._threads:
             self._seen = now
         elif now - self._seen > WORKERLESS_SECONDS:
-            raise HelpersLostError(
+            raise WorkerPoolLostError(
                 f"{self._name} had no worker for {WORKERLESS_SECONDS:g} s: start one with `dask worker`"
             )
         return sum(self._threads.values())
 
-    async def run(self, task: ChunkTask, avoid: Collection[str]) -> ChunkDone:
+    async def run(self, task: ChunkTask, avoid: Collection[str]) -> ChunkResult:
         """Have a task done by one worker, and by another one should it die over it."""
         others = sorted(self._threads.keys() - set(avoid)) if avoid else []
         future = self._client.submit(
-            run_chunk,
+            self._run_chunk,
             self._reference,
             task,
             key=f"incident-process-chunk-{task.run_id}-{task.scope}-{secrets.token_hex(8)}",
@@ -106,34 +116,34 @@ class DaskTeam:
         try:
             done = await future
         except KilledWorker as exc:
-            raise HelpersLostError(
+            raise WorkerPoolLostError(
                 f"the workers of {self._name} died one after the other over a chunk of accounts: see why in their "
                 "logs; too little memory is the usual reason, then lower [PROCESS] chunk_accounts"
             ) from exc
         except CancelledError as exc:
-            raise HelpersLostError(f"{self._name} was lost") from exc
+            raise WorkerPoolLostError(f"{self._name} was lost") from exc
         except (ImportError, AttributeError) as exc:
             raise ConfigurationError(
                 f"a worker of {self._name} cannot load incident-process: install the same version of it there."
             ) from exc
         finally:
             future.release()
-        if not isinstance(done, ChunkDone):
-            raise HelpersLostError(f"{self._name} gave no result for a chunk")
+        if not isinstance(done, ChunkResult):
+            raise WorkerPoolLostError(f"{self._name} gave no result for a chunk")
         return done
 
     async def end(self, run_id: str, reason: str) -> None:
         """Tell all workers that the run is to end."""
         with suppress(Exception):  # who cannot be told is fenced by the next run
             async with asyncio.timeout(TELL_SECONDS):
-                await self._client.run(end_run, run_id, reason, on_error="ignore")
+                await self._client.run(self._end_run, run_id, reason, on_error="ignore")
 
     async def _ask(self) -> None:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 threads = dict(await self._client.nthreads())
         except Exception as exc:
-            raise HelpersLostError(f"{self._name} was lost") from exc
+            raise WorkerPoolLostError(f"{self._name} was lost") from exc
         gone = self._threads.keys() - threads.keys()
         if gone:
             log.warning("%d worker(s) of %s are gone; what they were at is done by others.", len(gone), self._name)
@@ -178,7 +188,7 @@ async def _local(stack: AsyncExitStack, workers: int) -> Any:
         cluster.scheduler.http_server.stop()
         await client.register_plugin(_Shielded())
     except Exception as exc:
-        raise HelpersLostError(
+        raise WorkerPoolLostError(
             f"the local cluster could not be started ({type(exc).__name__}); a script that starts a run needs "
             'the line `if __name__ == "__main__":` before it'
         ) from exc
@@ -207,7 +217,7 @@ async def _remote(stack: AsyncExitStack, scheduler: str) -> Any:
         )
         return await stack.enter_async_context(client)
     except Exception as exc:
-        raise HelpersLostError(f"the Dask scheduler {scheduler} cannot be reached ({type(exc).__name__})") from exc
+        raise WorkerPoolLostError(f"the Dask scheduler {scheduler} cannot be reached ({type(exc).__name__})") from exc
 
 
 @contextmanager

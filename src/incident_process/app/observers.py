@@ -90,7 +90,7 @@ def require(settings: Settings) -> None:
     if settings.tracing.endpoint:
         import incident_process.tracing
     if settings.engine.engine == "dask":
-        import incident_process.engine.dask  # noqa: F401
+        import incident_process.cluster.dask  # noqa: F401
 
 
 def make_meter(settings: Settings) -> "Meter":
@@ -102,7 +102,7 @@ def make_meter(settings: Settings) -> "Meter":
 
 def make_notifier(settings: Settings) -> "Notifier":
     """Return who tells the conditions of the operation."""
-    from incident_process.engine.compose import make_conditions
+    from incident_process.app.factory import make_conditions
     from incident_process.notify.notifier import Notifier
 
     return Notifier(settings, lambda: make_conditions(settings))

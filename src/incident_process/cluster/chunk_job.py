@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
+from incident_process.cluster.protocol import ChunkResult, ChunkTask
 from incident_process.core.clock import SourceClock, uptime
 from incident_process.core.errors import DatabaseConnectionError, LeaseLostError
 from incident_process.delivery.sender import Limits
 from incident_process.pipeline.context import Parts, RunContext
 from incident_process.pipeline.counters import Tally
-from incident_process.pipeline.helpers import ChunkDone, ChunkTask
 from incident_process.pipeline.lease import LeaseKeeper, leased
 from incident_process.pipeline.processor import Crew, limits
 from incident_process.source.base import Touched
@@ -26,7 +26,7 @@ LOOK_SECONDS = 1.0
 """So often it is looked whether the lease of the chunk still holds."""
 
 
-async def work_on(parts: Parts, task: ChunkTask, sharing: int, begun: Callable[[Crew], None]) -> ChunkDone:
+async def process_chunk(parts: Parts, task: ChunkTask, sharing: int, begun: Callable[[Crew], None]) -> ChunkResult:
     """Do the task and return what came of it.
 
     Args:
@@ -63,7 +63,7 @@ async def _claimed(
     sharing: int,
     begun: Callable[[Crew], None],
     claimed: Callable[[LeaseKeeper], None],
-) -> ChunkDone:
+) -> ChunkResult:
     state = await parts.store.lease_state()
     if state is None or state.token != task.epoch or not state.holder:
         raise LeaseLostError(f"run {task.run_id}, to which a chunk belonged, is over")
@@ -88,7 +88,7 @@ async def _claimed(
                 await crew.go_over(_one(task.accounts), task.as_of, task.resend)
         if keeper.lost:
             raise LeaseLostError(f"chunk {task.scope} of run {task.run_id} was taken by another worker")
-        return ChunkDone(
+        return ChunkResult(
             counts=dict(tally.by_status),
             unchanged=tally.unchanged,
             resumed=tally.resumed,
@@ -103,13 +103,13 @@ async def _claimed(
         )
 
 
-def _note_nothing(work: "asyncio.Future[ChunkDone]") -> None:
+def _note_nothing(work: "asyncio.Future[ChunkResult]") -> None:
     """Take note of how abandoned work ended, so that nobody complains that nobody did."""
     if not work.cancelled():
         work.exception()
 
 
-def tally_of(done: ChunkDone) -> Tally:
+def tally_of(done: ChunkResult) -> Tally:
     """Return the figures of a chunk as those of a run are kept."""
     tally = Tally()
     tally.by_status = Counter(done.counts)

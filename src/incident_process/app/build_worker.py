@@ -1,6 +1,6 @@
 """A process that reads and builds for a run, and can do nothing else: it knows neither state nor receiver.
 
-``engine.builders`` starts it on a safe path (``core.safe_path``), with one end of a socket as its file descriptor N.
+``app.build_pool`` starts it on a safe path (``core.safe_path``), with one end of a socket as its file descriptor N.
 First the settings come in, pickled: they hold passwords, which must stand neither in arguments nor in the environment.
 Then tasks come in. Each is answered by its result, or by nothing where it failed: the run's process then does the task
 itself, and meets the error, if it is one, with all that belongs to it.
@@ -17,11 +17,11 @@ import sys
 import msgspec
 import uvloop
 
+from incident_process.app.factory import make_source
+from incident_process.app.frames import BUFFER_BYTES, read_frame, write_frame
 from incident_process.core.aio import run_all_or_cancel
 from incident_process.core.errors import IncidentProcessError
 from incident_process.core.gc_tuning import rare_collections
-from incident_process.engine.compose import make_source
-from incident_process.engine.frames import BUFFER_BYTES, read_frame, write_frame
 from incident_process.pipeline.transform import LocalBuilder, Task
 
 READY = b"ready"

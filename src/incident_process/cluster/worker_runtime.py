@@ -6,23 +6,24 @@ process: a scheduler keeps and shows tracebacks, whose texts may hold what must 
 """
 
 import asyncio
-import functools
 import threading
 from collections import OrderedDict
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import msgspec
 
+from incident_process.cluster.chunk_job import process_chunk
+from incident_process.cluster.protocol import ChunkResult, ChunkTask
+from incident_process.cluster.settings_reference import Reference
 from incident_process.core import logs
-from incident_process.core.errors import IncidentProcessError, where_raised
 from incident_process.delivery.gate import Gate
-from incident_process.engine.compose import make_source, open_parts
-from incident_process.engine.reference import Reference
-from incident_process.pipeline.chunk import work_on
 from incident_process.pipeline.context import Parts
-from incident_process.pipeline.helpers import ChunkDone, ChunkTask
 from incident_process.pipeline.processor import Crew
 from incident_process.settings import Settings
+from incident_process.source.base import Source
+
+OpenParts = Callable[[Settings], AbstractAsyncContextManager[Parts]]
 
 IDLE_SECONDS = 60.0
 """After so long without a chunk the connections are closed; a cluster outlives runs."""
@@ -30,37 +31,25 @@ REMEMBERED_RUNS = 32
 """Of so many runs it is remembered that they are to end."""
 
 
-def run_chunk(reference: Reference, task: ChunkTask) -> ChunkDone:
-    """Do one task and return what came of it, errors included; the function that the scheduler hands out."""
-    from distributed import get_worker
+class WorkerRuntime:
+    """The event loop of this process, and what its chunks share.
 
-    worker = get_worker()
-    try:
-        done = _home().do(reference, task, worker.state.nthreads)
-    except IncidentProcessError as exc:
-        done = ChunkDone.failed(exc)
-    except Exception as exc:
-        done = ChunkDone.failed(IncidentProcessError(f"unexpected fault of a worker: {where_raised(exc)}"))
-    return msgspec.structs.replace(done, worker=worker.address)
+    Args:
+        open_parts: Opens source, state and transport as the settings say.
+        make_source: Makes a source alone, not yet connected.
+    """
 
-
-def end_run(run_id: str, reason: str) -> None:
-    """Stop the chunks of a run in this process, in good order, and do none of those that are still handed to it."""
-    _home().end(run_id, reason)
-
-
-class Home:
-    """The event loop of this process, and what its chunks share."""
-
-    def __init__(self) -> None:
+    def __init__(self, open_parts: OpenParts, make_source: Callable[[Settings], Source]) -> None:
+        self._open_parts = open_parts
+        self._make_source = make_source
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._rooms: list[_Room] = []
+        self._opened: list[_OpenParts] = []
         self._crews: dict[str, set[Crew]] = {}
         self._ended: OrderedDict[str, str] = OrderedDict()
 
-    def do(self, reference: Reference, task: ChunkTask, sharing: int) -> ChunkDone:
-        """Do the task, from a thread of the worker; errors as of ``Reference.load`` and ``work_on``."""
+    def do(self, reference: Reference, task: ChunkTask, sharing: int) -> ChunkResult:
+        """Do the task, from a thread of the worker; errors as of ``Reference.load`` and ``process_chunk``."""
         settings = reference.load()
         if not logs.get_logger().handlers:  # to stderr alone: a file that is rotated is for one process
             logs.configure(settings.process.log_level, settings.process.log_format)
@@ -70,9 +59,9 @@ class Home:
         """Stop the run's chunks, from whatever thread."""
         self._running().call_soon_threadsafe(self._end, run_id, reason)
 
-    async def _do(self, settings: Settings, task: ChunkTask, sharing: int) -> ChunkDone:
+    async def _do(self, settings: Settings, task: ChunkTask, sharing: int) -> ChunkResult:
         if task.run_id in self._ended:
-            return ChunkDone(stopped=self._ended[task.run_id])
+            return ChunkResult(stopped=self._ended[task.run_id])
         crews = self._crews.setdefault(task.run_id, set())
         begun: list[Crew] = []
 
@@ -84,16 +73,16 @@ class Home:
 
         try:
             async with AsyncExitStack() as stack:
-                room = self._room(settings)
-                parts = await stack.enter_async_context(room)
+                opened = self._opened_for(settings)
+                parts = await stack.enter_async_context(opened)
                 if not task.requests_per_second:  # a part of a rate is the task's own
-                    parts = msgspec.structs.replace(parts, gate=room.gate(task.max_connections * sharing))
+                    parts = msgspec.structs.replace(parts, gate=opened.gate(task.max_connections * sharing))
                 if settings.database.replicas:
                     # How far replicas must have come is settled by a source's first reading: what another worker has
                     # read of this chunk before, perhaps later than this one's last, must not be followed by less.
-                    source = await stack.enter_async_context(make_source(settings))
+                    source = await stack.enter_async_context(self._make_source(settings))
                     parts = msgspec.structs.replace(parts, source=source)
-                return await work_on(parts, task, sharing, show)
+                return await process_chunk(parts, task, sharing, show)
         finally:
             crews.difference_update(begun)
             if not crews:
@@ -106,14 +95,14 @@ class Home:
         for crew in self._crews.get(run_id, ()):
             crew.sender.stop(reason)
 
-    def _room(self, settings: Settings) -> "_Room":
+    def _opened_for(self, settings: Settings) -> "_OpenParts":
         """Return what is open, or can be opened, for these settings; one cluster may serve several operations."""
-        self._rooms = [room for room in self._rooms if not room.is_empty or room.settings == settings]
-        for room in self._rooms:
-            if room.settings == settings:
-                return room
-        self._rooms.append(_Room(settings))
-        return self._rooms[-1]
+        self._opened = [each for each in self._opened if not each.is_empty or each.settings == settings]
+        for each in self._opened:
+            if each.settings == settings:
+                return each
+        self._opened.append(_OpenParts(settings, self._open_parts))
+        return self._opened[-1]
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._starting:
@@ -125,16 +114,17 @@ class Home:
             return self._loop
 
 
-class _Room:
+class _OpenParts:
     """Source, state and transport for one configuration: an asynchronous context manager that may be entered often."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, open_parts: OpenParts) -> None:
         self.settings = settings
+        self._open = open_parts
         self._users = 0
         self._changing = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._parts: Parts | None = None
-        self._tidying: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._gate: Gate | None = None
 
     def gate(self, most: int) -> Gate:
@@ -156,7 +146,7 @@ class _Room:
         try:
             async with self._changing:
                 if self._parts is None:
-                    self._parts = await self._stack.enter_async_context(open_parts(self.settings))
+                    self._parts = await self._stack.enter_async_context(self._open(self.settings))
                 return self._parts
         except BaseException:
             self._users -= 1
@@ -165,19 +155,14 @@ class _Room:
     async def __aexit__(self, *exc_info: object) -> None:
         """Close it if nobody comes for a while."""
         self._users -= 1
-        if self._tidying is not None:
-            self._tidying.cancel()
-        self._tidying = asyncio.create_task(self._tidy())
+        if self._closing is not None:
+            self._closing.cancel()
+        self._closing = asyncio.create_task(self._close_when_idle())
 
-    async def _tidy(self) -> None:
+    async def _close_when_idle(self) -> None:
         await asyncio.sleep(IDLE_SECONDS)
-        self._tidying = None  # from here on it is not to be cancelled
+        self._closing = None  # from here on it is not to be cancelled
         async with self._changing:
             if not self._users:
                 self._parts = self._gate = None
                 await self._stack.aclose()
-
-
-@functools.cache
-def _home() -> Home:
-    return Home()

@@ -1,4 +1,4 @@
-"""Chunks that others work on: what a task says, what comes back, and what the pipeline asks of a team of workers.
+"""Chunks that others work on: what a task says, what comes back, and what the coordinator asks of a pool of workers.
 
 A task holds what only the coordinator knows: which accounts, as of when, under which scope and epoch. Everything else
 (databases, receiver, credentials) a worker takes from its own configuration; none of it travels. Tasks and results are
@@ -17,8 +17,8 @@ from incident_process.pipeline.deliver import Unsettled
 from incident_process.source.base import Touched
 
 
-class HelpersLostError(DeliveryIncompleteError):
-    """The team can do nothing more in this run; nothing is lost, the next run resumes."""
+class WorkerPoolLostError(DeliveryIncompleteError):
+    """The workers can do nothing more in this run; nothing is lost, the next run resumes."""
 
 
 class ChunkTask(Record, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class ChunkTask(Record, frozen=True, kw_only=True):
         return f"ChunkTask({self.run_id}, scope {self.scope}, {len(self.accounts)} accounts)"
 
 
-class ChunkDone(Record, frozen=True, kw_only=True):
+class ChunkResult(Record, frozen=True, kw_only=True):
     """What came of a task.
 
     ``worker`` names who did it. ``counts`` are the incidents by their status, ``waiting`` is
@@ -69,7 +69,7 @@ class ChunkDone(Record, frozen=True, kw_only=True):
     error: tuple[str, str] | None = None
 
     @classmethod
-    def failed(cls, error: IncidentProcessError) -> "ChunkDone":
+    def failed(cls, error: IncidentProcessError) -> "ChunkResult":
         """Return what came of a task that an error ended: the class that callers know it by, and its sentence."""
         name = next(known.__name__ for known in type(error).__mro__ if known.__name__ in _KNOWN)
         return cls(error=(name, str(error)))
@@ -79,14 +79,14 @@ class ChunkDone(Record, frozen=True, kw_only=True):
         return None if self.error is None else _KNOWN[self.error[0]](self.error[1])
 
 
-class Team(Protocol):
-    """Those who work on chunks. All methods raise HelpersLostError when they are out of reach for good."""
+class WorkerPool(Protocol):
+    """The workers of a cluster. All methods raise WorkerPoolLostError when they are out of reach for good."""
 
     async def slots(self) -> int:
         """Return how many chunks they can work on at once, now."""
         ...
 
-    async def run(self, task: ChunkTask, avoid: Collection[str]) -> ChunkDone:
+    async def run(self, task: ChunkTask, avoid: Collection[str]) -> ChunkResult:
         """Have a task done, by somebody else than these workers if there is anybody."""
         ...
 

@@ -10,18 +10,19 @@ alone until the end.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
+from incident_process.cluster.chunk_job import tally_of
+from incident_process.cluster.protocol import ChunkResult, ChunkTask, WorkerPool, WorkerPoolLostError
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError, LeaseLostError
 from incident_process.core.logs import get_logger
 from incident_process.core.window import id_floor
-from incident_process.delivery.sender import Limits, broken
+from incident_process.delivery.sender import broken
 from incident_process.pipeline.change_detection import Resend
-from incident_process.pipeline.chunk import tally_of
 from incident_process.pipeline.context import RunContext
 from incident_process.pipeline.counters import Tally
-from incident_process.pipeline.helpers import ChunkDone, ChunkTask, HelpersLostError, Team
 from incident_process.pipeline.lease import LeaseKeeper
 from incident_process.pipeline.processor import Crew
 from incident_process.source.base import Touched
@@ -47,16 +48,23 @@ TELL_SECONDS = 2.0
 """So often they are told, because somebody may have begun meanwhile."""
 
 
-class SpreadCrew(Crew):
-    """``Crew`` over a team. Its own sender sends what the run itself has to send."""
+class ClusterProcessor(Crew):
+    """``Crew`` over a pool of workers. Its own sender sends what the run itself has to send."""
 
     _elsewhere = 0
     _failing = 0
     _failure_elsewhere: str | None = None
     _begun = 0
 
-    def __init__(self, context: RunContext, keeper: LeaseKeeper, tally: Tally, allowed: Limits | None = None) -> None:
-        super().__init__(context, keeper, tally, allowed)
+    def __init__(
+        self,
+        context: RunContext,
+        keeper: LeaseKeeper,
+        tally: Tally,
+        pool: Callable[[], AbstractAsyncContextManager[WorkerPool]],
+    ) -> None:
+        super().__init__(context, keeper, tally)
+        self._pool = pool
         self._begun_at: dict[int, int] = {}
         """By scope, the place of its last task among all that were begun."""
         self._left_before: dict[int, int] = {}
@@ -70,16 +78,16 @@ class SpreadCrew(Crew):
         Raises the error of a worker as it was raised there, once nothing is under way any more.
         """
         first = await anext(lists, None)
-        if first is None or self.sender.stopped is not None or self._parts.helpers is None:
+        if first is None or self.sender.stopped is not None:
             return
         since = None
         if resend is Resend.ALL:
             since = await self._parts.store.reserve_ids(self._context.lease, 1, id_floor(self._context.clock.now()))
         try:
-            async with self._parts.helpers() as team:
-                tasks = _Tasks(self, team, as_of, resend, since)
+            async with self._pool() as pool:
+                tasks = _Tasks(self, pool, as_of, resend, since)
                 await tasks.go_over(first, lists)
-        except HelpersLostError as exc:
+        except WorkerPoolLostError as exc:
             self.sender.stop(str(exc))
 
     @property
@@ -95,23 +103,23 @@ class SpreadCrew(Crew):
         return self._failure_elsewhere or self.sender.failure
 
     @property
-    def is_stopped(self) -> bool:
+    def is_over(self) -> bool:
         """True when tasks under way are to end, too."""
         if not self._keeper.holds():
             self.sender.stop("the lease was lost")
-        return self.sender.stopped is not None
+        return self.is_stopped
 
     @property
     def may_begin(self) -> bool:
         """True while a further task may be handed out; asked before each."""
-        return not (self.is_stopped or self._is_enough())
+        return not (self.is_over or self._is_enough())
 
     def begin(self, task: ChunkTask) -> None:
         """Note that a task is handed out."""
         self._begun += 1
         self._begun_at[task.scope] = self._begun
 
-    def add(self, task: ChunkTask, done: ChunkDone) -> None:
+    def add(self, task: ChunkTask, done: ChunkResult) -> None:
         """Add what came of a task to the figures of the run."""
         self._tally.add(tally_of(done))
         if done.counts:
@@ -146,10 +154,12 @@ class SpreadCrew(Crew):
 class _Tasks:
     """The tasks of one run that are under way."""
 
-    def __init__(self, crew: SpreadCrew, team: Team, as_of: datetime, resend: Resend, since: int | None) -> None:
+    def __init__(
+        self, crew: ClusterProcessor, pool: WorkerPool, as_of: datetime, resend: Resend, since: int | None
+    ) -> None:
         self._crew = crew
         self._context = crew.context
-        self._team = team
+        self._pool = pool
         self._as_of = as_of
         self._resend = resend
         self._since = since
@@ -161,7 +171,7 @@ class _Tasks:
         """The part of the rate that the next task is given, and what those under way have been given."""
         self._count = 0
         self._free: deque[int] = deque()
-        self._under_way: dict[asyncio.Task[ChunkDone], ChunkTask] = {}
+        self._under_way: dict[asyncio.Task[ChunkResult], ChunkTask] = {}
         self._cut_off: dict[str, float] = {}
         """Workers that failed for want of a database, and when."""
         self._fault: Exception | None = None
@@ -175,7 +185,7 @@ class _Tasks:
                 touched = await anext(lists, None)
             while self._under_way and not self._is_over:
                 await self._collect()
-            if self._under_way and not isinstance(self._fault, HelpersLostError):
+            if self._under_way and not isinstance(self._fault, WorkerPoolLostError):
                 await self._end()
         finally:
             if self._under_way:
@@ -188,12 +198,12 @@ class _Tasks:
 
     @property
     def _is_over(self) -> bool:
-        return self._fault is not None or self._crew.is_stopped
+        return self._fault is not None or self._crew.is_over
 
     async def _has_room(self) -> bool:
         """Wait until a further task may be begun; False when none may in this run."""
         while self._fault is None and self._crew.may_begin:
-            slots = await self._team.slots()
+            slots = await self._pool.slots()
             # Who shares a limit does not queue: the task that is begun next would bring its part with it.
             most = min(slots, self._connections) if self._rate or slots > self._connections else slots * QUEUED
             self._connections_each = max(1, self._connections // max(1, slots))
@@ -237,12 +247,12 @@ class _Tasks:
         self._crew.begin(task)
         self._under_way[asyncio.create_task(self._done(task))] = task
 
-    async def _done(self, task: ChunkTask) -> ChunkDone:
+    async def _done(self, task: ChunkTask) -> ChunkResult:
         """Have a task done, by another worker where one is cut off from a database that this process reaches."""
         for attempt in range(1, ATTEMPTS + 1):
             now = asyncio.get_running_loop().time()
             avoid = {worker for worker, failed in self._cut_off.items() if now - failed < AVOID_SECONDS}
-            done = await self._team.run(task, avoid)
+            done = await self._pool.run(task, avoid)
             fault = done.fault()
             if not isinstance(fault, DatabaseConnectionError | LeaseLostError) or attempt == ATTEMPTS or self._is_over:
                 break
@@ -287,11 +297,11 @@ class _Tasks:
             log.warning("%d chunk(s) did not end in time: the next run resumes them.", len(self._under_way))
 
     async def _tell(self) -> None:
-        await self._team.end(self._context.run_id, self._crew.sender.stopped or "the run failed elsewhere")
+        await self._pool.end(self._context.run_id, self._crew.sender.stopped or "the run failed elsewhere")
 
     def _fails(self, fault: Exception) -> None:
         """Note the first fault; that of a chunk says more than that the team was lost."""
-        if isinstance(fault, HelpersLostError) and isinstance(self._fault, IncidentProcessError):
+        if isinstance(fault, WorkerPoolLostError) and isinstance(self._fault, IncidentProcessError):
             return
-        if self._fault is None or isinstance(self._fault, HelpersLostError):
+        if self._fault is None or isinstance(self._fault, WorkerPoolLostError):
             self._fault = fault

@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
+from incident_process.app.frames import BUFFER_BYTES, read_frame, write_frame
 from incident_process.core import safe_path
 from incident_process.core.logs import get_logger
-from incident_process.engine.frames import BUFFER_BYTES, read_frame, write_frame
 from incident_process.pipeline.transform import Builder, Built, LocalBuilder, Task
 from incident_process.settings import Settings
 from incident_process.source.base import Source
@@ -234,6 +234,6 @@ class BuildProcess:
 
 def _spawn(theirs: socket.socket) -> "subprocess.Popen[bytes]":
     number, null = theirs.fileno(), subprocess.DEVNULL
-    command = safe_path.command("incident_process.engine.build_process", str(number))
+    command = safe_path.command("incident_process.app.build_worker", str(number))
     # This interpreter, this package, nothing of the current folder, and of the caller's but one end of the socket.
     return subprocess.Popen(command, pass_fds=(number,), stdin=null, stdout=null, stderr=null)  # noqa: S603

@@ -2,18 +2,20 @@
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from zoneinfo import ZoneInfo
 
+from incident_process.app.build_pool import open_builder
 from incident_process.core.crash_points import FaultPoints
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import Tracking
 from incident_process.delivery.http.transport import HttpTransport
 from incident_process.delivery.response_rules import Rules
-from incident_process.engine.builders import open_builder
-from incident_process.pipeline.context import Parts
-from incident_process.pipeline.helpers import Team
+from incident_process.pipeline.context import Parts, Processor, RunContext
+from incident_process.pipeline.counters import Tally
+from incident_process.pipeline.lease import LeaseKeeper
 from incident_process.pipeline.progress import NoProgress, Progress
 from incident_process.settings import Settings
 from incident_process.settings.database_urls import MySQLTarget, SqliteTarget, parse_target
@@ -51,20 +53,22 @@ async def open_parts(
             transport=transport,
             faults=faults,
             progress=progress or NoProgress(),
-            helpers=make_helpers(settings),
+            processor=make_processor(settings),
         )
 
 
-def make_helpers(settings: Settings) -> Callable[[], AbstractAsyncContextManager[Team]] | None:
-    """Return what calls a team together, once a run has something to hand out; None where it works alone.
+def make_processor(settings: Settings) -> Callable[[RunContext, LeaseKeeper, Tally], Processor] | None:
+    """Return what makes a run's processor over a cluster; None where the run's own process does all.
 
     Raises ConfigurationError when what the settings ask for is not installed.
     """
     if settings.engine.engine == "local":
         return None
-    from incident_process.engine.dask import dask_team
+    from incident_process.app.cluster_worker import end_run, run_chunk
+    from incident_process.cluster.coordinator import ClusterProcessor
+    from incident_process.cluster.dask import dask_pool
 
-    return lambda: dask_team(settings)
+    return partial(ClusterProcessor, pool=partial(dask_pool, settings, run_chunk, end_run))
 
 
 def make_source(settings: Settings) -> Source:

@@ -1,0 +1,39 @@
+"""What a scheduler hands out: the functions that a worker of a cluster loads by their names.
+
+Nothing that is raised here leaves the process: a scheduler keeps and shows tracebacks, whose texts may hold what must
+not be shown.
+"""
+
+import functools
+
+import msgspec
+
+from incident_process.app.factory import make_source, open_parts
+from incident_process.cluster.protocol import ChunkResult, ChunkTask
+from incident_process.cluster.settings_reference import Reference
+from incident_process.cluster.worker_runtime import WorkerRuntime
+from incident_process.core.errors import IncidentProcessError, where_raised
+
+
+def run_chunk(reference: Reference, task: ChunkTask) -> ChunkResult:
+    """Do one task and return what came of it, errors included; the function that the scheduler hands out."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    try:
+        done = _runtime().do(reference, task, worker.state.nthreads)
+    except IncidentProcessError as exc:
+        done = ChunkResult.failed(exc)
+    except Exception as exc:
+        done = ChunkResult.failed(IncidentProcessError(f"unexpected fault of a worker: {where_raised(exc)}"))
+    return msgspec.structs.replace(done, worker=worker.address)
+
+
+def end_run(run_id: str, reason: str) -> None:
+    """Stop the chunks of a run in this process, in good order, and do none of those that are still handed to it."""
+    _runtime().end(run_id, reason)
+
+
+@functools.cache
+def _runtime() -> WorkerRuntime:
+    return WorkerRuntime(open_parts, make_source)
