@@ -13,7 +13,7 @@ from tests.support.mariadb import MariaDBServer
 from tests.support.source_data import create_tables, source_columns
 
 from bench.plan import ASSETS
-from incident_process.demo.data import Population, Row
+from incident_process.sandbox.demo.data import Population, Row
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.source.indexes import INDEX_ADVICE
 

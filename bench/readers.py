@@ -24,8 +24,8 @@ from urllib.parse import urlsplit
 
 from tests.support.receivers import start_receiver
 
-from incident_process.demo.data import Population
-from incident_process.demo.tables import create_sqlite, insert
+from incident_process.sandbox.demo.data import Population
+from incident_process.sandbox.demo.tables import create_sqlite, insert
 from incident_process.settings.template import render
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 

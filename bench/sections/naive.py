@@ -9,7 +9,7 @@ from bench.measure import Line, command, line
 from bench.plan import ASSETS
 from bench.programs import naive
 from bench.sections.limits import typical_body
-from incident_process.demo.data import Population
+from incident_process.sandbox.demo.data import Population
 
 UNINDEXED = "naive way, tables without an index"
 INDEXED = "naive way, tables with our indexes"

@@ -4,8 +4,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from docs_reference.enums import meanings, sentence
 from docs_reference.table import table as made
-from incident_process.metrics.instruments import Instruments
-from incident_process.notify.conditions import TITLES, Name
+from incident_process.observability.alert_conditions import TITLES, Name
+from incident_process.observability.metrics import Instruments
 
 
 def table() -> str:

@@ -11,7 +11,7 @@ from incident_process.cli.app import INTERRUPTED, app
 from incident_process.cli.running import EXIT_STATUS
 from incident_process.core import errors as tree
 from incident_process.core.models import DeliveryStatus, RunStatus
-from incident_process.reconcile import SENDABLE, Difference
+from incident_process.operations.reconcile import SENDABLE, Difference
 from incident_process.source.indexes import INDEX_ADVICE
 
 _EPILOG = re.compile(r"(?P<status>\d+) (?P<meaning>[^·.]+)")

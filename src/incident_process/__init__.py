@@ -4,10 +4,12 @@ The names below are the public interface (SPEC 9); they are loaded when first us
 with it every start of the command, costs nothing.
 
     core        what everything stands on                 settings    where everything is configured
-    source      customer and payment rows                 document    rows to a checked body
-    delivery    bodies to the receiver                    state       tracking, ledger, outbox, lease, audit trail
-    pipeline    one run, in the order that keeps the promise
+    database    one session for MySQL and MariaDB         source      customer and payment rows
+    document    rows to a checked body                    delivery    bodies to the receiver
+    state       tracking, ledger, outbox, lease, audit    pipeline    one run, in the order that keeps the promise
     cluster     the same run over Dask                    app         puts concrete parts together
+
+``observability``, ``operations``, ``schedule``, ``dashboard``, ``cli`` and ``compat`` stand around it.
 """
 
 from incident_process.core import safe_path
@@ -19,6 +21,13 @@ from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from incident_process.app.runner import run_window
+    from incident_process.compat.team_scripts import (
+        ProcessOperation,
+        create_incident,
+        get_mongo_collection,
+        get_mysql_connection,
+        read_api_config,
+    )
     from incident_process.core.errors import (
         APIConfigError,
         ConfigurationError,
@@ -33,13 +42,6 @@ if TYPE_CHECKING:
     )
     from incident_process.core.logs import get_logger
     from incident_process.core.models import RunReport
-    from incident_process.scripts import (
-        ProcessOperation,
-        create_incident,
-        get_mongo_collection,
-        get_mysql_connection,
-        read_api_config,
-    )
     from incident_process.settings import Settings
 
 __version__ = "0.1.0"
@@ -60,7 +62,7 @@ _HOMES = {
     ),
     "core.logs": ("get_logger",),
     "core.models": ("RunReport",),
-    "scripts": (
+    "compat.team_scripts": (
         "ProcessOperation",
         "create_incident",
         "get_mongo_collection",

@@ -30,12 +30,12 @@ from incident_process.core.models import (
     RunStatus,
     Window,
 )
-from incident_process.dead_letters import standing
-from incident_process.demo.data import Population
-from incident_process.demo.tables import create_sqlite, insert
+from incident_process.operations.dead_letters import standing
 from incident_process.pipeline.account_runs import replay
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.leased_run import LeasedRun
+from incident_process.sandbox.demo.data import Population
+from incident_process.sandbox.demo.tables import create_sqlite, insert
 from incident_process.settings import Settings
 from incident_process.settings.template import render
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE

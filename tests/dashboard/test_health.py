@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from incident_process.health import Health, Level, health
+from incident_process.operations.health import Health, Level, health
 
 NOW = "2026-03-01T12:00:00Z"
 STATUS: dict[str, Any] = {

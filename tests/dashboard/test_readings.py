@@ -8,9 +8,9 @@ import pytest
 
 from incident_process.core.models import DeliveryStatus, Known, LedgerEntry
 from incident_process.dashboard.readings import Rate, Readings, comparison
-from incident_process.dead_letters import group_of, reason_of
-from incident_process.insights import percentiles
-from incident_process.preview import Previewed
+from incident_process.operations.dead_letters import group_of, reason_of
+from incident_process.operations.insights import percentiles
+from incident_process.operations.preview import Previewed
 from incident_process.settings import Settings
 
 
@@ -133,7 +133,7 @@ def test_rows_that_make_no_document_are_never_sent(delivered: str | None, said: 
 
 @pytest.mark.parametrize("kept", ["off", "30"])
 def test_the_document_of_an_account_that_nobody_knows(tmp_path: Path, kept: str) -> None:
-    from incident_process.demo.tables import create_sqlite
+    from incident_process.sandbox.demo.tables import create_sqlite
 
     create_sqlite(tmp_path / "source.db")
     settings = Settings.model_validate(

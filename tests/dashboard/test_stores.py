@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from incident_process import insights
 from incident_process.core.models import DeliveryStatus
-from incident_process.dead_letters import group_of, pages, standing
+from incident_process.operations import insights
+from incident_process.operations.dead_letters import group_of, pages, standing
 from tests.integration.test_state import begin, chunk, incident, outcome, story
 from tests.support.stores import StoreFactory
 
@@ -15,7 +15,7 @@ from tests.support.stores import StoreFactory
 async def test_dead_letters_that_still_stand_are_found_page_by_page(
     stores: StoreFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incident_process.dead_letters.PAGE", 5)
+    monkeypatch.setattr("incident_process.operations.dead_letters.PAGE", 5)
     async with stores() as store:
         lease = await begin(store)
         count = 13

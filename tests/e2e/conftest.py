@@ -14,9 +14,9 @@ import msgspec
 import pytest
 from pymongo import MongoClient
 
-from incident_process import insights
 from incident_process.app.factory import make_store
 from incident_process.app.runner import in_loop
+from incident_process.operations import insights
 from incident_process.settings import Settings
 from tests.support.command import Command, Finished
 from tests.support.ports import HeldPort

@@ -19,7 +19,7 @@ from tests.support.source_data import insert_customers, insert_payments
 
 PAYMENTS_ONLY = 60
 SCHEMA: dict[str, Any] = json.loads(
-    files("incident_process.contract").joinpath("incident.schema.json").read_text("utf-8")
+    files("incident_process.document.contract").joinpath("incident.schema.json").read_text("utf-8")
 )
 
 NASTY = (

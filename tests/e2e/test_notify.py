@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from incident_process.notify.sending import send
+from incident_process.observability.alert_sending import send
 from tests.e2e.conftest import TRACKINGS, MakeSite, ServerDatabase, Site, day
 from tests.support.command import wait_until
 from tests.support.listener import Listener, listening

@@ -128,7 +128,7 @@ def test_the_dashboard(planted: Planted, site: Site) -> None:
     assert planted.ran == []
 
 
-@pytest.mark.parametrize("by", [(PROGRAM, "receiver"), (sys.executable, "-m", "incident_process.receiver")])
+@pytest.mark.parametrize("by", [(PROGRAM, "receiver"), (sys.executable, "-m", "incident_process.sandbox.receiver")])
 def test_the_receiver(planted: Planted, tmp_path: Path, by: tuple[str, ...]) -> None:
     if by[0] == sys.executable:
         planted.spare(loaded_by_python_itself(tmp_path) | {"incident_process"})

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import incident_process
-from incident_process.receiver import INCIDENT_PATH
+from incident_process.sandbox.receiver import INCIDENT_PATH
 from tests.support.command import Command, Finished
 from tests.support.receivers import start_receiver
 from tests.support.source_data import create_tables, insert_customers

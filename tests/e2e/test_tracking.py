@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from incident_process.doctor import Level, examine
+from incident_process.operations.doctor import Level, examine
 from incident_process.settings import Settings
 from tests.e2e.conftest import OPERATION, SERVERS, TRACKINGS, MakeSite, Site, day, moment
 from tests.support.command import wait_until

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from incident_process.app.runner import in_loop
-from incident_process.notify.local import LocalConditions
+from incident_process.observability.local_alerts import LocalConditions
 from incident_process.state.alert_store import Condition, ConditionStore, Stage
 from incident_process.state.mongo.conditions import MongoConditions
 from incident_process.state.sql.conditions import SqlConditions

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 import incident_process
-from incident_process.demo.compare import Comparison, compare
-from incident_process.demo.data import Population
-from incident_process.demo.tables import create_sqlite, declared_types, insert
+from incident_process.sandbox.demo.compare import Comparison, compare
+from incident_process.sandbox.demo.data import Population
+from incident_process.sandbox.demo.tables import create_sqlite, declared_types, insert
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.source.indexes import INDEX_ADVICE
 

@@ -23,8 +23,8 @@ from incident_process.core.models import (
 )
 from incident_process.delivery.http.transport import Answer, MaySend, always
 from incident_process.delivery.sender import Limits, Sender
-from incident_process.metrics.textfile import TextFile
-from incident_process.metrics.watch import Meter, _WatchedTransport
+from incident_process.observability.meter import Meter, _WatchedTransport
+from incident_process.observability.metrics_file import TextFile
 
 OPERATION = "Incident extraction from data lake"
 T0 = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
@@ -290,6 +290,6 @@ def test_answers_are_counted_by_class(meter: Meter) -> None:
 
 
 def meter_answers() -> tuple[str, ...]:
-    from incident_process.metrics.instruments import ANSWERS
+    from incident_process.observability.metrics import ANSWERS
 
     return ANSWERS

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from incident_process.openapi import Found, descriptions, fetch
+from incident_process.operations import openapi_fetch
+from incident_process.operations.openapi_fetch import Found, descriptions
 from incident_process.settings import Api
 from tests.support.described import Site, serving
 from tests.support.fastapi_documents import document
@@ -73,13 +74,13 @@ def test_what_is_no_description_is_passed_over(site: Site, body: bytes) -> None:
 
 
 def test_a_description_without_end_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "MOST_BYTES", 1000)
+    monkeypatch.setattr(openapi_fetch, "MOST_BYTES", 1000)
     site.publish("/openapi.json", document())
     assert look(site, "/x") == []
 
 
 def test_a_receiver_that_is_slow_to_tell_is_not_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "SECONDS", 0.5)
+    monkeypatch.setattr(openapi_fetch, "SECONDS", 0.5)
 
     def drip(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)

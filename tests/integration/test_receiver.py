@@ -23,10 +23,16 @@ import pytest
 from typer.testing import CliRunner
 
 from incident_process.cli.app import app
-from incident_process.contract import incident_schema
 from incident_process.core.errors import ConfigurationError
-from incident_process.receiver import INCIDENT_PATH, Faults, export, serve, summary
-from incident_process.receiver.faults import Dice, Fault
+from incident_process.document.contract import incident_schema
+from incident_process.sandbox.receiver import (
+    INCIDENT_PATH,
+    Faults,
+    export,
+    serve,
+    summary,
+)
+from incident_process.sandbox.receiver.faults import Dice, Fault
 from tests.support.command import wait_until
 from tests.support.receivers import ReceiverHandle, start_receiver
 
@@ -536,7 +542,7 @@ def test_bodies_are_for_the_owner_only(receiver: ReceiverHandle, client: Client)
 
 
 def test_a_port_in_use_is_one_clear_sentence(receiver: ReceiverHandle, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "incident_process.receiver", "--port", str(receiver.port)]
+    command = [sys.executable, "-m", "incident_process.sandbox.receiver", "--port", str(receiver.port)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     ended = subprocess.run(
         [*command, "--database", str(tmp_path / "second.sqlite")],
@@ -622,7 +628,8 @@ def test_a_missing_or_foreign_file_is_a_configuration_error(tmp_path: Path) -> N
 
 
 def test_importing_the_package_loads_no_web_server() -> None:
-    code = "import sys, incident_process.receiver; print({'uvicorn', 'uvloop', 'jsonschema_rs'} & set(sys.modules))"
+    package = "incident_process.sandbox.receiver"
+    code = f"import sys, {package}; print({{'uvicorn', 'uvloop', 'jsonschema_rs'}} & set(sys.modules))"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
     assert ended.stdout == "set()\n"

@@ -20,7 +20,7 @@ import pytest
 from incident_process.app.factory import make_source, make_store
 from incident_process.app.runner import run_window
 from incident_process.core.models import RunStatus
-from incident_process.doctor import Level, examine
+from incident_process.operations.doctor import Level, examine
 from incident_process.pipeline.progress import NoProgress
 from incident_process.settings import Settings
 from incident_process.source import replicas

@@ -16,7 +16,7 @@ import pytest
 
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError
 from incident_process.database.server_errors import ErrorKind, masked, meaning_of, meaning_of_error
-from incident_process.doctor import Level
+from incident_process.operations.doctor import Level
 from incident_process.source.driver import TransientError as SourceTransientError
 from incident_process.source.mysql import MySQLSource
 from incident_process.state.sql import SqlStateStore

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from incident_process.core.errors import ConfigurationError
-from incident_process.doctor import Level
 from incident_process.document.assembly import document, draft
+from incident_process.operations.doctor import Level
 from incident_process.source.base import AccountRows
 from incident_process.source.columns import CUSTOMER_COLUMNS
 from tests.integration.test_doctor import about, findings

@@ -21,7 +21,7 @@ from pymysql.converters import encoders
 from tests.support.oracle import CUSTOMER_COLUMNS, ENVELOPE, Oracle, Row
 from tests.support.sql_server import SqlServer
 
-SCHEMA = Path(__file__).parents[2] / "src" / "incident_process" / "contract" / "incident.schema.json"
+SCHEMA = Path(__file__).parents[2] / "src" / "incident_process" / "document" / "contract" / "incident.schema.json"
 PAYMENT_COLUMNS = (
     "AP_ACCOUNT_NUMBER",
     "ACCOUNT_PAYMENT_SEQ",

@@ -4,7 +4,7 @@ import copy
 import json
 from typing import Any
 
-from incident_process.contract import incident_schema
+from incident_process.document.contract import incident_schema
 
 PATH = "/Request_Incident_External_information"
 

@@ -94,7 +94,7 @@ class ReceiverHandle:
     def _start(self, faults: dict[str, Any]) -> None:
         package = Path(incident_process.__file__).parent.parent
         path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
-        command = [sys.executable, "-m", "incident_process.receiver", "--port", str(self.port)]
+        command = [sys.executable, "-m", "incident_process.sandbox.receiver", "--port", str(self.port)]
         command += ["--database", str(self.database), "--faults", json.dumps(faults)]
         with self._errors.open("a") as errors:
             self._process = subprocess.Popen(

@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 def source_columns() -> dict[str, dict[str, str]]:
     """Return, per table, the columns in their order with their types, from the contract's file."""
     tables: dict[str, dict[str, str]] = {}
-    text = files("incident_process.contract").joinpath("source_columns.csv").read_text("utf-8")
+    text = files("incident_process.document.contract").joinpath("source_columns.csv").read_text("utf-8")
     for row in csv.DictReader(text.splitlines()):
         tables.setdefault(row["table"], {})[row["column"]] = row["type"]
     return tables

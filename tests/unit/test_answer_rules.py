@@ -9,7 +9,7 @@ import pytest
 from incident_process.core.errors import ConfigurationError
 from incident_process.delivery.policy import Verdict
 from incident_process.delivery.response_rules import Rules
-from incident_process.recorded_answers import judged
+from incident_process.operations.recorded_answers import judged
 from incident_process.settings import Api, Settings
 from tests.support.command import Command
 

@@ -15,7 +15,13 @@ from incident_process.core.models import (
     RunStatus,
     Window,
 )
-from incident_process.notify.conditions import TELLING_SECONDS, Name, found_by, lag_found, step
+from incident_process.observability.alert_conditions import (
+    TELLING_SECONDS,
+    Name,
+    found_by,
+    lag_found,
+    step,
+)
 from incident_process.state.alert_store import Condition, Stage
 
 T0 = datetime(2026, 3, 2, 8, 30, 15, 123000, tzinfo=UTC)

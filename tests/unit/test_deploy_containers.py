@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 import yaml
 
-from incident_process.demo.tables import declared_types
+from incident_process.sandbox.demo.tables import declared_types
 from incident_process.settings import Settings
 from incident_process.source.indexes import INDEX_ADVICE
 

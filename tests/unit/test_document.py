@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from incident_process.contract import incident_schema
 from incident_process.core.errors import DataProcessingError
 from incident_process.document import assembly, convert, incident_model
+from incident_process.document.contract import incident_schema
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 
 UTC_ZONE = ZoneInfo("UTC")

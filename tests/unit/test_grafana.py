@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client.core import Metric
 
-from incident_process.metrics.instruments import PREFIX, Instruments
+from incident_process.observability.metrics import PREFIX, Instruments
 
 DASHBOARD = json.loads((Path(__file__).parents[2] / "deploy" / "grafana" / "incident-process.json").read_text())
 SERIES = re.compile(rf"({PREFIX}\w+)(?:\{{([^}}]*)\}})?")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from incident_process.core.errors import DatabaseConnectionError
-from incident_process.notify import conditions, sending
-from incident_process.notify.local import LocalConditions
-from incident_process.notify.notifier import Notifier
+from incident_process.observability import alert_conditions, alert_sending
+from incident_process.observability.alerts import Notifier
+from incident_process.observability.local_alerts import LocalConditions
 from incident_process.settings import Settings
 
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
@@ -58,7 +58,7 @@ def notes(tmp_path: Path) -> Path:
 @pytest.fixture
 def story(notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Story:
     monkeypatch.setenv("XDG_STATE_HOME", str(notes))
-    monkeypatch.setattr(conditions, "TELLING_SECONDS", -1)  # whoever took it on has had time enough
+    monkeypatch.setattr(alert_conditions, "TELLING_SECONDS", -1)  # whoever took it on has had time enough
     config = tmp_path / "databaseConfig.ini"
     config.write_text(
         "[DATABASE]\nURL = sqlite:///source.db\n[API]\napi_url = http://127.0.0.1:1/\n[PROCESS]\ntracking = sql\n"
@@ -66,7 +66,7 @@ def story(notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Story
         encoding="utf-8",
     )
     made = Story(tmp_path, Settings.load(config, {}))
-    monkeypatch.setattr(sending, "send", made.send)
+    monkeypatch.setattr(alert_sending, "send", made.send)
     return made
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from incident_process.openapi import Differences, compare, operation, posts
+from incident_process.operations.openapi_drift import Differences, compare, operation, posts
 from tests.support.fastapi_documents import PATH, contract, document
 
 

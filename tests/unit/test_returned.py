@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incident_process import receiver_log
 from incident_process.core.errors import ConfigurationError, DataProcessingError
 from incident_process.document import assembly
 from incident_process.document.returned import PARTS, as_doubles, differing, part_digests, returned
+from incident_process.operations import receiver_export
 from tests.unit.test_document import NOW, UTC_ZONE, customer, payment
 
 MONEY = ("Arrears", "Bss_Arrears_Amount", "Payment_Money", "Billed_Amount", "Outstanding_Balance")
@@ -199,10 +199,10 @@ FORMS = {
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("form", FORMS)
 def test_an_export_may_have_any_form(tmp_path: Path, form: str, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiver_log, "READ_CHARACTERS", 37)
+    monkeypatch.setattr(receiver_export, "READ_CHARACTERS", 37)
     file = tmp_path / "export.json"
     file.write_text(FORMS[form], encoding=encoding, newline="")
-    with receiver_log.opened(file) as received:
+    with receiver_export.opened(file) as received:
         assert received is not None
         assert received.documents == 2
         for body in TWO:
@@ -217,7 +217,7 @@ def test_the_document_with_the_highest_id_counts_whatever_the_order(tmp_path: Pa
     file = tmp_path / "export.json"
     for order in ([newer, older], [older, newer]):
         file.write_text(text(order))
-        with receiver_log.opened(file) as received:
+        with receiver_export.opened(file) as received:
             assert received is not None
             last = received.last("1")
             assert last is not None
@@ -241,7 +241,7 @@ def test_the_document_with_the_highest_id_counts_whatever_the_order(tmp_path: Pa
 def test_what_is_no_export_is_refused_with_the_place(tmp_path: Path, content: str, said: str) -> None:
     file = tmp_path / "export.json"
     file.write_text(content)
-    with pytest.raises(ConfigurationError) as caught, receiver_log.opened(file):
+    with pytest.raises(ConfigurationError) as caught, receiver_export.opened(file):
         pass
     assert said in str(caught.value)
     assert "0770000001" not in str(caught.value)
@@ -250,5 +250,5 @@ def test_what_is_no_export_is_refused_with_the_place(tmp_path: Path, content: st
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "export.json"
     file.write_bytes(b'{"Account_Num": "\xff"}')
-    with pytest.raises(ConfigurationError, match="no text in utf-8"), receiver_log.opened(file):
+    with pytest.raises(ConfigurationError, match="no text in utf-8"), receiver_export.opened(file):
         pass

@@ -14,8 +14,8 @@ from incident_process.pipeline.context import Parts
 from incident_process.settings import Settings
 
 if TYPE_CHECKING:
-    from incident_process.metrics.watch import Meter
-    from incident_process.notify.notifier import Notifier
+    from incident_process.observability.alerts import Notifier
+    from incident_process.observability.meter import Meter
 
 log = get_logger()
 
@@ -75,7 +75,7 @@ def watch_for(settings: Settings, meter: "Meter | None" = None, notifier: "Notif
     """
     watchers: list[Watcher] = []
     if settings.tracing.endpoint:
-        from incident_process.tracing import Tracing
+        from incident_process.observability.tracing import Tracing
 
         watchers.append(Tracing(settings))  # the innermost: it hands the trace to the transport itself
     if meter is not None or settings.metrics.textfile is not None:
@@ -88,14 +88,14 @@ def watch_for(settings: Settings, meter: "Meter | None" = None, notifier: "Notif
 def require(settings: Settings) -> None:
     """Raise ConfigurationError when something that the settings ask for is not installed."""
     if settings.tracing.endpoint:
-        import incident_process.tracing
+        import incident_process.observability.tracing
     if settings.engine.engine == "dask":
         import incident_process.cluster.dask  # noqa: F401
 
 
 def make_meter(settings: Settings) -> "Meter":
     """Return metrics that nothing has been counted in."""
-    from incident_process.metrics.watch import Meter
+    from incident_process.observability.meter import Meter
 
     return Meter(settings.process.operation_name)
 
@@ -103,7 +103,7 @@ def make_meter(settings: Settings) -> "Meter":
 def make_notifier(settings: Settings) -> "Notifier":
     """Return who tells the conditions of the operation."""
     from incident_process.app.factory import make_conditions
-    from incident_process.notify.notifier import Notifier
+    from incident_process.observability.alerts import Notifier
 
     return Notifier(settings, lambda: make_conditions(settings))
 

@@ -53,9 +53,9 @@ def receiver(
     """  # noqa: D301  # the backspace is what keeps the lines below it from being wrapped
     import msgspec
 
-    import incident_process.receiver as service
+    import incident_process.sandbox.receiver as service
     from incident_process.core.safe_files import private
-    from incident_process.receiver.faults import changed
+    from incident_process.sandbox.receiver.faults import changed
 
     if summary:
         (emit_json if as_json else emit_pairs)(service.summary(database))
@@ -85,7 +85,7 @@ def receiver(
 def _posted_to(url: str) -> tuple[str, int]:
     """Return host and port of an address; raise ConfigurationError where the receiver could not be reached by it."""
     from incident_process.delivery.endpoint import parse_address
-    from incident_process.receiver import INCIDENT_PATH
+    from incident_process.sandbox.receiver import INCIDENT_PATH
 
     address = parse_address(url)
     if address.tls or address.target != INCIDENT_PATH:
@@ -116,7 +116,7 @@ def demo(
     With --json the story goes to stderr. Exit status 1 when something was missed or doubled. Example:
     incident-process demo
     """
-    from incident_process.demo.story import tell
+    from incident_process.sandbox.demo.story import tell
 
     if config is not None:
         load(config)

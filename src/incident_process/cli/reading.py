@@ -27,7 +27,7 @@ def status(config: Config = None, as_json: AsJson = False) -> int:
 
     Example: incident-process status --json
     """
-    from incident_process import insights
+    from incident_process.operations import insights
 
     settings = load(config)
     answer = with_parts(settings, lambda parts: insights.status(settings, parts.source, parts.store))
@@ -51,7 +51,7 @@ def history(config: Config = None, as_json: AsJson = False, limit: Limit = 20) -
 
     Example: incident-process history --limit 50
     """
-    from incident_process import insights
+    from incident_process.operations import insights
 
     runs = with_store(load(config), lambda store: insights.history(store, limit=limit))
     if as_json:
@@ -79,7 +79,7 @@ def deliveries(
 
     Example: incident-process deliveries --account 0000003746
     """
-    from incident_process import insights
+    from incident_process.operations import insights
 
     found = with_store(
         load(config),
@@ -131,7 +131,7 @@ def doctor(
     if answers is not None:
         return _judge_answers(answers, config, as_json=as_json)
     from incident_process.app.runner import in_loop
-    from incident_process.doctor import Level, examine, examine_installation
+    from incident_process.operations.doctor import Level, examine, examine_installation
 
     findings = in_loop(examine(load(config))) + examine_installation()
     if as_json:
@@ -145,7 +145,7 @@ def doctor(
 
 
 def _judge_answers(file: Path, config: Path | None, *, as_json: bool) -> int:
-    from incident_process.recorded_answers import judged
+    from incident_process.operations.recorded_answers import judged
     from incident_process.settings import Api, Settings
 
     found = judged(file, Settings.load_section(Api, config))
@@ -159,7 +159,7 @@ def _judge_answers(file: Path, config: Path | None, *, as_json: bool) -> int:
 
 
 async def _preview_account(settings: "Settings", parts: Any, account: str) -> None:
-    from incident_process.preview import preview_account
+    from incident_process.operations.preview import preview_account
 
     found = await preview_account(settings, parts.source, account)
     if found is None:
@@ -172,7 +172,7 @@ async def _preview_account(settings: "Settings", parts: Any, account: str) -> No
 
 
 async def _preview_window(settings: "Settings", parts: Any, *, as_json: bool, limit: int | None) -> None:
-    from incident_process.preview import preview_window
+    from incident_process.operations.preview import preview_window
 
     log = get_logger()
     shown = 0

@@ -20,7 +20,7 @@ from incident_process.core.models import RunReport
 from incident_process.pipeline.progress import Progress
 
 if TYPE_CHECKING:
-    from incident_process.reconcile import Reconciliation
+    from incident_process.operations.reconcile import Reconciliation
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
 
 Account = Annotated[str | None, typer.Option(help="Only this account.")]
@@ -91,7 +91,7 @@ def replay(config: Config = None, as_json: AsJson = False, account: Account = No
     Example: incident-process dead-letters replay --account 0000003746
     """
     from incident_process.app.runner import run_leased
-    from incident_process.dead_letters import standing
+    from incident_process.operations.dead_letters import standing
     from incident_process.pipeline.account_runs import replay as make
     from incident_process.pipeline.context import Parts
     from incident_process.pipeline.leased_run import LeasedRun
@@ -160,10 +160,10 @@ def reconcile(
     from incident_process.app.factory import open_parts
     from incident_process.app.runner import in_loop, run_leased
     from incident_process.delivery.endpoint import receiver_place
+    from incident_process.operations.receiver_export import opened
+    from incident_process.operations.reconcile import SENDABLE, Finding, Reconciliation
     from incident_process.pipeline.context import Parts
     from incident_process.pipeline.leased_run import LeasedRun
-    from incident_process.receiver_log import opened
-    from incident_process.reconcile import SENDABLE, Finding, Reconciliation
 
     listing = JsonListing("differences") if as_json else None
     passes: list[Reconciliation] = []
@@ -231,7 +231,7 @@ def _ask(doubt: str | None, receiver: str, *, may_prompt: bool) -> None:
 
 
 def _totals(reconciliation: "Reconciliation") -> dict[str, int]:
-    from incident_process.reconcile import Difference
+    from incident_process.operations.reconcile import Difference
 
     counted = reconciliation.totals
     named = {difference.value: counted[difference] for difference in Difference}
@@ -239,7 +239,7 @@ def _totals(reconciliation: "Reconciliation") -> dict[str, int]:
 
 
 def _standing(settings: "Settings", account: str | None, reason: str | None) -> list[dict[str, Any]]:
-    from incident_process.dead_letters import listed
+    from incident_process.operations.dead_letters import listed
 
     return with_store(settings, lambda store: listed(store, account=account, reason=reason))
 

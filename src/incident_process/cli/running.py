@@ -151,7 +151,7 @@ async def _init_state(settings: "Settings") -> list[str]:
 
 
 def _init_embedded(configured: Path | None) -> int:
-    from incident_process.demo.tables import create_sqlite
+    from incident_process.sandbox.demo.tables import create_sqlite
     from incident_process.settings import embedded_database
 
     if configured is not None:

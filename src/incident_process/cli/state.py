@@ -11,9 +11,9 @@ from incident_process.cli.output import emit, emit_json, emit_pairs
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError
 
 if TYPE_CHECKING:
+    from incident_process.operations.state_copy import Copied
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
     from incident_process.state.base import StateStore
-    from incident_process.state_copy import Copied
 
 state = typer.Typer(
     help="The state itself: its receiver, its operation's name, copies. Example: incident-process state receiver",
@@ -165,8 +165,8 @@ async def _copy(settings: "Settings", to: str) -> "tuple[Copied, str]":
     import msgspec
 
     from incident_process.app.factory import make_store, make_store_at
+    from incident_process.operations.state_copy import Copy, require_empty
     from incident_process.pipeline.lease import leased
-    from incident_process.state_copy import Copy, require_empty
 
     process = settings.process
     target, place = make_store_at(to, settings)

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from incident_process import insights
 from incident_process.app.factory import make_source
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError
 from incident_process.core.models import (
@@ -21,12 +20,13 @@ from incident_process.core.models import (
 from incident_process.dashboard.connections import Connections
 from incident_process.dashboard.difference import lines
 from incident_process.dashboard.keep import Keep
-from incident_process.dead_letters import group_of, pages, reason_of
-from incident_process.doctor import examine
-from incident_process.health import Health, health, unreachable
-from incident_process.insights import delivery_row
+from incident_process.operations import insights
+from incident_process.operations.dead_letters import group_of, pages, reason_of
+from incident_process.operations.doctor import examine
+from incident_process.operations.health import Health, health, unreachable
+from incident_process.operations.insights import delivery_row
+from incident_process.operations.preview import Previewed, preview_account
 from incident_process.pipeline.change_detection import NO_CUSTOMER_DIGEST
-from incident_process.preview import Previewed, preview_account
 from incident_process.settings import Settings
 
 CHARTED_RUNS = 40

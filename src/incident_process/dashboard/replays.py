@@ -15,7 +15,7 @@ from incident_process.core.models import (
     RunStatus,
     iso,
 )
-from incident_process.dead_letters import group_of, pages
+from incident_process.operations.dead_letters import group_of, pages
 from incident_process.pipeline.account_runs import replay
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.leased_run import LeasedRun

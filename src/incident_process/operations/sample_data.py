@@ -16,8 +16,8 @@ from incident_process.core.models import Record
 from incident_process.database.connect import connect_blocking
 from incident_process.database.server_errors import ErrorKind, explained, meaning_of_error
 from incident_process.database.sqlite_errors import meaning_of_sqlite
-from incident_process.demo.data import Population, Row, written
-from incident_process.demo.tables import declared_types
+from incident_process.sandbox.demo.data import Population, Row, written
+from incident_process.sandbox.demo.tables import declared_types
 from incident_process.settings import Settings
 from incident_process.settings.database_urls import MySQLTarget, SqliteTarget
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE

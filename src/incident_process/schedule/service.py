@@ -21,8 +21,8 @@ from incident_process.schedule.worker import Worker
 from incident_process.settings import Settings
 
 if TYPE_CHECKING:
-    from incident_process.metrics.watch import Meter
-    from incident_process.notify.notifier import Notifier
+    from incident_process.observability.alerts import Notifier
+    from incident_process.observability.meter import Meter
 
 log = get_logger()
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from incident_process.demo.compare import Comparison, compare
-from incident_process.demo.data import Population
-from incident_process.demo.screen import Screen
-from incident_process.demo.stage import Result, Stage, set_up, spoken
+from incident_process.sandbox.demo.compare import Comparison, compare
+from incident_process.sandbox.demo.data import Population
+from incident_process.sandbox.demo.screen import Screen
+from incident_process.sandbox.demo.stage import Result, Stage, set_up, spoken
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 
 _SHOWN_DIFFERENCES = 20

@@ -31,8 +31,8 @@ from incident_process.core.models import (
 from incident_process.delivery.circuit_breaker import Circuit
 from incident_process.delivery.http.transport import Answer, MaySend, Transport, always
 from incident_process.delivery.sender import Sender
-from incident_process.metrics.instruments import ANSWERS, CIRCUITS, OUTCOMES, Instruments
-from incident_process.metrics.textfile import TextFile
+from incident_process.observability.metrics import ANSWERS, CIRCUITS, OUTCOMES, Instruments
+from incident_process.observability.metrics_file import TextFile
 from incident_process.pipeline.context import Parts
 from incident_process.state.base import StateStore
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TypeVar
 
-from incident_process.demo import vocabulary as words
-from incident_process.demo.tables import Value, declared_types
+from incident_process.sandbox.demo import vocabulary as words
+from incident_process.sandbox.demo.tables import Value, declared_types
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 
 Row = tuple[Value, ...]

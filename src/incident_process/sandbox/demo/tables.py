@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from incident_process import contract
+from incident_process.document import contract
 from incident_process.source.indexes import INDEX_ADVICE
 
 Value = str | int | None

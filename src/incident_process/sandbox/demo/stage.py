@@ -22,7 +22,7 @@ from urllib.parse import quote
 from incident_process.core import safe_path
 from incident_process.core.errors import ConfigurationError, IncidentProcessError
 from incident_process.core.models import Record
-from incident_process.demo.tables import Value, create_sqlite, insert
+from incident_process.sandbox.demo.tables import Value, create_sqlite, insert
 from incident_process.settings.template import render
 
 GAP_SECONDS = 1

@@ -9,10 +9,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.http_server import Server, listen, shown
-from incident_process.receiver import INCIDENT_PATH
-from incident_process.receiver.app import CUT, ReceiverApp
-from incident_process.receiver.faults import Dice, Faults
-from incident_process.receiver.log import Log
+from incident_process.sandbox.receiver import INCIDENT_PATH
+from incident_process.sandbox.receiver.app import CUT, ReceiverApp
+from incident_process.sandbox.receiver.faults import Dice, Faults
+from incident_process.sandbox.receiver.log import Log
 
 _BACKLOG = 2048
 _LAST_PORT = 65_535
@@ -21,7 +21,7 @@ _LAST_ANSWERS_SECONDS = 2  # how long a stop waits for answers under way; stalle
 
 
 def run_server(host: str, port: int, database: Path, faults: Faults, on_ready: Callable[[str], None]) -> None:
-    """Do what ``incident_process.receiver.serve`` promises."""
+    """Do what ``incident_process.sandbox.receiver.serve`` promises."""
     dice = Dice(faults)
     log = Log(database)
     try:

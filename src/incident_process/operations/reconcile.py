@@ -18,12 +18,12 @@ from incident_process.core.models import (
 )
 from incident_process.core.window import plan, system_date
 from incident_process.document.returned import as_doubles, differing, part_digests
+from incident_process.operations.receiver_export import Last, ReceiverLog
 from incident_process.pipeline.account_runs import AccountsRun
 from incident_process.pipeline.change_detection import Content, Resend, content_of
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.counters import Tally
 from incident_process.pipeline.operation_check import require_receiver
-from incident_process.receiver_log import Last, ReceiverLog
 from incident_process.source.base import Span, Touched
 from incident_process.source.load_date import EARLIEST
 

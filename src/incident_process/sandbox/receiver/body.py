@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from incident_process.contract import incident_schema
+from incident_process.document.contract import incident_schema
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 """A larger body is turned away (413)."""

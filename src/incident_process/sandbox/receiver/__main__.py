@@ -1,4 +1,4 @@
-"""``python -m incident_process.receiver``: the receiver alone, for tests and scripts.
+"""``python -m incident_process.sandbox.receiver``: the receiver alone, for tests and scripts.
 
 Its URL is the one line that it prints. The command for people is ``incident-process receiver``.
 """
@@ -11,13 +11,14 @@ import msgspec
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.logs import one_line
-from incident_process.receiver import Faults, serve
-from incident_process.receiver.faults import changed
+from incident_process.sandbox.receiver import Faults, serve
+from incident_process.sandbox.receiver.faults import changed
 
 
 def main() -> int:
     """Serve until a signal comes; return the exit status: 0, or 2 for what the caller has to put right."""
-    parser = argparse.ArgumentParser(prog="python -m incident_process.receiver", description="A local receiver.")
+    program = "python -m incident_process.sandbox.receiver"
+    parser = argparse.ArgumentParser(prog=program, description="A local receiver.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=0, help="TCP port (0: any free one)")
     parser.add_argument("--database", type=Path, required=True, help="SQLite file for what is accepted")

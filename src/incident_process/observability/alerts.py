@@ -9,8 +9,17 @@ from datetime import UTC, datetime
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.core.logs import get_logger, one_line
 from incident_process.core.models import RunKind, RunRecord, RunReport, RunStatus
-from incident_process.notify.conditions import TITLES, Found, Name, Step, found_by, is_told, lag_found, step
-from incident_process.notify.local import LocalConditions
+from incident_process.observability.alert_conditions import (
+    TITLES,
+    Found,
+    Name,
+    Step,
+    found_by,
+    is_told,
+    lag_found,
+    step,
+)
+from incident_process.observability.local_alerts import LocalConditions
 from incident_process.pipeline.context import Parts
 from incident_process.settings import Settings
 from incident_process.state.alert_store import Condition, ConditionStore, Stage
@@ -99,7 +108,7 @@ class Notifier:
         return await store.change(due.after, due.settled)
 
     async def _send(self, condition: Condition, *, over: bool) -> bool:
-        from incident_process.notify.sending import send
+        from incident_process.observability.alert_sending import send
 
         title = f"{'Over' if over else 'Alert'}: {TITLES[Name(condition.name)]} ({self._operation})"
         since = f"{condition.since:%Y-%m-%dT%H:%M:%SZ}"

@@ -19,10 +19,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from incident_process import openapi
 from incident_process.app.build_pool import building_processes
 from incident_process.app.factory import make_source, make_store, make_transport
-from incident_process.contract import incident_schema
 from incident_process.core.errors import DeliveryIncompleteError, IncidentProcessError, OperationRefusedError
 from incident_process.core.local_places import (
     closed_to_others,
@@ -41,6 +39,9 @@ from incident_process.core.models import (
 from incident_process.core.safe_files import open_to_others
 from incident_process.core.window import refusal, system_date
 from incident_process.delivery.endpoint import parse_address
+from incident_process.document.contract import incident_schema
+from incident_process.operations import openapi_drift
+from incident_process.operations.openapi_fetch import descriptions
 from incident_process.pipeline.operation_check import require_receiver, unknown_operation
 from incident_process.pipeline.state_check import AHEAD_REMEDY, future_rows, watermark_ahead
 from incident_process.settings import Settings
@@ -412,13 +413,13 @@ async def _receiver(settings: Settings) -> list[Finding]:
 async def _described(settings: Settings) -> list[Finding]:
     """Compare the contract with the receiver's own description of its body, where it publishes one."""
     path = urlsplit(settings.api.api_url).path or "/"
-    found = await openapi.descriptions(settings.api)
+    found = await descriptions(settings.api)
     for one in found:
-        described = openapi.operation(one.document, path, one.folder)
+        described = openapi_drift.operation(one.document, path, one.folder)
         if described is not None:
-            return [_drift(one.url, openapi.compare(msgspec.json.decode(incident_schema()), described))]
+            return [_drift(one.url, openapi_drift.compare(msgspec.json.decode(incident_schema()), described))]
     for one in found[:1]:
-        if paths := openapi.posts(one.document):
+        if paths := openapi_drift.posts(one.document):
             return [
                 Finding(
                     subject=CONTRACT,
@@ -435,7 +436,7 @@ MOST_NAMED = 8
 """Properties that are named of each kind of difference."""
 
 
-def _drift(url: str, differences: openapi.Differences) -> Finding:
+def _drift(url: str, differences: openapi_drift.Differences) -> Finding:
     """Say how the contract and the description at this address differ."""
     if not differences:
         agrees = f"The receiver's description {url} asks for what the contract sends."

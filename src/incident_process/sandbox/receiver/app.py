@@ -19,11 +19,11 @@ from typing import Any
 import msgspec
 
 from incident_process.core.errors import ConfigurationError
-from incident_process.receiver import INCIDENT_PATH
-from incident_process.receiver.body import MAX_BODY_BYTES, Examined, Examiner
-from incident_process.receiver.faults import Dice, Fault, Faults
-from incident_process.receiver.limits import RateLimit, Workers
-from incident_process.receiver.log import Entry, Log
+from incident_process.sandbox.receiver import INCIDENT_PATH
+from incident_process.sandbox.receiver.body import MAX_BODY_BYTES, Examined, Examiner
+from incident_process.sandbox.receiver.faults import Dice, Fault, Faults
+from incident_process.sandbox.receiver.limits import RateLimit, Workers
+from incident_process.sandbox.receiver.log import Entry, Log
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -34,7 +34,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 CUT = "cut"  # where in scope["state"] the server puts the function that cuts the connection
 
-_logger = logging.getLogger("incident_process.receiver")
+_logger = logging.getLogger("incident_process.sandbox.receiver")
 _encode = msgspec.json.Encoder().encode
 _HTML = ((b"content-type", b"text/html"),)
 _SAID = {

@@ -7,7 +7,7 @@ from typing import Any
 from incident_process.core.models import LedgerEntry
 from incident_process.delivery.failure_text import alike
 from incident_process.delivery.status_texts import with_fixed_texts
-from incident_process.insights import delivery_row
+from incident_process.operations.insights import delivery_row
 from incident_process.state.base import StateStore
 
 PAGE = 1000

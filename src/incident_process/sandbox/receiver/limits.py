@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from incident_process.receiver.faults import Faults
+from incident_process.sandbox.receiver.faults import Faults
 
 
 class RateLimit:

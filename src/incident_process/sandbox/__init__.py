@@ -1,0 +1,1 @@
+"""To try things out, never in production: a local receiver, and the demo."""
