@@ -9,7 +9,7 @@ import sys
 from utils.filePath.filePath import get_filePath
 
 from incident_process import create_incident
-from incident_process.cli.app import execute
+from incident_process.cli.commands import execute
 
 __all__ = ["create_incident", "main"]
 

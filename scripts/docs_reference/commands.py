@@ -8,7 +8,7 @@ import click
 import typer.main
 
 from docs_reference.table import table
-from incident_process.cli.app import app
+from incident_process.cli.commands import app
 
 PROGRAM = "incident-process"
 _EXAMPLE = re.compile(r"\s*Example:\s*(?P<line>.+)\Z", re.DOTALL)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from docs_reference.enums import meanings, sentence
 from docs_reference.table import table
-from incident_process.cli.app import INTERRUPTED, app
+from incident_process.cli.commands import INTERRUPTED, app
 from incident_process.cli.running import EXIT_STATUS
 from incident_process.core import errors as tree
 from incident_process.core.models import DeliveryStatus, RunStatus

@@ -13,8 +13,8 @@ from incident_process.dashboard.access import (
     AccessDeniedError,
     ThrottledError,
 )
-from incident_process.dashboard.guard import host_names
-from incident_process.dashboard.server import is_loopback
+from incident_process.dashboard.security_middleware import host_names
+from incident_process.dashboard.web_server import is_loopback
 from incident_process.settings.keys.dashboard_keys import Dashboard
 from tests.dashboard.site import TOKEN, UNMASK_TOKEN
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from incident_process.core.errors import DatabaseConnectionError
-from incident_process.dashboard.keep import LEAST_SECONDS, SHARE, Keep
+from incident_process.dashboard.single_flight_cache import LEAST_SECONDS, SHARE, Keep
 
 
 class Clock:
@@ -60,7 +60,7 @@ def test_what_takes_long_is_kept_for_longer() -> None:
 
 
 def test_while_a_value_is_renewed_the_old_one_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("incident_process.dashboard.keep.PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr("incident_process.dashboard.single_flight_cache.PATIENCE_SECONDS", 0.02)
 
     async def scene() -> None:
         clock = Clock()

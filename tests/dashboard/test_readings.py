@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from incident_process.core.models import DeliveryStatus, Known, LedgerEntry
-from incident_process.dashboard.readings import Rate, Readings, comparison
+from incident_process.dashboard.read_model import Rate, Readings, comparison
 from incident_process.operations.dead_letters import group_of, reason_of
 from incident_process.operations.insights import percentiles
 from incident_process.operations.preview import Previewed

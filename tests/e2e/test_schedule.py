@@ -21,7 +21,7 @@ from incident_process.app.factory import open_parts
 from incident_process.core.crash_points import VARIABLE, Step
 from incident_process.core.models import RunStatus, Tracking
 from incident_process.pipeline.run import WindowRun
-from incident_process.schedule.run import ScheduledRun
+from incident_process.schedule.due_run import ScheduledRun
 from incident_process.schedule.timing import Pauses, Rules, Timetable
 from incident_process.settings import Settings
 from tests.e2e.conftest import TRACKINGS, MakeSite, ServerDatabase, Site, day, moment

@@ -135,7 +135,7 @@ def test_what_is_off_is_not_even_loaded(command: Command, make_site: MakeSite, l
     site = make_site()
     site.prepare()
     script = (
-        "import sys; from incident_process.cli.app import execute; status = execute(['run']); "
+        "import sys; from incident_process.cli.commands import execute; status = execute(['run']); "
         f"sys.exit(status or 10 * ({library!r} in sys.modules))"
     )
     ended = subprocess.run(

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from incident_process.cli.app import app
+from incident_process.cli.commands import app
 from incident_process.core.errors import ConfigurationError
 from incident_process.document.contract import incident_schema
 from incident_process.sandbox.receiver import (

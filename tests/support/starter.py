@@ -22,7 +22,7 @@ MOST_BYTES = 128_000
 """No request is longer: a packet has to fit into the socket's buffer."""
 
 LOADED = (
-    "incident_process.cli.app",
+    "incident_process.cli.commands",
     "incident_process.cli.reading",
     "incident_process.cli.repairing",
     "incident_process.cli.running",

@@ -13,7 +13,7 @@ import typer.main
 from prometheus_client.metrics import MetricWrapperBase
 
 import incident_process
-from incident_process.cli.app import INTERRUPTED, app
+from incident_process.cli.commands import INTERRUPTED, app
 from incident_process.core import errors
 from incident_process.core.models import DeliveryStatus, RunStatus
 from incident_process.metrics.instruments import Instruments

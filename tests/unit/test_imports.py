@@ -28,7 +28,7 @@ def loaded_by(statement: str) -> set[str]:
     ("statement", "unwanted"),
     [
         ("import incident_process", PARTS | {"typer", "msgspec"}),
-        ("import incident_process.cli.app", PARTS),
+        ("import incident_process.cli.commands", PARTS),
         ("from incident_process import Settings", HEAVY | {"asyncio", "httptools", "stamina", "typer", "uvicorn"}),
         ("import incident_process.app.runner", HEAVY | {"typer", "uvicorn"}),
     ],

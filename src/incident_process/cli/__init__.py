@@ -17,7 +17,7 @@ def main() -> None:
     gc.set_threshold(COLLECT_AFTER)
     # pydantic looks for plugins of its own in every installed package; a command has none, and needs not wait for that.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    from incident_process.cli.app import execute
+    from incident_process.cli.commands import execute
 
     status = execute(sys.argv[1:])
     gc.freeze()  # at its end Python looks for cycles in all that is left, though all of it goes: another tenth

@@ -10,7 +10,7 @@ import typer
 
 from incident_process.cli.options import AsJson, Config, load
 from incident_process.cli.output import emit, emit_json, emit_pairs
-from incident_process.cli.progress import progress_for
+from incident_process.cli.progress_bar import progress_for
 from incident_process.core import logs
 from incident_process.core.errors import ConfigurationError, IncidentProcessError
 from incident_process.core.models import RunReport, RunStatus, failed_report

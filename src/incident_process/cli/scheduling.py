@@ -9,7 +9,7 @@ def schedule(config: Config = None) -> int:
     Several may run, on several hosts: one does the work, the others stand by.
     Example: incident-process schedule --config config/databaseConfig.ini
     """
-    from incident_process.schedule.wishes import leave_at_once
+    from incident_process.schedule.signal_requests import leave_at_once
 
     leave_at_once()
     from incident_process.app.runner import in_loop

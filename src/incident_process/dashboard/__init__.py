@@ -35,6 +35,6 @@ def serve(settings: "Settings", host: str | None, port: int | None, on_ready: Ca
     Raises:
         ConfigurationError: The address cannot be had, or it is not this machine's own and no token is set.
     """
-    from incident_process.dashboard.server import run_server
+    from incident_process.dashboard.web_server import run_server
 
     run_server(settings, host, port, on_ready)

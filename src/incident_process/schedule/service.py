@@ -12,12 +12,12 @@ from incident_process.app.observers import make_meter, make_notifier, require, w
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.core.logs import connection_error_message, get_logger
 from incident_process.core.models import DONE, Tracking, iso
-from incident_process.schedule.http import HttpServer, app
-from incident_process.schedule.lookout import Lookout
+from incident_process.schedule.health_endpoints import HttpServer, app
 from incident_process.schedule.readiness import LOOKS, Readiness
+from incident_process.schedule.run_executor import Worker
+from incident_process.schedule.signal_requests import Wishes, first, give_up
+from incident_process.schedule.state_poller import Lookout
 from incident_process.schedule.timing import Due, Pauses, Rules, Timetable, View, due
-from incident_process.schedule.wishes import Wishes, first, give_up
-from incident_process.schedule.worker import Worker
 from incident_process.settings import Settings
 
 if TYPE_CHECKING:

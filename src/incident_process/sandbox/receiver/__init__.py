@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from incident_process.sandbox.receiver.faults import Faults
-from incident_process.sandbox.receiver.report import export, summary
+from incident_process.sandbox.receiver.receiver_report import export, summary
 
 __all__ = ["INCIDENT_PATH", "Faults", "export", "serve", "summary"]
 
@@ -37,6 +37,6 @@ def serve(host: str, port: int, database: Path, faults: Faults, on_ready: Callab
         ConfigurationError: The port is in use, the address cannot be listened on, the file is not a receiver's, or
             a fault setting is out of its range.
     """
-    from incident_process.sandbox.receiver.server import run_server
+    from incident_process.sandbox.receiver.receiver_server import run_server
 
     run_server(host, port, database, faults, on_ready)

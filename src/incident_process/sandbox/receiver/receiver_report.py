@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from incident_process.core.errors import ConfigurationError
-from incident_process.sandbox.receiver.log import require_receiver_file
+from incident_process.sandbox.receiver.request_log import require_receiver_file
 
 _ACCEPTED = """
 SELECT seq, received_at, incident_id, account_num, idempotency_key, body FROM accepted ORDER BY seq

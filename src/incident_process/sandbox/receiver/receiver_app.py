@@ -21,9 +21,9 @@ import msgspec
 from incident_process.core.errors import ConfigurationError
 from incident_process.sandbox.receiver import INCIDENT_PATH
 from incident_process.sandbox.receiver.body import MAX_BODY_BYTES, Examined, Examiner
+from incident_process.sandbox.receiver.capacity import RateLimit, Workers
 from incident_process.sandbox.receiver.faults import Dice, Fault, Faults
-from incident_process.sandbox.receiver.limits import RateLimit, Workers
-from incident_process.sandbox.receiver.log import Entry, Log
+from incident_process.sandbox.receiver.request_log import Entry, Log
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

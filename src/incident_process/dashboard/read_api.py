@@ -11,10 +11,10 @@ from starlette.routing import Route
 from incident_process.core.arguments import LONGEST_ACCOUNT
 from incident_process.core.models import RunKind, RunStatus
 from incident_process.dashboard.access import Access, Session
-from incident_process.dashboard.answers import BadRequestError, Json, number, problem
-from incident_process.dashboard.guard import NO_TOKEN
-from incident_process.dashboard.readings import MOST_LETTERS, Readings
+from incident_process.dashboard.read_model import MOST_LETTERS, Readings
 from incident_process.dashboard.replays import Replays
+from incident_process.dashboard.responses import BadRequestError, Json, number, problem
+from incident_process.dashboard.security_middleware import NO_TOKEN
 from incident_process.settings import Settings
 
 WRITTEN_SECONDS = 1.0

@@ -9,8 +9,8 @@ import uvicorn
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.http_server import Server, bounded, listen, shown
 from incident_process.core.logs import get_logger
-from incident_process.dashboard.app import make_app
-from incident_process.dashboard.guard import host_names
+from incident_process.dashboard.application import make_app
+from incident_process.dashboard.security_middleware import host_names
 from incident_process.settings import Settings
 
 _CONNECTIONS_AT_ONCE = 500  # more readers than a team has

@@ -8,7 +8,7 @@ from incident_process.core.models import RunReport, RunStatus, iso
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.lease import LeaseKeeper
 from incident_process.pipeline.run import WindowRun
-from incident_process.schedule.lookout import RUNS
+from incident_process.schedule.state_poller import RUNS
 from incident_process.schedule.timing import Rules, View, due
 
 log = get_logger()

@@ -10,9 +10,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.http_server import Server, listen, shown
 from incident_process.sandbox.receiver import INCIDENT_PATH
-from incident_process.sandbox.receiver.app import CUT, ReceiverApp
 from incident_process.sandbox.receiver.faults import Dice, Faults
-from incident_process.sandbox.receiver.log import Log
+from incident_process.sandbox.receiver.receiver_app import CUT, ReceiverApp
+from incident_process.sandbox.receiver.request_log import Log
 
 _BACKLOG = 2048
 _LAST_PORT = 65_535

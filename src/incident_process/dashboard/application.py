@@ -16,12 +16,12 @@ from starlette.types import ASGIApp
 from incident_process.core.errors import ConfigurationError, IncidentProcessError
 from incident_process.core.logs import get_logger
 from incident_process.dashboard.access import Access
-from incident_process.dashboard.answers import BadRequestError, Json, problem
-from incident_process.dashboard.api import ReadingApi
-from incident_process.dashboard.changes import ChangingApi
-from incident_process.dashboard.guard import Guard, Hosts
-from incident_process.dashboard.readings import Readings
+from incident_process.dashboard.read_api import ReadingApi
+from incident_process.dashboard.read_model import Readings
 from incident_process.dashboard.replays import Replays
+from incident_process.dashboard.responses import BadRequestError, Json, problem
+from incident_process.dashboard.security_middleware import Guard, Hosts
+from incident_process.dashboard.write_api import ChangingApi
 from incident_process.settings import Settings
 
 log = get_logger()

@@ -11,9 +11,9 @@ from incident_process.core.logs import connection_error_message, get_logger
 from incident_process.core.models import Record, RunReport
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.leased_run import LeasedRun
-from incident_process.schedule.run import ScheduledRun
+from incident_process.schedule.due_run import ScheduledRun
+from incident_process.schedule.signal_requests import Wishes, first, give_up
 from incident_process.schedule.timing import Rules
-from incident_process.schedule.wishes import Wishes, first, give_up
 from incident_process.settings import Settings
 
 log = get_logger()

@@ -12,10 +12,10 @@ from starlette.routing import Route
 
 from incident_process.core.logs import get_logger
 from incident_process.dashboard.access import Access, AccessDeniedError, Session, ThrottledError
-from incident_process.dashboard.answers import Json, content, problem
-from incident_process.dashboard.guard import cookie_name, cookie_of
-from incident_process.dashboard.readings import MOST_LETTERS, Readings
+from incident_process.dashboard.read_model import MOST_LETTERS, Readings
 from incident_process.dashboard.replays import Replays, choose
+from incident_process.dashboard.responses import Json, content, problem
+from incident_process.dashboard.security_middleware import cookie_name, cookie_of
 
 log = get_logger()
 

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from incident_process.dashboard.access import Access, Session
-from incident_process.dashboard.answers import Json, problem
+from incident_process.dashboard.responses import Json, problem
 
 COOKIE = "incident_session"
 SESSION_HEADER = "x-csrf-token"

@@ -7,7 +7,17 @@ from typing import Annotated, Protocol, runtime_checkable
 
 import typer
 
-from incident_process.cli import local, reading, repairing, running, scheduling, setting_up, state, streams, web
+from incident_process.cli import (
+    reading,
+    repairing,
+    running,
+    sandbox_commands,
+    scheduling,
+    setting_up,
+    state_commands,
+    streams,
+    web,
+)
 from incident_process.core import logs
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError, where_raised
 
@@ -54,11 +64,11 @@ app.command("preview")(reading.preview)
 app.command("backfill")(repairing.backfill)
 app.add_typer(repairing.dead_letters, name="dead-letters")
 app.command("reconcile")(repairing.reconcile)
-app.add_typer(state.state, name="state")
+app.add_typer(state_commands.state, name="state")
 app.command("doctor")(reading.doctor)
 app.command("dashboard")(web.dashboard)
-app.command("receiver")(local.receiver)
-app.command("demo")(local.demo)
+app.command("receiver")(sandbox_commands.receiver)
+app.command("demo")(sandbox_commands.demo)
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ from incident_process.core.models import (
 )
 from incident_process.dashboard.connections import Connections
 from incident_process.dashboard.difference import lines
-from incident_process.dashboard.keep import Keep
+from incident_process.dashboard.single_flight_cache import Keep
 from incident_process.operations import insights
 from incident_process.operations.dead_letters import group_of, pages, reason_of
 from incident_process.operations.doctor import examine
