@@ -16,7 +16,7 @@ def table() -> str:
     """
     metrics = [item for item in vars(Instruments("")).values() if isinstance(item, MetricWrapperBase)]
     if not metrics:
-        msg = "metrics/instruments.py has no metric among the attributes of Instruments."
+        msg = "observability/metrics.py has no metric among the attributes of Instruments."
         raise LookupError(msg)
     return made(("name", "kind", "labels", "meaning"), [_row(metric) for metric in metrics])
 

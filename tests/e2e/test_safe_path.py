@@ -172,7 +172,7 @@ def test_a_source_folder_runs_where_it_stands(site: Site, tmp_path: Path, engine
     """The package is in the current folder alone, and its build processes and workers are of that one, too."""
     source, log = tmp_path / "source", tmp_path / "loaded.txt"
     shutil.copytree(Path(incident_process.__file__).parent, source / "incident_process")
-    with (source / "incident_process" / "engine" / "compose.py").open("a") as module:
+    with (source / "incident_process" / "app" / "factory.py").open("a") as module:
         module.write(f"\nwith open({str(log)!r}, 'a') as file: file.write(f'{{__file__}}\\n')\n")
     (source / "uvloop.py").write_text("raise SystemExit('planted')")
     site.command.configure(process={"build_processes": 2}, engine={"engine": engine, "workers": 1})
@@ -188,7 +188,7 @@ def test_a_source_folder_runs_where_it_stands(site: Site, tmp_path: Path, engine
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["delivered"] == len(ACCOUNTS)
-    own = str(source / "incident_process" / "engine" / "compose.py")
+    own = str(source / "incident_process" / "app" / "factory.py")
     assert log.read_text().splitlines() == [own] * (3 if engine == "local" else 2)
 
 

@@ -108,7 +108,7 @@ def test_without_the_extra_a_sentence_says_what_to_install() -> None:
     assert 'pip install "incident-process[dask]"' in done.stdout
 
 
-@pytest.mark.parametrize("module", ["cli.app", "engine.local", "pipeline.run", "settings", "schedule.service"])
+@pytest.mark.parametrize("module", ["cli.commands", "app.runner", "pipeline.run", "settings", "schedule.service"])
 def test_nothing_of_dask_is_loaded_where_it_is_not_used(module: str) -> None:
     program = f"import incident_process.{module}, sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
