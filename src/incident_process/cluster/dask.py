@@ -12,7 +12,7 @@ import secrets
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Set
 from concurrent.futures import CancelledError
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
@@ -102,19 +102,36 @@ class DaskPool:
         return sum(self._threads.values())
 
     async def run(self, task: ChunkTask, avoid: Collection[str]) -> ChunkResult:
-        """Have a task done by one worker, and by another one should it die over it."""
-        others = sorted(self._threads.keys() - set(avoid)) if avoid else []
+        """Have a task done by one worker, and by another one should it die over it.
+
+        Where some are to be avoided the scheduler may hand it to the others alone: were that only a wish, an idle one
+        that fails at once would take it back from a busy one that could do it.
+        """
+        others = self._threads.keys() - set(avoid) if avoid else frozenset()
+        done = await self._run(task, others)
+        if done is None:  # those others are gone, and it would wait for them for ever
+            done = await self._run(task, frozenset())
+        if not isinstance(done, ChunkResult):
+            raise WorkerPoolLostError(f"{self._name} gave no result for a chunk")
+        return done
+
+    async def _run(self, task: ChunkTask, workers: Set[str]) -> object:
+        """Return the result of a task that only these workers may do, or all; None where none of these is left."""
         future = self._client.submit(
             self._run_chunk,
             self._reference,
             task,
             key=f"incident-process-chunk-{task.run_id}-{task.scope}-{secrets.token_hex(8)}",
             pure=False,
-            workers=others or None,
-            allow_other_workers=bool(others),
+            workers=sorted(workers) or None,
         )
+        waiting = asyncio.ensure_future(_result(future))
         try:
-            done = await future
+            while not (await asyncio.wait({waiting}, timeout=ASK_SECONDS if workers else None))[0]:
+                await self.slots()
+                if not workers & self._threads.keys():
+                    return None
+            return waiting.result()
         except KilledWorker as exc:
             raise WorkerPoolLostError(
                 f"the workers of {self._name} died one after the other over a chunk of accounts: see why in their "
@@ -127,10 +144,8 @@ class DaskPool:
                 f"a worker of {self._name} cannot load incident-process: install the same version of it there."
             ) from exc
         finally:
+            waiting.cancel()
             future.release()
-        if not isinstance(done, ChunkResult):
-            raise WorkerPoolLostError(f"{self._name} gave no result for a chunk")
-        return done
 
     async def end(self, run_id: str, reason: str) -> None:
         """Tell all workers that the run is to end."""
@@ -148,6 +163,10 @@ class DaskPool:
         if gone:
             log.warning("%d worker(s) of %s are gone; what they were at is done by others.", len(gone), self._name)
         self._threads = threads
+
+
+async def _result(future: Any) -> object:
+    return await future
 
 
 class _Shielded(WorkerPlugin):
