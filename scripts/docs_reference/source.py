@@ -1,9 +1,9 @@
 """The two source tables: each column with its type, and whether the program reads it."""
 
 from docs_reference.table import table
-from incident_process.demo.tables import declared_types
+from incident_process.sandbox.demo.tables import declared_types
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
 
 _READ = {CUSTOMER_TABLE: CUSTOMER_COLUMNS, PAYMENT_TABLE: PAYMENT_COLUMNS}
 

@@ -19,7 +19,7 @@ except PermissionError:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "incident_process", "demo"])
 sys.exit("it is allowed")
 """
-WHO = "from incident_process.runner import Runner; print(repr(Runner.this().machine))"
+WHO = "from incident_process.core.process_identity import Runner; print(repr(Runner.this().machine))"
 
 
 @pytest.mark.skipif(

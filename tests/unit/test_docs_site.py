@@ -16,9 +16,9 @@ import incident_process
 from incident_process.cli.commands import INTERRUPTED, app
 from incident_process.core import errors
 from incident_process.core.models import DeliveryStatus, RunStatus
-from incident_process.metrics.instruments import Instruments
-from incident_process.reconcile import Difference
-from incident_process.settings.describe import keys
+from incident_process.observability.metrics import Instruments
+from incident_process.operations.reconcile import Difference
+from incident_process.settings.key_docs import keys
 from tests.support.docs_site import build
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import incident_process
-from incident_process.settings.describe import keys
+from incident_process.settings.key_docs import keys
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(incident_process.__file__).parent

@@ -9,8 +9,8 @@ import pymongo.common
 import pytest
 
 import incident_process
-from incident_process.cli.app import INTERRUPTED, app
-from incident_process.errors import IncidentProcessError
+from incident_process.cli.commands import INTERRUPTED, app
+from incident_process.core.errors import IncidentProcessError
 from tests.support.markdown import LINK, anchors, first_cells, section
 
 ROOT = Path(__file__).parents[2]

@@ -7,13 +7,20 @@ import sys
 from pathlib import Path
 
 import incident_process
-from incident_process import logs
-from incident_process.cli.app import app
-from incident_process.errors import IncidentProcessError
-from incident_process.faults import Step
-from incident_process.records import NEVER, Counts, DeliveryStatus, RunReport, RunStatus, Window
-from incident_process.settings.describe import keys
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
+from incident_process.cli.commands import app
+from incident_process.core import logs
+from incident_process.core.crash_points import Step
+from incident_process.core.errors import IncidentProcessError
+from incident_process.core.models import (
+    NEVER,
+    Counts,
+    DeliveryStatus,
+    RunReport,
+    RunStatus,
+    Window,
+)
+from incident_process.settings.key_docs import keys
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.source.indexes import INDEX_ADVICE
 from incident_process.state.sql.schema import OWN, PROCESS_OPERATION
 from tests.support.markdown import first_cells, section
@@ -157,7 +164,7 @@ def test_the_fields_of_tracking_and_state_are_named() -> None:
 
 def test_indexes_fault_points_and_public_names_are_listed() -> None:
     assert all(f"{index.statement};" in page("how-to/configure") for index in INDEX_ADVICE)
-    points = section(page("development/architecture"), "## Fault points")
+    points = section(page("development/architecture"), "## Crash points")
     assert all(f"`{step.value}`" in points for step in Step)
     python = page("reference/python").partition("<!--")[0] + page("reference/old-names")
     assert all(f"`{name}`" in python or f"`{name}(" in python for name in incident_process.__all__)

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 import incident_process
-from incident_process import logs
-from incident_process.cli.app import app
-from incident_process.document import model
-from incident_process.errors import IncidentProcessError
-from incident_process.records import (
+from incident_process.cli.commands import app
+from incident_process.core import logs
+from incident_process.core.errors import IncidentProcessError
+from incident_process.core.models import (
     NEVER,
     DeliveryStatus,
     RunKind,
@@ -19,9 +18,10 @@ from incident_process.records import (
     Window,
     failed_report,
 )
-from incident_process.settings.describe import keys
+from incident_process.document.incident_model import Account, Customer, Incident, LastAction, Product
+from incident_process.settings.key_docs import keys
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
-from incident_process.source.contract import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.state.sql.schema import DELIVERY, PROCESS_OPERATION, RUN
 
 ROOT = Path(__file__).parents[2]
@@ -137,11 +137,11 @@ def test_the_columns_of_the_source_are_those_that_are_read() -> None:
 
 
 def test_the_properties_of_the_document_are_those_of_the_model() -> None:
-    fields = {part: set(part.__struct_fields__) for part in (model.Incident, model.Product, model.LastAction)}
-    assert first_column("4.4") <= fields[model.Incident] | {"Create_By"}
-    assert first_column("4.6") == fields[model.Product]
-    assert first_column("4.8") == fields[model.LastAction]
-    parts = {*model.Customer.__struct_fields__, *model.Account.__struct_fields__}
+    fields = {part: set(part.__struct_fields__) for part in (Incident, Product, LastAction)}
+    assert first_column("4.4") <= fields[Incident] | {"Create_By"}
+    assert first_column("4.6") == fields[Product]
+    assert first_column("4.8") == fields[LastAction]
+    parts = {*Customer.__struct_fields__, *Account.__struct_fields__}
     heads = {"of `Customer_Details`", "of `Account_Details`"}
     assert named([cells[0] for cells in rows("4.7") if cells[0] not in heads]) <= parts
 
