@@ -1,4 +1,4 @@
--- The two source tables as they are in the field (src/incident_process/contract/source_columns.csv), with the indexes
+-- The two source tables as they are in the field (src/incident_process/document/contract/source_columns.csv), with the indexes
 -- that `incident-process doctor` advises. A test compares this file with the contract.
 
 CREATE TABLE debt_cust_detail (

@@ -18,7 +18,7 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 )
 
 CODE = re.compile(r"`([^`\n]+)`")
-TOPS = ("bench", "deploy", "docs", "examples", "scripts", "src", "tests")
+TOPS = ("bench", "deploy", "docs", "examples", "hashes", "scripts", "src", "tests")
 PLACE = re.compile(rf"(?:{'|'.join(TOPS)})/[\w./-]*")
 """A place from the root of the repository."""
 MODULE = re.compile(r"(?:\w+/)+(?:\w+\.py)?")
