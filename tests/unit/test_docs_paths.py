@@ -41,9 +41,7 @@ def is_there(name: str) -> bool:
         return find_spec(home) is not None and (
             hasattr(__import__(home, fromlist=[last]), last) or find_spec(f"{home}.{last}") is not None
         )
-    if PLACE.fullmatch(name):
-        return (ROOT / name).exists() or (PACKAGE / name).exists()
-    return (PACKAGE / name).exists() or (TEAM / name).exists()
+    return any((base / name).exists() for base in (ROOT, PACKAGE, TEAM))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
