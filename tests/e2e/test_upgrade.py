@@ -9,7 +9,9 @@ from pymongo import MongoClient
 from incident_process.state import schema_version
 from tests.e2e.conftest import TRACKINGS, MakeSite, Site, day
 from tests.e2e.test_repair import load
+from tests.support.command import wait_until
 from tests.support.mariadb import MariaDBServer
+from tests.support.schedules import schedule
 
 ACCOUNTS = tuple(f"{number:010d}" for number in range(3))
 SQL = pytest.mark.parametrize("site", ["sqlite", "mariadb"], indirect=True)
@@ -87,6 +89,21 @@ def test_a_state_of_an_earlier_version_is_left_to_init(site: Site) -> None:
     assert any(f"delivers to {site.receiver.url}" in message for message in finished.messages("INFO"))
     again = site.finish()
     assert not any("delivers to" in message for message in again.messages("INFO")), "it is noted once"
+
+
+@SQL
+def test_a_schedule_waits_for_init_and_goes_on(site: Site) -> None:
+    """On a cluster the pods of the new version may start before the job that runs init is done."""
+    as_of_first_release(site)
+    with schedule(site.command, wait=False, interval_seconds=1) as running:
+        wait_until(lambda: any("incident-process init" in line for line in running.log()), 30)
+        status, body = running.ask("/readyz")
+        assert (status, b"Traceback" in body) == (503, False)
+        assert running.ask("/healthz")[0] == 200, "nothing is gained by starting it again"
+        assert site.command("init").status == 0
+        running.wait_for("INFO:Run ")
+        running.stop()
+    assert not [line for line in running.log() if "Traceback" in line]
 
 
 @SQL
