@@ -1,5 +1,8 @@
 """The Kubernetes manifests: schemas and fields that matter, and the configuration is one that the program takes."""
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +213,20 @@ def test_the_kustomization_names_what_is_there() -> None:
     found = yaml.safe_load((FOLDER / "kustomization.yaml").read_text(encoding="utf-8"))
     assert all((FOLDER / name).is_file() for name in found["resources"])
     assert {image["name"] for image in found["images"]} == {container(name)["image"] for name in WORKLOADS}
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on this machine")
+def test_kubectl_builds_the_folder() -> None:
+    done = subprocess.run(["kubectl", "kustomize", str(FOLDER)], capture_output=True, text=True, timeout=60, check=True)
+    built = list(yaml.safe_load_all(done.stdout))
+    listed = yaml.safe_load((FOLDER / "kustomization.yaml").read_text(encoding="utf-8"))
+    named = {f"{item['kind']}/{item['metadata']['name']}" for item in built}
+    assert named == {name for file in listed["resources"] for name in objects(Path(file).stem)}
+    for item in built:
+        kubernetes_validate.validate(item, OLDEST, strict=True)
+    (image,) = listed["images"]
+    containers = re.findall(r"image: (\S+)", done.stdout)
+    assert containers == [f"{image['newName']}:{image['newTag']}"] * 4
 
 
 def picks(selector: dict[str, Any], labels: dict[str, str]) -> bool:

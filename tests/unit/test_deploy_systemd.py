@@ -73,6 +73,7 @@ def test_services_keep_the_password_and_end_in_order(path: Path) -> None:
     # SIGTERM lets the chunk under way finish; SIGKILL must not come before that.
     stop_seconds = Settings.model_fields["schedule"].get_default(call_default_factory=True).stop_seconds
     assert float(service["TimeoutStopSec"]) > 2 * stop_seconds
+    assert service["KillMode"] == "mixed", "workers that are ended before they have recorded have to be asked again"
 
 
 @pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.name)
