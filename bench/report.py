@@ -4,6 +4,8 @@ import json
 import os
 import platform
 import re
+import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -84,8 +86,18 @@ def conditions(plan: Plan) -> dict[str, Any]:
         "python": platform.python_version(),
         "kernel": platform.release(),
         "load_before": round(os.getloadavg()[0], 1),
-        "version": __version__,
+        "version": version(),
     }
+
+
+def version() -> str:
+    """Return the version that is measured, in a clone with its commit: the code changes before the version does."""
+    git = shutil.which("git")
+    if git is None:
+        return __version__
+    head = [git, "rev-parse", "--short", "HEAD"]
+    found = subprocess.run(head, cwd=_DOCS, capture_output=True, text=True, check=False)
+    return f"{__version__} (commit {found.stdout.strip()})" if found.returncode == 0 else __version__
 
 
 def as_json(conditions: dict[str, Any], lines: Sequence[Line], reached: Sequence[Reach]) -> str:

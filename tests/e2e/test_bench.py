@@ -114,7 +114,9 @@ def test_the_pages_of_the_project_have_the_markers(page: Path) -> None:
     text = page.read_text()
     assert text.count(report.BEGIN) == text.count(report.END) == 1
     figures = text.partition(report.BEGIN)[2].partition(report.END)[0]
-    assert re.match(r"\n\nMeasured \d{4}-\d\d-\d\d \d\d:\d\d UTC with incident-process \d+\.\d+\.\d+: ", figures)
+    assert re.match(
+        r"\n\nMeasured \d{4}-\d\d-\d\d \d\d:\d\d UTC with incident-process \d+\.\d+\.\d+(?: \(commit \w+\))?: ", figures
+    )
 
 
 def test_the_page_for_users_has_the_lines_that_users_meet() -> None:
@@ -126,7 +128,7 @@ def test_the_page_for_users_has_the_lines_that_users_meet() -> None:
         unmeasured("ours", ours.ON_MARIADB, "there is none"),
     ]
     made = report.summary(report.conditions(plan({})), lines)
-    assert f" with incident-process {incident_process.__version__}: " in made
+    assert re.search(rf" with incident-process {re.escape(incident_process.__version__)}(?: \(commit \w+\))?: ", made)
     assert [line for line in made.splitlines() if line.startswith("| ") and "seconds" not in line] == [
         "| state on SQLite | 4.000 | 25 | 1 |  |",
         "| hourly run | 2.000 |  | 1 |  |",
