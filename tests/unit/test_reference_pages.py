@@ -84,10 +84,10 @@ def test_a_part_that_nothing_makes_or_without_its_end_is_one_sentence(tmp_path: 
         assert file.read_text(encoding="utf-8") == text
 
 
-def test_no_page_of_the_reference_is_empty() -> None:
-    for file in (DOCS / "reference").glob("*.md"):
+def test_no_page_is_empty_in_the_clone() -> None:
+    for file in DOCS.rglob("*.md"):
         lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line and not line.startswith("<!--")]
-        assert len(lines) >= 10, file.name
+        assert len(lines) >= (10 if file.parent.name == "reference" else 4), file.name
 
 
 def test_the_table_of_settings_has_every_key() -> None:
