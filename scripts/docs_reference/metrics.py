@@ -4,7 +4,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from docs_reference.enums import meanings, sentence
 from docs_reference.table import table as made
-from incident_process.observability.alert_conditions import TITLES, Name
+from incident_process.observability.alert_conditions import TITLES, ConditionName
 from incident_process.observability.metrics import Instruments
 
 
@@ -23,7 +23,7 @@ def table() -> str:
 
 def alerts() -> str:
     """Return a table of the conditions that are told to ``[NOTIFY] urls``."""
-    rows = [(TITLES[Name(value)], sentence(meaning)) for value, meaning in meanings(Name).items()]
+    rows = [(TITLES[ConditionName(value)], sentence(meaning)) for value, meaning in meanings(ConditionName).items()]
     return made(("alert", "it stands when"), rows)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from incident_process.operations.health import Health, Level, health
+from incident_process.operations.health import Health, HealthLevel, health
 
 NOW = "2026-03-01T12:00:00Z"
 STATUS: dict[str, Any] = {
@@ -25,55 +25,65 @@ def judged(run: dict[str, Any] | None = None, dead: int = 0, **status: Any) -> H
 
 
 def test_all_is_well() -> None:
-    assert judged() == Health(level=Level.GOOD, sentence="All is well: everything that was due has been delivered.")
+    assert judged() == Health(
+        level=HealthLevel.GOOD, sentence="All is well: everything that was due has been delivered."
+    )
 
 
 def test_a_run_under_way_is_well() -> None:
     found = judged({"status": "running"}, lease=HELD, gate="open", deliveries={"pending": 5})
-    assert (found.level, found.sentence) == (Level.GOOD, "All is well, and a run is under way.")
+    assert (found.level, found.sentence) == (HealthLevel.GOOD, "All is well, and a run is under way.")
 
 
 @pytest.mark.parametrize(
     ("changes", "level", "words"),
     [
-        ({"gate": "terminated", "reason": "Operation 'x' is terminated."}, Level.TROUBLE, "is terminated"),
-        ({"gate": "inactive", "reason": "Operation 'x' is inactive."}, Level.TROUBLE, "is inactive"),
+        ({"gate": "terminated", "reason": "Operation 'x' is terminated."}, HealthLevel.TROUBLE, "is terminated"),
+        ({"gate": "inactive", "reason": "Operation 'x' is inactive."}, HealthLevel.TROUBLE, "is inactive"),
         (
             {"run": {"status": "failed", "error": "the source is away."}},
-            Level.TROUBLE,
+            HealthLevel.TROUBLE,
             "failed: the source is away. Noth",
         ),
-        ({"run": {"status": "incomplete", "error": "HTTP 503"}}, Level.TROUBLE, "incomplete: HTTP 503. The next run"),
-        ({"run": {"status": "running"}}, Level.ATTENTION, "was cut off"),
-        ({"deliveries": {"pending": 1}}, Level.ATTENTION, "1 incident waits for an outcome"),
-        ({"dead": 2}, Level.ATTENTION, "2 dead letters stand"),
+        (
+            {"run": {"status": "incomplete", "error": "HTTP 503"}},
+            HealthLevel.TROUBLE,
+            "incomplete: HTTP 503. The next run",
+        ),
+        ({"run": {"status": "running"}}, HealthLevel.ATTENTION, "was cut off"),
+        ({"deliveries": {"pending": 1}}, HealthLevel.ATTENTION, "1 incident waits for an outcome"),
+        ({"dead": 2}, HealthLevel.ATTENTION, "2 dead letters stand"),
         (
             {"gate": "open", "next_execution_dtm": "2026-03-01T10:59:00Z"},
-            Level.ATTENTION,
+            HealthLevel.ATTENTION,
             "due since 2026-03-01 10:59 UTC",
         ),
-        ({"next_execution_dtm": None, "run": {"started": "2026-02-28T11:00:00Z"}}, Level.ATTENTION, "more than a day"),
+        (
+            {"next_execution_dtm": None, "run": {"started": "2026-02-28T11:00:00Z"}},
+            HealthLevel.ATTENTION,
+            "more than a day",
+        ),
     ],
 )
-def test_what_is_wrong_is_said(changes: dict[str, Any], level: Level, words: str) -> None:
+def test_what_is_wrong_is_said(changes: dict[str, Any], level: HealthLevel, words: str) -> None:
     found = judged(**changes)
     assert found.level is level
     assert words in found.sentence
 
 
 def test_a_run_that_is_only_just_due_is_no_matter() -> None:
-    assert judged(gate="open", next_execution_dtm="2026-03-01T11:10:00Z").level is Level.GOOD
+    assert judged(gate="open", next_execution_dtm="2026-03-01T11:10:00Z").level is HealthLevel.GOOD
 
 
 def test_the_worst_comes_first_and_the_rest_is_there() -> None:
     found = judged({"status": "failed", "error": None}, dead=1)
-    assert found.level is Level.TROUBLE
+    assert found.level is HealthLevel.TROUBLE
     assert found.further == ("1 dead letter stands: see why they were turned away, then replay them.",)
 
 
 def test_before_the_first_run() -> None:
     found = health(STATUS, [], 0, more_dead=False)
-    assert (found.level, found.sentence.partition(":")[0]) == (Level.ATTENTION, "No run yet")
+    assert (found.level, found.sentence.partition(":")[0]) == (HealthLevel.ATTENTION, "No run yet")
 
 
 def test_more_dead_letters_than_were_counted() -> None:

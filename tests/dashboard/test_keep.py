@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from incident_process.core.errors import DatabaseConnectionError
-from incident_process.dashboard.single_flight_cache import LEAST_SECONDS, SHARE, Keep
+from incident_process.dashboard.single_flight_cache import LEAST_SECONDS, SHARE, SingleFlightCache
 
 
 class Clock:
@@ -34,7 +34,7 @@ class Counter:
 def test_fifty_readers_at_once_are_one_reading() -> None:
     async def scene() -> None:
         clock = Clock()
-        keep, counter = Keep(clock), Counter(clock)
+        keep, counter = SingleFlightCache(clock), Counter(clock)
         assert set(await asyncio.gather(*(keep.get("key", counter) for _ in range(50)))) == {1}
         clock.now += LEAST_SECONDS - 0.01
         assert await keep.get("key", counter) == 1
@@ -47,7 +47,7 @@ def test_fifty_readers_at_once_are_one_reading() -> None:
 def test_what_takes_long_is_kept_for_longer() -> None:
     async def scene() -> None:
         clock = Clock()
-        keep, counter = Keep(clock), Counter(clock, seconds=3.0)
+        keep, counter = SingleFlightCache(clock), Counter(clock, seconds=3.0)
         await keep.get("key", counter)
         clock.now += LEAST_SECONDS
         assert await keep.get("key", counter) == 2, "the first reading opens connections: it is no measure"
@@ -64,7 +64,7 @@ def test_while_a_value_is_renewed_the_old_one_is_given(monkeypatch: pytest.Monke
 
     async def scene() -> None:
         clock = Clock()
-        keep = Keep(clock)
+        keep = SingleFlightCache(clock)
         assert await keep.get("key", _after(None, "old")) == "old"
         clock.now += 60
         gate = asyncio.Event()
@@ -80,7 +80,7 @@ def test_while_a_value_is_renewed_the_old_one_is_given(monkeypatch: pytest.Monke
 def test_an_error_is_kept_and_told_to_everybody_and_then_tried_again() -> None:
     async def scene() -> None:
         clock = Clock()
-        keep, counter = Keep(clock), Counter(clock)
+        keep, counter = SingleFlightCache(clock), Counter(clock)
 
         async def failing() -> int:
             clock.now += 1.5
@@ -100,7 +100,7 @@ def test_an_error_is_kept_and_told_to_everybody_and_then_tried_again() -> None:
 def test_a_reader_who_leaves_does_not_end_the_reading() -> None:
     async def scene() -> None:
         clock = Clock()
-        keep, gate = Keep(clock), asyncio.Event()
+        keep, gate = SingleFlightCache(clock), asyncio.Event()
         leaving = asyncio.create_task(keep.get("key", _after(gate, "value")))
         staying = asyncio.create_task(keep.get("key", _never_called))
         await asyncio.sleep(0)
@@ -114,7 +114,7 @@ def test_a_reader_who_leaves_does_not_end_the_reading() -> None:
 def test_forgetting_and_the_bound_on_keys() -> None:
     async def scene() -> None:
         clock = Clock()
-        keep, counter = Keep(clock), Counter(clock)
+        keep, counter = SingleFlightCache(clock), Counter(clock)
         await keep.get("key", counter)
         keep.forget()
         assert await keep.get("key", counter) == 2

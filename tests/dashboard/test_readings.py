@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from incident_process.core.models import DeliveryStatus, Known, LedgerEntry
-from incident_process.dashboard.read_model import Rate, Readings, comparison
+from incident_process.core.models import DeliveryStatus, LastDelivery, LedgerEntry
+from incident_process.dashboard.read_model import Rate, ReadModel, comparison
 from incident_process.operations.dead_letters import group_of, reason_of
 from incident_process.operations.insights import percentiles
 from incident_process.operations.preview import Previewed
@@ -79,7 +79,7 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_shown(tmp_path: Path) -> No
     )
 
     async def scene() -> None:
-        readings = Readings(settings)
+        readings = ReadModel(settings)
         try:
             found = await readings.overview()
         finally:
@@ -119,7 +119,7 @@ def test_an_account_s_content_beside_the_ledger(
     now: str | None, delivered: str | None, newest: str, status: DeliveryStatus, said: str
 ) -> None:
     found = Previewed(account="1", outcome="pending", document=b"{}", digest=now) if now else None
-    known = Known(delivered_digest=delivered, newest_digest=newest, newest_status=status)
+    known = LastDelivery(delivered_digest=delivered, newest_digest=newest, newest_status=status)
     assert comparison(found, known) == said
     assert comparison(found, None) == "never_delivered"
 
@@ -127,7 +127,7 @@ def test_an_account_s_content_beside_the_ledger(
 @pytest.mark.parametrize(("delivered", "said"), [(None, "never_delivered"), ("a", "unfit")])
 def test_rows_that_make_no_document_are_never_sent(delivered: str | None, said: str) -> None:
     found = Previewed(account="1", outcome="dead", document=None, digest="b", error="x")
-    known = Known(delivered_digest=delivered, newest_digest="b", newest_status=DEAD)
+    known = LastDelivery(delivered_digest=delivered, newest_digest="b", newest_status=DEAD)
     assert comparison(found, known) == said, "and a replay would not send them either"
 
 
@@ -146,7 +146,7 @@ def test_the_document_of_an_account_that_nobody_knows(tmp_path: Path, kept: str)
     )
 
     async def scene() -> None:
-        readings = Readings(settings)
+        readings = ReadModel(settings)
         try:
             found = await readings.document("0000000001", masked=True)
         finally:

@@ -17,7 +17,7 @@ import pytest
 
 from incident_process.app.factory import make_store
 from incident_process.app.runner import in_loop
-from incident_process.core.crash_points import VARIABLE, Step
+from incident_process.core.crash_points import VARIABLE, CrashPoint
 from incident_process.core.models import DeliveryStatus, Operation, RunRecord, RunStatus
 from incident_process.settings import Settings
 from tests.e2e.conftest import TRACKINGS, MakeSite, Site, day
@@ -28,9 +28,9 @@ CHUNK = 12
 """Accounts in a chunk: there are four, so the second time at a step is in the middle of the work."""
 PAYMENTS_ONLY = "0000000777"
 
-MIDDLE = {Step.ENQUEUED, Step.POSTED, Step.RECORDED}
+MIDDLE = {CrashPoint.ENQUEUED, CrashPoint.POSTED, CrashPoint.RECORDED}
 """The steps that each chunk passes; there the second time is of interest, too."""
-FAULTS = [f"{step}{time}" for step in Step for time in ([":1", ":2"] if step in MIDDLE else [":1"])]
+FAULTS = [f"{step}{time}" for step in CrashPoint for time in ([":1", ":2"] if step in MIDDLE else [":1"])]
 
 
 def given_source(site: Site, amount: Decimal = Decimal("10.50"), load_date: str | None = None) -> dict[str, Decimal]:
@@ -92,8 +92,8 @@ def test_killed_between_two_steps(make_site: MakeSite, tracking: str, fault: str
     site.prepare()
     killed = site.command("run", "--json", env={VARIABLE: fault})
     assert (killed.status, killed.stdout) == (KILLED, "")
-    step = Step(fault.partition(":")[0])
-    done = step in {Step.ADVANCED, Step.CLOSED}
+    step = CrashPoint(fault.partition(":")[0])
+    done = step in {CrashPoint.ADVANCED, CrashPoint.CLOSED}
     if done:
         site.make_due()
     report = site.run()
@@ -106,9 +106,9 @@ def test_killed_between_two_steps(make_site: MakeSite, tracking: str, fault: str
     assert operation.sequence == 1
     assert operation.last_execution == _watermark(report, tracking)
     statuses = [run.status for run in runs]
-    if step is Step.LEASED:
+    if step is CrashPoint.LEASED:
         assert statuses == [RunStatus.COMPLETED]  # it was killed before it had a record
-    elif step is Step.CLOSED:
+    elif step is CrashPoint.CLOSED:
         assert statuses == [RunStatus.NO_DATA, RunStatus.COMPLETED]
     else:
         assert statuses == [RunStatus.NO_DATA if done else RunStatus.COMPLETED, RunStatus.FAILED]

@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from incident_process.app.factory import open_parts
-from incident_process.core.crash_points import VARIABLE, Step
+from incident_process.core.crash_points import VARIABLE, CrashPoint
 from incident_process.core.models import RunStatus, Tracking
 from incident_process.pipeline.run import WindowRun
 from incident_process.schedule.due_run import ScheduledRun
-from incident_process.schedule.timing import Pauses, Rules, Timetable
+from incident_process.schedule.timing import DueRules, Pauses, Timetable
 from incident_process.settings import Settings
 from tests.e2e.conftest import TRACKINGS, MakeSite, ServerDatabase, Site, day, moment
 from tests.support.command import KILLED, wait_until
@@ -160,7 +160,7 @@ def test_two_share_the_work_and_one_outlives_the_other(make_site: MakeSite, trac
 
 def test_a_lease_that_is_held_is_a_warning_to_a_run_by_hand_only(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     settings = Settings.load(site.command.config, {})
-    rules = Rules(
+    rules = DueRules(
         tracking=Tracking.SQL,
         operation=settings.process.operation_name,
         time_gap_seconds=60,
@@ -185,7 +185,7 @@ def test_one_takes_over_in_the_middle_of_the_others_run(mongo_site: Site) -> Non
     mongo_site.command.configure(process={"chunk_accounts": 5})
     mongo_site.receiver.control(latency_ms=100)
     with (
-        schedule(mongo_site.command, interval_seconds=3600, env={VARIABLE: f"{Step.POSTED}:2"}) as one,
+        schedule(mongo_site.command, interval_seconds=3600, env={VARIABLE: f"{CrashPoint.POSTED}:2"}) as one,
         schedule(mongo_site.command, interval_seconds=3600) as two,
     ):
         assert one.running.wait().status == KILLED
@@ -356,7 +356,10 @@ def test_a_database_that_goes_away_and_comes_back(make_site: MakeSite, away: str
     check_once(site, 9)
 
 
-@pytest.mark.parametrize("fault", [f"{Step.ENQUEUED}:2", f"{Step.POSTED}:2", Step.RECORDED, Step.ADVANCED, Step.CLOSED])
+@pytest.mark.parametrize(
+    "fault",
+    [f"{CrashPoint.ENQUEUED}:2", f"{CrashPoint.POSTED}:2", CrashPoint.RECORDED, CrashPoint.ADVANCED, CrashPoint.CLOSED],
+)
 @pytest.mark.parametrize("tracking", ["sqlite", "mongo"])
 def test_killed_at_a_commit_step_and_started_again(make_site: MakeSite, tracking: str, fault: str) -> None:
     site = make_site("sqlite", tracking)

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from incident_process.app import build_pool as module
-from incident_process.app.build_pool import Builders
+from incident_process.app.build_pool import BuildPool
 from incident_process.app.factory import make_source
 from incident_process.core.aio import prefetch
-from incident_process.core.models import DeliveryStatus, Known
-from incident_process.pipeline.transform import Built, LocalBuilder, Task
+from incident_process.core.models import DeliveryStatus, LastDelivery
+from incident_process.pipeline.transform import BuildRequest, BuildResult, LocalBuilder
 from incident_process.settings import Settings
 from tests.support.command import freeze
 from tests.support.source_data import create_tables, insert_customers
@@ -31,7 +31,7 @@ class Counting(LocalBuilder):
 
     done = 0
 
-    async def build(self, task: Task) -> Built:
+    async def build(self, task: BuildRequest) -> BuildResult:
         self.done += 1
         return await super().build(task)
 
@@ -50,19 +50,21 @@ def settings(tmp_path: Path) -> Settings:
     return Settings.load(config, {})
 
 
-def build_all(settings: Settings, known: dict[str, Known]) -> tuple[list[Built], int]:
+def build_all(settings: Settings, known: dict[str, LastDelivery]) -> tuple[list[BuildResult], int]:
     """Build all lists as a run does; return what they came to, and how many were built in this process."""
 
-    async def tasks() -> AsyncIterator[Task]:
+    async def tasks() -> AsyncIterator[BuildRequest]:
         for accounts in ACCOUNTS:
-            yield Task(accounts=accounts, as_of=AS_OF, known={one: known[one] for one in accounts if one in known})
+            yield BuildRequest(
+                accounts=accounts, as_of=AS_OF, known={one: known[one] for one in accounts if one in known}
+            )
 
-    async def main() -> tuple[list[Built], int]:
+    async def main() -> tuple[list[BuildResult], int]:
         async with make_source(settings) as source:
             local = Counting(source, settings.process.zone)
-            builders = Builders(settings, local, 1, at_once=True)
+            builders = BuildPool(settings, local, 1, at_once=True)
             try:
-                works = prefetch(tasks(), builders.build, lambda: builders.ahead)
+                works = prefetch(tasks(), builders.build, lambda: builders.prefetch_limit)
                 return [built async for _, built in works], local.done
             finally:
                 await builders.close()
@@ -75,7 +77,7 @@ def test_the_run_itself_builds_too_while_little_has_changed(settings: Settings) 
     assert here == 0  # it has documents to send
     assert [len(built.due) for built in first] == [20] * LISTS
     known = {
-        content.account: Known(
+        content.account: LastDelivery(
             delivered_digest=content.digest,
             delivered_id=1,
             newest_digest=content.digest,
@@ -104,12 +106,12 @@ def test_a_frozen_process_is_given_up(settings: Settings, monkeypatch: pytest.Mo
 
     spawn = module._spawn
     monkeypatch.setattr(module, "_spawn", spawn_and_freeze)
-    tasks = [Task(accounts=accounts, as_of=AS_OF, known={}) for accounts in ACCOUNTS]
+    tasks = [BuildRequest(accounts=accounts, as_of=AS_OF, known={}) for accounts in ACCOUNTS]
 
-    async def main() -> tuple[list[Built], int]:
+    async def main() -> tuple[list[BuildResult], int]:
         async with make_source(settings) as source:
             local = Counting(source, settings.process.zone)
-            builders = Builders(settings, local, 1, at_once=True)
+            builders = BuildPool(settings, local, 1, at_once=True)
             try:
                 built = [await builders.build(tasks[0])]
                 if when == "at work":

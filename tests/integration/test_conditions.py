@@ -9,14 +9,14 @@ import msgspec
 import pytest
 
 from incident_process.app.runner import in_loop
-from incident_process.observability.local_alerts import LocalConditions
-from incident_process.state.alert_store import Condition, ConditionStore, Stage
+from incident_process.observability.local_alerts import LocalAlerts
+from incident_process.state.alert_store import AlertCondition, AlertStore, Stage
 from incident_process.state.mongo.conditions import MongoConditions
 from incident_process.state.sql.conditions import SqlConditions
 from tests.support.stores import OPERATION, SqlStores
 
 T0 = datetime(2026, 3, 1, 8, 30, 15, 123000, tzinfo=UTC)
-NEW = Condition(name="run", stage=Stage.BEGINNING, since=T0, claimed_at=T0, told="run r1 is failed: ünreachable")
+NEW = AlertCondition(name="run", stage=Stage.BEGINNING, since=T0, claimed_at=T0, told="run r1 is failed: ünreachable")
 STANDING = msgspec.structs.replace(NEW, stage=Stage.STANDING)
 
 
@@ -28,9 +28,9 @@ class Place:
         self._folder = folder
         self._stores = request.getfixturevalue(f"{kind}_stores") if kind != "file" else None
 
-    def __call__(self, operation: str = OPERATION) -> ConditionStore:
+    def __call__(self, operation: str = OPERATION) -> AlertStore:
         if self._kind == "file":
-            return LocalConditions(operation, self._folder)
+            return LocalAlerts(operation, self._folder)
         if isinstance(self._stores, SqlStores):
             return SqlConditions(self._stores.url, operation)
         assert self._stores is not None

@@ -22,7 +22,7 @@ from incident_process.core.models import (
     Window,
 )
 from incident_process.delivery.http.transport import Answer, MaySend, always
-from incident_process.delivery.sender import Limits, Sender
+from incident_process.delivery.sender import Sender, SendLimits
 from incident_process.observability.meter import Meter, _WatchedTransport
 from incident_process.observability.metrics_file import TextFile
 
@@ -86,7 +86,7 @@ def test_what_is_not_known_yet_is_absent_and_what_did_not_happen_is_nought(meter
 
 def test_what_is_under_way_is_shown_as_it_is(meter: Meter) -> None:
     async def go() -> None:
-        sender = Sender(Unanswered(), Limits(), lambda: True)
+        sender = Sender(Unanswered(), SendLimits(), lambda: True)
         meter.sending(sender)
         assert shown(meter)[f"{P}requests_in_flight", ""] == 0
         assert (f"{P}requests_per_second_limit", "") not in shown(meter)

@@ -24,7 +24,7 @@ from incident_process.operations.doctor import Level, examine
 from incident_process.pipeline.progress import NoProgress
 from incident_process.settings import Settings
 from incident_process.source import replicas
-from incident_process.source.base import AccountRows, Source, Span
+from incident_process.source.base import AccountRows, ReadRange, Source
 from incident_process.source.columns import CUSTOMER_COLUMNS
 from tests.support.command import freeze
 from tests.support.receivers import start_receiver
@@ -40,7 +40,7 @@ AS_OF = datetime(2026, 2, 1, tzinfo=UTC)
 ACCOUNTS = [f"{number:04}" for number in range(20)]
 SECRET = "hunter2-synthetic"
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "replicas.md"
-SPAN = Span(watermark=datetime(2025, 1, 1, tzinfo=UTC), lookback_seconds=0, until=AS_OF)
+SPAN = ReadRange(watermark=datetime(2025, 1, 1, tzinfo=UTC), lookback_seconds=0, until=AS_OF)
 
 
 class Site:
@@ -172,7 +172,7 @@ def test_everything_else_is_asked_of_the_primary(site: Site) -> None:
         assert await source.writers() == []
         assert set(await source.indexes()) == set(await source.excluded()) == set(source.load_date_types)
         survey = await source.survey(SPAN)
-        return survey.accounts, [one.account async for batch in source.touched(7) for one in batch]
+        return survey.accounts, [one.account async for batch in source.selected_accounts(7) for one in batch]
 
     (count, touched), (primary, first, second) = site.counted(lambda: using(site.settings(), work))
     assert (count, touched) == (len(ACCOUNTS), ACCOUNTS)

@@ -17,10 +17,10 @@ import pytest
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError
 from incident_process.database.server_errors import ErrorKind, masked, meaning_of, meaning_of_error
 from incident_process.operations.doctor import Level
-from incident_process.source.driver import TransientError as SourceTransientError
+from incident_process.source.driver import TransientSourceError as SourceTransientError
 from incident_process.source.mysql import MySQLSource
 from incident_process.state.sql import SqlStateStore
-from incident_process.state.sql.error_translation import TransientError as StateTransientError
+from incident_process.state.sql.error_translation import TransientStateError as StateTransientError
 from tests.integration.test_doctor import about, findings
 from tests.support.mariadb import MariaDBServer
 from tests.support.source_data import create_tables, insert_customers

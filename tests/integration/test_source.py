@@ -21,10 +21,10 @@ from incident_process.document import assembly
 from incident_process.source.base import (
     AccountRows,
     ExcludedRows,
+    ReadRange,
+    SelectedAccount,
     Source,
-    Span,
     Survey,
-    Touched,
 )
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 from incident_process.source.load_date import Kind
@@ -80,7 +80,7 @@ class Site:
 
         return asyncio.run(main())
 
-    def look(self, span: Span, zone: str = "UTC") -> tuple[Survey, dict[str, bool]]:
+    def look(self, span: ReadRange, zone: str = "UTC") -> tuple[Survey, dict[str, bool]]:
         """Return the survey of a span and its accounts."""
 
         async def work(source: Source) -> tuple[Survey, dict[str, bool]]:
@@ -98,8 +98,8 @@ class Site:
         return result
 
 
-async def collect(source: Source, size: int = 3) -> list[Touched]:
-    batches = [batch async for batch in source.touched(size)]
+async def collect(source: Source, size: int = 3) -> list[SelectedAccount]:
+    batches = [batch async for batch in source.selected_accounts(size)]
     assert all(len(batch) <= size for batch in batches)
     return [one for batch in batches for one in batch]
 
@@ -131,8 +131,8 @@ def utc(*parts: int) -> datetime:
     return datetime(*parts, tzinfo=UTC)  # type: ignore[arg-type,misc]
 
 
-def span(watermark: datetime, until: datetime, lookback: float = 0) -> Span:
-    return Span(watermark=watermark, lookback_seconds=lookback, until=until)
+def span(watermark: datetime, until: datetime, lookback: float = 0) -> ReadRange:
+    return ReadRange(watermark=watermark, lookback_seconds=lookback, until=until)
 
 
 def value(rows: AccountRows, name: str) -> list[Any]:
@@ -337,7 +337,7 @@ def test_accounts_are_exact(site: Site) -> None:
 
     seen: list[int] = []
 
-    async def work(source: Source) -> tuple[Survey, list[Touched], list[Touched], list[AccountRows]]:
+    async def work(source: Source) -> tuple[Survey, list[SelectedAccount], list[SelectedAccount], list[AccountRows]]:
         survey = await source.survey(span(NEVER, utc(2026, 4, 1)), seen.append)
         first, again = await collect(source), await collect(source, 1000)
         return survey, first, again, await source.read([*reversed(HARD_NAMES), "payer only", "äBC"], utc(2026, 4, 1))
@@ -424,8 +424,8 @@ def test_a_timestamp_is_an_instant_in_every_column(site: Site) -> None:
         rows = site.read(accounts, utc(2026, 4, 1), "Asia/Colombo")[0]
         assert [value(rows, name) for name in dates] == [[utc(2026, 2, 3, 12)], ["0000-00-00 00:00:00"], [None]]
         assert paid(rows, "ACCOUNT_PAYMENT_DAT") == [utc(2026, 2, 3, 12)]
-        body = assembly.seal(
-            assembly.draft("1", rows.customers, rows.payments, ZoneInfo("Asia/Colombo")), 1, NEVER, "me"
+        body = assembly.render_body(
+            assembly.build_content("1", rows.customers, rows.payments, ZoneInfo("Asia/Colombo")), 1, NEVER, "me"
         )
         assert b'"Payment_Created":"2026-02-03T12:00:00.000Z"' in body
     assert paid(site.read(["1"], utc(2026, 4, 1))[0], "ACCOUNT_PAYMENT_DAT")[0] in (datetime(2026, 2, 3, 12), noon)

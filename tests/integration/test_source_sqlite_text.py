@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from incident_process.core.models import NEVER
-from incident_process.source.base import AccountRows, Span, Survey
+from incident_process.source.base import AccountRows, ReadRange, Survey
 from incident_process.source.columns import CUSTOMER_COLUMNS
 from incident_process.source.sqlite import SqliteSource
 from tests.support.source_data import create_tables, insert_customers
@@ -39,8 +39,8 @@ def filled(path: Path, kind: str, rows: list[dict[str, Any]]) -> None:
 def look(path: Path, start: datetime, until: datetime, zone: str = "UTC") -> tuple[Survey, set[str], list[AccountRows]]:
     async def main() -> tuple[Survey, set[str], list[AccountRows]]:
         async with SqliteSource(path, ZoneInfo(zone)) as source:
-            survey = await source.survey(Span(watermark=start, lookback_seconds=0, until=until))
-            touched = [one async for batch in source.touched(10) for one in batch if one.in_window]
+            survey = await source.survey(ReadRange(watermark=start, lookback_seconds=0, until=until))
+            touched = [one async for batch in source.selected_accounts(10) for one in batch if one.in_window]
             rows = await source.read([*(one.account for one in touched), "same"], until)
             return survey, {one.account for one in touched}, rows
 

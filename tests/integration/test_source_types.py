@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from incident_process.core.errors import ConfigurationError
-from incident_process.document.assembly import document, draft
+from incident_process.document.assembly import build_content, build_document
 from incident_process.operations.doctor import Level
 from incident_process.source.base import AccountRows
 from incident_process.source.columns import CUSTOMER_COLUMNS
@@ -47,7 +47,7 @@ def rows_of(server: SqlServer, database: str, types: Mapping[str, str], values: 
 
 def content(server: SqlServer, database: str, types: Mapping[str, str], values: Mapping[str, Any]) -> Any:
     rows = rows_of(server, database, types, values)
-    made = document(draft(rows.account, rows.customers, rows.payments, ZONE), 1, AS_OF, "tests")
+    made = build_document(build_content(rows.account, rows.customers, rows.payments, ZONE), 1, AS_OF, "tests")
     return msgspec.to_builtins(made, builtin_types=(Decimal,))
 
 

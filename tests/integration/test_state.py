@@ -33,14 +33,14 @@ from incident_process.core.models import (
     DeliveryStatus,
     Identity,
     Incident,
-    Known,
+    LastDelivery,
     Lease,
     Operation,
     Outcome,
-    Parked,
     RunKind,
     RunRecord,
     RunStatus,
+    UnsendableAccount,
     Window,
 )
 from incident_process.database import session
@@ -75,7 +75,9 @@ def incident(number: int, account: str | None = None, **changes: Any) -> Inciden
     return msgspec.structs.replace(made, **changes)
 
 
-def chunk(*incidents: Incident, name: str = "c1", run_id: str = "r1", parked: Sequence[Parked] = ()) -> Chunk:
+def chunk(
+    *incidents: Incident, name: str = "c1", run_id: str = "r1", parked: Sequence[UnsendableAccount] = ()
+) -> Chunk:
     return Chunk(chunk_id=name, run_id=run_id, incidents=incidents, parked=tuple(parked))
 
 
@@ -497,7 +499,7 @@ async def test_ids_are_unique_over_all_operations_and_never_below_the_floor(stor
 
 @story
 async def test_enqueue_writes_ledger_and_outbox_once(stores: StoreFactory) -> None:
-    parked = Parked(
+    parked = UnsendableAccount(
         incident_id=3, account="0003", digest="d3", status=DeliveryStatus.SKIPPED, error="no customer row yet"
     )
     whole = chunk(incident(1, body=bytes(range(256))), incident(2), parked=[parked])
@@ -522,7 +524,9 @@ async def test_enqueue_writes_ledger_and_outbox_once(stores: StoreFactory) -> No
 
 @story
 async def test_a_chunk_of_parked_accounts_leaves_no_outbox_entry(stores: StoreFactory) -> None:
-    parked = Parked(incident_id=3, account="0003", digest="d3", status=DeliveryStatus.DEAD, error="no body fits")
+    parked = UnsendableAccount(
+        incident_id=3, account="0003", digest="d3", status=DeliveryStatus.DEAD, error="no body fits"
+    )
     async with stores() as store:
         lease = await begin(store)
         await store.enqueue(lease, chunk(parked=[parked]))
@@ -530,12 +534,14 @@ async def test_a_chunk_of_parked_accounts_leaves_no_outbox_entry(stores: StoreFa
         assert await store.claim_outbox(lease) == []
         assert await store.load_chunk("c1") is None
         known = await store.last_known(["0003"])
-        assert known == {"0003": Known(delivered_digest=None, newest_digest="d3", newest_status=DeliveryStatus.DEAD)}
+        assert known == {
+            "0003": LastDelivery(delivered_digest=None, newest_digest="d3", newest_status=DeliveryStatus.DEAD)
+        }
 
 
 @story
 async def test_the_digest_of_the_rows_is_that_of_the_newest_entry(stores: StoreFactory) -> None:
-    parked = Parked(
+    parked = UnsendableAccount(
         incident_id=4, account="B", digest="d4", status=DeliveryStatus.SKIPPED, error="no row", rows_digest="r4"
     )
     async with stores() as store:
@@ -585,8 +591,10 @@ async def test_last_known_tells_delivered_and_newest_apart(stores: StoreFactory)
             await store.record_outcomes(lease, one, [outcome(one.incidents[0], status)])
         await store.enqueue(lease, chunk(incident(4, "B"), name="c4"))
         assert await store.last_known(["A", "B", "C"]) == {
-            "A": Known(delivered_digest="d2", delivered_id=2, newest_digest="d3", newest_status=DeliveryStatus.DEAD),
-            "B": Known(delivered_digest=None, newest_digest="d4", newest_status=DeliveryStatus.PENDING),
+            "A": LastDelivery(
+                delivered_digest="d2", delivered_id=2, newest_digest="d3", newest_status=DeliveryStatus.DEAD
+            ),
+            "B": LastDelivery(delivered_digest=None, newest_digest="d4", newest_status=DeliveryStatus.PENDING),
         }
         assert await store.last_known([]) == {}
         assert await store.delivered_before([("A", "d1"), ("A", "d3"), ("B", "d4"), ("B", "d1")]) == {("A", "d1")}
@@ -603,7 +611,7 @@ async def test_what_is_in_doubt_stays_so_until_a_run_has_said_otherwise(stores: 
         await store.enqueue(lease, whole)
         first, second, _ = whole.incidents
         doubtful = msgspec.structs.replace(outcome(first, DeliveryStatus.PENDING), in_doubt=True)
-        unsent = msgspec.structs.replace(outcome(second, DeliveryStatus.PENDING), attempts=2, elsewhere=2)
+        unsent = msgspec.structs.replace(outcome(second, DeliveryStatus.PENDING), attempts=2, unsent_attempts=2)
         await store.record_outcomes(lease, whole, [doubtful, unsent])
         left = await store.load_chunk(whole.chunk_id)
         assert left is not None
@@ -704,7 +712,9 @@ async def test_a_dead_letter_stands_until_something_of_its_account_follows(store
         assert await standing(account=one) == [2]
         (found,) = await store.dead_letters(account=other)
         assert [found] == await store.deliveries(account=other)
-        parked = Parked(incident_id=7, account=skipped, digest="none", status=DeliveryStatus.SKIPPED, error="x")
+        parked = UnsendableAccount(
+            incident_id=7, account=skipped, digest="none", status=DeliveryStatus.SKIPPED, error="x"
+        )
         await store.enqueue(lease, chunk(incident(6, "d"), name="c2", parked=[parked]))
         assert await standing() == [3, 2], "pending and skipped entries follow, too"
         await store.record_outcomes(lease, chunk(incident(6, "d"), name="c2"), [outcome(incident(6, "d"))])
@@ -1089,7 +1099,7 @@ async def test_a_damaged_body_is_an_error_and_never_a_wrong_document(sql_stores:
 
 
 def test_parts_are_no_larger_than_asked() -> None:
-    entry = codec.Entry(incidents=tuple(incident(number, body=os.urandom(50)) for number in range(40)))
+    entry = codec.OutboxEntry(incidents=tuple(incident(number, body=os.urandom(50)) for number in range(40)))
     parts = codec.encode(entry, part_bytes=100)
     assert max(map(len, parts)) == 100
     assert codec.decode(parts) == entry

@@ -20,7 +20,7 @@ from incident_process.core.errors import ConfigurationError, DatabaseConnectionE
 from incident_process.core.models import (
     NEVER,
     DeliveryStatus,
-    Known,
+    LastDelivery,
     Lease,
     Operation,
 )
@@ -422,7 +422,7 @@ async def test_an_orphan_of_a_late_holder_that_died_is_never_sent(mongo_stores: 
         assert [entry.incident_id for entry in await third.deliveries()] == [2]
         assert await database["Incident_Outbox"].count_documents({}) == 0
         assert await third.last_known(["0001"]) == {
-            "0001": Known(
+            "0001": LastDelivery(
                 delivered_digest="fresh", delivered_id=2, newest_digest="fresh", newest_status=DeliveryStatus.DELIVERED
             )
         }

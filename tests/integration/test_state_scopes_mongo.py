@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from incident_process.core.errors import LeaseLostError
-from incident_process.core.models import DeliveryStatus, Known, Lease
+from incident_process.core.models import DeliveryStatus, LastDelivery, Lease
 from incident_process.state.mongo import MongoStateStore
 from tests.integration.test_state import begin, chunk, incident, outcome, story
 from tests.integration.test_state_mongo import ENQUEUE, Crash, Interruption, Look, interrupted
@@ -130,7 +130,7 @@ async def test_an_orphan_of_a_late_worker_that_died_is_never_sent(
         assert await database["Incident_Outbox"].count_documents({}) == 1
         assert await second.last_known(["0001"]) == {}
         await deliver(second, token[0], 2, 5, "0001")
-        known = Known(
+        known = LastDelivery(
             delivered_digest="fresh 5",
             delivered_id=5,
             newest_digest="fresh 5",

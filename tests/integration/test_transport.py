@@ -17,10 +17,10 @@ from incident_process.core.errors import APIConfigError
 from incident_process.core.models import Incident
 from incident_process.delivery.http import connect_limiter
 from incident_process.delivery.http import transport as module
-from incident_process.delivery.http.persistent_connection import EXCERPT_BYTES, MOST_BYTES, Connection
+from incident_process.delivery.http.persistent_connection import EXCERPT_BYTES, MOST_BYTES, PersistentConnection
 from incident_process.delivery.http.transport import Answer, HttpTransport, always
-from incident_process.delivery.policy import Verdict
-from incident_process.delivery.sender import Limits, Sender
+from incident_process.delivery.policy import ResponseClass
+from incident_process.delivery.sender import Sender, SendLimits
 from tests.support.authority import Authority
 
 T = TypeVar("T")
@@ -431,14 +431,14 @@ def test_a_lease_that_is_lost_while_connecting_leaves_the_body_unsent() -> None:
 
 def test_a_connection_that_is_over_is_gone_without_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is called rarely while a run sends, and a connection holds what TLS needs."""
-    made: list[weakref.ref[Connection]] = []
+    made: list[weakref.ref[PersistentConnection]] = []
 
-    class Noted(Connection):
+    class Noted(PersistentConnection):
         def __init__(self, loop: asyncio.AbstractEventLoop, read_from: int) -> None:
             super().__init__(loop, read_from)
             made.append(weakref.ref(self))
 
-    monkeypatch.setattr(module, "Connection", Noted)
+    monkeypatch.setattr(module, "PersistentConnection", Noted)
     gc.disable()
     try:
         posted(*[b"HTTP/1.1 201 Created\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"] * 5, times=5)
@@ -593,10 +593,10 @@ def test_a_receiver_that_closes_its_connections_without_a_word_gets_everything()
 
     async def main() -> None:
         async with receiver(*[soon] * 500) as (transport, _):
-            limits = Limits(max_connections=8, max_attempts=2)
+            limits = SendLimits(max_connections=8, max_attempts=2)
             async with Sender(transport, limits, lambda: True) as sender:
                 results = await sender.deliver(incidents, resumed=False)
-            assert {result.verdict for result in results} == {Verdict.DELIVERED}
+            assert {result.verdict for result in results} == {ResponseClass.DELIVERED}
             assert any(result.attempts == 2 for result in results)
 
     run(main())

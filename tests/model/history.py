@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import cast
 from zoneinfo import ZoneInfo
 
-from incident_process.core.crash_points import FaultPoints
+from incident_process.core.crash_points import CrashPoints
 from incident_process.core.errors import IncidentProcessError
 from incident_process.core.models import NEVER, DeliveryStatus, RunStatus, Tracking
 from incident_process.pipeline.account_runs import backfill, replay
@@ -261,7 +261,7 @@ class History:
             builder=LocalBuilder(source, ZoneInfo("UTC")),
             store=cast("StateStore", Store(process, self.world, self.database, self.witness)),
             transport=Requests(process, self.world, self.receiver, self.witness),
-            faults=FaultPoints(),
+            faults=CrashPoints(),
             progress=NoProgress(),
         )
 

@@ -9,19 +9,19 @@ import pytest
 from incident_process.core.models import (
     Chunk,
     Incident,
-    Known,
+    LastDelivery,
     RunStatus,
     Window,
 )
 from incident_process.delivery import policy
 from incident_process.delivery.idempotency import idempotency_key
-from incident_process.document.assembly import seal
+from incident_process.document.assembly import render_body
 from incident_process.pipeline import change_detection, enqueue, transform
-from incident_process.pipeline.change_detection import Content, Need, Resend, content_of
+from incident_process.pipeline.change_detection import AccountContent, Decision, ResendPolicy, account_content
 from incident_process.pipeline.context import RunContext
-from incident_process.pipeline.deliver import Dispatcher
-from incident_process.pipeline.lease import LeaseKeeper
-from incident_process.pipeline.processor import Crew
+from incident_process.pipeline.deliver import ChunkDeliverer
+from incident_process.pipeline.lease import LeaseHeartbeat
+from incident_process.pipeline.processor import ChunkProcessor
 from incident_process.pipeline.run import WindowRun
 from incident_process.source.base import Survey
 from tests.model import scenes
@@ -54,52 +54,56 @@ def _plain_ids(patch: Patch) -> None:
 
 
 def _trust_409(patch: Patch) -> None:
-    def judge(status: int | None, *, may_have_arrived: bool, others_taken: bool = False) -> policy.Verdict:
-        return policy.judge(status, may_have_arrived=may_have_arrived or status == 409, others_taken=others_taken)
+    def judge(status: int | None, *, may_have_arrived: bool, others_taken: bool = False) -> policy.ResponseClass:
+        return policy.classify_response(
+            status, may_have_arrived=may_have_arrived or status == 409, others_taken=others_taken
+        )
 
-    patch.setattr("incident_process.delivery.sender.judge", judge)
+    patch.setattr("incident_process.delivery.sender.classify_response", judge)
 
 
 def _rebuild(patch: Patch) -> None:
     """Build what lies in the outbox anew from the rows as they are now, under the ids that it has."""
 
-    async def resume(crew: Crew) -> None:
-        parts, lease = crew._context.parts, crew._context.lease
-        as_of = crew._context.started_at - timedelta(seconds=GAP_SECONDS)
+    async def resume(processor: ChunkProcessor) -> None:
+        parts, lease = processor._context.parts, processor._context.lease
+        as_of = processor._context.started_at - timedelta(seconds=GAP_SECONDS)
         for chunk_id in await parts.store.claim_outbox(lease):
             chunk = await parts.store.load_chunk(chunk_id)
             for incident in chunk.incidents if chunk is not None else ():
                 assert chunk is not None
                 (rows,) = await parts.source.read([incident.account], as_of)
-                content = content_of(rows, parts.settings.process.zone)
-                if content is not None and content.draft is not None:
-                    new = _incident(content, incident, crew._context)
+                content = account_content(rows, parts.settings.process.zone)
+                if content is not None and content.document is not None:
+                    new = _incident(content, incident, processor._context)
                     chunk = await parts.store.replace_incident(lease, chunk, incident.incident_id, new)
             if chunk is not None:
-                await crew._dispatcher.dispatch(chunk, resumed=True)
+                await processor._deliverer.deliver(chunk, resumed=True)
 
-    patch.setattr(Crew, "resume", resume)
+    patch.setattr(ChunkProcessor, "drain_outboxes", resume)
 
 
-def _incident(content: Content, old: Incident, context: RunContext) -> Incident:
-    assert content.draft is not None
+def _incident(content: AccountContent, old: Incident, context: RunContext) -> Incident:
+    assert content.document is not None
     return Incident(
         incident_id=old.incident_id,
         account=old.account,
         digest=content.digest,
         key=idempotency_key(OPERATION, old.account, content.digest),
-        body=seal(content.draft, old.incident_id, context.started_at, "drs_admin"),
+        body=render_body(content.document, old.incident_id, context.started_at, "drs_admin"),
     )
 
 
-def _instead_of(wanted: Need, given: Need) -> Callable[[Patch], None]:
+def _instead_of(wanted: Decision, given: Decision) -> Callable[[Patch], None]:
     def remove(patch: Patch) -> None:
-        def need(made: Content, known: Known | None, resend: Resend = Resend.CHANGED) -> Need:
-            found = real_need(made, known, resend)
+        def decide(
+            made: AccountContent, known: LastDelivery | None, resend: ResendPolicy = ResendPolicy.CHANGED
+        ) -> Decision:
+            found = real_decide(made, known, resend)
             return given if found is wanted else found
 
-        real_need = change_detection.need
-        patch.setattr(transform, "need", need)
+        real_decide = change_detection.decide
+        patch.setattr(transform, "decide", decide)
 
     return remove
 
@@ -107,11 +111,13 @@ def _instead_of(wanted: Need, given: Need) -> Callable[[Patch], None]:
 def _resend_all(patch: Patch) -> None:
     """Send what differs from the newest delivery or not, unless something is on its way."""
 
-    def need(made: Content, known: Known | None, _resend: Resend = Resend.CHANGED) -> Need:
-        return real_need(made, known, Resend.ALL)
+    def decide(
+        made: AccountContent, known: LastDelivery | None, _resend: ResendPolicy = ResendPolicy.CHANGED
+    ) -> Decision:
+        return real_decide(made, known, ResendPolicy.ALL)
 
-    real_need = change_detection.need
-    patch.setattr(transform, "need", need)
+    real_decide = change_detection.decide
+    patch.setattr(transform, "decide", decide)
 
 
 def _no_nonce(patch: Patch) -> None:
@@ -122,18 +128,18 @@ def _no_nonce(patch: Patch) -> None:
 
 
 def _no_notes(patch: Patch) -> None:
-    async def note_nothing(_dispatcher: Dispatcher, _chunk: Chunk) -> None:
+    async def note_nothing(_deliverer: ChunkDeliverer, _chunk: Chunk) -> None:
         """Leave the outbox as it is."""
 
-    patch.setattr(Dispatcher, "note_in_doubt", note_nothing)
+    patch.setattr(ChunkDeliverer, "note_in_doubt", note_nothing)
 
 
 class _Eager(WindowRun):
     """Moves the watermark once it knows the window's accounts, before anything is sent."""
 
-    async def _work(self, context: RunContext, keeper: LeaseKeeper) -> tuple[RunStatus, str | None]:
+    async def _work(self, context: RunContext, heartbeat: LeaseHeartbeat) -> tuple[RunStatus, str | None]:
         self._context = context
-        return await super()._work(context, keeper)
+        return await super()._work(context, heartbeat)
 
     async def _survey(self, window: Window) -> Survey:
         survey = await super()._survey(window)
@@ -186,13 +192,13 @@ SAFEGUARDS: Sequence[Safeguard] = (
     ),
     Safeguard(
         name="new content waits behind the old",
-        remove=_instead_of(Need.WAIT, Need.ENTRY),
+        remove=_instead_of(Decision.WAIT, Decision.SEND),
         seen_in=scenes.never_answered,
         breaks={"missed", "order"},
     ),
     Safeguard(
         name="the watermark waits for held accounts",
-        remove=_instead_of(Need.WAIT, Need.NOTHING),
+        remove=_instead_of(Decision.WAIT, Decision.SKIP),
         seen_in=scenes.given_up,
         breaks={"watermark"},
     ),

@@ -9,9 +9,9 @@ from incident_process.source.base import (
     PAYMENT_TABLE,
     AccountRows,
     ExcludedRows,
-    Span,
+    ReadRange,
+    SelectedAccount,
     Survey,
-    Touched,
     unheard,
 )
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
@@ -27,7 +27,7 @@ class Rows(Port):
         super().__init__(process, world.source_faults)
         self._world = world
         self._witness = witness
-        self._touched: list[Touched] = []
+        self._touched: list[SelectedAccount] = []
 
     async def now(self) -> datetime:
         return await self.call(self._world.source_now)
@@ -42,10 +42,10 @@ class Rows(Port):
     async def excluded(self) -> dict[str, ExcludedRows]:
         return await self.call(lambda: dict.fromkeys((CUSTOMER_TABLE, PAYMENT_TABLE), ExcludedRows()))
 
-    async def survey(self, span: Span, seen: Callable[[int], None] = unheard) -> Survey:
+    async def survey(self, span: ReadRange, seen: Callable[[int], None] = unheard) -> Survey:
         return await self.call(lambda: self._survey(span))
 
-    def _survey(self, span: Span) -> Survey:
+    def _survey(self, span: ReadRange) -> Survey:
         back = timedelta(seconds=max(span.lookback_seconds, self._world.setup.unit))
         since = self._world.floor(span.watermark - back)
         if self._world.flaws.lookback:
@@ -54,7 +54,8 @@ class Rows(Port):
         new = [row for row in rows if row.stamp > span.watermark]
         inside = {row.account for row in new}
         self._touched = [
-            Touched(account=account, in_window=account in inside) for account in sorted({row.account for row in rows})
+            SelectedAccount(account=account, in_window=account in inside)
+            for account in sorted({row.account for row in rows})
         ]
         self._witness.looked_at(self.process, rows)
         customers = sum(row.asset is not None for row in new)
@@ -65,7 +66,7 @@ class Rows(Port):
             reread=len(self._touched) - len(inside),
         )
 
-    async def touched(self, size: int) -> AsyncIterator[list[Touched]]:
+    async def selected_accounts(self, size: int) -> AsyncIterator[list[SelectedAccount]]:
         for start in range(0, len(self._touched), size):
             yield self._touched[start : start + size]
 

@@ -16,15 +16,15 @@ from incident_process.core.models import (
     DeliveryStatus,
     Identity,
     Incident,
-    Known,
+    LastDelivery,
     Lease,
     Operation,
     Outcome,
-    Parked,
     Record,
     RunRecord,
     RunStatus,
     Tracking,
+    UnsendableAccount,
 )
 from incident_process.core.process_identity import Runner
 from incident_process.settings.database_urls import parse_target
@@ -254,9 +254,9 @@ class Store(Port):
 
     # -- ledger and outbox ----------------------------------------------------------------------------------------
 
-    async def last_known(self, accounts: Sequence[str]) -> dict[str, Known]:
-        def read() -> dict[str, Known]:
-            found: dict[str, Known] = {}
+    async def last_known(self, accounts: Sequence[str]) -> dict[str, LastDelivery]:
+        def read() -> dict[str, LastDelivery]:
+            found: dict[str, LastDelivery] = {}
             for number in sorted(self._data.ledger):
                 entry = self._data.ledger[number]
                 if entry.account in accounts:
@@ -264,7 +264,7 @@ class Store(Port):
                     last = (None, 0) if before is None else (before.delivered_digest, before.delivered_id)
                     if entry.status is DeliveryStatus.DELIVERED:
                         last = (entry.digest, number)
-                    found[entry.account] = Known(
+                    found[entry.account] = LastDelivery(
                         delivered_digest=last[0],
                         delivered_id=last[1],
                         newest_digest=entry.digest,
@@ -291,9 +291,9 @@ class Store(Port):
 
     async def enqueue(self, lease: Lease, chunk: Chunk) -> None:
         def write() -> None:
-            items: list[Incident | Parked] = [*chunk.incidents, *chunk.parked]
+            items: list[Incident | UnsendableAccount] = [*chunk.incidents, *chunk.parked]
             for item in items:
-                status = item.status if isinstance(item, Parked) else DeliveryStatus.PENDING
+                status = item.status if isinstance(item, UnsendableAccount) else DeliveryStatus.PENDING
                 self._data.ledger[item.incident_id] = Entry(account=item.account, digest=item.digest, status=status)
             if chunk.incidents:
                 whole = msgspec.structs.replace(chunk, parked=())
@@ -329,7 +329,7 @@ class Store(Port):
                     self._data.ledger[outcome.incident_id] = msgspec.structs.replace(entry, status=outcome.status)
             found = self._waiting().get(chunk.chunk_id)
             if found is not None:
-                left = codec.settle(codec.Entry(incidents=found.chunk.incidents), outcomes, keep=False).pending
+                left = codec.settle(codec.OutboxEntry(incidents=found.chunk.incidents), outcomes, keep=False).pending
                 if left:
                     self._rewrite(found, left)
                 else:

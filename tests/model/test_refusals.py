@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from incident_process.delivery import policy
-from incident_process.delivery.policy import Evidence, Failure, Fate, Verdict
+from incident_process.delivery.policy import DeadLetterDecision, Evidence, Failure, ResponseClass
 from incident_process.delivery.sender import Sender
-from incident_process.pipeline.deliver import Dispatcher
+from incident_process.pipeline.deliver import ChunkDeliverer
 from tests.model.machine import FACTOR, BrokenError
 from tests.model.refusals import search
 
@@ -27,28 +27,28 @@ def test_nothing_healthy_dies_nothing_waits_and_every_history_ends() -> None:
 
 
 def _count_whatever_failed(patch: Patch) -> None:
-    def fate_of(failure: Failure, evidence: Evidence, *, max_runs: int) -> Fate:
-        return policy.fate_of(msgspec.structs.replace(failure, alone=True), evidence, max_runs=max_runs)
+    def fate_of(failure: Failure, evidence: Evidence, *, max_runs: int) -> DeadLetterDecision:
+        return policy.dead_letter_decision(msgspec.structs.replace(failure, alone=True), evidence, max_runs=max_runs)
 
-    patch.setattr("incident_process.pipeline.deliver.fate_of", fate_of)
+    patch.setattr("incident_process.pipeline.deliver.dead_letter_decision", fate_of)
 
 
-def _instead_of(wanted: set[Verdict], given: Verdict) -> Callable[[Patch], None]:
+def _instead_of(wanted: set[ResponseClass], given: ResponseClass) -> Callable[[Patch], None]:
     def remove(patch: Patch) -> None:
-        def judge(status: int | None, *, may_have_arrived: bool, others_taken: bool = False) -> Verdict:
-            found = policy.judge(status, may_have_arrived=may_have_arrived, others_taken=others_taken)
+        def judge(status: int | None, *, may_have_arrived: bool, others_taken: bool = False) -> ResponseClass:
+            found = policy.classify_response(status, may_have_arrived=may_have_arrived, others_taken=others_taken)
             return given if found in wanted else found
 
-        patch.setattr("incident_process.delivery.sender.judge", judge)
+        patch.setattr("incident_process.delivery.sender.classify_response", judge)
 
     return remove
 
 
 def _try_no_more(patch: Patch) -> None:
-    async def leave(_dispatcher: Dispatcher) -> None:
+    async def leave(_deliverer: ChunkDeliverer) -> None:
         """Leave it at the attempts that there were."""
 
-    patch.setattr(Dispatcher, "once_more", leave)
+    patch.setattr(ChunkDeliverer, "try_again", leave)
 
 
 def _trust_what_failed_before(patch: Patch) -> None:
@@ -59,8 +59,8 @@ def _trust_what_failed_before(patch: Patch) -> None:
     ("remove", "breaks"),
     [
         (_count_whatever_failed, "healthy"),
-        (_instead_of({Verdict.REFUSED, Verdict.SUSPECT}, Verdict.DEAD), "healthy"),
-        (_instead_of({Verdict.THROTTLED}, Verdict.RETRY), "waits"),
+        (_instead_of({ResponseClass.REFUSED, ResponseClass.SUSPECT}, ResponseClass.DEAD), "healthy"),
+        (_instead_of({ResponseClass.THROTTLED}, ResponseClass.RETRY), "waits"),
         (_try_no_more, "hangs"),
         (_trust_what_failed_before, "waits"),
     ],

@@ -10,7 +10,7 @@ import random
 from incident_process.core.clock import uptime
 from incident_process.core.event_loop import Loop
 from incident_process.core.models import Lease
-from incident_process.pipeline.lease import LeaseKeeper
+from incident_process.pipeline.lease import LeaseHeartbeat
 from incident_process.state.mongo import MongoStateStore
 
 TIMES = 80
@@ -30,7 +30,7 @@ def test_a_heartbeat_ends_with_its_run(mongo_url: str, mongo_database: str) -> N
             lease = Lease(operation=taken.operation, holder=taken.holder, token=taken.token, seconds=BEAT_SECONDS * 3)
 
             async def run() -> None:
-                async with LeaseKeeper(store, lease, uptime()):
+                async with LeaseHeartbeat(store, lease, uptime()):
                     await asyncio.sleep(rng.uniform(0.02, 0.05))
 
             for _ in range(TIMES):

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from incident_process.core.errors import ConfigurationError
-from incident_process.delivery.policy import Verdict
-from incident_process.delivery.response_rules import Rules
+from incident_process.delivery.policy import ResponseClass
+from incident_process.delivery.response_rules import ResponseRules
 from incident_process.operations.recorded_answers import judged
 from incident_process.settings import Api, Settings
 from tests.support.command import Command
@@ -20,8 +20,8 @@ def api(**keys: Any) -> Api:
     return Api(api_url="http://localhost/", **keys)
 
 
-def verdict(given: Api, status: int, body: bytes = b"") -> Verdict | None:
-    rule = Rules.of(given).fitting(status, body)
+def verdict(given: Api, status: int, body: bytes = b"") -> ResponseClass | None:
+    rule = ResponseRules.of(given).fitting(status, body)
     return None if rule is None else rule.verdict
 
 
@@ -58,7 +58,7 @@ def test_a_rule_fits_by_status_and_text(rule: str, status: int, body: bytes, fit
         with pytest.raises(ValueError, match="line 1"):
             api(refused_when=rule)
     else:
-        assert (verdict(api(refused_when=rule), status, body) is Verdict.DEAD) is fits
+        assert (verdict(api(refused_when=rule), status, body) is ResponseClass.DEAD) is fits
 
 
 def test_the_more_exact_rule_is_asked_first_and_then_the_keys_in_turn() -> None:
@@ -67,23 +67,23 @@ def test_the_more_exact_rule_is_asked_first_and_then_the_keys_in_turn() -> None:
         refused_when=["500 already exists", '200 "success": false', "4xx", "400 twice"],
         retry_when=["500", "400 deadlock", "404", "5xx", "400 twice"],
     )
-    assert verdict(given, 500, OPEN) is Verdict.DEAD
-    assert verdict(given, 500) is Verdict.RETRY
-    assert verdict(given, 200, b'{"success": false}') is Verdict.DEAD
-    assert verdict(given, 200, b'{"success": true}') is Verdict.DELIVERED
-    assert verdict(given, 400, b"a deadlock") is Verdict.RETRY
-    assert verdict(given, 400, b"the same") is Verdict.DELIVERED
-    assert verdict(given, 404) is Verdict.RETRY
-    assert verdict(given, 403) is Verdict.DEAD
-    assert verdict(given, 400, b"twice") is Verdict.DEAD
+    assert verdict(given, 500, OPEN) is ResponseClass.DEAD
+    assert verdict(given, 500) is ResponseClass.RETRY
+    assert verdict(given, 200, b'{"success": false}') is ResponseClass.DEAD
+    assert verdict(given, 200, b'{"success": true}') is ResponseClass.DELIVERED
+    assert verdict(given, 400, b"a deadlock") is ResponseClass.RETRY
+    assert verdict(given, 400, b"the same") is ResponseClass.DELIVERED
+    assert verdict(given, 404) is ResponseClass.RETRY
+    assert verdict(given, 403) is ResponseClass.DEAD
+    assert verdict(given, 400, b"twice") is ResponseClass.DEAD
     assert verdict(given, 201) is None
     assert verdict(api(), 500, OPEN) is None
 
 
 def test_texts_of_answers_are_read_where_a_rule_asks_for_them() -> None:
-    assert Rules.of(api()).read_from == 400
-    assert Rules.of(api(refused_when="200")).read_from == 400
-    assert Rules.of(api(refused_when='2xx "success": false')).read_from == 200
+    assert ResponseRules.of(api()).read_from == 400
+    assert ResponseRules.of(api(refused_when="200")).read_from == 400
+    assert ResponseRules.of(api(refused_when='2xx "success": false')).read_from == 200
 
 
 def test_rules_stand_one_a_line_and_a_wrong_one_is_said_with_its_place(tmp_path: Path) -> None:
@@ -118,11 +118,11 @@ def test_recorded_answers_are_judged(tmp_path: Path) -> None:
     given = api(refused_when="500 already exists in open cases")
     file.write_bytes(RECORDED)
     refused, limited = judged(file, given)
-    assert (refused.status, refused.verdict) == (500, Verdict.DEAD)
+    assert (refused.status, refused.verdict) == (500, ResponseClass.DEAD)
     assert refused.rule == "refused_when, line 1: 500 already exists in open cases"
-    assert (limited.status, limited.rule, limited.verdict) == (429, None, Verdict.THROTTLED)
+    assert (limited.status, limited.rule, limited.verdict) == (429, None, ResponseClass.THROTTLED)
     file.write_text('{"status": 500, "body": {"detail": "it already exists in open cases"}}\n\n{"status": 422}\n')
-    assert [answer.verdict for answer in judged(file, given)] == [Verdict.DEAD, Verdict.REFUSED]
+    assert [answer.verdict for answer in judged(file, given)] == [ResponseClass.DEAD, ResponseClass.REFUSED]
 
 
 @pytest.mark.parametrize(

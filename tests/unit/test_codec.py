@@ -11,8 +11,8 @@ from incident_process.core.models import Incident
 from incident_process.state import codec
 
 
-def entry(bodies: list[bytes]) -> codec.Entry:
-    return codec.Entry(
+def entry(bodies: list[bytes]) -> codec.OutboxEntry:
+    return codec.OutboxEntry(
         incidents=tuple(
             Incident(incident_id=number, account=str(number), digest="d", key="k", body=body)
             for number, body in enumerate(bodies)
@@ -52,3 +52,42 @@ def test_more_than_can_be_read_back_is_not_written(monkeypatch: pytest.MonkeyPat
     with pytest.raises(IncidentProcessError, match=r"lower \[PROCESS\] chunk_accounts"):
         codec.encode(entry([b"x" * 1000]))
     assert msgspec.msgpack.decode(zstandard.decompress(b"".join(codec.encode(entry([b"x"])))))
+
+
+def test_an_entry_that_an_earlier_version_has_written_is_read_in_full() -> None:
+    """A body in the outbox may have been sent: an upgrade that misread one field of it would send it as another."""
+    written = {
+        "incidents": [
+            {
+                "incident_id": 7,
+                "account": "0000000007",
+                "digest": "d",
+                "key": "k",
+                "body": b"{}",
+                "attempts": 5,
+                "runs": 2,
+                "in_doubt": False,
+                "rows_digest": "r",
+                "elsewhere": 3,
+                "refused_as": "HTTP 500",
+            }
+        ],
+        "done": [],
+    }
+    packed = zstandard.ZstdCompressor(level=1, write_checksum=True).compress(msgspec.msgpack.encode(written))
+    (incident,) = codec.decode([packed]).incidents
+    assert incident == Incident(
+        incident_id=7,
+        account="0000000007",
+        digest="d",
+        key="k",
+        body=b"{}",
+        attempts=5,
+        runs=2,
+        in_doubt=False,
+        rows_digest="r",
+        unsent_attempts=3,
+        refused_as="HTTP 500",
+    )
+    (stored,) = codec.encode(codec.OutboxEntry(incidents=(incident,)))
+    assert msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(stored)) == written

@@ -17,12 +17,12 @@ from incident_process.core.models import (
 )
 from incident_process.observability.alert_conditions import (
     TELLING_SECONDS,
-    Name,
+    ConditionName,
     found_by,
     lag_found,
     step,
 )
-from incident_process.state.alert_store import Condition, Stage
+from incident_process.state.alert_store import AlertCondition, Stage
 
 T0 = datetime(2026, 3, 2, 8, 30, 15, 123000, tzinfo=UTC)
 
@@ -43,25 +43,25 @@ def report(status: RunStatus, message: str | None = None, dead: int = 0) -> RunR
 class TestWhatARunSays:
     @pytest.mark.parametrize("status", [RunStatus.INCOMPLETE, RunStatus.FAILED])
     def test_a_bad_run_stands_and_a_good_one_ends_it(self, status: RunStatus) -> None:
-        said = found_by(RunKind.WINDOW, report(status, "the receiver fails"))[Name.RUN]
+        said = found_by(RunKind.WINDOW, report(status, "the receiver fails"))[ConditionName.RUN]
         assert said == f"run r1 is {status.value}: the receiver fails"
-        assert found_by(RunKind.WINDOW, report(RunStatus.NO_DATA))[Name.RUN] is None
+        assert found_by(RunKind.WINDOW, report(RunStatus.NO_DATA))[ConditionName.RUN] is None
 
     def test_a_run_that_somebody_stopped_is_no_news(self) -> None:
-        assert Name.RUN not in found_by(RunKind.WINDOW, report(RunStatus.INCOMPLETE, "interrupted by SIGTERM"))
+        assert ConditionName.RUN not in found_by(RunKind.WINDOW, report(RunStatus.INCOMPLETE, "interrupted by SIGTERM"))
 
     def test_a_backfill_says_nothing_of_the_window(self) -> None:
-        assert Name.RUN not in found_by(RunKind.BACKFILL, report(RunStatus.INCOMPLETE, "x"))
-        assert found_by(RunKind.BACKFILL, report(RunStatus.COMPLETED, dead=2))[Name.DEAD_LETTERS]
+        assert ConditionName.RUN not in found_by(RunKind.BACKFILL, report(RunStatus.INCOMPLETE, "x"))
+        assert found_by(RunKind.BACKFILL, report(RunStatus.COMPLETED, dead=2))[ConditionName.DEAD_LETTERS]
 
     @pytest.mark.parametrize("status", [RunStatus.LOCKED, RunStatus.NOT_DUE])
     def test_a_run_that_did_nothing_knows_nothing_of_the_last(self, status: RunStatus) -> None:
-        assert {Name.RUN, Name.DEAD_LETTERS}.isdisjoint(found_by(RunKind.WINDOW, report(status)))
+        assert {ConditionName.RUN, ConditionName.DEAD_LETTERS}.isdisjoint(found_by(RunKind.WINDOW, report(status)))
 
     @pytest.mark.parametrize("status", [RunStatus.INACTIVE, RunStatus.TERMINATED])
     def test_a_refused_operation(self, status: RunStatus) -> None:
-        assert found_by(RunKind.WINDOW, report(status, "why")) == {Name.OPERATION: "why"}
-        assert found_by(RunKind.WINDOW, report(RunStatus.NOT_DUE)) == {Name.OPERATION: None}
+        assert found_by(RunKind.WINDOW, report(status, "why")) == {ConditionName.OPERATION: "why"}
+        assert found_by(RunKind.WINDOW, report(RunStatus.NOT_DUE)) == {ConditionName.OPERATION: None}
 
 
 class TestLag:
@@ -80,11 +80,13 @@ class TestLag:
     def test_a_quiet_night_is_no_lag(self) -> None:
         """Windows without a row were gone through, though the watermark stayed."""
         runs = [self.run(RunStatus.NO_DATA, T0), self.run(RunStatus.COMPLETED, T0 - timedelta(hours=9))]
-        assert lag_found(runs, T0 + timedelta(seconds=60), 600) == {Name.LAG: None}
+        assert lag_found(runs, T0 + timedelta(seconds=60), 600) == {ConditionName.LAG: None}
 
     def test_runs_that_fail_do_not_shorten_it(self) -> None:
         runs = [self.run(RunStatus.INCOMPLETE, T0), self.run(RunStatus.COMPLETED, T0 - timedelta(hours=1))]
-        assert lag_found(runs, T0, 600)[Name.LAG] == "no window was gone through for 3600 s; the limit is 600 s"
+        assert (
+            lag_found(runs, T0, 600)[ConditionName.LAG] == "no window was gone through for 3600 s; the limit is 600 s"
+        )
 
     def test_without_a_limit_or_a_run_nothing_is_known(self) -> None:
         assert lag_found([self.run(RunStatus.COMPLETED, T0)], T0, 0) == {}
@@ -95,10 +97,10 @@ class Place:
     """A store in memory, and what its users told: True that it began, False that it is over."""
 
     def __init__(self) -> None:
-        self.known: Condition | None = None
+        self.known: AlertCondition | None = None
         self.told: list[bool] = []
 
-    def process(self, *, stands: bool, now: datetime, arrives: bool, seen: Condition | None) -> None:
+    def process(self, *, stands: bool, now: datetime, arrives: bool, seen: AlertCondition | None) -> None:
         """What a process does with what it saw; without an arrival its telling failed, or it died on the way."""
         due = step("run", "it failed" if stands else None, seen, now)
         if due is None or due.before != self.known:

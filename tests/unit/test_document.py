@@ -46,8 +46,8 @@ def payment(loaded: datetime = NOW, **values: Any) -> tuple[Any, ...]:
 
 
 def sealed(rows: list[Any], payments: list[Any] | None = None, zone: ZoneInfo = UTC_ZONE) -> dict[str, Any]:
-    draft = assembly.draft("0000000001", rows, payments or [], zone)
-    body = json.loads(assembly.seal(draft, 7, NOW, "drs_admin"), parse_float=Decimal)
+    draft = assembly.build_content("0000000001", rows, payments or [], zone)
+    body = json.loads(assembly.render_body(draft, 7, NOW, "drs_admin"), parse_float=Decimal)
     VALIDATOR.validate(json.loads(json.dumps(body, default=float)))
     assert isinstance(body, dict)
     return body
@@ -82,8 +82,8 @@ def test_a_row_of_nulls_makes_a_valid_document() -> None:
 
 
 def test_money_keeps_sixteen_digits_and_two_decimals_exactly() -> None:
-    draft = assembly.draft("1", [customer(OUTSTANDING=Decimal("-9999999999999999.99"))], [], UTC_ZONE)
-    assert b'"Arrears":-9999999999999999.99,' in assembly.seal(draft, 1, NOW, "x")
+    draft = assembly.build_content("1", [customer(OUTSTANDING=Decimal("-9999999999999999.99"))], [], UTC_ZONE)
+    assert b'"Arrears":-9999999999999999.99,' in assembly.render_body(draft, 1, NOW, "x")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_date_without_a_zone_is_read_in_the_source_timezone() -> None:
 )
 def test_an_unreadable_value_is_named_by_its_column_and_never_shown(column: str, value: str) -> None:
     with pytest.raises(DataProcessingError, match=column) as caught:
-        assembly.draft("1", [customer(NOW, **{column: value})], [], UTC_ZONE)
+        assembly.build_content("1", [customer(NOW, **{column: value})], [], UTC_ZONE)
     assert value not in str(caught.value)
 
 
@@ -220,10 +220,10 @@ def test_payments_are_compared_by_instants_and_whole_numbers(
 def test_what_is_no_date_or_number_stays_the_newest_payment_and_is_named() -> None:
     rows = [payment(ACCOUNT_PAYMENT_DAT=paid, ACCOUNT_PAYMENT_SEQ=1) for paid in ("soon", "2026-10-01")]
     with pytest.raises(DataProcessingError, match="ACCOUNT_PAYMENT_DAT"):
-        assembly.draft("1", [customer()], rows, UTC_ZONE)
+        assembly.build_content("1", [customer()], rows, UTC_ZONE)
     rows = [payment(ACCOUNT_PAYMENT_SEQ=seq) for seq in ("A1", "2", 3)]
     with pytest.raises(DataProcessingError, match="ACCOUNT_PAYMENT_SEQ"):
-        assembly.draft("1", [customer()], rows, UTC_ZONE)
+        assembly.build_content("1", [customer()], rows, UTC_ZONE)
 
 
 def test_without_a_payment_the_last_action_is_what_the_customer_row_says() -> None:
@@ -257,17 +257,17 @@ def test_the_same_rows_in_any_order_and_number_give_the_same_digest(
 ) -> None:
     again = rows + chance.choices(rows, k=2)
     chance.shuffle(again)
-    assert assembly.digest(assembly.draft("1", rows, [], UTC_ZONE)) == assembly.digest(
-        assembly.draft("1", again, [], UTC_ZONE)
+    assert assembly.digest(assembly.build_content("1", rows, [], UTC_ZONE)) == assembly.digest(
+        assembly.build_content("1", again, [], UTC_ZONE)
     )
 
 
 def test_the_digest_covers_content_and_not_the_envelope() -> None:
-    draft = assembly.draft("1", [customer(OUTSTANDING=Decimal(5))], [], UTC_ZONE)
-    one = json.loads(assembly.seal(draft, 1, NOW, "drs_admin"))
-    other = json.loads(assembly.seal(draft, 2, NOW + timedelta(days=1), "drs_admin"))
+    draft = assembly.build_content("1", [customer(OUTSTANDING=Decimal(5))], [], UTC_ZONE)
+    one = json.loads(assembly.render_body(draft, 1, NOW, "drs_admin"))
+    other = json.loads(assembly.render_body(draft, 2, NOW + timedelta(days=1), "drs_admin"))
     assert {name for name in one if one[name] != other[name]} == ENVELOPE | {"Account_Cross_Details"}
-    changed = assembly.draft("1", [customer(OUTSTANDING=Decimal(6))], [], UTC_ZONE)
+    changed = assembly.build_content("1", [customer(OUTSTANDING=Decimal(6))], [], UTC_ZONE)
     assert assembly.digest(draft) != assembly.digest(changed)
 
 
@@ -276,7 +276,7 @@ def test_the_digest_is_the_same_in_every_release() -> None:
 
     And with it ``content.ROWS_FORM``, which says that equal rows are no longer equal content.
     """
-    draft = assembly.draft(
+    draft = assembly.build_content(
         "0000000001",
         [customer(ASSET_ID="A", OUTSTANDING=Decimal("12.30"), MOBILE_CONTACT="0770000000")],
         [payment(ACCOUNT_PAYMENT_SEQ=4, AP_ACCOUNT_PAYMENT_MNY=Decimal(1))],
@@ -292,8 +292,8 @@ def test_building_leaves_nothing_behind() -> None:
 
     def build_all() -> None:
         for _ in range(drafts):
-            draft = assembly.draft("0000000001", rows, [payment()], UTC_ZONE)
-            assembly.seal(draft, 1, NOW, "drs_admin")
+            draft = assembly.build_content("0000000001", rows, [payment()], UTC_ZONE)
+            assembly.render_body(draft, 1, NOW, "drs_admin")
             assembly.digest(draft)
 
     build_all()
@@ -308,17 +308,19 @@ def test_building_leaves_nothing_behind() -> None:
 
 
 def test_a_body_that_does_not_fit_cannot_be_made() -> None:
-    draft = assembly.draft("1", [customer()], [], UTC_ZONE)
+    draft = assembly.build_content("1", [customer()], [], UTC_ZONE)
     with pytest.raises(DataProcessingError, match="Incident_Id"):
-        assembly.seal(draft, 2**53, NOW, "drs_admin")
+        assembly.render_body(draft, 2**53, NOW, "drs_admin")
 
 
 def test_readdress_changes_the_id_in_both_places_and_nothing_else() -> None:
-    body = assembly.seal(assembly.draft("1", [customer(OUTSTANDING=Decimal("1.10"))], [], UTC_ZONE), 1, NOW, "x")
-    assert assembly.readdress(body, 22) == body.replace(b'"Incident_Id":1,', b'"Incident_Id":22,')
+    body = assembly.render_body(
+        assembly.build_content("1", [customer(OUTSTANDING=Decimal("1.10"))], [], UTC_ZONE), 1, NOW, "x"
+    )
+    assert assembly.with_incident_id(body, 22) == body.replace(b'"Incident_Id":1,', b'"Incident_Id":22,')
 
 
 def test_no_repr_shows_a_value() -> None:
-    draft = assembly.draft("1", [customer(CONTACT_PERSON="Jane Sample", ASSET_ID="A")], [], UTC_ZONE)
-    incident = assembly.document(draft, 1, NOW, "x")
+    draft = assembly.build_content("1", [customer(CONTACT_PERSON="Jane Sample", ASSET_ID="A")], [], UTC_ZONE)
+    incident = assembly.build_document(draft, 1, NOW, "x")
     assert "Jane" not in f"{draft!r} {incident!r} {incident.Customer_Details!r} {incident.Product_Details!r}"

@@ -20,8 +20,8 @@ from incident_process.core.errors import (
     LeaseHeldError,
     LeaseLostError,
 )
-from incident_process.pipeline.change_detection import Resend
-from incident_process.source.base import Touched
+from incident_process.pipeline.change_detection import ResendPolicy
+from incident_process.source.base import SelectedAccount
 
 MYSQL = "mysql://user:hunter2@host/incidents"
 BASE: dict[str, Any] = {"api": {"api_url": "http://host/x"}, "process": {"tracking": "sql"}, "database": {"url": MYSQL}}
@@ -162,8 +162,8 @@ def test_neither_task_nor_reference_shows_what_it_must_not(tmp_path: Path) -> No
         epoch=1,
         started_at=datetime(2026, 1, 1, tzinfo=UTC),
         as_of=datetime(2026, 1, 1, tzinfo=UTC),
-        resend=Resend.CHANGED,
-        accounts=(Touched(account="0000003746", in_window=True),),
+        resend=ResendPolicy.CHANGED,
+        accounts=(SelectedAccount(account="0000003746", in_window=True),),
     )
     assert repr(task) == "ChunkTask(run, scope 3, 1 accounts)"
     assert pickle.loads(pickle.dumps(task)) == task

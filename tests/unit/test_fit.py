@@ -59,8 +59,8 @@ def test_every_body_that_is_made_fits_the_model_and_is_the_models_own_encoding(
 ) -> None:
     author = author.encode("utf-8", "replace").decode()
     try:
-        content = assembly.draft("1", customers, payments, ZONE)
-        body = assembly.seal(content, 7, NOW, author)
+        content = assembly.build_content("1", customers, payments, ZONE)
+        body = assembly.render_body(content, 7, NOW, author)
     except DataProcessingError:
         return
     assert ENCODER.encode(decoded(body)) == body
@@ -77,45 +77,45 @@ def test_an_amount_that_is_no_number_is_never_sealed(column: str, amount: object
     row = blank()
     row[CUSTOMER_COLUMNS.index(column)] = amount
     with pytest.raises(DataProcessingError, match="amount of money"):
-        assembly.seal(assembly.draft("1", [row], [], ZONE), 1, NOW, "x")
+        assembly.render_body(assembly.build_content("1", [row], [], ZONE), 1, NOW, "x")
 
 
 def test_text_that_utf_8_has_no_form_for_is_refused_by_its_column() -> None:
     row = blank()
     row[CUSTOMER_COLUMNS.index("CONTACT_PERSON")] = "\ud800"
     with pytest.raises(DataProcessingError, match="CONTACT_PERSON"):
-        assembly.draft("1", [row], [], ZONE)
+        assembly.build_content("1", [row], [], ZONE)
 
 
 @pytest.mark.parametrize("incident_id", [0, -1, 2**53])
 def test_an_incident_id_out_of_the_models_bounds_is_refused(incident_id: int) -> None:
-    content = assembly.draft("1", [blank()], [], ZONE)
+    content = assembly.build_content("1", [blank()], [], ZONE)
     with pytest.raises(DataProcessingError, match="Incident_Id"):
-        assembly.seal(content, incident_id, NOW, "x")
+        assembly.render_body(content, incident_id, NOW, "x")
 
 
 def test_the_bounds_are_the_models() -> None:
-    content = assembly.draft("1", [blank()], [], ZONE)
+    content = assembly.build_content("1", [blank()], [], ZONE)
     for incident_id in (1, 2**53 - 1):
-        assert decoded(assembly.seal(content, incident_id, NOW, "x")).Incident_Id == incident_id
+        assert decoded(assembly.render_body(content, incident_id, NOW, "x")).Incident_Id == incident_id
 
 
 def made() -> list[validation.Part]:
     return [
         incident_model.Contact(Contact_Type="fix", Contact="1", Create_Dtm=NO_DATE, Create_By="x"),
-        *decoded(assembly.seal(assembly.draft("1", [blank()], [], ZONE), 1, NOW, "x")).Last_Actions,
-        decoded(assembly.seal(assembly.draft("1", [blank()], [], ZONE), 1, NOW, "x")).Customer_Details,
-        decoded(assembly.seal(assembly.draft("1", [blank()], [], ZONE), 1, NOW, "x")).Account_Details,
+        *decoded(assembly.render_body(assembly.build_content("1", [blank()], [], ZONE), 1, NOW, "x")).Last_Actions,
+        decoded(assembly.render_body(assembly.build_content("1", [blank()], [], ZONE), 1, NOW, "x")).Customer_Details,
+        decoded(assembly.render_body(assembly.build_content("1", [blank()], [], ZONE), 1, NOW, "x")).Account_Details,
     ]
 
 
 @pytest.mark.parametrize("part", made(), ids=lambda part: type(part).__name__)
 def test_each_field_of_another_type_is_named(part: validation.Part) -> None:
-    validation.require([part], [])
+    validation.validate_parts([part], [])
     for name in part.__struct_fields__:
         wrong = msgspec.structs.replace(part, **{name: date(2026, 1, 1)})
         with pytest.raises(DataProcessingError, match=f"{type(part).__name__}.{name} "):
-            validation.require([wrong], [])
+            validation.validate_parts([wrong], [])
 
 
 def test_a_timestamp_has_the_models_form() -> None:
@@ -125,6 +125,6 @@ def test_a_timestamp_has_the_models_form() -> None:
 
 
 def test_an_author_that_is_no_text_makes_no_envelope() -> None:
-    content = assembly.draft("1", [blank()], [], ZONE)
+    content = assembly.build_content("1", [blank()], [], ZONE)
     with pytest.raises(DataProcessingError, match="Created_By"):
-        assembly.seal(content, 1, NOW, 5)  # type: ignore[arg-type]
+        assembly.render_body(content, 1, NOW, 5)  # type: ignore[arg-type]

@@ -10,13 +10,13 @@ import pytest
 from incident_process.core.errors import DatabaseConnectionError
 from incident_process.observability import alert_conditions, alert_sending
 from incident_process.observability.alerts import Notifier
-from incident_process.observability.local_alerts import LocalConditions
+from incident_process.observability.local_alerts import LocalAlerts
 from incident_process.settings import Settings
 
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
 
 
-class State(LocalConditions):
+class State(LocalAlerts):
     """The conditions of the state, which may be away."""
 
     away = False

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from incident_process.core.models import DeliveryStatus
-from incident_process.delivery.circuit_breaker import Breaker, Circuit
+from incident_process.delivery.circuit_breaker import CircuitBreaker, CircuitState
 from incident_process.delivery.failure_text import (
     LONGEST,
     alike,
@@ -27,10 +27,10 @@ from incident_process.delivery.policy import (
     LONGEST_DELAY_SECONDS,
     Evidence,
     Failure,
-    Verdict,
+    ResponseClass,
     backoff,
-    fate_of,
-    judge,
+    classify_response,
+    dead_letter_decision,
     retry_after,
 )
 
@@ -39,34 +39,34 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_2xx_is_delivered(status: int) -> None:
-    assert judge(status, may_have_arrived=False) is Verdict.DELIVERED
+    assert classify_response(status, may_have_arrived=False) is ResponseClass.DELIVERED
 
 
 @pytest.mark.parametrize("status", [None, 408, 425, 500, 502, 503, 504, 599, 301, 302, 307, 308])
 def test_what_may_pass_is_tried_again(status: int | None) -> None:
-    assert judge(status, may_have_arrived=True) is Verdict.RETRY
+    assert classify_response(status, may_have_arrived=True) is ResponseClass.RETRY
 
 
 def test_a_limit_of_the_rate_is_about_the_client_and_503_is_one_while_others_are_taken() -> None:
     for others_taken in (False, True):
-        assert judge(429, may_have_arrived=True, others_taken=others_taken) is Verdict.THROTTLED
-    assert judge(503, may_have_arrived=True, others_taken=True) is Verdict.THROTTLED
-    assert judge(500, may_have_arrived=True, others_taken=True) is Verdict.RETRY
+        assert classify_response(429, may_have_arrived=True, others_taken=others_taken) is ResponseClass.THROTTLED
+    assert classify_response(503, may_have_arrived=True, others_taken=True) is ResponseClass.THROTTLED
+    assert classify_response(500, may_have_arrived=True, others_taken=True) is ResponseClass.RETRY
 
 
 @pytest.mark.parametrize("status", [400, 410, 415, 422])
 def test_other_4xx_are_refused(status: int) -> None:
-    assert judge(status, may_have_arrived=True) is Verdict.REFUSED
+    assert classify_response(status, may_have_arrived=True) is ResponseClass.REFUSED
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 413])
 def test_what_may_hold_for_every_body_is_suspect(status: int) -> None:
-    assert judge(status, may_have_arrived=False) is Verdict.SUSPECT
+    assert classify_response(status, may_have_arrived=False) is ResponseClass.SUSPECT
 
 
 def test_409_says_delivered_only_where_an_attempt_may_have_arrived() -> None:
-    assert judge(409, may_have_arrived=True) is Verdict.DELIVERED
-    assert judge(409, may_have_arrived=False) is Verdict.TAKEN
+    assert classify_response(409, may_have_arrived=True) is ResponseClass.DELIVERED
+    assert classify_response(409, may_have_arrived=False) is ResponseClass.TAKEN
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
@@ -109,21 +109,21 @@ def test_retry_after_takes_any_text(header: str) -> None:
     assert found is None or 0 <= found <= 60
 
 
-FAILED = Failure(verdict=Verdict.RETRY, status=500)
-REFUSED = Failure(verdict=Verdict.REFUSED, status=422)
-SUSPECT = Failure(verdict=Verdict.SUSPECT, status=403)
+FAILED = Failure(verdict=ResponseClass.RETRY, status=500)
+REFUSED = Failure(verdict=ResponseClass.REFUSED, status=422)
+SUSPECT = Failure(verdict=ResponseClass.SUSPECT, status=403)
 OTHERS = Evidence(taken=True)
 PENDING, DEAD = DeliveryStatus.PENDING, DeliveryStatus.DEAD
 
 
 def fate(failure: Failure, evidence: Evidence, *, max_runs: int = 3, **more: Any) -> tuple[DeliveryStatus, int]:
-    found = fate_of(msgspec.structs.replace(failure, **more), evidence, max_runs=max_runs)
+    found = dead_letter_decision(msgspec.structs.replace(failure, **more), evidence, max_runs=max_runs)
     return found.status, found.runs
 
 
 @pytest.mark.parametrize("failure", [FAILED, REFUSED, SUSPECT])
-@pytest.mark.parametrize("asked", [None, Verdict.RETRY, Verdict.SUSPECT, Verdict.THROTTLED])
-def test_a_service_that_takes_nothing_kills_no_record(failure: Failure, asked: Verdict | None) -> None:
+@pytest.mark.parametrize("asked", [None, ResponseClass.RETRY, ResponseClass.SUSPECT, ResponseClass.THROTTLED])
+def test_a_service_that_takes_nothing_kills_no_record(failure: Failure, asked: ResponseClass | None) -> None:
     for many, only in ((True, False), (False, False), (False, True)):
         evidence = Evidence(many=many, only=only, all_known=True, asked=asked)
         for known in (False, True):
@@ -152,28 +152,28 @@ def test_a_limit_of_the_rate_is_never_held_against_a_record() -> None:
 
 
 def test_in_a_quiet_run_what_is_known_to_be_refused_counts_where_the_service_answers() -> None:
-    quiet = Evidence(many=True, all_known=True, asked=Verdict.REFUSED)
+    quiet = Evidence(many=True, all_known=True, asked=ResponseClass.REFUSED)
     assert fate(FAILED, quiet, known=True, runs=2) == (DEAD, 3)
     assert fate(FAILED, quiet, known=False, runs=2) == (PENDING, 2)
     assert fate(FAILED, msgspec.structs.replace(quiet, all_known=False), known=True, runs=2) == (PENDING, 2)
-    assert fate(FAILED, Evidence(only=True, asked=Verdict.DELIVERED)) == (PENDING, 1)
+    assert fate(FAILED, Evidence(only=True, asked=ResponseClass.DELIVERED)) == (PENDING, 1)
 
 
 @pytest.mark.parametrize("failure", [REFUSED, SUSPECT])
 def test_a_refusal_is_of_the_record_where_another_that_was_sent_later_is_taken(failure: Failure) -> None:
     assert fate(failure, OTHERS, alone=True) == (DEAD, 0)
-    assert fate(failure, Evidence(taken=True, many=True, asked=Verdict.RETRY), alone=True) == (DEAD, 0)
+    assert fate(failure, Evidence(taken=True, many=True, asked=ResponseClass.RETRY), alone=True) == (DEAD, 0)
 
 
 def test_a_refusal_at_the_end_of_a_run_is_of_the_record_unless_many_are_or_whatever_is_sent() -> None:
     assert fate(REFUSED, OTHERS) == (DEAD, 0)
     assert fate(SUSPECT, OTHERS) == (PENDING, 1)
-    answers = Evidence(taken=True, asked=Verdict.REFUSED)
+    answers = Evidence(taken=True, asked=ResponseClass.REFUSED)
     assert fate(REFUSED, answers) == fate(SUSPECT, answers) == (DEAD, 0)
     for doubtful in (
         Evidence(taken=True, many=True),
-        Evidence(taken=True, asked=Verdict.RETRY),
-        Evidence(taken=True, asked=Verdict.REFUSED, alike=True),
+        Evidence(taken=True, asked=ResponseClass.RETRY),
+        Evidence(taken=True, asked=ResponseClass.REFUSED, alike=True),
     ):
         assert fate(REFUSED, doubtful) == (PENDING, 1)
         assert fate(REFUSED, doubtful, runs=2) == (PENDING, 2)
@@ -181,44 +181,44 @@ def test_a_refusal_at_the_end_of_a_run_is_of_the_record_unless_many_are_or_whate
 
 def test_a_few_refusals_where_nothing_is_taken_wait_unless_the_service_answers_otherwise() -> None:
     assert fate(REFUSED, Evidence()) == (PENDING, 0)
-    assert fate(REFUSED, Evidence(asked=Verdict.DELIVERED, alike=True)) == (DEAD, 0)
-    assert fate(REFUSED, Evidence(asked=Verdict.REFUSED)) == (DEAD, 0)
-    assert fate(REFUSED, Evidence(asked=Verdict.REFUSED, alike=True)) == (PENDING, 0)
-    assert fate(REFUSED, Evidence(asked=Verdict.DELIVERED, many=True)) == (PENDING, 0)
-    assert fate(SUSPECT, Evidence(asked=Verdict.DELIVERED)) == (PENDING, 0)
-    assert fate(SUSPECT, Evidence(asked=Verdict.DELIVERED, only=True)) == (DEAD, 0)
+    assert fate(REFUSED, Evidence(asked=ResponseClass.DELIVERED, alike=True)) == (DEAD, 0)
+    assert fate(REFUSED, Evidence(asked=ResponseClass.REFUSED)) == (DEAD, 0)
+    assert fate(REFUSED, Evidence(asked=ResponseClass.REFUSED, alike=True)) == (PENDING, 0)
+    assert fate(REFUSED, Evidence(asked=ResponseClass.DELIVERED, many=True)) == (PENDING, 0)
+    assert fate(SUSPECT, Evidence(asked=ResponseClass.DELIVERED)) == (PENDING, 0)
+    assert fate(SUSPECT, Evidence(asked=ResponseClass.DELIVERED, only=True)) == (DEAD, 0)
 
 
-def _circuit(breaker: Breaker) -> Circuit:
+def _circuit(breaker: CircuitBreaker) -> CircuitState:
     """The breaker's state as it is now: the type checker would take it for what it was a line above."""
     return breaker.circuit
 
 
 def test_the_breaker_wants_different_accounts_in_a_row() -> None:
-    breaker = Breaker(accounts=3, probes=2)
+    breaker = CircuitBreaker(accounts=3, probes=2)
     for _ in range(10):
         breaker.failure("a")
     breaker.failure("b")
     breaker.success()
     breaker.failure("c")
     breaker.failure("d")
-    assert _circuit(breaker) is Circuit.CLOSED
+    assert _circuit(breaker) is CircuitState.CLOSED
     breaker.failure("e")
-    assert _circuit(breaker) is Circuit.PROBING
+    assert _circuit(breaker) is CircuitState.PROBING
 
 
 def test_failed_probes_open_the_breaker_and_one_good_one_closes_it() -> None:
-    breaker = Breaker(accounts=1, probes=2)
+    breaker = CircuitBreaker(accounts=1, probes=2)
     breaker.failure("a")
     breaker.probe_failed()
     breaker.success()
-    assert _circuit(breaker) is Circuit.CLOSED
+    assert _circuit(breaker) is CircuitState.CLOSED
     breaker.failure("a")
     breaker.probe_failed()
     breaker.failure("b")  # under way when the probing began: proves nothing
-    assert _circuit(breaker) is Circuit.PROBING
+    assert _circuit(breaker) is CircuitState.PROBING
     breaker.probe_failed()
-    assert _circuit(breaker) is Circuit.OPEN
+    assert _circuit(breaker) is CircuitState.OPEN
 
 
 def test_the_key_depends_on_every_part_and_on_nothing_else() -> None:

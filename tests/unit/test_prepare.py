@@ -7,19 +7,19 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from incident_process.core.models import DeliveryStatus, Known
+from incident_process.core.models import DeliveryStatus, LastDelivery
 from incident_process.pipeline import transform
 from incident_process.pipeline.change_detection import (
     NO_CUSTOMER_DIGEST,
     ROWS_FORM,
-    Content,
-    Need,
-    Resend,
-    content_of,
-    need,
+    AccountContent,
+    Decision,
+    ResendPolicy,
+    account_content,
+    decide,
     rows_digest,
 )
-from incident_process.pipeline.transform import Built, Task
+from incident_process.pipeline.transform import BuildRequest, BuildResult
 from incident_process.source.base import AccountRows
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 
@@ -45,32 +45,32 @@ def rows(*, customers: int = 1, payments: int = 0, **values: Any) -> AccountRows
     )
 
 
-def sendable() -> Content:
-    content = content_of(rows(), ZONE)
+def sendable() -> AccountContent:
+    content = account_content(rows(), ZONE)
     assert content is not None
     return content
 
 
-def known(newest: str, status: DeliveryStatus, delivered: str | None = None) -> Known:
-    return Known(delivered_digest=delivered, newest_digest=newest, newest_status=status)
+def known(newest: str, status: DeliveryStatus, delivered: str | None = None) -> LastDelivery:
+    return LastDelivery(delivered_digest=delivered, newest_digest=newest, newest_status=status)
 
 
 @pytest.mark.parametrize(
     ("before", "wanted"),
     [
-        (None, Need.ENTRY),
-        (known("@", DELIVERED, "@"), Need.NOTHING),
-        (known("other", DELIVERED, "other"), Need.ENTRY),
-        (known("@", DEAD), Need.NOTHING),
-        (known("other", DEAD), Need.ENTRY),
-        (known("other", DEAD, "@"), Need.NOTHING),
-        (known(NO_CUSTOMER_DIGEST, SKIPPED), Need.ENTRY),
-        (known("@", PENDING), Need.NOTHING),
-        (known("other", PENDING), Need.WAIT),
-        (known("other", PENDING, "@"), Need.WAIT),
+        (None, Decision.SEND),
+        (known("@", DELIVERED, "@"), Decision.SKIP),
+        (known("other", DELIVERED, "other"), Decision.SEND),
+        (known("@", DEAD), Decision.SKIP),
+        (known("other", DEAD), Decision.SEND),
+        (known("other", DEAD, "@"), Decision.SKIP),
+        (known(NO_CUSTOMER_DIGEST, SKIPPED), Decision.SEND),
+        (known("@", PENDING), Decision.SKIP),
+        (known("other", PENDING), Decision.WAIT),
+        (known("other", PENDING, "@"), Decision.WAIT),
     ],
 )
-def test_content_that_can_be_sent(before: Known | None, wanted: Need) -> None:
+def test_content_that_can_be_sent(before: LastDelivery | None, wanted: Decision) -> None:
     content = sendable()
     if before is not None:
         before = known(
@@ -78,59 +78,61 @@ def test_content_that_can_be_sent(before: Known | None, wanted: Need) -> None:
             before.newest_status,
             before.delivered_digest and before.delivered_digest.replace("@", content.digest),
         )
-    assert need(content, before) is wanted
+    assert decide(content, before) is wanted
 
 
 def test_payments_without_a_customer_row_are_skipped_once() -> None:
-    content = content_of(rows(customers=0, payments=2), ZONE)
+    content = account_content(rows(customers=0, payments=2), ZONE)
     assert content is not None
     assert content.status is SKIPPED
     assert "no customer row" in content.error
-    assert need(content, None) is Need.ENTRY
-    assert need(content, known(NO_CUSTOMER_DIGEST, SKIPPED)) is Need.NOTHING
-    assert need(content, known("x", DELIVERED, "x")) is Need.ENTRY
+    assert decide(content, None) is Decision.SEND
+    assert decide(content, known(NO_CUSTOMER_DIGEST, SKIPPED)) is Decision.SKIP
+    assert decide(content, known("x", DELIVERED, "x")) is Decision.SEND
 
 
 def test_an_account_without_rows_needs_nothing() -> None:
-    assert content_of(rows(customers=0), ZONE) is None
+    assert account_content(rows(customers=0), ZONE) is None
 
 
 def test_rows_that_make_no_document_are_a_dead_letter_until_they_change() -> None:
-    content = content_of(rows(OUTSTANDING="much"), ZONE)
-    mended = content_of(rows(OUTSTANDING="5"), ZONE)
-    worse = content_of(rows(OUTSTANDING="more"), ZONE)
+    content = account_content(rows(OUTSTANDING="much"), ZONE)
+    mended = account_content(rows(OUTSTANDING="5"), ZONE)
+    worse = account_content(rows(OUTSTANDING="more"), ZONE)
     assert content is not None
     assert mended is not None
     assert worse is not None
     assert content.status is DEAD
-    assert content.draft is None
+    assert content.document is None
     assert "OUTSTANDING" in content.error
-    assert need(content, known(content.digest, DEAD)) is Need.NOTHING
-    assert need(worse, known(content.digest, DEAD)) is Need.ENTRY
-    assert need(mended, known(content.digest, DEAD)) is Need.ENTRY
+    assert decide(content, known(content.digest, DEAD)) is Decision.SKIP
+    assert decide(worse, known(content.digest, DEAD)) is Decision.SEND
+    assert decide(mended, known(content.digest, DEAD)) is Decision.SEND
 
 
 # -- rows that the ledger knows ---------------------------------------------------------------------------------------
 
 
-def built(of: AccountRows, before: Known | None, resend: Resend = Resend.CHANGED) -> Built:
-    task = Task(accounts=["1"], as_of=NOW, known={} if before is None else {"1": before}, resend=resend)
-    made = Built()
+def built(of: AccountRows, before: LastDelivery | None, resend: ResendPolicy = ResendPolicy.CHANGED) -> BuildResult:
+    task = BuildRequest(accounts=["1"], as_of=NOW, known={} if before is None else {"1": before}, resend=resend)
+    made = BuildResult()
     made.add(of, task, ZONE)
     return made
 
 
-def known_rows(of: AccountRows, status: DeliveryStatus = DELIVERED, digest: str = "other") -> Known:
-    return Known(delivered_digest=digest, newest_digest=digest, newest_status=status, newest_rows=rows_digest(of, ZONE))
+def known_rows(of: AccountRows, status: DeliveryStatus = DELIVERED, digest: str = "other") -> LastDelivery:
+    return LastDelivery(
+        delivered_digest=digest, newest_digest=digest, newest_status=status, newest_rows=rows_digest(of, ZONE)
+    )
 
 
 @pytest.mark.parametrize("status", [DELIVERED, DEAD, SKIPPED, PENDING])
 def test_rows_that_the_newest_entry_was_made_of_are_unchanged_without_being_built(
     monkeypatch: pytest.MonkeyPatch, status: DeliveryStatus
 ) -> None:
-    monkeypatch.setattr(transform, "content_of", lambda *_: pytest.fail("it was built"))
+    monkeypatch.setattr(transform, "account_content", lambda *_: pytest.fail("it was built"))
     made = built(rows(payments=1), known_rows(rows(payments=1), status))
-    assert (made.unchanged, made.due, made.held) == (1, [], 0)
+    assert (made.unchanged, made.due, made.blocked) == (1, [], 0)
 
 
 def test_an_entry_keeps_the_digest_of_its_rows() -> None:
@@ -146,8 +148,8 @@ def test_other_rows_are_built_and_compared_by_content() -> None:
 
 
 def test_what_is_forced_is_built_whatever_its_rows() -> None:
-    assert built(rows(), known_rows(rows()), Resend.ALL).due
-    assert built(rows(), known_rows(rows(), DEAD), Resend.DEAD).due
+    assert built(rows(), known_rows(rows()), ResendPolicy.ALL).due
+    assert built(rows(), known_rows(rows(), DEAD), ResendPolicy.DEAD).due
 
 
 VALUES: list[Any] = [None, "", "1", "1.0", 1, 2, 1.5, Decimal("1.5"), Decimal("1.50"), b"\xff", date(2026, 1, 1), NOW]
@@ -170,7 +172,7 @@ def test_each_value_of_each_row_counts(value: Any) -> None:
 @pytest.mark.parametrize("value", [2**70, "\ud800", object()])
 def test_rows_without_such_a_form_are_built_each_time(value: Any) -> None:
     assert rows_digest(rows(BSS_PRODUCT_SEQ=value), ZONE) == ""
-    assert Task(accounts=["1"], as_of=NOW, known={"1": known("d", DELIVERED)}).knows("1", "")
+    assert BuildRequest(accounts=["1"], as_of=NOW, known={"1": known("d", DELIVERED)}).knows("1", "")
     assert built(rows(BSS_PRODUCT_SEQ=value), known("d", DELIVERED)).due
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import incident_process
 from incident_process.cli.commands import app
 from incident_process.core import logs
-from incident_process.core.crash_points import Step
+from incident_process.core.crash_points import CrashPoint
 from incident_process.core.errors import IncidentProcessError
 from incident_process.core.models import (
     NEVER,
@@ -165,7 +165,7 @@ def test_the_fields_of_tracking_and_state_are_named() -> None:
 def test_indexes_fault_points_and_public_names_are_listed() -> None:
     assert all(f"{index.statement};" in page("how-to/configure") for index in INDEX_ADVICE)
     points = section(page("development/architecture"), "## Crash points")
-    assert all(f"`{step.value}`" in points for step in Step)
+    assert all(f"`{step.value}`" in points for step in CrashPoint)
     python = page("reference/python").partition("<!--")[0] + page("reference/old-names")
     assert all(f"`{name}`" in python or f"`{name}(" in python for name in incident_process.__all__)
 

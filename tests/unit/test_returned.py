@@ -23,7 +23,9 @@ MONEY = ("Arrears", "Bss_Arrears_Amount", "Payment_Money", "Billed_Amount", "Out
 WHOLE = ("Customer_Type_Id", "Credit_Class_Id", "Product_Seq", "Payment_Seq", "Billed_Seq", "Incident_Id", "Case_Id")
 
 
-def sent(account: str = "0000000001", owed: Decimal = Decimal("102.00")) -> tuple[assembly.Draft, dict[str, Any]]:
+def sent(
+    account: str = "0000000001", owed: Decimal = Decimal("102.00")
+) -> tuple[assembly.DocumentContent, dict[str, Any]]:
     """The content of an account, and its body as exact JSON values."""
     rows = [
         customer(
@@ -37,8 +39,8 @@ def sent(account: str = "0000000001", owed: Decimal = Decimal("102.00")) -> tupl
         )
     ]
     paid = [payment(AP_ACCOUNT_PAYMENT_MNY=Decimal("7.50"), ACCOUNT_PAYMENT_SEQ=2, ACCOUNT_PAYMENT_DAT=NOW)]
-    draft = assembly.draft(account, rows, paid, UTC_ZONE)
-    body: dict[str, Any] = json.loads(assembly.seal(draft, 7, NOW, "drs_admin"), parse_float=Decimal)
+    draft = assembly.build_content(account, rows, paid, UTC_ZONE)
+    body: dict[str, Any] = json.loads(assembly.render_body(draft, 7, NOW, "drs_admin"), parse_float=Decimal)
     return draft, body
 
 

@@ -9,7 +9,7 @@ from incident_process.core.clock import uptime
 from incident_process.core.models import Counts, RunKind, RunRecord, RunStatus
 from incident_process.core.window import Refusal
 from incident_process.schedule.readiness import Readiness
-from incident_process.schedule.timing import Due, View
+from incident_process.schedule.timing import Due, Snapshot
 
 T0 = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
 GOOD = RunRecord(
@@ -27,7 +27,7 @@ DUE = Due(at=T0 + timedelta(hours=1))
 
 def seen(*runs: RunRecord, due: Due = DUE) -> Readiness:
     ready = Readiness()
-    ready.seen(View(now=T0, operation=None, runs=runs), due)
+    ready.seen(Snapshot(now=T0, operation=None, runs=runs), due)
     return ready
 
 
@@ -55,10 +55,10 @@ def test_while_a_run_is_tried_again_the_last_one_still_counts() -> None:
     assert ready.reasons() == ["the last run is incomplete: the receiver fails"]
     ready.ended("the state cannot be reached")
     next_one = msgspec.structs.replace(again, run_id="r4")
-    ready.seen(View(now=T0, operation=None, runs=(next_one, BAD, GOOD)), Due(at=T0))
+    ready.seen(Snapshot(now=T0, operation=None, runs=(next_one, BAD, GOOD)), Due(at=T0))
     assert ready.reasons() == ["the last run failed: the state cannot be reached"]
     done = msgspec.structs.replace(again, status=RunStatus.COMPLETED)
-    ready.seen(View(now=T0, operation=None, runs=(done, BAD, GOOD)), Due(at=T0))
+    ready.seen(Snapshot(now=T0, operation=None, runs=(done, BAD, GOOD)), Due(at=T0))
     assert ready.reasons() == []
     assert seen(again).reasons() == []
 
@@ -67,9 +67,9 @@ def test_a_fault_counts_until_there_was_another_run() -> None:
     at_once = Due(at=T0)
     ready = seen(GOOD, due=at_once)
     ready.ended("the source cannot be reached")
-    ready.seen(View(now=T0, operation=None, runs=(GOOD,)), at_once)
+    ready.seen(Snapshot(now=T0, operation=None, runs=(GOOD,)), at_once)
     assert ready.reasons() == ["the last run failed: the source cannot be reached"]
-    ready.seen(View(now=T0, operation=None, runs=(msgspec.structs.replace(GOOD, run_id="r3"), GOOD)), at_once)
+    ready.seen(Snapshot(now=T0, operation=None, runs=(msgspec.structs.replace(GOOD, run_id="r3"), GOOD)), at_once)
     assert ready.reasons() == []
 
 
@@ -77,7 +77,7 @@ def test_a_fault_that_left_nothing_undone_does_not_count() -> None:
     """The gate has moved on, and only the run's own record could not be closed."""
     ready = seen(GOOD, due=Due(at=T0))
     ready.ended("the state cannot be reached")
-    ready.seen(View(now=T0, operation=None, runs=(GOOD,)), DUE)
+    ready.seen(Snapshot(now=T0, operation=None, runs=(GOOD,)), DUE)
     assert ready.reasons() == []
 
 

@@ -17,7 +17,7 @@ from incident_process.core.models import (
     Tracking,
 )
 from incident_process.core.window import refusal, system_date
-from incident_process.schedule.timing import Pauses, Rules, Timetable, View, due, failed
+from incident_process.schedule.timing import DueRules, Pauses, Snapshot, Timetable, due, failed
 
 NAME = "Incident extraction from data lake"
 T0 = datetime(2026, 3, 2, 8, 30, 15, 123456, tzinfo=UTC)
@@ -26,8 +26,10 @@ PAUSES = Pauses(first=30, cap=900)
 EVERY_TEN = Timetable(interval_seconds=600)
 
 
-def rules(tracking: Tracking = Tracking.MONGO, timetable: Timetable = EVERY_TEN, name: str = "a") -> Rules:
-    return Rules(tracking=tracking, operation=NAME, time_gap_seconds=60, timetable=timetable, pauses=PAUSES, name=name)
+def rules(tracking: Tracking = Tracking.MONGO, timetable: Timetable = EVERY_TEN, name: str = "a") -> DueRules:
+    return DueRules(
+        tracking=tracking, operation=NAME, time_gap_seconds=60, timetable=timetable, pauses=PAUSES, name=name
+    )
 
 
 def run(status: RunStatus, started: datetime, kind: RunKind = RunKind.WINDOW, error: str | None = None) -> RunRecord:
@@ -43,8 +45,8 @@ def run(status: RunStatus, started: datetime, kind: RunKind = RunKind.WINDOW, er
     )
 
 
-def view(*runs: RunRecord, now: datetime = T0, operation: Operation | None = None) -> View:
-    return View(now=now, operation=operation, runs=runs)
+def view(*runs: RunRecord, now: datetime = T0, operation: Operation | None = None) -> Snapshot:
+    return Snapshot(now=now, operation=operation, runs=runs)
 
 
 def sql(next_execution: datetime, end: datetime | None = None) -> Operation:

@@ -13,8 +13,8 @@ import pytest
 
 from incident_process.core.models import Incident
 from incident_process.delivery.http.transport import Answer, MaySend, always
-from incident_process.delivery.policy import Verdict
-from incident_process.delivery.sender import THROTTLING, Attempted, Limits, Sender
+from incident_process.delivery.policy import ResponseClass
+from incident_process.delivery.sender import THROTTLING, Sender, SendLimits, SendResult
 
 
 class Scripted:
@@ -69,13 +69,13 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def send(
     transport: Scripted,
     names: Iterable[object],
-    limits: Limits | None = None,
+    limits: SendLimits | None = None,
     *,
     resumed: bool = False,
     may_send: Callable[[], bool] = lambda: True,
-) -> tuple[dict[str, Attempted], Sender]:
-    async def go() -> tuple[dict[str, Attempted], Sender]:
-        async with Sender(transport, limits or Limits(max_connections=8), may_send) as sender:
+) -> tuple[dict[str, SendResult], Sender]:
+    async def go() -> tuple[dict[str, SendResult], Sender]:
+        async with Sender(transport, limits or SendLimits(max_connections=8), may_send) as sender:
             results = await sender.deliver(incidents(names), resumed=resumed)
         return {result.incident.account: result for result in results}, sender
 
@@ -85,7 +85,7 @@ def send(
 def test_all_are_delivered_once_and_no_more_at_a_time_than_allowed() -> None:
     transport = Scripted(lambda *_: 201)
     results, sender = send(transport, range(100))
-    assert {result.verdict for result in results.values()} == {Verdict.DELIVERED}
+    assert {result.verdict for result in results.values()} == {ResponseClass.DELIVERED}
     assert set(transport.posts.values()) == {1}
     assert transport.most_under_way == 8
     assert sender.delivered == 100
@@ -95,7 +95,7 @@ def test_all_are_delivered_once_and_no_more_at_a_time_than_allowed() -> None:
 def test_a_passing_failure_is_tried_again(first: int | None) -> None:
     transport = Scripted(lambda _, before: 201 if before else first)
     results, _ = send(transport, ["a"])
-    assert (results["a"].verdict, results["a"].attempts) == (Verdict.DELIVERED, 2)
+    assert (results["a"].verdict, results["a"].attempts) == (ResponseClass.DELIVERED, 2)
 
 
 def test_after_an_attempt_without_an_answer_the_next_has_a_connection_of_its_own() -> None:
@@ -115,7 +115,7 @@ def test_after_an_attempt_without_an_answer_the_next_has_a_connection_of_its_own
 def test_409_after_a_lost_answer_is_a_delivery() -> None:
     transport = Scripted(lambda _, before: 409 if before else None)
     results, _ = send(transport, ["a"])
-    assert results["a"].verdict is Verdict.DELIVERED
+    assert results["a"].verdict is ResponseClass.DELIVERED
 
 
 def test_409_after_attempts_that_were_never_sent_is_somebody_else_s_id() -> None:
@@ -129,9 +129,9 @@ def test_409_after_attempts_that_were_never_sent_is_somebody_else_s_id() -> None
     def script(key: str, before: int) -> int | None:
         return {"down": [None, None, 409], "lost": [None, 500, 409]}[key][before]
 
-    assert send(Down(script), ["down"])[0]["down"].verdict is Verdict.TAKEN
-    assert send(Scripted(script), ["lost"])[0]["lost"].verdict is Verdict.DELIVERED
-    assert send(Down(script), ["lost"])[0]["lost"].verdict is Verdict.DELIVERED
+    assert send(Down(script), ["down"])[0]["down"].verdict is ResponseClass.TAKEN
+    assert send(Scripted(script), ["lost"])[0]["lost"].verdict is ResponseClass.DELIVERED
+    assert send(Down(script), ["lost"])[0]["lost"].verdict is ResponseClass.DELIVERED
 
 
 def test_a_lease_that_is_lost_while_connecting_stops_the_sender() -> None:
@@ -145,38 +145,38 @@ def test_a_lease_that_is_lost_while_connecting_stops_the_sender() -> None:
             await super().post(body, key)
             return Answer(status=None if not may_send() else 201, seconds=0.0, unsent=True)
 
-    results, sender = send(Slow(lambda *_: 201), ["a", "b"], Limits(max_connections=1), may_send=lambda: holds[0])
+    results, sender = send(Slow(lambda *_: 201), ["a", "b"], SendLimits(max_connections=1), may_send=lambda: holds[0])
     assert sender.stopped == "the lease was lost"
-    assert {result.verdict for result in results.values()} == {Verdict.RETRY, None}
+    assert {result.verdict for result in results.values()} == {ResponseClass.RETRY, None}
     assert not any(result.unanswered for result in results.values())
 
 
 def test_409_on_a_first_attempt_is_somebody_else_s_id_unless_the_run_resumes() -> None:
-    assert send(Scripted(lambda *_: 409), ["a"])[0]["a"].verdict is Verdict.TAKEN
-    assert send(Scripted(lambda *_: 409), ["a"], resumed=True)[0]["a"].verdict is Verdict.DELIVERED
+    assert send(Scripted(lambda *_: 409), ["a"])[0]["a"].verdict is ResponseClass.TAKEN
+    assert send(Scripted(lambda *_: 409), ["a"], resumed=True)[0]["a"].verdict is ResponseClass.DELIVERED
 
 
 def test_409_in_a_resumed_run_to_what_was_never_sent_is_somebody_else_s_id() -> None:
     left_as: dict[str, dict[str, Any]] = {
         "clear": {"in_doubt": False},
-        "moved": {"in_doubt": False, "attempts": 3, "elsewhere": 3},
-        "doubtful": {"in_doubt": True, "attempts": 3, "elsewhere": 3},
+        "moved": {"in_doubt": False, "attempts": 3, "unsent_attempts": 3},
+        "doubtful": {"in_doubt": True, "attempts": 3, "unsent_attempts": 3},
         "tried": {"in_doubt": False, "attempts": 1},
     }
     left = [msgspec.structs.replace(one, **left_as[one.account]) for one in incidents(left_as)]
 
-    async def go() -> list[Attempted]:
-        async with Sender(Scripted(lambda *_: 409), Limits(max_connections=1), lambda: True) as sender:
+    async def go() -> list[SendResult]:
+        async with Sender(Scripted(lambda *_: 409), SendLimits(max_connections=1), lambda: True) as sender:
             return await sender.deliver(left, resumed=True)
 
     found = {result.incident.account: result.verdict for result in asyncio.run(asyncio.wait_for(go(), 20))}
-    assert {name for name, verdict in found.items() if verdict is Verdict.TAKEN} == {"clear", "moved"}
-    assert {name for name, verdict in found.items() if verdict is Verdict.DELIVERED} == {"doubtful", "tried"}
+    assert {name for name, verdict in found.items() if verdict is ResponseClass.TAKEN} == {"clear", "moved"}
+    assert {name for name, verdict in found.items() if verdict is ResponseClass.DELIVERED} == {"doubtful", "tried"}
 
 
 def test_what_was_in_doubt_stays_so_where_the_run_does_not_come_to_it() -> None:
-    async def go() -> list[Attempted]:
-        async with Sender(Scripted(lambda *_: 201), Limits(), lambda: True) as sender:
+    async def go() -> list[SendResult]:
+        async with Sender(Scripted(lambda *_: 201), SendLimits(), lambda: True) as sender:
             sender.stop("asked to")
             return await sender.deliver(incidents("a"), resumed=True) + await sender.deliver(
                 incidents("b"), resumed=False
@@ -188,7 +188,7 @@ def test_what_was_in_doubt_stays_so_where_the_run_does_not_come_to_it() -> None:
 def test_422_is_tried_once_and_the_others_go_on() -> None:
     transport = Scripted(lambda key, _: 422 if key == "3" else 201)
     results, sender = send(transport, range(10))
-    assert results["3"].verdict is Verdict.REFUSED
+    assert results["3"].verdict is ResponseClass.REFUSED
     assert transport.posts["3"] == 1
     assert sender.delivered == 9
     assert sender.stopped is None
@@ -199,11 +199,13 @@ def test_422_is_tried_once_and_the_others_go_on() -> None:
 @pytest.mark.parametrize("place", ["first", "middle", "last", "spread"])
 def test_a_refused_third_does_not_open_the_breaker_wherever_it_stands(status: int, most: int, place: str) -> None:
     refused = {"first": range(50), "middle": range(50, 100), "last": range(100, 150), "spread": range(0, 150, 3)}[place]
-    limits = Limits(max_connections=most, max_attempts=2)
+    limits = SendLimits(max_connections=most, max_attempts=2)
     results, sender = send(Scripted(lambda key, _: status if int(key) in refused else 201), range(150), limits)
     assert sender.stopped is None
     assert sender.well
-    assert {int(key) for key, result in results.items() if result.verdict is not Verdict.DELIVERED} == set(refused)
+    assert {int(key) for key, result in results.items() if result.verdict is not ResponseClass.DELIVERED} == set(
+        refused
+    )
     alone = [result.mark.overtaken for result in results.values() if result.mark is not None]
     assert sum(alone) >= 40, "but for the last ones, others that were sent later have been taken"
 
@@ -211,28 +213,28 @@ def test_a_refused_third_does_not_open_the_breaker_wherever_it_stands(status: in
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 422])
 def test_4xx_for_everybody_opens_the_breaker(status: int) -> None:
     transport = Scripted(lambda *_: status)
-    results, sender = send(transport, range(500), Limits(max_connections=8, max_attempts=3, breaker_failures=5))
+    results, sender = send(transport, range(500), SendLimits(max_connections=8, max_attempts=3, breaker_failures=5))
     assert sender.broken
-    assert {result.verdict for result in results.values()} <= {None, Verdict.REFUSED, Verdict.SUSPECT}
+    assert {result.verdict for result in results.values()} <= {None, ResponseClass.REFUSED, ResponseClass.SUSPECT}
     assert not any(result.mark.overtaken for result in results.values() if result.mark is not None)
     assert sum(transport.posts.values()) < 40
 
 
 def test_one_failing_account_uses_up_its_attempts_and_stops_nobody() -> None:
     transport = Scripted(lambda key, _: 500 if key == "0" else 201)
-    results, sender = send(transport, range(200), Limits(max_connections=4, max_attempts=3))
-    assert (results["0"].verdict, results["0"].attempts) == (Verdict.RETRY, 3)
+    results, sender = send(transport, range(200), SendLimits(max_connections=4, max_attempts=3))
+    assert (results["0"].verdict, results["0"].attempts) == (ResponseClass.RETRY, 3)
     assert sender.delivered == 199
     assert sender.stopped is None
 
 
 def test_failures_across_accounts_open_the_breaker_and_nothing_is_dead() -> None:
     transport = Scripted(lambda *_: 503)
-    results, sender = send(transport, range(500), Limits(max_connections=8, max_attempts=3, breaker_failures=5))
+    results, sender = send(transport, range(500), SendLimits(max_connections=8, max_attempts=3, breaker_failures=5))
     assert sender.broken
     assert sender.stopped == "the receiver fails across accounts (circuit breaker): HTTP 503 Service Unavailable"
     assert len(results) == 500
-    assert {result.verdict for result in results.values()} <= {None, Verdict.RETRY}
+    assert {result.verdict for result in results.values()} <= {None, ResponseClass.RETRY}
     assert sum(transport.posts.values()) < 40, "an outage is met with a few probes, not with every account"
 
 
@@ -247,7 +249,7 @@ def test_a_broken_circuit_says_why_without_what_was_sent() -> None:
 
     async def stopped(script: Callable[[str, int], int | None]) -> str | None:
         made = [msgspec.structs.replace(one, body=b'{"name": "Jane Doe"}') for one in incidents(range(100))]
-        limits = Limits(max_connections=8, max_attempts=2)
+        limits = SendLimits(max_connections=8, max_attempts=2)
         async with Sender(Repeating(script), limits, lambda: True, secrets=("s3cr3t",)) as sender:
             await sender.deliver(made, resumed=False)
         return sender.stopped
@@ -261,7 +263,7 @@ def test_a_broken_circuit_says_why_without_what_was_sent() -> None:
 
 
 def test_401_for_everybody_opens_the_breaker_too() -> None:
-    _, sender = send(Scripted(lambda *_: 401), range(500), Limits(max_connections=8, max_attempts=3))
+    _, sender = send(Scripted(lambda *_: 401), range(500), SendLimits(max_connections=8, max_attempts=3))
     assert sender.broken
 
 
@@ -272,26 +274,26 @@ class InTurn(Scripted):
         super().__init__(lambda *_: script(sum(self.posts.values())))
 
 
-def overtaken(results: dict[str, Attempted]) -> list[bool]:
+def overtaken(results: dict[str, SendResult]) -> list[bool]:
     return [result.mark.overtaken for result in results.values() if result.mark is not None]
 
 
 def test_a_refusal_is_of_the_record_once_another_that_was_sent_later_is_delivered() -> None:
-    results, _ = send(InTurn(lambda place: 403 if place in {3, 9} else 201), range(10), Limits(max_connections=2))
+    results, _ = send(InTurn(lambda place: 403 if place in {3, 9} else 201), range(10), SendLimits(max_connections=2))
     assert sorted(overtaken(results)) == [False, True]
 
 
 def test_a_record_fails_alone_where_another_is_delivered_between_two_of_its_failures() -> None:
     transport = Scripted(lambda key, _: 500 if key == "bad" else 201)
-    results, _ = send(transport, ["bad", *range(20)], Limits(max_connections=1, max_attempts=2))
+    results, _ = send(transport, ["bad", *range(20)], SendLimits(max_connections=1, max_attempts=2))
     assert results["bad"].alone is (transport.order[-2:] != ["bad", "bad"])
-    results, _ = send(Scripted(lambda *_: 500), ["bad"], Limits(max_attempts=3))
+    results, _ = send(Scripted(lambda *_: 500), ["bad"], SendLimits(max_attempts=3))
     assert not results["bad"].alone
 
 
 def test_many_refusals_in_a_row_are_not_trusted_where_the_service_comes_back() -> None:
     """A proxy that is loaded anew answers 404 for a moment."""
-    limits = Limits(max_connections=1, max_attempts=9, breaker_failures=3)
+    limits = SendLimits(max_connections=1, max_attempts=9, breaker_failures=3)
     results, sender = send(InTurn(lambda place: 404 if 5 <= place < 12 else 201), range(40), limits)
     marks = [result.mark for result in results.values() if result.mark is not None]
     assert len(marks) == 7
@@ -318,8 +320,8 @@ def test_a_token_that_runs_out_singles_nobody_out() -> None:
             self.posts[key] += 1
             return Answer(status=201 if is_taken else 401, seconds=0.0)
 
-    results, sender = send(Expiring(lambda *_: 0), range(20), Limits(max_connections=6, breaker_failures=100))
-    assert sum(result.verdict is Verdict.SUSPECT for result in results.values()) == 12
+    results, sender = send(Expiring(lambda *_: 0), range(20), SendLimits(max_connections=6, breaker_failures=100))
+    assert sum(result.verdict is ResponseClass.SUSPECT for result in results.values()) == 12
     assert sender.delivered == 8
     assert not any(overtaken(results))
 
@@ -329,16 +331,16 @@ def test_accounts_that_failed_in_earlier_runs_do_not_stop_the_others() -> None:
     transport = Scripted(lambda key, _: 500 if key.startswith("bad") else 201)
     old = [msgspec.structs.replace(one, attempts=5) for one in incidents(f"bad{n}" for n in range(6))]
 
-    async def go() -> tuple[list[Attempted], list[Attempted], Sender]:
-        async with Sender(transport, Limits(max_connections=4, max_attempts=3), lambda: True) as sender:
+    async def go() -> tuple[list[SendResult], list[SendResult], Sender]:
+        async with Sender(transport, SendLimits(max_connections=4, max_attempts=3), lambda: True) as sender:
             resumed = await sender.deliver(old, resumed=True)
             assert not sender.well
             fresh = await sender.deliver(incidents(range(50)), resumed=False)
         return resumed, fresh, sender
 
     resumed, fresh, sender = asyncio.run(asyncio.wait_for(go(), 20))
-    assert {result.verdict for result in resumed} == {Verdict.RETRY}
-    assert {result.verdict for result in fresh} == {Verdict.DELIVERED}
+    assert {result.verdict for result in resumed} == {ResponseClass.RETRY}
+    assert {result.verdict for result in fresh} == {ResponseClass.DELIVERED}
     assert sender.stopped is None
     assert sender.well
 
@@ -351,14 +353,14 @@ def test_a_refused_connection_leaves_nothing_in_doubt_and_a_lost_answer_does() -
             answer = await super().post(body, key)
             return msgspec.structs.replace(answer, unsent=key == "refused")
 
-    results, _ = send(Refusing(lambda *_: None), ["refused", "lost"], Limits(max_connections=2, max_attempts=2))
+    results, _ = send(Refusing(lambda *_: None), ["refused", "lost"], SendLimits(max_connections=2, max_attempts=2))
     assert (results["refused"].unanswered, results["refused"].unsent) == (False, 2)
     assert (results["lost"].unanswered, results["lost"].unsent) == (True, 0)
 
 
 def test_a_stop_is_not_held_up_by_the_pace() -> None:
     async def go() -> int:
-        async with Sender(Scripted(lambda *_: 201), Limits(requests_per_second=0.001), lambda: True) as sender:
+        async with Sender(Scripted(lambda *_: 201), SendLimits(requests_per_second=0.001), lambda: True) as sender:
             sending = asyncio.create_task(sender.deliver(incidents(range(5)), resumed=False))
             while not sender.delivered:  # noqa: ASYNC110  # the sender has no event for it, and needs none
                 await asyncio.sleep(0)
@@ -375,55 +377,55 @@ def test_a_short_outage_is_waited_out() -> None:
         answered["all"] += 1
         return 503 if 10 < answered["all"] <= 25 else 201
 
-    results, sender = send(Scripted(script), range(100), Limits(max_connections=4, max_attempts=20))
+    results, sender = send(Scripted(script), range(100), SendLimits(max_connections=4, max_attempts=20))
     assert sender.stopped is None
-    assert {result.verdict for result in results.values()} == {Verdict.DELIVERED}
+    assert {result.verdict for result in results.values()} == {ResponseClass.DELIVERED}
 
 
 def test_too_few_accounts_for_the_breaker_end_with_their_attempts_used_up() -> None:
-    results, sender = send(Scripted(lambda *_: None), ["a", "b"], Limits(max_connections=2, max_attempts=3))
-    assert {(r.verdict, r.attempts) for r in results.values()} == {(Verdict.RETRY, 3)}
+    results, sender = send(Scripted(lambda *_: None), ["a", "b"], SendLimits(max_connections=2, max_attempts=3))
+    assert {(r.verdict, r.attempts) for r in results.values()} == {(ResponseClass.RETRY, 3)}
     assert sender.stopped is None
 
 
 def test_retries_are_bounded_in_time() -> None:
     transport = Scripted(lambda *_: 503, retry_after="30")
-    results, _ = send(transport, ["a"], Limits(max_connections=1, retry_seconds=5))
-    assert (results["a"].verdict, results["a"].attempts) == (Verdict.RETRY, 1)
+    results, _ = send(transport, ["a"], SendLimits(max_connections=1, retry_seconds=5))
+    assert (results["a"].verdict, results["a"].attempts) == (ResponseClass.RETRY, 1)
 
 
 def test_retry_after_0_and_a_year_do_not_hang() -> None:
     transport = Scripted(lambda _, before: 201 if before else 429, retry_after="0")
-    assert send(transport, ["a"])[0]["a"].verdict is Verdict.DELIVERED
+    assert send(transport, ["a"])[0]["a"].verdict is ResponseClass.DELIVERED
     transport = Scripted(lambda *_: 429, retry_after="31536000")
-    limits = Limits(max_connections=1, retry_after_cap_seconds=0.01, retry_seconds=0.2)
-    assert send(transport, ["a"], limits)[0]["a"].verdict is Verdict.RETRY
+    limits = SendLimits(max_connections=1, retry_after_cap_seconds=0.01, retry_seconds=0.2)
+    assert send(transport, ["a"], limits)[0]["a"].verdict is ResponseClass.RETRY
 
 
 @pytest.mark.parametrize("asked", [None, "0", "1"])
 def test_a_limit_of_the_rate_uses_up_no_attempt(asked: str | None) -> None:
-    limits = Limits(max_attempts=3, retry_after_cap_seconds=0.01)
+    limits = SendLimits(max_attempts=3, retry_after_cap_seconds=0.01)
     transport = Scripted(lambda _, before: 201 if before > 7 else 429, retry_after=asked)
     result = send(transport, ["a"], limits)[0]["a"]
-    assert (result.verdict, result.attempts) == (Verdict.DELIVERED, 9)
+    assert (result.verdict, result.attempts) == (ResponseClass.DELIVERED, 9)
     transport = Scripted(lambda _, before: 500 if before > 7 else 429, retry_after=asked)
     result = send(transport, ["a"], limits)[0]["a"]
-    assert (result.verdict, result.attempts) == (Verdict.RETRY, 11)
+    assert (result.verdict, result.attempts) == (ResponseClass.RETRY, 11)
 
 
 def test_a_503_uses_up_no_attempt_while_others_are_taken() -> None:
-    result = send(Scripted(lambda *_: 503), ["alone"], Limits(max_attempts=3))[0]["alone"]
-    assert (result.verdict, result.attempts) == (Verdict.RETRY, 3)
+    result = send(Scripted(lambda *_: 503), ["alone"], SendLimits(max_attempts=3))[0]["alone"]
+    assert (result.verdict, result.attempts) == (ResponseClass.RETRY, 3)
     transport = Scripted(lambda key, before: 503 if key == "9" and before < 7 else 201)
-    results, _ = send(transport, range(50), Limits(max_connections=1, max_attempts=3))
-    assert (results["9"].verdict, results["9"].attempts) == (Verdict.DELIVERED, 8)
+    results, _ = send(transport, range(50), SendLimits(max_connections=1, max_attempts=3))
+    assert (results["9"].verdict, results["9"].attempts) == (ResponseClass.DELIVERED, 8)
 
 
 def test_a_receiver_that_takes_nothing_any_more_for_its_rate_stops_the_sender() -> None:
-    results, sender = send(Scripted(lambda *_: 429), range(20), Limits(max_attempts=3, retry_seconds=0.2))
+    results, sender = send(Scripted(lambda *_: 429), range(20), SendLimits(max_attempts=3, retry_seconds=0.2))
     assert sender.stopped == f"{THROTTLING}: HTTP 429 Too Many Requests"
     # None: it was not even tried, because one at a time is enough to see whether anything is taken again.
-    assert {result.verdict for result in results.values()} <= {Verdict.RETRY, None}
+    assert {result.verdict for result in results.values()} <= {ResponseClass.RETRY, None}
     assert not sender.broken
 
 
@@ -438,9 +440,9 @@ def test_a_receiver_that_throttles_gets_everything(status: int, asked: str | Non
         taken[stretch] += 1
         return 201 if taken[stretch] <= 5 else status
 
-    limits = Limits(max_connections=64, max_attempts=2, retry_after_cap_seconds=0.01)
+    limits = SendLimits(max_connections=64, max_attempts=2, retry_after_cap_seconds=0.01)
     results, sender = send(Scripted(script, retry_after=asked), range(300), limits)
-    assert {result.verdict for result in results.values()} == {Verdict.DELIVERED}
+    assert {result.verdict for result in results.values()} == {ResponseClass.DELIVERED}
     assert sender.stopped is None
 
 
@@ -454,9 +456,9 @@ def test_a_lack_of_this_machine_uses_up_no_attempt() -> None:
             return msgspec.structs.replace(answer, error="no handle", unsent=is_lacking, lacking=is_lacking)
 
     transport = Lacking(lambda _, before: 201 if before > 7 else None)
-    results, _ = send(transport, ["a"], Limits(max_attempts=1))
-    assert results["a"].verdict is Verdict.DELIVERED
-    results, sender = send(Lacking(lambda *_: None), ["a", "b"], Limits(max_attempts=1, retry_seconds=0.2))
+    results, _ = send(transport, ["a"], SendLimits(max_attempts=1))
+    assert results["a"].verdict is ResponseClass.DELIVERED
+    results, sender = send(Lacking(lambda *_: None), ["a", "b"], SendLimits(max_attempts=1, retry_seconds=0.2))
     assert sender.stopped == "no handle"
     assert {result.unanswered for result in results.values()} == {False}
 
@@ -470,9 +472,9 @@ def test_without_the_lease_nothing_is_posted() -> None:
 
 
 def test_stop_ends_what_waits_and_lets_what_is_under_way_finish() -> None:
-    async def go() -> tuple[list[Attempted], Scripted]:
+    async def go() -> tuple[list[SendResult], Scripted]:
         transport = Scripted(lambda key, _: 503 if key == "0" else 201)
-        limits = Limits(max_connections=1, max_attempts=50, requests_per_second=500)
+        limits = SendLimits(max_connections=1, max_attempts=50, requests_per_second=500)
         async with Sender(transport, limits, lambda: True) as sender:
             sending = asyncio.create_task(sender.deliver(incidents(range(100)), resumed=False))
             while not sender.delivered:  # noqa: ASYNC110  # the sender has no event for it, and needs none
@@ -484,7 +486,7 @@ def test_stop_ends_what_waits_and_lets_what_is_under_way_finish() -> None:
 
     results, transport = asyncio.run(asyncio.wait_for(go(), 20))
     assert len(results) == 101
-    delivered = sum(result.verdict is Verdict.DELIVERED for result in results)
+    delivered = sum(result.verdict is ResponseClass.DELIVERED for result in results)
     assert delivered == sum(count for key, count in transport.posts.items() if key != "0")
     assert transport.posts["late"] == 0
 
@@ -492,7 +494,7 @@ def test_stop_ends_what_waits_and_lets_what_is_under_way_finish() -> None:
 def test_the_pace_is_kept() -> None:
     async def go() -> float:
         async with Sender(
-            Scripted(lambda *_: 201), Limits(max_connections=8, requests_per_second=200), lambda: True
+            Scripted(lambda *_: 201), SendLimits(max_connections=8, requests_per_second=200), lambda: True
         ) as sender:
             began = asyncio.get_running_loop().time()
             await sender.deliver(incidents(range(41)), resumed=False)

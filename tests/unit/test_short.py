@@ -8,7 +8,7 @@ import pytest
 from incident_process.source.client_side import (
     AGAIN,
     FEW,
-    Choice,
+    StrategySelector,
     current,
     make_a_range,
     newest_payments,
@@ -61,7 +61,7 @@ def test_what_is_no_date_of_payment_counts_only_where_there_is_no_other(none: da
 
 
 def test_too_much_read_in_vain_leaves_the_picking_to_the_server_for_a_while() -> None:
-    many, choice = ["1"] * FEW, Choice()
+    many, choice = ["1"] * FEW, StrategySelector()
     assert choice.all_rows(many)
     choice.read(100, 100, 50, as_range=False)
     assert choice.all_rows(many)
@@ -77,7 +77,7 @@ def test_too_much_read_in_vain_leaves_the_picking_to_the_server_for_a_while() ->
 
 @pytest.mark.parametrize("as_range", [False, True])
 def test_more_rows_than_are_worth_reading_leave_the_picking_to_the_server_for_a_while(as_range: bool) -> None:
-    many, choice = ["1"] * FEW, Choice()
+    many, choice = ["1"] * FEW, StrategySelector()
     choice.read_too_many(801, 700, as_range=as_range)
     assert not choice.all_rows(many)
     assert choice.as_range(many)
@@ -85,7 +85,7 @@ def test_more_rows_than_are_worth_reading_leave_the_picking_to_the_server_for_a_
 
 @pytest.mark.parametrize("too_many", [False, True])
 def test_a_range_with_the_rows_of_many_others_is_not_asked_for_again_for_a_while(too_many: bool) -> None:
-    many, choice = ["1"] * FEW, Choice()
+    many, choice = ["1"] * FEW, StrategySelector()
     if too_many:
         choice.read_too_many(801, 600, as_range=True)
     else:
@@ -105,4 +105,4 @@ def test_only_numbers_of_one_length_make_a_range() -> None:
 
 
 def test_of_few_accounts_the_server_always_picks() -> None:
-    assert not Choice().all_rows(["1"] * (FEW - 1))
+    assert not StrategySelector().all_rows(["1"] * (FEW - 1))

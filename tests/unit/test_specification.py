@@ -18,7 +18,7 @@ from incident_process.core.models import (
     Window,
     failed_report,
 )
-from incident_process.document.incident_model import Account, Customer, Incident, LastAction, Product
+from incident_process.document.incident_model import Account, Customer, IncidentDocument, LastAction, Product
 from incident_process.settings.key_docs import keys
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
@@ -137,8 +137,8 @@ def test_the_columns_of_the_source_are_those_that_are_read() -> None:
 
 
 def test_the_properties_of_the_document_are_those_of_the_model() -> None:
-    fields = {part: set(part.__struct_fields__) for part in (Incident, Product, LastAction)}
-    assert first_column("4.4") <= fields[Incident] | {"Create_By"}
+    fields = {part: set(part.__struct_fields__) for part in (IncidentDocument, Product, LastAction)}
+    assert first_column("4.4") <= fields[IncidentDocument] | {"Create_By"}
     assert first_column("4.6") == fields[Product]
     assert first_column("4.8") == fields[LastAction]
     parts = {*Customer.__struct_fields__, *Account.__struct_fields__}

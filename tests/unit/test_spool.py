@@ -33,7 +33,7 @@ def test_merge(customers: dict[str, int], payments: dict[str, int], size: int) -
         for _ in range(2):
             found, position = [], 0
             while True:
-                some, position = spool.touched(position, size)
+                some, position = spool.selected_accounts(position, size)
                 if not some:
                     break
                 found += [(one.account, one.in_window) for one in some]

@@ -14,7 +14,7 @@ import msgspec
 from incident_process.app.frames import BUFFER_BYTES, read_frame, write_frame
 from incident_process.core import safe_path
 from incident_process.core.logs import get_logger
-from incident_process.pipeline.transform import Builder, Built, LocalBuilder, Task
+from incident_process.pipeline.transform import BuildRequest, BuildResult, DocumentBuilder, LocalBuilder
 from incident_process.settings import Settings
 from incident_process.source.base import Source
 
@@ -44,7 +44,7 @@ def building_processes(settings: Settings) -> int:
 
 
 @asynccontextmanager
-async def open_builder(settings: Settings, source: Source) -> AsyncIterator[Builder]:
+async def open_builder(settings: Settings, source: Source) -> AsyncIterator[DocumentBuilder]:
     """Have a builder as ``[PROCESS] build_processes`` says; its processes end with the block.
 
     On a cluster, coordinator and workers build for themselves.
@@ -54,15 +54,15 @@ async def open_builder(settings: Settings, source: Source) -> AsyncIterator[Buil
     if count == 0:
         yield local
         return
-    builders = Builders(settings, local, count, at_once=settings.process.builders is not None)
+    builders = BuildPool(settings, local, count, at_once=settings.process.builders is not None)
     try:
         yield builders
     finally:
         await builders.close()
 
 
-class Builders:
-    """A ``Builder`` that hands its tasks to processes, and does itself what none of them does."""
+class BuildPool:
+    """A ``DocumentBuilder`` that hands its tasks to processes, and does itself what none of them does."""
 
     def __init__(self, settings: Settings, local: LocalBuilder, count: int, *, at_once: bool) -> None:
         self._settings = settings
@@ -76,7 +76,7 @@ class Builders:
         """Held while this process builds a task besides those of the others: one at a time, for it has to send, too."""
 
     @property
-    def ahead(self) -> int:
+    def prefetch_limit(self) -> int:
         """One task for each process, and one so that none of them waits for the next.
 
         In quiet times as many as keep all of them busy, and one for this one. What was built ahead takes memory, but
@@ -86,12 +86,12 @@ class Builders:
             return 0
         return ENOUGH_WAITING * len(self._processes) + 1 if self._quiet else len(self._processes) + 1
 
-    def expect(self, accounts: int) -> None:
+    def warm_up(self, accounts: int) -> None:
         """Start the processes if it is worth while; until they are there, tasks are done here."""
         if accounts > FEW_ACCOUNTS:
             self._start_all()
 
-    async def build(self, task: Task) -> Built:
+    async def build(self, task: BuildRequest) -> BuildResult:
         """Do one task, wherever there is the least to do."""
         if self._at_once:
             self._start_all()
@@ -107,7 +107,7 @@ class Builders:
         await asyncio.gather(*self._starting, return_exceptions=True)
         await asyncio.gather(*(process.close() for process in self._processes))
 
-    async def _build(self, task: Task) -> Built:
+    async def _build(self, task: BuildRequest) -> BuildResult:
         if self._processes:
             process = min(self._processes, key=lambda each: each.waiting)
             if self._quiet and process.waiting >= ENOUGH_WAITING and not self._here.locked():
@@ -153,7 +153,7 @@ class BuildProcess:
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(Built).decode
+        self._decode = msgspec.msgpack.Decoder(BuildResult).decode
         self.gone = False
 
     @property
@@ -182,7 +182,7 @@ class BuildProcess:
         self._reading = asyncio.create_task(self._read(reader))
         return True
 
-    async def build(self, task: Task) -> Built | None:
+    async def build(self, task: BuildRequest) -> BuildResult | None:
         """Return what the task came to, None where the process failed in it, is gone, or does not answer."""
         if self.gone or self._writer is None:
             return None

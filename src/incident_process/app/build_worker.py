@@ -22,7 +22,7 @@ from incident_process.app.frames import BUFFER_BYTES, read_frame, write_frame
 from incident_process.core.aio import run_all_or_cancel
 from incident_process.core.errors import IncidentProcessError
 from incident_process.core.gc_tuning import rare_collections
-from incident_process.pipeline.transform import LocalBuilder, Task
+from incident_process.pipeline.transform import BuildRequest, LocalBuilder
 
 READY = b"ready"
 FAILED = b""
@@ -45,7 +45,7 @@ async def serve(descriptor: int) -> None:
 
 async def _answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, builder: LocalBuilder) -> None:
     """Answer tasks in their order; the database works on the rows of one while the documents of another are built."""
-    decode = msgspec.msgpack.Decoder(Task).decode
+    decode = msgspec.msgpack.Decoder(BuildRequest).decode
     answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()
 
     async def take() -> None:
@@ -61,7 +61,7 @@ async def _answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     await run_all_or_cancel(take, hand_back)
 
 
-async def _answer(builder: LocalBuilder, task: Task) -> bytes:
+async def _answer(builder: LocalBuilder, task: BuildRequest) -> bytes:
     try:
         return msgspec.msgpack.encode(await builder.build(task))
     except IncidentProcessError:

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, TypeVar
 from zoneinfo import ZoneInfo
 
 from incident_process.app.build_pool import open_builder
-from incident_process.core.crash_points import FaultPoints
+from incident_process.core.crash_points import CrashPoints
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import Tracking
 from incident_process.delivery.http.transport import HttpTransport
-from incident_process.delivery.response_rules import Rules
+from incident_process.delivery.response_rules import ResponseRules
 from incident_process.pipeline.context import Parts, Processor, RunContext
-from incident_process.pipeline.counters import Tally
-from incident_process.pipeline.lease import LeaseKeeper
+from incident_process.pipeline.counters import RunCounters
+from incident_process.pipeline.lease import LeaseHeartbeat
 from incident_process.pipeline.progress import NoProgress, Progress
 from incident_process.settings import Settings
 from incident_process.settings.database_urls import MySQLTarget, SqliteTarget, parse_target
 from incident_process.source.base import Source
-from incident_process.state.alert_store import ConditionStore
+from incident_process.state.alert_store import AlertStore
 from incident_process.state.base import StateStore
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ async def open_parts(
     Raises DatabaseConnectionError when a database cannot be reached, ConfigurationError when what it holds or how it
     is named is not right.
     """
-    faults = FaultPoints.from_environment(environ)
+    faults = CrashPoints.from_environment(environ)
     async with AsyncExitStack() as stack:
         source = await stack.enter_async_context(make_source(settings))
         builder = await stack.enter_async_context(open_builder(settings, source))
@@ -57,7 +57,7 @@ async def open_parts(
         )
 
 
-def make_processor(settings: Settings) -> Callable[[RunContext, LeaseKeeper, Tally], Processor] | None:
+def make_processor(settings: Settings) -> Callable[[RunContext, LeaseHeartbeat, RunCounters], Processor] | None:
     """Return what makes a run's processor over a cluster; None where the run's own process does all.
 
     Raises ConfigurationError when what the settings ask for is not installed.
@@ -147,7 +147,7 @@ def make_store_at(url: str, settings: Settings) -> tuple[StateStore, str]:
     ), target.place
 
 
-def make_conditions(settings: Settings) -> ConditionStore:
+def make_conditions(settings: Settings) -> AlertStore:
     """Return the store of standing conditions, beside the state, not yet connected."""
     process = settings.process
     if process.tracking is Tracking.MONGO:
@@ -167,5 +167,5 @@ def make_transport(settings: Settings, url: str | None = None) -> HttpTransport:
     """
     api = settings.api
     headers = api.request_headers if url is None or url == api.api_url else {}
-    read_from = Rules.of(api).read_from
+    read_from = ResponseRules.of(api).read_from
     return HttpTransport(url or api.api_url, headers, api.timeout_seconds, api.ca_file, read_from=read_from)

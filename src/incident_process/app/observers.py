@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = get_logger()
 
 
-class Watcher(Protocol):
+class Observer(Protocol):
     """Looks on while one run is at work, or many one after the other."""
 
     name: str
@@ -35,10 +35,10 @@ class Watcher(Protocol):
         ...
 
 
-class Watch:
+class Observers:
     """All watchers of one run, and the guard against their faults."""
 
-    def __init__(self, watchers: Sequence[Watcher]) -> None:
+    def __init__(self, watchers: Sequence[Observer]) -> None:
         self._watchers = watchers
 
     def attach(self, parts: Parts) -> Parts:
@@ -62,7 +62,7 @@ class Watch:
             await self.ended(kind, getattr(error, "report", None) or _failed(error), parts)
 
 
-def watch_for(settings: Settings, meter: "Meter | None" = None, notifier: "Notifier | None" = None) -> Watch:
+def observers_for(settings: Settings, meter: "Meter | None" = None, notifier: "Notifier | None" = None) -> Observers:
     """Return those whom the settings ask for.
 
     Args:
@@ -73,16 +73,16 @@ def watch_for(settings: Settings, meter: "Meter | None" = None, notifier: "Notif
     Raises:
         ConfigurationError: Something that they need is not installed.
     """
-    watchers: list[Watcher] = []
+    watchers: list[Observer] = []
     if settings.tracing.endpoint:
-        from incident_process.observability.tracing import Tracing
+        from incident_process.observability.tracing import TraceObserver
 
-        watchers.append(Tracing(settings))  # the innermost: it hands the trace to the transport itself
+        watchers.append(TraceObserver(settings))  # the innermost: it hands the trace to the transport itself
     if meter is not None or settings.metrics.textfile is not None:
         watchers.append(_Metered(meter or make_meter(settings), settings.metrics.textfile))
     if settings.notify.urls:
         watchers.append(_Notified(notifier or make_notifier(settings)))
-    return Watch(watchers)
+    return Observers(watchers)
 
 
 def require(settings: Settings) -> None:

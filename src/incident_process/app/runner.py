@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
 from incident_process.app.factory import open_parts
-from incident_process.app.observers import Watch, watch_for
+from incident_process.app.observers import Observers, observers_for
 from incident_process.core.models import INTERRUPTED, RunKind, RunReport
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.leased_run import LeasedRun
@@ -85,13 +85,13 @@ def run_leased(
 async def _run_leased(
     settings: Settings, make: Callable[[Parts], Awaitable[LeasedRun]], progress: Progress | None
 ) -> RunReport:
-    return await conduct(settings, make, watch_for(settings), progress=progress)
+    return await conduct(settings, make, observers_for(settings), progress=progress)
 
 
 async def conduct(
     settings: Settings,
     make: Callable[[Parts], Awaitable[LeasedRun]],
-    watch: Watch,
+    watch: Observers,
     *,
     progress: Progress | None = None,
     held: Callable[[LeasedRun], AbstractContextManager[None]] | None = None,

@@ -161,14 +161,14 @@ def reconcile(
     from incident_process.app.runner import in_loop, run_leased
     from incident_process.delivery.endpoint import receiver_place
     from incident_process.operations.receiver_export import opened
-    from incident_process.operations.reconcile import SENDABLE, Finding, Reconciliation
+    from incident_process.operations.reconcile import SENDABLE, AccountFinding, Reconciliation
     from incident_process.pipeline.context import Parts
     from incident_process.pipeline.leased_run import LeasedRun
 
     listing = JsonListing("differences") if as_json else None
     passes: list[Reconciliation] = []
 
-    def show(finding: Finding) -> None:
+    def show(finding: AccountFinding) -> None:
         if listing is None:
             emit(" ".join([f"{finding.difference.value:<8} {finding.account}", *finding.properties]))
         else:

@@ -56,7 +56,7 @@ async def _receiver(settings: "Settings", accepted: str | None) -> str | None:
     import msgspec
 
     from incident_process.app.factory import make_store
-    from incident_process.pipeline.lease import leased
+    from incident_process.pipeline.lease import hold_lease
 
     async with make_store(settings) as store:
         await store.require()
@@ -66,8 +66,8 @@ async def _receiver(settings: "Settings", accepted: str | None) -> str | None:
         if known is None:
             msg = f"The state knows no operation '{settings.process.operation_name}': correct [PROCESS] operation_name."
             raise ConfigurationError(msg)
-        async with leased(store, settings.process.lease_seconds) as keeper:
-            await store.write_identity(keeper.lease, msgspec.structs.replace(known, receiver=accepted))
+        async with hold_lease(store, settings.process.lease_seconds) as heartbeat:
+            await store.write_identity(heartbeat.lease, msgspec.structs.replace(known, receiver=accepted))
         return accepted
 
 
@@ -104,7 +104,7 @@ MAX_NAME = 255
 
 async def _rename(settings: "Settings", old: str, new: str) -> None:
     from incident_process.app.factory import make_store
-    from incident_process.pipeline.lease import leased
+    from incident_process.pipeline.lease import hold_lease
 
     async with make_store(settings, old) as store:
         await store.require()
@@ -112,8 +112,8 @@ async def _rename(settings: "Settings", old: str, new: str) -> None:
         is_begun = new in known and known[new].renaming == old  # and was cut off
         if not is_begun and old not in known and await store.read_operation() is None:
             raise ConfigurationError(await _no_such(store, old))
-        async with leased(store, settings.process.lease_seconds) as keeper:
-            await store.rename(keeper.lease, new)
+        async with hold_lease(store, settings.process.lease_seconds) as heartbeat:
+            await store.rename(heartbeat.lease, new)
 
 
 async def _no_such(store: "StateStore", name: str) -> str:
@@ -166,7 +166,7 @@ async def _copy(settings: "Settings", to: str) -> "tuple[Copied, str]":
 
     from incident_process.app.factory import make_store, make_store_at
     from incident_process.operations.state_copy import Copy, require_empty
-    from incident_process.pipeline.lease import leased
+    from incident_process.pipeline.lease import hold_lease
 
     process = settings.process
     target, place = make_store_at(to, settings)
@@ -182,8 +182,8 @@ async def _copy(settings: "Settings", to: str) -> "tuple[Copied, str]":
         has_runs = bool(await target.runs(limit=1) or await target.deliveries(limit=1))
         require_empty(await target.identity(), has_runs, await target.read_operation())
         async with (
-            leased(source, process.lease_seconds) as held,
-            leased(target, process.lease_seconds) as target_held,
+            hold_lease(source, process.lease_seconds) as held,
+            hold_lease(target, process.lease_seconds) as target_held,
         ):
             parts = ((source, held.lease), (target, target_held.lease))
             copied = await Copy(*parts, identity, process.execution_duration).make()
@@ -195,15 +195,15 @@ async def _set_moved(settings: "Settings", place: str | None) -> None:
     import msgspec
 
     from incident_process.app.factory import make_store
-    from incident_process.pipeline.lease import leased
+    from incident_process.pipeline.lease import hold_lease
 
     async with make_store(settings) as store:
         await store.require()
         known = await store.identity()
         if known is None:
             raise ConfigurationError(await _no_such(store, settings.process.operation_name))
-        async with leased(store, settings.process.lease_seconds) as keeper:
-            await store.write_identity(keeper.lease, msgspec.structs.replace(known, moved_to=place))
+        async with hold_lease(store, settings.process.lease_seconds) as heartbeat:
+            await store.write_identity(heartbeat.lease, msgspec.structs.replace(known, moved_to=place))
 
 
 @state.command("backup")

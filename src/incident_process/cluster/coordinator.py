@@ -1,7 +1,7 @@
-"""A crew whose chunks others work on: hands out tasks, adds up what comes back, and ends as one (SPEC 6).
+"""A processor whose chunks others work on: hands out tasks, adds up what comes back, and ends as one (SPEC 6).
 
 What the run itself must do stays here: the outboxes that earlier runs left, the fate of what used up its attempts, and
-with it the decision whether the watermark may move. Only ``go_over`` differs from that of a crew of one process.
+with it the decision whether the watermark may move. Only ``process`` differs from that of one process.
 
 A scope is used by one task after the other: a number of scopes that does not grow with the window is enough, because
 the fencing token, and not the number, tells one task from the next. A scope in which something is unsettled is left
@@ -14,18 +14,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
-from incident_process.cluster.chunk_job import tally_of
+from incident_process.cluster.chunk_job import counters_of
 from incident_process.cluster.protocol import ChunkResult, ChunkTask, WorkerPool, WorkerPoolLostError
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError, LeaseLostError
 from incident_process.core.logs import get_logger
 from incident_process.core.window import id_floor
 from incident_process.delivery.sender import broken
-from incident_process.pipeline.change_detection import Resend
+from incident_process.pipeline.change_detection import ResendPolicy
 from incident_process.pipeline.context import RunContext
-from incident_process.pipeline.counters import Tally
-from incident_process.pipeline.lease import LeaseKeeper
-from incident_process.pipeline.processor import Crew
-from incident_process.source.base import Touched
+from incident_process.pipeline.counters import RunCounters
+from incident_process.pipeline.lease import LeaseHeartbeat
+from incident_process.pipeline.processor import ChunkProcessor
+from incident_process.source.base import SelectedAccount
 
 log = get_logger()
 
@@ -48,8 +48,8 @@ TELL_SECONDS = 2.0
 """So often they are told, because somebody may have begun meanwhile."""
 
 
-class ClusterProcessor(Crew):
-    """``Crew`` over a pool of workers. Its own sender sends what the run itself has to send."""
+class ClusterProcessor(ChunkProcessor):
+    """``ChunkProcessor`` over a pool of workers. Its own sender sends what the run itself has to send."""
 
     _elsewhere = 0
     _failing = 0
@@ -59,19 +59,19 @@ class ClusterProcessor(Crew):
     def __init__(
         self,
         context: RunContext,
-        keeper: LeaseKeeper,
-        tally: Tally,
+        heartbeat: LeaseHeartbeat,
+        counters: RunCounters,
         pool: Callable[[], AbstractAsyncContextManager[WorkerPool]],
     ) -> None:
-        super().__init__(context, keeper, tally)
+        super().__init__(context, heartbeat, counters)
         self._pool = pool
         self._begun_at: dict[int, int] = {}
         """By scope, the place of its last task among all that were begun."""
         self._left_before: dict[int, int] = {}
         """By scope in which something is unsettled, the place of the first task that was begun after that was known."""
 
-    async def go_over(
-        self, lists: AsyncIterator[list[Touched]], as_of: datetime, resend: Resend = Resend.CHANGED
+    async def process(
+        self, lists: AsyncIterator[list[SelectedAccount]], as_of: datetime, resend: ResendPolicy = ResendPolicy.CHANGED
     ) -> None:
         """Have list after list of accounts worked on, until the lists end or the run is to.
 
@@ -81,7 +81,7 @@ class ClusterProcessor(Crew):
         if first is None or self.sender.stopped is not None:
             return
         since = None
-        if resend is Resend.ALL:
+        if resend is ResendPolicy.ALL:
             since = await self._parts.store.reserve_ids(self._context.lease, 1, id_floor(self._context.clock.now()))
         try:
             async with self._pool() as pool:
@@ -105,7 +105,7 @@ class ClusterProcessor(Crew):
     @property
     def is_over(self) -> bool:
         """True when tasks under way are to end, too."""
-        if not self._keeper.holds():
+        if not self._heartbeat.is_valid():
             self.sender.stop("the lease was lost")
         return self.is_stopped
 
@@ -121,14 +121,14 @@ class ClusterProcessor(Crew):
 
     def add(self, task: ChunkTask, done: ChunkResult) -> None:
         """Add what came of a task to the figures of the run."""
-        self._tally.add(tally_of(done))
+        self._counters.add(counters_of(done))
         if done.counts:
             self._announce()
         self._elsewhere += done.delivered
         if done.delivered:
             self._overtake(self._begun_at[task.scope])
-        if done.unsettled is not None:
-            self._left[task.scope] = done.unsettled
+        if done.exhausted is not None:
+            self._left[task.scope] = done.exhausted
             self._left_before[task.scope] = self._begun
         if not done.well:
             self._failing += 1
@@ -146,7 +146,7 @@ class ClusterProcessor(Crew):
     def _overtake(self, begun: int) -> None:
         """Mark what failed elsewhere before a task was begun of which something has been taken."""
         before = [left for scope, left in self._left.items() if self._left_before.get(scope, 0) < begun]
-        for left in (self._dispatcher.leave(), *before):
+        for left in (self._deliverer.hand_over(), *before):
             for undecided in left:
                 undecided.mark.overtaken = True
 
@@ -155,10 +155,10 @@ class _Tasks:
     """The tasks of one run that are under way."""
 
     def __init__(
-        self, crew: ClusterProcessor, pool: WorkerPool, as_of: datetime, resend: Resend, since: int | None
+        self, processor: ClusterProcessor, pool: WorkerPool, as_of: datetime, resend: ResendPolicy, since: int | None
     ) -> None:
-        self._crew = crew
-        self._context = crew.context
+        self._processor = processor
+        self._context = processor.context
         self._pool = pool
         self._as_of = as_of
         self._resend = resend
@@ -176,10 +176,10 @@ class _Tasks:
         """Workers that failed for want of a database, and when."""
         self._fault: Exception | None = None
 
-    async def go_over(self, first: list[Touched], lists: AsyncIterator[list[Touched]]) -> None:
+    async def go_over(self, first: list[SelectedAccount], lists: AsyncIterator[list[SelectedAccount]]) -> None:
         """Hand out a task for each list, and wait for all of them."""
         try:
-            touched: list[Touched] | None = first
+            touched: list[SelectedAccount] | None = first
             while touched is not None and await self._has_room():
                 await self._begin(touched)
                 touched = await anext(lists, None)
@@ -198,11 +198,11 @@ class _Tasks:
 
     @property
     def _is_over(self) -> bool:
-        return self._fault is not None or self._crew.is_over
+        return self._fault is not None or self._processor.is_over
 
     async def _has_room(self) -> bool:
         """Wait until a further task may be begun; False when none may in this run."""
-        while self._fault is None and self._crew.may_begin:
+        while self._fault is None and self._processor.may_begin:
             slots = await self._pool.slots()
             # Who shares a limit does not queue: the task that is begun next would bring its part with it.
             most = min(slots, self._connections) if self._rate or slots > self._connections else slots * QUEUED
@@ -229,7 +229,7 @@ class _Tasks:
             if self._free:
                 return
 
-    async def _begin(self, touched: list[Touched]) -> None:
+    async def _begin(self, touched: list[SelectedAccount]) -> None:
         self._spent += self._share
         task = ChunkTask(
             run_id=self._context.run_id,
@@ -244,7 +244,7 @@ class _Tasks:
             since_id=self._since,
             key_name=self._context.key_name,
         )
-        self._crew.begin(task)
+        self._processor.begin(task)
         self._under_way[asyncio.create_task(self._done(task))] = task
 
     async def _done(self, task: ChunkTask) -> ChunkResult:
@@ -276,11 +276,11 @@ class _Tasks:
             except Exception as exc:
                 self._fails(exc)
                 continue
-            self._crew.add(task, done)
+            self._processor.add(task, done)
             fault = done.fault()
             if fault is not None:
                 self._fails(fault)
-            elif done.unsettled is None:
+            elif done.exhausted is None:
                 self._free.append(task.scope)
 
     async def _end(self) -> None:
@@ -297,7 +297,7 @@ class _Tasks:
             log.warning("%d chunk(s) did not end in time: the next run resumes them.", len(self._under_way))
 
     async def _tell(self) -> None:
-        await self._pool.end(self._context.run_id, self._crew.sender.stopped or "the run failed elsewhere")
+        await self._pool.end(self._context.run_id, self._processor.sender.stopped or "the run failed elsewhere")
 
     def _fails(self, fault: Exception) -> None:
         """Note the first fault; that of a chunk says more than that the team was lost."""

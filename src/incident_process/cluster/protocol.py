@@ -12,9 +12,9 @@ from typing import Protocol
 from incident_process.core import errors
 from incident_process.core.errors import DeliveryIncompleteError, IncidentProcessError
 from incident_process.core.models import DeliveryStatus, Record
-from incident_process.pipeline.change_detection import Resend
-from incident_process.pipeline.deliver import Unsettled
-from incident_process.source.base import Touched
+from incident_process.pipeline.change_detection import ResendPolicy
+from incident_process.pipeline.deliver import ExhaustedIncidents
+from incident_process.source.base import SelectedAccount
 
 
 class WorkerPoolLostError(DeliveryIncompleteError):
@@ -33,8 +33,8 @@ class ChunkTask(Record, frozen=True, kw_only=True):
     epoch: int
     started_at: datetime
     as_of: datetime
-    resend: Resend
-    accounts: tuple[Touched, ...]
+    resend: ResendPolicy
+    accounts: tuple[SelectedAccount, ...]
     requests_per_second: float = 0.0
     max_connections: int = 1
     since_id: int | None = None
@@ -49,7 +49,7 @@ class ChunkResult(Record, frozen=True, kw_only=True):
     """What came of a task.
 
     ``worker`` names who did it. ``counts`` are the incidents by their status, ``waiting`` is
-    why some have none (``Tally``). ``delivered``, ``well`` and ``failure``
+    why some have none (``RunCounters``). ``delivered``, ``well`` and ``failure``
     are the evidence of its sender on the service, ``stopped`` why that was cut short. With ``error``, the name of a
     class and a sentence, the rest says how far it had come.
     """
@@ -58,14 +58,14 @@ class ChunkResult(Record, frozen=True, kw_only=True):
     counts: Mapping[DeliveryStatus, int] = {}
     unchanged: int = 0
     resumed: int = 0
-    held: int = 0
-    vanished: int = 0
+    blocked: int = 0
+    no_longer_in_source: int = 0
     waiting: Mapping[int, str] = {}
     delivered: int = 0
     well: bool = True
     failure: str | None = None
     stopped: str | None = None
-    unsettled: Unsettled | None = None
+    exhausted: ExhaustedIncidents | None = None
     error: tuple[str, str] | None = None
 
     @classmethod

@@ -19,7 +19,7 @@ from incident_process.cluster.settings_reference import Reference
 from incident_process.core import logs
 from incident_process.delivery.gate import Gate
 from incident_process.pipeline.context import Parts
-from incident_process.pipeline.processor import Crew
+from incident_process.pipeline.processor import ChunkProcessor
 from incident_process.settings import Settings
 from incident_process.source.base import Source
 
@@ -45,7 +45,7 @@ class WorkerRuntime:
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opened: list[_OpenParts] = []
-        self._crews: dict[str, set[Crew]] = {}
+        self._processors: dict[str, set[ChunkProcessor]] = {}
         self._ended: OrderedDict[str, str] = OrderedDict()
 
     def do(self, reference: Reference, task: ChunkTask, sharing: int) -> ChunkResult:
@@ -62,14 +62,14 @@ class WorkerRuntime:
     async def _do(self, settings: Settings, task: ChunkTask, sharing: int) -> ChunkResult:
         if task.run_id in self._ended:
             return ChunkResult(stopped=self._ended[task.run_id])
-        crews = self._crews.setdefault(task.run_id, set())
-        begun: list[Crew] = []
+        processors = self._processors.setdefault(task.run_id, set())
+        begun: list[ChunkProcessor] = []
 
-        def show(crew: Crew) -> None:
-            begun.append(crew)
-            crews.add(crew)
+        def show(processor: ChunkProcessor) -> None:
+            begun.append(processor)
+            processors.add(processor)
             if task.run_id in self._ended:
-                crew.sender.stop(self._ended[task.run_id])
+                processor.sender.stop(self._ended[task.run_id])
 
         try:
             async with AsyncExitStack() as stack:
@@ -84,16 +84,16 @@ class WorkerRuntime:
                     parts = msgspec.structs.replace(parts, source=source)
                 return await process_chunk(parts, task, sharing, show)
         finally:
-            crews.difference_update(begun)
-            if not crews:
-                self._crews.pop(task.run_id, None)
+            processors.difference_update(begun)
+            if not processors:
+                self._processors.pop(task.run_id, None)
 
     def _end(self, run_id: str, reason: str) -> None:
         self._ended[run_id] = reason
         while len(self._ended) > REMEMBERED_RUNS:
             self._ended.popitem(last=False)
-        for crew in self._crews.get(run_id, ()):
-            crew.sender.stop(reason)
+        for processor in self._processors.get(run_id, ()):
+            processor.sender.stop(reason)
 
     def _opened_for(self, settings: Settings) -> "_OpenParts":
         """Return what is open, or can be opened, for these settings; one cluster may serve several operations."""

@@ -38,15 +38,15 @@ from incident_process.core.window import plan, refusal, system_date
 from incident_process.database.connect import connect_blocking
 from incident_process.delivery.failure_text import secrets_of
 from incident_process.delivery.idempotency import idempotency_key
-from incident_process.delivery.policy import Verdict
-from incident_process.delivery.response_rules import Rules
+from incident_process.delivery.policy import ResponseClass
+from incident_process.delivery.response_rules import ResponseRules
 from incident_process.delivery.sender import Sender
 from incident_process.document.assembly import (
-    Draft,
+    DocumentContent,
+    build_content,
+    build_document,
     check,
     digest,
-    document,
-    draft,
 )
 from incident_process.document.convert import stamp
 from incident_process.pipeline.processor import limits
@@ -132,7 +132,7 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
         self.account_num = arguments.account_number(account_num)
         self.incident_id = arguments.incident_id(incident_id)
         self._settings: Settings | None = None
-        self._draft: Draft | None = None
+        self._draft: DocumentContent | None = None
         self._rows: Any = None
         self._now = datetime.now(UTC)
         self.mongo_data = self.initialize_mongo_doc()
@@ -144,7 +144,7 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
     def initialize_mongo_doc(self) -> dict[str, Any]:
         """Return the document before anything is read: every property, empty."""
         blank = tuple(NEVER if column == "LOAD_DATE" else None for column in CUSTOMER_COLUMNS)
-        return self._document(draft(self.account_num, [blank], [], ZoneInfo("UTC")))
+        return self._document(build_content(self.account_num, [blank], [], ZoneInfo("UTC")))
 
     def read_customer_details(self, time_period_start: object = None, time_period_end: Moment | None = None) -> str:
         """Read the account's customer rows into ``mongo_data`` and return ``"success"``.
@@ -158,7 +158,7 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
         """
         self._read(time_period_start, time_period_end)
         self._need_customer()
-        self._draft = draft(self.account_num, self._rows.customers, [], self._need_settings().process.zone)
+        self._draft = build_content(self.account_num, self._rows.customers, [], self._need_settings().process.zone)
         self.mongo_data = self._document(self._draft)
         return "success"
 
@@ -174,7 +174,7 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
             self._read(time_period_start, time_period_end)
         self._need_customer()
         zone = self._need_settings().process.zone
-        self._draft = draft(self.account_num, self._rows.customers, self._rows.payments, zone)
+        self._draft = build_content(self.account_num, self._rows.customers, self._rows.payments, zone)
         self.mongo_data["Last_Actions"] = self._document(self._draft)["Last_Actions"]
         return "success" if self._rows.payments else "failure"
 
@@ -249,9 +249,9 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
             self._settings = Settings.load()
         return self._settings
 
-    def _document(self, content: Draft) -> dict[str, Any]:
+    def _document(self, content: DocumentContent) -> dict[str, Any]:
         created_by = self._settings.process.created_by if self._settings else "drs_admin"
-        incident = document(content, self.incident_id, self._now, created_by)
+        incident = build_document(content, self.incident_id, self._now, created_by)
         found: dict[str, Any] = json.loads(_encoder.encode(incident), parse_float=Decimal)
         return found
 
@@ -384,10 +384,10 @@ async def _send(settings: Settings, url: str, incident: Incident) -> None:
     secrets = secrets_of(settings.api.request_headers, url)
     async with (
         make_transport(settings, url) as transport,
-        Sender(transport, one, lambda: True, secrets=secrets, rules=Rules.of(settings.api)) as sender,
+        Sender(transport, one, lambda: True, secrets=secrets, rules=ResponseRules.of(settings.api)) as sender,
     ):
         (result,) = await sender.deliver([incident], resumed=False)
-    if result.verdict is not Verdict.DELIVERED:
+    if result.verdict is not ResponseClass.DELIVERED:
         why = sender.reason_of(result.answer, incident.body) if result.answer else "it was not sent"
         msg = f"incident {incident.incident_id} was not delivered after {result.attempts} attempts: {why}"
         raise IncidentCreationError(msg)

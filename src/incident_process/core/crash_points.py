@@ -14,7 +14,7 @@ from incident_process.core.errors import ConfigurationError
 VARIABLE = "INCIDENT_PROCESS_FAULT"
 
 
-class Step(StrEnum):
+class CrashPoint(StrEnum):
     """The commit steps of SPEC 6; each fault point lies directly after the step."""
 
     LEASED = "leased"
@@ -27,26 +27,27 @@ class Step(StrEnum):
     CLOSED = "closed"
 
 
-class FaultPoints:
+class CrashPoints:
     """Counts how often each step was reached, and ends the process at the one that was asked for."""
 
-    def __init__(self, step: Step | None = None, time: int = 1) -> None:
+    def __init__(self, step: CrashPoint | None = None, time: int = 1) -> None:
         self._step = step
         self._left = time
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str]) -> "FaultPoints":
+    def from_environment(cls, environ: Mapping[str, str]) -> "CrashPoints":
         """Read ``STEP`` or ``STEP:N`` from the environment; raise ConfigurationError for anything else."""
         wanted = environ.get(VARIABLE, "")
         if not wanted:
             return cls()
         step, _, time = wanted.partition(":")
-        if step not in set(Step) or not (time or "1").isdigit():
-            msg = f"{VARIABLE}={wanted} names no fault point: use one of {', '.join(Step)}, with :N for the N-th time."
+        if step not in set(CrashPoint) or not (time or "1").isdigit():
+            names = ", ".join(CrashPoint)
+            msg = f"{VARIABLE}={wanted} names no crash point: use one of {names}, with :N for the N-th time."
             raise ConfigurationError(msg)
-        return cls(Step(step), int(time or "1"))
+        return cls(CrashPoint(step), int(time or "1"))
 
-    def reach(self, step: Step) -> None:
+    def reach(self, step: CrashPoint) -> None:
         """End the process here if this is the place and the time."""
         if step is not self._step:
             return

@@ -131,12 +131,12 @@ class Lease(Record, frozen=True, kw_only=True):
 class Incident(Record, frozen=True, kw_only=True):
     """One incident as it is stored in the outbox and sent: the body is final, byte for byte.
 
-    ``attempts`` and ``runs`` count what was tried before this run, ``elsewhere`` those attempts that cannot have
+    ``attempts`` and ``runs`` count what was tried before this run, ``unsent_attempts`` those attempts that cannot have
     brought it to the receiver under this id: made under earlier ids, which were somebody else's, or never sent for want
     of a connection. ``in_doubt``: it may have reached the receiver without an answer; so it stands from the first write
     on, until a run has recorded that it surely did not. ``rows_digest`` identifies the rows that it was made of, ""
-    where nobody has looked. ``refused_as``: the receiver's words, as ``reasons.alike`` has them, when a run saw that it
-    turns this one away while it takes others; "" where none has.
+    where nobody has looked. ``refused_as``: the receiver's words, as ``failure_text.alike`` has them, when a run saw
+    that it rejects this one while it takes others; "" where none has.
     """
 
     incident_id: int
@@ -148,13 +148,13 @@ class Incident(Record, frozen=True, kw_only=True):
     runs: int = 0
     in_doubt: bool = True
     rows_digest: str = ""
-    elsewhere: int = 0
+    unsent_attempts: int = msgspec.field(default=0, name="elsewhere")  # so outboxes have it, those of 0.1.0 too
     refused_as: str = ""
 
     @property
     def tried(self) -> bool:
         """True when an earlier run has recorded attempts that were sent under this id."""
-        return self.attempts > self.elsewhere
+        return self.attempts > self.unsent_attempts
 
     @property
     def may_have_arrived(self) -> bool:
@@ -166,7 +166,7 @@ class Incident(Record, frozen=True, kw_only=True):
         return f"Incident({self.incident_id}, digest={self.digest[:8]}, {len(self.body)} bytes)"
 
 
-class Parked(Record, frozen=True, kw_only=True):
+class UnsendableAccount(Record, frozen=True, kw_only=True):
     """An account that gets a ledger entry without anything being sent: skipped, or dead because no body fits."""
 
     incident_id: int
@@ -183,15 +183,15 @@ class Chunk(Record, frozen=True, kw_only=True):
     chunk_id: str
     run_id: str
     incidents: tuple[Incident, ...]
-    parked: tuple[Parked, ...] = ()
+    parked: tuple[UnsendableAccount, ...] = ()
 
 
 class Outcome(Record, frozen=True, kw_only=True):
     """What became of one incident in this run.
 
-    ``attempts``, with ``elsewhere`` among them, and ``runs`` are totals, earlier runs included. ``status`` PENDING
-    means: no outcome yet, keep it; ``in_doubt`` then says whether an attempt had no answer, and ``refused_as`` is what
-    ``Incident`` has of it.
+    ``attempts``, with ``unsent_attempts`` among them, and ``runs`` are totals, earlier runs included. The ``status``
+    PENDING means: no outcome yet, keep it; ``in_doubt`` then says whether an attempt had no answer, and ``refused_as``
+    is what ``Incident`` has of it.
     """
 
     incident_id: int
@@ -202,12 +202,12 @@ class Outcome(Record, frozen=True, kw_only=True):
     http_status: int | None = None
     error: str | None = None
     in_doubt: bool = False
-    elsewhere: int = 0
+    unsent_attempts: int = 0
     refused_as: str = ""
     at: datetime
 
 
-class Known(Record, frozen=True, kw_only=True):
+class LastDelivery(Record, frozen=True, kw_only=True):
     """What the ledger last says of one account.
 
     ``delivered_digest`` is the content last delivered, if any, under ``delivered_id``; ``newest_digest``,

@@ -52,7 +52,7 @@ class ThrottledError(IncidentProcessError):
 
 
 @dataclass(kw_only=True, slots=True)
-class Session:
+class SignInSession:
     """Somebody who has signed in. ``token`` has to come back in a header with every request."""
 
     user: str
@@ -79,7 +79,7 @@ class Access:
     def __init__(self, dashboard: Dashboard, clock: Callable[[], float] = time.monotonic) -> None:
         self._holders = [(_hashed(token), holder) for token, holder in dashboard.holders]
         self._clock = clock
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, SignInSession] = {}
         self._wrong: dict[str, deque[float]] = {}
         self._wrong_by_all: deque[float] = deque(maxlen=TRIES_OF_ALL)
         self.has_token = dashboard.has_token
@@ -89,7 +89,7 @@ class Access:
         self.asks_name = any(not holder.is_person for _, holder in self._holders)
         """Whether a token may be one that several people have, so that they should say who they are."""
 
-    def sign_in(self, token: str, user: str, address: str) -> tuple[str, Session]:
+    def sign_in(self, token: str, user: str, address: str) -> tuple[str, SignInSession]:
         """Open a session and return the cookie that stands for it. A right token is never kept waiting.
 
         Args:
@@ -108,7 +108,7 @@ class Access:
         if holder.may_unmask and not holder.is_person and not claimed:
             raise AccessDeniedError("Give your name: with this token, what you unmask is logged under it.")
         cookie = secrets.token_urlsafe(32)
-        session = Session(
+        session = SignInSession(
             user=holder.name if holder.is_person or not claimed else f"{holder.name} (says: {claimed})",
             may_unmask=holder.may_unmask,
             address=address,
@@ -120,7 +120,7 @@ class Access:
         self._sessions[_hashed(cookie)] = session
         return cookie, session
 
-    def session(self, cookie: str | None, token: str | None) -> Session | None:
+    def session(self, cookie: str | None, token: str | None) -> SignInSession | None:
         """Return the session that cookie and session token stand for, if it is not over; using it keeps it alive."""
         session = self._open(cookie)
         if session is None or not session.proves(token):
@@ -160,11 +160,11 @@ class Access:
             return ThrottledError(max(1, round(max(waits))))
         return AccessDeniedError("This token is wrong. It stands in the configuration, under [DASHBOARD].")
 
-    def _open(self, cookie: str | None) -> Session | None:
+    def _open(self, cookie: str | None) -> SignInSession | None:
         session = self._sessions.get(_hashed(cookie)) if cookie else None
         return None if session is None or self._over(session) else session
 
-    def _over(self, session: Session) -> bool:
+    def _over(self, session: SignInSession) -> bool:
         now = self._clock()
         return now - session.seen > IDLE_SECONDS or now - session.began > LONGEST_SECONDS
 

@@ -16,12 +16,12 @@ from starlette.types import ASGIApp
 from incident_process.core.errors import ConfigurationError, IncidentProcessError
 from incident_process.core.logs import get_logger
 from incident_process.dashboard.access import Access
-from incident_process.dashboard.read_api import ReadingApi
-from incident_process.dashboard.read_model import Readings
+from incident_process.dashboard.read_api import ReadApi
+from incident_process.dashboard.read_model import ReadModel
 from incident_process.dashboard.replays import Replays
 from incident_process.dashboard.responses import BadRequestError, Json, problem
-from incident_process.dashboard.security_middleware import Guard, Hosts
-from incident_process.dashboard.write_api import ChangingApi
+from incident_process.dashboard.security_middleware import Hosts, SecurityMiddleware
+from incident_process.dashboard.write_api import WriteApi
 from incident_process.settings import Settings
 
 log = get_logger()
@@ -39,7 +39,7 @@ _TYPES = {
 def make_app(settings: Settings, hosts: Hosts) -> ASGIApp:
     """Return the application for these settings, known by these names."""
     access = Access(settings.dashboard)
-    readings = Readings(settings)
+    readings = ReadModel(settings)
     replays = Replays(settings, readings.forget)
 
     @asynccontextmanager
@@ -48,7 +48,7 @@ def make_app(settings: Settings, hosts: Hosts) -> ASGIApp:
         await replays.close()
         await readings.close()
 
-    reading, changing = ReadingApi(settings, access, readings, replays), ChangingApi(access, readings, replays)
+    reading, changing = ReadApi(settings, access, readings, replays), WriteApi(access, readings, replays)
     app = Starlette(
         routes=[*changing.routes(), *reading.routes(), *_static()],
         exception_handlers={
@@ -60,7 +60,7 @@ def make_app(settings: Settings, hosts: Hosts) -> ASGIApp:
         },
         lifespan=lifespan,
     )
-    return Guard(app, access, hosts)  # around all of it, so that answers to faults have their headers, too
+    return SecurityMiddleware(app, access, hosts)  # around all of it, so that answers to faults have their headers, too
 
 
 async def _bad_request(_request: Request, exc: Exception) -> Json:

@@ -10,8 +10,8 @@ from starlette.routing import Route
 
 from incident_process.core.arguments import LONGEST_ACCOUNT
 from incident_process.core.models import RunKind, RunStatus
-from incident_process.dashboard.access import Access, Session
-from incident_process.dashboard.read_model import MOST_LETTERS, Readings
+from incident_process.dashboard.access import Access, SignInSession
+from incident_process.dashboard.read_model import MOST_LETTERS, ReadModel
 from incident_process.dashboard.replays import Replays
 from incident_process.dashboard.responses import BadRequestError, Json, number, problem
 from incident_process.dashboard.security_middleware import NO_TOKEN
@@ -25,10 +25,10 @@ SHORTEST_SEARCH = 3
 Word = TypeVar("Word", bound=StrEnum)
 
 
-class ReadingApi:
-    """Handlers over ``Readings``."""
+class ReadApi:
+    """Handlers over ``ReadModel``."""
 
-    def __init__(self, settings: Settings, access: Access, readings: Readings, replays: Replays) -> None:
+    def __init__(self, settings: Settings, access: Access, readings: ReadModel, replays: Replays) -> None:
         self._settings = settings
         self._access = access
         self._readings = readings
@@ -53,7 +53,7 @@ class ReadingApi:
 
     async def session(self, request: Request) -> Json:
         """Say who asks and what they may do; before anybody has signed in, nothing else."""
-        session: Session | None = request.scope["session"]
+        session: SignInSession | None = request.scope["session"]
         may_read = session is not None or not self._access.has_token
         return Json(
             {

@@ -11,7 +11,7 @@ from incident_process.app.factory import make_source
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError
 from incident_process.core.models import (
     DeliveryStatus,
-    Known,
+    LastDelivery,
     LedgerEntry,
     RunKind,
     RunStatus,
@@ -19,7 +19,7 @@ from incident_process.core.models import (
 )
 from incident_process.dashboard.connections import Connections
 from incident_process.dashboard.difference import lines
-from incident_process.dashboard.single_flight_cache import Keep
+from incident_process.dashboard.single_flight_cache import SingleFlightCache
 from incident_process.operations import insights
 from incident_process.operations.dead_letters import group_of, pages, reason_of
 from incident_process.operations.doctor import examine
@@ -41,13 +41,13 @@ RATE_SECONDS = 10.0
 ENTRIES = 50
 
 
-class Readings:
+class ReadModel:
     """Answers in plain types, for the requests that only read."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._connections = Connections(settings)
-        self._keep = Keep()
+        self._keep = SingleFlightCache()
         self._rate = Rate()
         self._previews = asyncio.Semaphore(1)  # one walk through the source's tables at a time
 
@@ -280,10 +280,10 @@ def done_of(run: dict[str, Any]) -> int:
     return sum(run[name] for name in ("delivered", "unchanged", "skipped", "dead", "pending"))
 
 
-def comparison(now: Previewed | None, known: Known | None) -> str:
+def comparison(now: Previewed | None, known: LastDelivery | None) -> str:
     """Return how an account's present content stands to what the ledger says of it, by a name that the page knows.
 
-    It follows ``pipeline.change_detection.need``, which decides what a run sends.
+    It follows ``pipeline.change_detection.decide``, which decides what a run sends.
     """
     if known is None:
         return "never_delivered"

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from incident_process.dashboard.access import Access, Session
+from incident_process.dashboard.access import Access, SignInSession
 from incident_process.dashboard.responses import Json, problem
 
 COOKIE = "incident_session"
@@ -75,7 +75,7 @@ def host_names(host: str, further: Collection[str]) -> Hosts:
     return Hosts(own | {host.lower(), socket.gethostname().lower()}, any_address=True)
 
 
-class Guard:
+class SecurityMiddleware:
     """The outermost layer of the application."""
 
     def __init__(self, app: ASGIApp, access: Access, hosts: Hosts) -> None:
@@ -106,7 +106,7 @@ class Guard:
             return problem(
                 400, "This page is not known by that name: open it by its own address, or name it in allowed_hosts."
             )
-        session: Session | None = scope["session"]
+        session: SignInSession | None = scope["session"]
         path, method = scope["path"], scope["method"]
         if path != "/" and headers.get("sec-fetch-site", "same-origin") not in OWN_SITE:
             return problem(403, "This has to be asked for by the page itself, not by another site.")
@@ -118,7 +118,7 @@ class Guard:
             return problem(401, "Sign in with the token first.")
         return None
 
-    def _forged(self, headers: Headers, path: str, session: Session | None) -> Json | None:
+    def _forged(self, headers: Headers, path: str, session: SignInSession | None) -> Json | None:
         """Return the answer to a change that does not come from the page and from somebody who may."""
         checks = (
             (

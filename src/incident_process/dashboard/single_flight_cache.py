@@ -26,7 +26,7 @@ class _Kept:
         self.task: asyncio.Task[None] | None = None
 
 
-class Keep:
+class SingleFlightCache:
     """Values by key; each is read by one task at a time, which no reader's leaving ends."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from incident_process.core.logs import get_logger
-from incident_process.dashboard.access import Access, AccessDeniedError, Session, ThrottledError
-from incident_process.dashboard.read_model import MOST_LETTERS, Readings
+from incident_process.dashboard.access import Access, AccessDeniedError, SignInSession, ThrottledError
+from incident_process.dashboard.read_model import MOST_LETTERS, ReadModel
 from incident_process.dashboard.replays import Replays, choose
 from incident_process.dashboard.responses import Json, content, problem
 from incident_process.dashboard.security_middleware import cookie_name, cookie_of
@@ -46,14 +46,14 @@ class Unmask(msgspec.Struct, forbid_unknown_fields=True):
     account: str
 
 
-class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+class EmptyRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A request that says everything by its address."""
 
 
-class ChangingApi:
+class WriteApi:
     """Handlers that come after ``guard``: whoever gets here has passed it."""
 
-    def __init__(self, access: Access, readings: Readings, replays: Replays) -> None:
+    def __init__(self, access: Access, readings: ReadModel, replays: Replays) -> None:
         self._access = access
         self._readings = readings
         self._replays = replays
@@ -96,7 +96,7 @@ class ChangingApi:
 
     async def sign_out(self, request: Request) -> Response:
         """End the session."""
-        await content(request, Nothing)
+        await content(request, EmptyRequest)
         self._access.sign_out(cookie_of(request.headers))
         _note("signed out", request.scope["session"], "signed out")
         answer = Response(status_code=204)
@@ -119,7 +119,7 @@ class ChangingApi:
         chosen = choose(given.accounts, given.group)
         if chosen is None or len(chosen.accounts) > MOST_LETTERS:
             return problem(400, "Name accounts, or one reason, but not both.")
-        session: Session = request.scope["session"]
+        session: SignInSession = request.scope["session"]
         if not self._replays.start(chosen, session.user):
             return problem(409, "A replay is under way already: wait for its end.")
         what = f"{len(chosen.accounts)} account(s)" if chosen.accounts else "all dead letters of one reason"
@@ -129,7 +129,7 @@ class ChangingApi:
     async def unmask(self, request: Request) -> Response:
         """Show an account's document with its personal fields, to somebody who may, and log that."""
         given = await content(request, Unmask)
-        session: Session = request.scope["session"]
+        session: SignInSession = request.scope["session"]
         if not session.may_unmask:
             return problem(
                 403,
@@ -151,7 +151,7 @@ class ChangingApi:
         return Json(await self._readings.document(account, masked=False))
 
 
-def _note(event: str, session: Session, what: str, **further: object) -> None:
+def _note(event: str, session: SignInSession, what: str, **further: object) -> None:
     log.info(
         "Dashboard: %s at %s %s.",
         session.user,

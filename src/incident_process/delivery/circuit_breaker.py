@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class Circuit(StrEnum):
+class CircuitState(StrEnum):
     """How freely requests may go out."""
 
     CLOSED = "closed"  # all is well
@@ -11,7 +11,7 @@ class Circuit(StrEnum):
     OPEN = "open"  # those failed too: the run stops, everything undelivered stays pending
 
 
-class Breaker:
+class CircuitBreaker:
     """Counts failures in a row over different accounts; any success starts over.
 
     ``accounts`` different accounts failing without a success between them start the probing, ``probes`` rounds of
@@ -19,7 +19,7 @@ class Breaker:
     """
 
     def __init__(self, accounts: int, probes: int) -> None:
-        self.circuit = Circuit.CLOSED
+        self.circuit = CircuitState.CLOSED
         self.failed_probes = 0
         self._accounts = accounts
         self._probes = probes
@@ -27,24 +27,24 @@ class Breaker:
 
     def success(self) -> None:
         """Note that the service took a request, or refused one as a rule says that it does."""
-        self.circuit = Circuit.CLOSED
+        self.circuit = CircuitState.CLOSED
         self.failed_probes = 0
         self._failing.clear()
 
     def failure(self, account: str) -> None:
         """Note that a request of this account failed while the circuit was closed."""
-        if self.circuit is not Circuit.CLOSED:
+        if self.circuit is not CircuitState.CLOSED:
             return  # a request that was under way when the probing began proves nothing new
         self._failing.add(account)
         if len(self._failing) >= self._accounts:
-            self.circuit = Circuit.PROBING
+            self.circuit = CircuitState.PROBING
 
     def probe_failed(self) -> None:
         """Note that none of a round of probes was taken."""
         self.failed_probes += 1
         if self.failed_probes >= self._probes:
-            self.circuit = Circuit.OPEN
+            self.circuit = CircuitState.OPEN
 
     def give_up(self) -> None:
         """Open the circuit: the probing has lasted for as long as it may."""
-        self.circuit = Circuit.OPEN
+        self.circuit = CircuitState.OPEN

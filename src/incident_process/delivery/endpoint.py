@@ -9,7 +9,7 @@ _SAFE = "/:@!$&'()*+,;=~-._%"
 """What stands in a path as it is; ``%`` too, for what is encoded already must not be encoded again."""
 
 
-class Address(Record, frozen=True, kw_only=True):
+class Endpoint(Record, frozen=True, kw_only=True):
     """An http or https address. ``target`` is what a request asks for, ``authority`` its Host."""
 
     host: str
@@ -19,7 +19,7 @@ class Address(Record, frozen=True, kw_only=True):
     authority: str
 
 
-def parse_address(url: str) -> Address:
+def parse_address(url: str) -> Endpoint:
     """Return the parts of an address; raise ValueError when nothing can be posted to it."""
     parts = urlsplit(url)
     host = parts.hostname
@@ -31,7 +31,7 @@ def parse_address(url: str) -> Address:
     port = parts.port or usual
     named = f"[{host}]" if ":" in host else host
     query = f"?{quote(parts.query, safe=_SAFE + '?')}" if parts.query else ""
-    return Address(
+    return Endpoint(
         host=host,
         port=port,
         tls=parts.scheme == "https",

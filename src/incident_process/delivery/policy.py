@@ -15,7 +15,7 @@ SUSPECT = frozenset({401, 402, 403, 404, 405, 406, 407, 411, 413, 421, 426, 431,
 """4xx that speak of the credentials, the address or the way there rather than of one record."""
 
 
-class Verdict(StrEnum):
+class ResponseClass(StrEnum):
     """What one answer says of one incident."""
 
     DELIVERED = "delivered"  # the receiver has it
@@ -27,7 +27,7 @@ class Verdict(StrEnum):
     TAKEN = "taken"  # it has another body under this Incident_Id
 
 
-def judge(status: int | None, *, may_have_arrived: bool, others_taken: bool = False) -> Verdict:
+def classify_response(status: int | None, *, may_have_arrived: bool, others_taken: bool = False) -> ResponseClass:
     """Return what an HTTP status says; None stands for a request without an answer.
 
     ``may_have_arrived``: an earlier attempt of this very body may have reached the receiver (a retry, or a run that
@@ -37,16 +37,16 @@ def judge(status: int | None, *, may_have_arrived: bool, others_taken: bool = Fa
     ``others_taken``: the receiver takes others just now, so 503 is a limit of the rate as 429 always is, and no outage.
     """
     if status == 429 or (status == 503 and others_taken):
-        return Verdict.THROTTLED
+        return ResponseClass.THROTTLED
     if status is None or status in RETRYABLE or status >= 500 or 300 <= status < 400:
-        return Verdict.RETRY
+        return ResponseClass.RETRY
     if 200 <= status < 300:
-        return Verdict.DELIVERED
+        return ResponseClass.DELIVERED
     if status == 409:
-        return Verdict.DELIVERED if may_have_arrived else Verdict.TAKEN
+        return ResponseClass.DELIVERED if may_have_arrived else ResponseClass.TAKEN
     if status in SUSPECT:
-        return Verdict.SUSPECT
-    return Verdict.REFUSED if 400 <= status < 500 else Verdict.RETRY
+        return ResponseClass.SUSPECT
+    return ResponseClass.REFUSED if 400 <= status < 500 else ResponseClass.RETRY
 
 
 def backoff(attempt: int, chance: float) -> float:
@@ -88,7 +88,7 @@ class Failure(Record, frozen=True, kw_only=True):
     and the receiver's words are the same now.
     """
 
-    verdict: Verdict
+    verdict: ResponseClass
     status: int | None
     runs: int = 0
     alone: bool = False
@@ -108,37 +108,37 @@ class Evidence(Record, frozen=True, kw_only=True):
     many: bool = False
     only: bool = False
     all_known: bool = False
-    asked: Verdict | None = None
+    asked: ResponseClass | None = None
     alike: bool = False
 
     @property
     def answers(self) -> bool:
         """True when the service, asked with ``{}``, neither failed nor turned away whoever asks."""
-        if self.alike and self.asked is not Verdict.DELIVERED:
+        if self.alike and self.asked is not ResponseClass.DELIVERED:
             return False
-        return self.asked not in {None, Verdict.RETRY, Verdict.SUSPECT, Verdict.THROTTLED}
+        return self.asked not in {None, ResponseClass.RETRY, ResponseClass.SUSPECT, ResponseClass.THROTTLED}
 
 
-class Fate(Record, frozen=True, kw_only=True):
+class DeadLetterDecision(Record, frozen=True, kw_only=True):
     """What becomes of an incident whose attempts of this run are used up."""
 
     status: DeliveryStatus
     runs: int
 
 
-def fate_of(failure: Failure, evidence: Evidence, *, max_runs: int) -> Fate:
+def dead_letter_decision(failure: Failure, evidence: Evidence, *, max_runs: int) -> DeadLetterDecision:
     """Decide between a failing service and a poisonous record (SPEC 5; docs/decisions/0025-outcomes.md).
 
     Without evidence that the service takes others, an incident stays pending as it was, however often it is tried.
     """
-    if failure.verdict is Verdict.RETRY:
+    if failure.verdict is ResponseClass.RETRY:
         return _fate_of_failing(failure, evidence, max_runs)
     return _fate_of_refused(failure, evidence, max_runs)
 
 
-def _fate_of_failing(failure: Failure, evidence: Evidence, max_runs: int) -> Fate:
+def _fate_of_failing(failure: Failure, evidence: Evidence, max_runs: int) -> DeadLetterDecision:
     if failure.status in {429, 503}:  # a limit of the rate, or an outage: never the record's
-        return Fate(status=DeliveryStatus.PENDING, runs=failure.runs)
+        return DeadLetterDecision(status=DeliveryStatus.PENDING, runs=failure.runs)
     if failure.alone or (failure.known and evidence.taken):
         return _counted(failure.runs, max_runs)
     if evidence.taken:
@@ -147,29 +147,29 @@ def _fate_of_failing(failure: Failure, evidence: Evidence, max_runs: int) -> Fat
         return _doubted(failure.runs, max_runs)
     if evidence.answers and (evidence.only or (failure.known and evidence.all_known)):
         return _counted(failure.runs, max_runs)
-    return Fate(status=DeliveryStatus.PENDING, runs=failure.runs)
+    return DeadLetterDecision(status=DeliveryStatus.PENDING, runs=failure.runs)
 
 
-def _fate_of_refused(failure: Failure, evidence: Evidence, max_runs: int) -> Fate:
-    dead = Fate(status=DeliveryStatus.DEAD, runs=failure.runs)
+def _fate_of_refused(failure: Failure, evidence: Evidence, max_runs: int) -> DeadLetterDecision:
+    dead = DeadLetterDecision(status=DeliveryStatus.DEAD, runs=failure.runs)
     if failure.alone:
         return dead
-    is_suspect = failure.verdict is Verdict.SUSPECT
+    is_suspect = failure.verdict is ResponseClass.SUSPECT
     if evidence.taken:
         if not evidence.many and (evidence.answers or (evidence.asked is None and not is_suspect)):
             return dead
         return _doubted(failure.runs, max_runs)
     if evidence.answers and not evidence.many and (evidence.only or not is_suspect):
         return dead
-    return Fate(status=DeliveryStatus.PENDING, runs=failure.runs)
+    return DeadLetterDecision(status=DeliveryStatus.PENDING, runs=failure.runs)
 
 
-def _counted(runs: int, max_runs: int) -> Fate:
+def _counted(runs: int, max_runs: int) -> DeadLetterDecision:
     """Count the run against the record."""
     runs += 1
-    return Fate(status=DeliveryStatus.DEAD if runs >= max_runs else DeliveryStatus.PENDING, runs=runs)
+    return DeadLetterDecision(status=DeliveryStatus.DEAD if runs >= max_runs else DeliveryStatus.PENDING, runs=runs)
 
 
-def _doubted(runs: int, max_runs: int) -> Fate:
+def _doubted(runs: int, max_runs: int) -> DeadLetterDecision:
     """Count the run, but never as the last: others were taken, but an outage that began after them looks the same."""
-    return Fate(status=DeliveryStatus.PENDING, runs=max(runs, min(runs + 1, max_runs - 1)))
+    return DeadLetterDecision(status=DeliveryStatus.PENDING, runs=max(runs, min(runs + 1, max_runs - 1)))

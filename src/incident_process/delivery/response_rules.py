@@ -4,20 +4,20 @@ import json
 from collections.abc import Iterator, Sequence
 
 from incident_process.core.models import Record
-from incident_process.delivery.policy import Verdict
+from incident_process.delivery.policy import ResponseClass
 from incident_process.settings import Api
 from incident_process.settings.answer_rules import Rule, parse_rule
 
 VERDICTS = {
-    "delivered_when": Verdict.DELIVERED,
-    "refused_when": Verdict.DEAD,
-    "retry_when": Verdict.RETRY,
+    "delivered_when": ResponseClass.DELIVERED,
+    "refused_when": ResponseClass.DEAD,
+    "retry_when": ResponseClass.RETRY,
 }
 """The keys in the order in which rules that are equally exact are asked, and what each says."""
 FIRST_ERROR = 400
 
 
-class Named(Record, frozen=True, kw_only=True):
+class NamedRule(Record, frozen=True, kw_only=True):
     """A rule with its place: the ``line`` of a ``key``, as ``text`` has it."""
 
     key: str
@@ -26,7 +26,7 @@ class Named(Record, frozen=True, kw_only=True):
     rule: Rule
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ResponseClass:
         """What it says of an answer that it fits."""
         return VERDICTS[self.key]
 
@@ -35,7 +35,7 @@ class Named(Record, frozen=True, kw_only=True):
         return f"{self.key}, line {self.line}: {self.text}"
 
 
-class Rules:
+class ResponseRules:
     """The rules of one configuration.
 
     The first rule that fits an answer decides. Rules with a text are asked before rules without one, and those with a
@@ -43,15 +43,15 @@ class Rules:
     before those of ``retry_when``, and those of one key from top to bottom.
     """
 
-    def __init__(self, named: Sequence[Named] = ()) -> None:
+    def __init__(self, named: Sequence[NamedRule] = ()) -> None:
         self._named = sorted(named, key=lambda one: (one.rule.pattern is None, len(one.rule.statuses) > 1))
 
     @classmethod
-    def of(cls, api: Api) -> "Rules":
+    def of(cls, api: Api) -> "ResponseRules":
         """Return those of a configuration."""
         return cls(
             [
-                Named(key=key, line=line, text=text, rule=parse_rule(text))
+                NamedRule(key=key, line=line, text=text, rule=parse_rule(text))
                 for key in VERDICTS
                 for line, text in enumerate(getattr(api, key), start=1)
             ]
@@ -62,7 +62,7 @@ class Rules:
         """The lowest status of which the text of an answer matters: of all from 400 on it does as a reason."""
         return min([one.rule.statuses.start for one in self._named if one.rule.pattern], default=FIRST_ERROR)
 
-    def fitting(self, status: int | None, body: bytes) -> Named | None:
+    def fitting(self, status: int | None, body: bytes) -> NamedRule | None:
         """Return the rule that decides on an answer, None where none fits; ``body`` is the beginning of its text."""
         fit = [one for one in self._named if status is not None and status in one.rule.statuses]
         if not fit:

@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from incident_process.core.models import Incident, Record
-from incident_process.delivery.circuit_breaker import Breaker, Circuit
+from incident_process.delivery.circuit_breaker import CircuitBreaker, CircuitState
 from incident_process.delivery.failure_text import reason
 from incident_process.delivery.gate import Gate
 from incident_process.delivery.http.transport import Answer, Transport
-from incident_process.delivery.policy import GATEWAY, Verdict, backoff, judge, retry_after
-from incident_process.delivery.response_rules import Rules
+from incident_process.delivery.policy import GATEWAY, ResponseClass, backoff, classify_response, retry_after
+from incident_process.delivery.response_rules import ResponseRules
 
 BROKEN = "the receiver fails across accounts (circuit breaker)"
 """Why a sender has stopped, when the circuit breaker stopped it; ``broken`` says it with what was answered last."""
@@ -46,10 +46,10 @@ TAKING_SECONDS = 10.0
 limits the rate. Twice as long as it has asked to wait comes on top."""
 
 
-NO_RULES = Rules()
+NO_RULES = ResponseRules()
 
 
-class Limits(Record, frozen=True, kw_only=True):
+class SendLimits(Record, frozen=True, kw_only=True):
     """How hard to try: the keys of ``[API]`` in the configuration.
 
     ``rate_is_shared``: ``requests_per_second`` is a part of the setting that one sender after another makes use of.
@@ -68,7 +68,7 @@ class Limits(Record, frozen=True, kw_only=True):
 
 
 @dataclass(eq=False, slots=True)
-class Mark:
+class FailureOrder:
     """The first attempt of a run at which an incident failed or was refused: its ``place`` among all attempts.
 
     ``overtaken``: another one that was sent after it was taken, and answered after it. So the service was at work then.
@@ -89,7 +89,7 @@ class Before(Record, frozen=True, kw_only=True):
     overtaken: bool
 
 
-class Attempted(Record, frozen=True, kw_only=True):
+class SendResult(Record, frozen=True, kw_only=True):
     """How far one incident got.
 
     ``verdict`` is None when it was not tried, RETRY when its attempts are used up or it was put aside between two of
@@ -99,12 +99,12 @@ class Attempted(Record, frozen=True, kw_only=True):
     """
 
     incident: Incident
-    verdict: Verdict | None
+    verdict: ResponseClass | None
     attempts: int
     unsent: int
     unanswered: bool
     answer: Answer | None
-    mark: Mark | None = None
+    mark: FailureOrder | None = None
     alone: bool = False
     at: datetime
 
@@ -114,7 +114,7 @@ class _Job:
     incident: Incident
     number: int
     resumed: bool
-    done: Callable[[Attempted], None]
+    done: Callable[[SendResult], None]
     left_over: bool = False
     """An earlier run, or an earlier part of this one, has left it: it tells nothing new of the service."""
     most: int = 1
@@ -129,7 +129,7 @@ class _Job:
     unanswered: bool = False
     failing_since: float | None = None
     place: int = 0
-    mark: Mark | None = None
+    mark: FailureOrder | None = None
     alone: bool = False
     answer: Answer | None = field(default=None, repr=False)
 
@@ -138,17 +138,17 @@ class Sender:
     """An asynchronous context manager.
 
     ``may_send`` is asked before every request: False stops the sender. ``secrets`` are those of ``reasons.reason``;
-    what ``rules`` say of an answer holds before ``policy.judge``.
+    what ``rules`` say of an answer holds before ``policy.classify_response``.
     """
 
     def __init__(
         self,
         transport: Transport,
-        limits: Limits,
+        limits: SendLimits,
         may_send: Callable[[], bool],
-        on_answer: Callable[[Incident, Answer, Verdict], None] = lambda *_: None,
+        on_answer: Callable[[Incident, Answer, ResponseClass], None] = lambda *_: None,
         secrets: Collection[str] = (),
-        rules: Rules = NO_RULES,
+        rules: ResponseRules = NO_RULES,
     ) -> None:
         self.stopped: str | None = None
         self.delivered = 0
@@ -159,7 +159,7 @@ class Sender:
         self._on_answer = on_answer
         self._secrets = secrets
         self._rules = rules
-        self._breaker = Breaker(limits.breaker_failures, limits.max_attempts)
+        self._breaker = CircuitBreaker(limits.breaker_failures, limits.max_attempts)
         self.gate = Gate(
             limits.max_connections,
             timeout_seconds=limits.timeout_seconds,
@@ -181,8 +181,8 @@ class Sender:
         self._throttled_since: float | None = None
         """Since when the receiver has taken nothing and turned requests away for its rate."""
         self._places = itertools.count()
-        self._not_overtaken: set[Mark] = set()
-        self._taken_ids: dict[str, Mark] = {}
+        self._not_overtaken: set[FailureOrder] = set()
+        self._taken_ids: dict[str, FailureOrder] = {}
         """By key, what met an Incident_Id that is somebody else's."""
         self._is_last = False
         """Whether what failed before is tried for the last time in this run."""
@@ -212,7 +212,7 @@ class Sender:
     @property
     def broken(self) -> bool:
         """True when the circuit breaker stopped the sender."""
-        return self._breaker.circuit is Circuit.OPEN
+        return self._breaker.circuit is CircuitState.OPEN
 
     @property
     def failure(self) -> str | None:
@@ -222,7 +222,7 @@ class Sender:
     @property
     def well(self) -> bool:
         """False where requests fail across accounts and none was taken, or none any more."""
-        return self._breaker.circuit is Circuit.CLOSED or (self.delivered > 0 and not self.broken)
+        return self._breaker.circuit is CircuitState.CLOSED or (self.delivered > 0 and not self.broken)
 
     def reason_of(self, answer: Answer, body: bytes) -> str:
         """Return why an attempt with this body failed, as ``reasons.reason`` does, without the sender's secrets."""
@@ -236,7 +236,7 @@ class Sender:
         self._stopping.set()
         for job, handle in list(self._delayed.items()):
             handle.cancel()
-            self._finish(job, Verdict.RETRY)
+            self._finish(job, ResponseClass.RETRY)
         self._delayed.clear()
         self._clear.set()
         while not self._queue.empty():
@@ -249,7 +249,7 @@ class Sender:
         resumed: bool,
         once: bool = False,
         before: Mapping[int, Before] | None = None,
-    ) -> list[Attempted]:
+    ) -> list[SendResult]:
         """Send the incidents and return how far each got, in the order of their ends.
 
         A fault of this program in the middle of sending is raised here, once nothing is under way any more.
@@ -263,14 +263,14 @@ class Sender:
             before: By Incident_Id, what this run has made of them before: they get the attempts that are left to them,
                 at least one, and are tried for the last time.
         """
-        results: list[Attempted] = []
+        results: list[SendResult] = []
         if not incidents:
             return results
         all_done = asyncio.get_running_loop().create_future()
         expected = len(incidents)
         self._is_last = before is not None
 
-        def done(result: Attempted) -> None:
+        def done(result: SendResult) -> None:
             results.append(result)
             if len(results) == expected and not all_done.done():
                 all_done.set_result(None)
@@ -359,7 +359,7 @@ class Sender:
                 self._give_back(job)
                 return
             self._on_answer(job.incident, answer, verdict)
-            if verdict is Verdict.DELIVERED:
+            if verdict is ResponseClass.DELIVERED:
                 self._breaker.success()
                 self.delivered += 1
                 self._throttled_since = None
@@ -387,58 +387,58 @@ class Sender:
         job.overtaken |= job.mark is not None and job.mark.overtaken
         return True
 
-    def _verdict(self, answer: Answer, *, may_have_arrived: bool) -> Verdict:
+    def _verdict(self, answer: Answer, *, may_have_arrived: bool) -> ResponseClass:
         if answer.lacking:
-            return Verdict.THROTTLED  # fewer at once, and nothing is held against the record either
+            return ResponseClass.THROTTLED  # fewer at once, and nothing is held against the record either
         if answer.status is not None and answer.status != 429 and answer.status not in GATEWAY:
             self._at_work_at = self._loop.time()
         rule = self._rules.fitting(answer.status, answer.excerpt)
         if rule is not None:
             return rule.verdict
         others_taken = answer.status == 503 and self._others_taken()
-        return judge(answer.status, may_have_arrived=may_have_arrived, others_taken=others_taken)
+        return classify_response(answer.status, may_have_arrived=may_have_arrived, others_taken=others_taken)
 
-    def _tell_gate(self, job: _Job, answer: Answer, verdict: Verdict, window: int, epoch: int) -> None:
+    def _tell_gate(self, job: _Job, answer: Answer, verdict: ResponseClass, window: int, epoch: int) -> None:
         """Tell how the request ended that began with this window and epoch."""
         if answer.status is None:
             too_many = answer.lacking or (answer.error == TIMED_OUT and not answer.unsent)
             self.gate.unanswered(window, epoch, too_many=too_many)
-        elif verdict is not Verdict.THROTTLED:
+        elif verdict is not ResponseClass.THROTTLED:
             self.gate.answered(window, epoch, answer.seconds)
         elif job.put_off < TELLING:
             self.gate.throttled(window, epoch, self._asked_pause(answer), sure=answer.status == 429)
         else:
             self.gate.unanswered(window, epoch)
 
-    def _not_delivered(self, job: _Job, answer: Answer, verdict: Verdict, *, probe: bool) -> None:
+    def _not_delivered(self, job: _Job, answer: Answer, verdict: ResponseClass, *, probe: bool) -> None:
         job.unanswered |= answer.status is None and not answer.unsent
-        if verdict is Verdict.THROTTLED:
+        if verdict is ResponseClass.THROTTLED:
             self._put_off(job, answer)
             return
-        if verdict is Verdict.DEAD:
+        if verdict is ResponseClass.DEAD:
             self._breaker.success()  # it answers as it is known to
             self._finish(job, verdict)
             return
         # An id may be somebody else's, and so may all of a block; that a new one is, too, is no accident.
-        is_accident = verdict is Verdict.TAKEN and job.incident.key not in self._taken_ids
+        is_accident = verdict is ResponseClass.TAKEN and job.incident.key not in self._taken_ids
         self._set_mark(job, verdict)
         if not is_accident:
             self._failed = answer, job.incident.body
             self._note_failure(job, answer, probe=probe)
         job.alone |= job.overtaken
-        if verdict is Verdict.RETRY:
+        if verdict is ResponseClass.RETRY:
             self._again_or_finish(job, answer)
         else:
             self._finish(job, verdict)
 
-    def _set_mark(self, job: _Job, verdict: Verdict) -> None:
+    def _set_mark(self, job: _Job, verdict: ResponseClass) -> None:
         """Remember the place of the first failure: of an id that is taken, over all ids that the incident is given."""
         if job.mark is None:
-            job.mark = self._taken_ids.get(job.incident.key) or Mark(job.place)
-            job.mark.in_spell |= self._breaker.circuit is Circuit.PROBING
+            job.mark = self._taken_ids.get(job.incident.key) or FailureOrder(job.place)
+            job.mark.in_spell |= self._breaker.circuit is CircuitState.PROBING
             if not job.mark.overtaken:
                 self._not_overtaken.add(job.mark)
-        if verdict is Verdict.TAKEN:
+        if verdict is ResponseClass.TAKEN:
             self._taken_ids.setdefault(job.incident.key, job.mark)
 
     def _overtake(self, place: int) -> None:
@@ -462,13 +462,13 @@ class Sender:
             self._throttled_since = now
         is_over = now + self.gate.pause() - self._throttled_since > self._limits.retry_seconds
         if is_over and self.delivered and self._queue.empty():  # all others have been taken, or have failed
-            self._finish(job, Verdict.THROTTLED)
+            self._finish(job, ResponseClass.THROTTLED)
             return
         if is_over:
             self._failed = answer, job.incident.body
             self.stop(answer.error or "" if answer.lacking else throttling(self.failure or ""))
         if self.stopped is not None:
-            self._finish(job, Verdict.RETRY)
+            self._finish(job, ResponseClass.RETRY)
         elif job.put_off <= TELLING and not answer.lacking:
             self._put(job)
         else:
@@ -481,7 +481,7 @@ class Sender:
         if job.incident.runs and answer.status is not None and answer.status not in GATEWAY:
             return  # a run before has seen that it fails while others are taken: that it still does is no news
         self._breaker.failure(job.incident.account)
-        if self._breaker.circuit is Circuit.PROBING and self._clear.is_set() and self.stopped is None:
+        if self._breaker.circuit is CircuitState.PROBING and self._clear.is_set() and self.stopped is None:
             self._clear.clear()
             for mark in self._not_overtaken:
                 mark.in_spell = True
@@ -494,7 +494,7 @@ class Sender:
         either, all of these are put aside, to be tried again at the end of the run; there it takes more rounds.
         """
         rounds, spent, asked = 0, 0.0, 0.0
-        while self._breaker.circuit is Circuit.PROBING and self.stopped is None:
+        while self._breaker.circuit is CircuitState.PROBING and self.stopped is None:
             pause = max(asked, backoff(rounds + 1, self._chance.random()))
             spent += pause
             with suppress(TimeoutError):
@@ -504,7 +504,7 @@ class Sender:
             jobs = await self._sample(rounds)
             tell = not all(map(self._is_stale, jobs))
             await self._try_all(jobs)
-            if self._breaker.circuit is not Circuit.PROBING or self.stopped is not None:
+            if self._breaker.circuit is not CircuitState.PROBING or self.stopped is not None:
                 break
             answers = [job.answer for job in jobs if job.answer is not None]
             asked = max([self._asked_pause(answer) or 0.0 for answer in answers], default=0.0)
@@ -519,7 +519,7 @@ class Sender:
             elif too_long or not self._is_last or rounds >= self._limits.max_attempts:
                 self._put_aside()
                 rounds, spent, asked = 0, 0.0, 0.0
-        if self._breaker.circuit is Circuit.OPEN:
+        if self._breaker.circuit is CircuitState.OPEN:
             self.stop(broken(self.failure))
         self._clear.set()
 
@@ -543,7 +543,7 @@ class Sender:
         """Send each once, no more at a time than connections are allowed, until one is taken."""
         most = self._limits.max_connections
         for start in range(0, len(jobs), most):
-            if self._breaker.circuit is Circuit.PROBING:
+            if self._breaker.circuit is CircuitState.PROBING:
                 await asyncio.gather(*(self._attempt(job, probe=True) for job in jobs[start : start + most]))
             else:
                 for job in jobs[start : start + most]:
@@ -555,7 +555,7 @@ class Sender:
             if self._is_stale(job):
                 handle.cancel()
                 del self._delayed[job]
-                self._finish(job, Verdict.RETRY)
+                self._finish(job, ResponseClass.RETRY)
         fresh = []
         while not self._queue.empty():
             item = self._queue.get_nowait()
@@ -594,7 +594,7 @@ class Sender:
             job.failing_since = loop.time()
         too_late = loop.time() + pause - job.failing_since > self._limits.retry_seconds
         if failed >= job.most or too_late or self.stopped is not None:
-            self._finish(job, Verdict.RETRY)
+            self._finish(job, ResponseClass.RETRY)
         else:
             self._delayed[job] = loop.call_later(pause, self._requeue, job)
 
@@ -603,11 +603,11 @@ class Sender:
         self._put(job)
 
     def _give_back(self, job: _Job) -> None:
-        self._finish(job, Verdict.RETRY if job.attempts else None)
+        self._finish(job, ResponseClass.RETRY if job.attempts else None)
 
-    def _finish(self, job: _Job, verdict: Verdict | None) -> None:
+    def _finish(self, job: _Job, verdict: ResponseClass | None) -> None:
         job.done(
-            Attempted(
+            SendResult(
                 incident=job.incident,
                 verdict=verdict,
                 attempts=job.attempts,

@@ -1,7 +1,8 @@
 """Rows of one account to its document, its digest, and the bytes that are sent (SPEC 4).
 
-``draft`` computes the *content*, everything that comes from source rows, and encodes it; ``digest`` identifies it;
-``seal`` adds the *envelope*, what this run adds, and returns the body. The same rows in any order give the same digest.
+``build_content`` computes the *content*, everything that comes from source rows, and encodes it; ``digest`` identifies
+it; ``render_body`` adds the *envelope*, what this run adds, and returns the body. The same rows in any order give the
+same digest.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from incident_process.document import incident_model
 from incident_process.document.convert import NO_DATE, moment, money, stamp, text, whole
 from incident_process.document.envelope import Envelope, check, decoded, encoder
 from incident_process.document.rows import Row, current_rows, newest_payment
-from incident_process.document.validation import require
+from incident_process.document.validation import validate_parts
 from incident_process.source.columns import (
     AMOUNT_COLUMNS,
     CUSTOMER_COLUMNS,
@@ -28,8 +29,17 @@ from incident_process.source.columns import (
     PAYMENT_COLUMNS,
 )
 
-__all__ = ["Draft", "check", "content_digest", "current_rows", "digest", "document", "draft", "newest_payment"]
-__all__ += ["readdress", "seal"]
+__all__ = [
+    "DocumentContent",
+    "build_content",
+    "build_document",
+    "check",
+    "content_digest",
+    "current_rows",
+    "digest",
+    "newest_payment",
+]
+__all__ += ["render_body", "with_incident_id"]
 
 _C = {name: position for position, name in enumerate(CUSTOMER_COLUMNS)}
 _P = {name: position for position, name in enumerate(PAYMENT_COLUMNS)}
@@ -75,7 +85,7 @@ _PRODUCT_TEXTS = itemgetter(
 _CONTACTS = itemgetter(_C["TECNICAL_CONTACT_EMAIL"], _C["MOBILE_CONTACT"], _C["WORK_CONTACT"])
 
 
-class Draft(Record, frozen=True, kw_only=True):
+class DocumentContent(Record, frozen=True, kw_only=True):
     """The content of one account's document, before it has an Incident_Id."""
 
     account: str
@@ -91,7 +101,7 @@ class Draft(Record, frozen=True, kw_only=True):
         return "<Draft>"
 
 
-def draft(account: str, customers: Sequence[Row], payments: Sequence[Row], zone: ZoneInfo) -> Draft:
+def build_content(account: str, customers: Sequence[Row], payments: Sequence[Row], zone: ZoneInfo) -> DocumentContent:
     """Build the content of one account from its rows as ``AccountRows`` gives them (at least one customer row).
 
     Raises DataProcessingError, naming the column, for a value that cannot be what its column says.
@@ -104,7 +114,7 @@ def draft(account: str, customers: Sequence[Row], payments: Sequence[Row], zone:
         raise _unreadable(rows, payment, zone) from exc
 
 
-def _draft(account: str, rows: Sequence[Row], payment: Row | None, zone: ZoneInfo) -> Draft:
+def _draft(account: str, rows: Sequence[Row], payment: Row | None, zone: ZoneInfo) -> DocumentContent:
     newest = rows[0]
     arrears = money(newest[_C["OUTSTANDING"]])
     ref, person, address, zip_code, kind, company, nic, email, status, credit, billing, segment, mobile, daytime = (
@@ -136,15 +146,15 @@ def _draft(account: str, rows: Sequence[Row], payment: Row | None, zone: ZoneInf
     action = _last_action(newest, payment, zone)
     contacts, products = _contacts(rows), _products(rows, zone)
     try:
-        require((customer, details, action, *products), (arrears, action.Payment_Money, action.Billed_Amount))
+        validate_parts((customer, details, action, *products), (arrears, action.Payment_Money, action.Billed_Amount))
         unfit = None
     except DataProcessingError as exc:
         unfit = str(exc)
     values = [account, ref, arrears, stamp(newest[_LOADED]), contacts, products, customer, details, action, status]
-    return Draft(account=account, contacts=contacts, values=_lines(values), unfit=unfit)
+    return DocumentContent(account=account, contacts=contacts, values=_lines(values), unfit=unfit)
 
 
-def digest(content: Draft) -> str:
+def digest(content: DocumentContent) -> str:
     """Return the content's digest: 64 hexadecimal digits, the same for the same content in every release.
 
     It covers what comes from source rows and nothing else, so neither a new run nor a changed setting looks like
@@ -153,7 +163,7 @@ def digest(content: Draft) -> str:
     return hashlib.blake2b(_IMAGE % tuple(content.values[:9]), digest_size=32).hexdigest()
 
 
-def seal(content: Draft, incident_id: int, now: datetime, created_by: str) -> bytes:
+def render_body(content: DocumentContent, incident_id: int, now: datetime, created_by: str) -> bytes:
     """Add the envelope and return the body.
 
     Raises DataProcessingError when the body does not fit the model; such a body is never sent.
@@ -163,12 +173,12 @@ def seal(content: Draft, incident_id: int, now: datetime, created_by: str) -> by
     return _sealed(content, incident_id, _envelope(stamp(now), created_by))
 
 
-def _sealed(content: Draft, incident_id: int, envelope: Envelope) -> bytes:
+def _sealed(content: DocumentContent, incident_id: int, envelope: Envelope) -> bytes:
     contacts = [
         incident_model.Contact(Contact_Type=kind, Contact=contact, Create_Dtm=since, Create_By=envelope.created_by)
         for kind, contact, since in content.contacts
     ]
-    require(contacts, ())
+    validate_parts(contacts, ())
     return envelope.around(content.values, encoder.encode(contacts), incident_id)
 
 
@@ -178,13 +188,15 @@ def _envelope(time: str, created_by: str) -> Envelope:
     envelope = Envelope(time, created_by)
     row = [None] * len(CUSTOMER_COLUMNS)
     row[_LOADED] = NEVER  # type: ignore[call-overload]
-    check(_sealed(draft("", [row], [], ZoneInfo("UTC")), 1, envelope))
+    check(_sealed(build_content("", [row], [], ZoneInfo("UTC")), 1, envelope))
     return envelope
 
 
-def document(content: Draft, incident_id: int, now: datetime, created_by: str) -> incident_model.Incident:
+def build_document(
+    content: DocumentContent, incident_id: int, now: datetime, created_by: str
+) -> incident_model.IncidentDocument:
     """Return the content within its envelope, as the model; raise DataProcessingError when it does not fit."""
-    return decoded(seal(content, incident_id, now, created_by))
+    return decoded(render_body(content, incident_id, now, created_by))
 
 
 def content_digest(body: bytes) -> str:
@@ -205,10 +217,10 @@ def content_digest(body: bytes) -> str:
         incident.Account_Details,
         incident.Last_Actions[0],
     ]
-    return digest(Draft(account=incident.Account_Num, contacts=contacts, values=_lines(values)))
+    return digest(DocumentContent(account=incident.Account_Num, contacts=contacts, values=_lines(values)))
 
 
-def readdress(body: bytes, incident_id: int) -> bytes:
+def with_incident_id(body: bytes, incident_id: int) -> bytes:
     """Return the same body under another Incident_Id."""
     incident = decoded(body)
     incident.Incident_Id = incident_id

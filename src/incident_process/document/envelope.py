@@ -14,7 +14,7 @@ from incident_process.document.convert import NO_DATE
 from incident_process.document.validation import unfit
 
 encoder = msgspec.json.Encoder(decimal_format="number")
-decoder = msgspec.json.Decoder(incident_model.Incident)
+decoder = msgspec.json.Decoder(incident_model.IncidentDocument)
 
 GAP = b"%b"
 _CONTENT = (
@@ -59,13 +59,13 @@ class Envelope:
             incident_model.AccountCross, dict.fromkeys(_CROSS, GAP), {}
         )
         self.created_by = created_by
-        self._whole = _with_gaps(incident_model.Incident, gaps, constant)
+        self._whole = _with_gaps(incident_model.IncidentDocument, gaps, constant)
 
     def around(self, values: Sequence[bytes], contacts: bytes, incident_id: int) -> bytes:
         """Return the body around content.
 
         Args:
-            values: The content as ``build.Draft`` has it.
+            values: The content as ``assembly.DocumentContent`` has it.
             contacts: Its contacts as the body has them.
             incident_id: The incident's number; DataProcessingError is raised where the model does not allow it.
         """
@@ -92,7 +92,7 @@ class Envelope:
         )
 
 
-def decoded(body: bytes) -> incident_model.Incident:
+def decoded(body: bytes) -> incident_model.IncidentDocument:
     """Return a body as the model.
 
     Raises DataProcessingError when it does not fit the model; the message names the place, not the value.

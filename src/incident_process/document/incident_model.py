@@ -114,7 +114,7 @@ class AccountCross(Model, kw_only=True):
     Account_Status: str
 
 
-class Incident(Model, kw_only=True):
+class IncidentDocument(Model, kw_only=True):
     """The whole body."""
 
     Doc_Version: float = 1.0

@@ -22,7 +22,7 @@ import msgspec
 from incident_process.core.errors import DataProcessingError
 from incident_process.core.models import Record
 from incident_process.document import incident_model
-from incident_process.document.assembly import Draft, digest
+from incident_process.document.assembly import DocumentContent, digest
 from incident_process.document.convert import NO_DATE, ZERO, money, stamp
 from incident_process.document.envelope import encoder
 
@@ -65,7 +65,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DOT_NET = re.compile(r"/Date\((-?\d+)(?:[+-]\d{4})?\)/")
 
 
-class Returned(Record, frozen=True, kw_only=True):
+class ReturnedDocument(Record, frozen=True, kw_only=True):
     """What one document comes to.
 
     Attributes:
@@ -95,7 +95,7 @@ def is_document(value: Any) -> bool:
     return isinstance(value, Mapping) and _ACCOUNT in value and any(mark in value for mark in _MARKS)
 
 
-def returned(document: Mapping[str, Any]) -> Returned:
+def returned(document: Mapping[str, Any]) -> ReturnedDocument:
     """Restore the content of a document whose JSON was read with fractions as Decimal.
 
     Raises DataProcessingError where it does not say whose it is.
@@ -119,15 +119,15 @@ def returned(document: Mapping[str, Any]) -> Returned:
         reading.part(document.get("Account_Details"), incident_model.Account, "Account_Details"),
         actions[0] if actions else reading.part(None, incident_model.LastAction, "Last_Actions"),
     ]
-    reading.foreign.extend(name for name in document if name not in _names(incident_model.Incident))
+    reading.foreign.extend(name for name in document if name not in _names(incident_model.IncidentDocument))
     try:
         lines = encoder.encode_lines(values).split(b"\n")
     except (UnicodeEncodeError, msgspec.MsgspecError):  # half of a surrogate pair: no body that was sent has one
         reading.unreadable.append("a text that UTF-8 has no form for")
         lines = [b""] * len(PARTS)
-    content = Draft(account=account, contacts=(), values=lines)
+    content = DocumentContent(account=account, contacts=(), values=lines)
     unreadable = tuple(dict.fromkeys(reading.unreadable))
-    return Returned(
+    return ReturnedDocument(
         account=account,
         incident_id=_id(document.get(_ID)),
         digest="" if unreadable else digest(content),
@@ -139,7 +139,7 @@ def returned(document: Mapping[str, Any]) -> Returned:
     )
 
 
-def part_digests(content: Draft) -> bytes:
+def part_digests(content: DocumentContent) -> bytes:
     """Return a short digest of each of ``PARTS``, one after the other: to say where two contents differ."""
     return b"".join(hashlib.blake2b(value, digest_size=_PART_BYTES).digest() for value in content.values[: len(PARTS)])
 
@@ -153,7 +153,7 @@ def differing(one: bytes, other: bytes) -> list[str]:
 _PART_BYTES = 6
 
 
-def as_doubles(content: Draft) -> str:
+def as_doubles(content: DocumentContent) -> str:
     """Return the content's digest with its amounts as a receiver has them that stores doubles."""
     values = list(content.values)
     action = msgspec.json.decode(values[8], type=incident_model.LastAction)
@@ -161,7 +161,7 @@ def as_doubles(content: Draft) -> str:
     action = msgspec.structs.replace(action, Payment_Money=paid, Billed_Amount=billed)
     values[2] = encoder.encode(_double(Decimal(values[2].decode())))
     values[8] = encoder.encode(action)
-    return digest(Draft(account=content.account, contacts=(), values=values))
+    return digest(DocumentContent(account=content.account, contacts=(), values=values))
 
 
 def _double(amount: Decimal) -> Decimal:

@@ -2,7 +2,7 @@
 
 To decode each finished body against the model took longer than to build it. So every piece is checked once, where it
 comes into being: the body's constant rest by the model's own decoder (``envelope``), each part by the types that the
-model gives its fields (``require``), a timestamp where it is written (``stamped``).
+model gives its fields (``validate_parts``), a timestamp where it is written (``stamped``).
 """
 
 import re
@@ -38,7 +38,7 @@ def _kind(declared: Any) -> type:
 _KINDS = {part: tuple(_kind(field.type) for field in msgspec.structs.fields(part)) for part in get_args(Part)}
 
 
-def require(parts: Iterable[Part], amounts: Iterable[Decimal]) -> None:
+def validate_parts(parts: Iterable[Part], amounts: Iterable[Decimal]) -> None:
     """Raise DataProcessingError when a field of a part is not of the model's type, or an amount is no number.
 
     The message names the place, never the value.

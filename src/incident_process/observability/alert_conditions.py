@@ -1,7 +1,8 @@
 """Which conditions there are, what a run says of them, and who has to tell it. Pure functions.
 
 A condition is *found* with a sentence (it stands), with None (it does not), or not at all, where the run does not
-know. What was told so far is a ``state.alert_store.Condition``; one step of compare-and-set decides who tells the next.
+know. What was told so far is a ``state.alert_store.AlertCondition``; one step of compare-and-set decides who tells the
+next.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from incident_process.core.models import (
     RunReport,
     RunStatus,
 )
-from incident_process.state.alert_store import Condition, Stage
+from incident_process.state.alert_store import AlertCondition, Stage
 
 TELLING_SECONDS = 300
 """After so long somebody who took on the telling is believed to have failed, and the next one tries."""
@@ -28,7 +29,7 @@ TELLING_SECONDS = 300
 Found = dict[str, str | None]
 
 
-class Name(StrEnum):
+class ConditionName(StrEnum):
     """The conditions."""
 
     RUN = "run"  # the last window run failed, or left something pending
@@ -39,11 +40,11 @@ class Name(StrEnum):
 
 
 TITLES = {
-    Name.RUN: "run failed or incomplete",
-    Name.DEAD_LETTERS: "new dead letters",
-    Name.LAG: "lag over the limit",
-    Name.OPERATION: "operation inactive or terminated",
-    Name.SIGHT: "source or state out of reach",
+    ConditionName.RUN: "run failed or incomplete",
+    ConditionName.DEAD_LETTERS: "new dead letters",
+    ConditionName.LAG: "lag over the limit",
+    ConditionName.OPERATION: "operation inactive or terminated",
+    ConditionName.SIGHT: "source or state out of reach",
 }
 _REFUSED = frozenset({RunStatus.INACTIVE, RunStatus.TERMINATED})
 
@@ -54,19 +55,19 @@ def found_by(kind: RunKind, report: RunReport) -> Found:
     status, message = report.status, report.message or "no reason was given"
     run = f"run {report.run_id}" if report.run_id else "the run"
     if kind is RunKind.WINDOW and status in DONE:
-        found[Name.RUN] = None
+        found[ConditionName.RUN] = None
     elif kind is RunKind.WINDOW and status in UNFINISHED and not message.startswith(INTERRUPTED):
-        found[Name.RUN] = f"{run} is {status.value}: {message}"
+        found[ConditionName.RUN] = f"{run} is {status.value}: {message}"
     if report.counts.dead:
-        found[Name.DEAD_LETTERS] = (
+        found[ConditionName.DEAD_LETTERS] = (
             f"{report.counts.dead} incident(s) became dead letters in {run}: see 'incident-process dead-letters list'"
         )
     elif status in DONE:
-        found[Name.DEAD_LETTERS] = None
+        found[ConditionName.DEAD_LETTERS] = None
     if kind is RunKind.WINDOW and status in _REFUSED:
-        found[Name.OPERATION] = message
+        found[ConditionName.OPERATION] = message
     elif kind is RunKind.WINDOW and status in DONE | {RunStatus.NOT_DUE, RunStatus.INCOMPLETE}:
-        found[Name.OPERATION] = None
+        found[ConditionName.OPERATION] = None
     return found
 
 
@@ -85,28 +86,28 @@ def lag_found(runs: Sequence[RunRecord], now: datetime, limit_seconds: float) ->
         return {}
     lag = (now - max(ends)).total_seconds()
     too_long = f"no window was gone through for {lag:.0f} s; the limit is {limit_seconds:g} s"
-    return {Name.LAG: too_long if lag > limit_seconds else None}
+    return {ConditionName.LAG: too_long if lag > limit_seconds else None}
 
 
-class Step(Record, frozen=True, kw_only=True):
+class AlertStep(Record, frozen=True, kw_only=True):
     """One change of a condition by compare-and-set; ``telling`` says what its winner has to send, if anything.
 
     ``settled`` is the change that follows once that was sent; where it cannot be sent, it is tried again later.
     """
 
-    before: Condition | None
-    after: Condition | None
+    before: AlertCondition | None
+    after: AlertCondition | None
     telling: Stage | None = None
 
     @property
-    def settled(self) -> Condition | None:
+    def settled(self) -> AlertCondition | None:
         """The condition once its telling has arrived."""
         if self.after is None or self.after.stage is Stage.ENDING:
             return None
         return msgspec.structs.replace(self.after, stage=Stage.STANDING)
 
 
-def step(name: str, said: str | None, known: Condition | None, now: datetime) -> Step | None:
+def step(name: str, said: str | None, known: AlertCondition | None, now: datetime) -> AlertStep | None:
     """Return what to do about a condition that was found, None when there is nothing to do.
 
     Args:
@@ -119,35 +120,35 @@ def step(name: str, said: str | None, known: Condition | None, now: datetime) ->
     return _stands(name, said, known, now) if said is not None else _gone(known, now)
 
 
-def is_told(known: Condition | None) -> bool:
+def is_told(known: AlertCondition | None) -> bool:
     """Return True unless somebody has taken on to tell a condition's beginning or end, and has not done it yet."""
     return known is None or known.stage is Stage.STANDING
 
 
-def _stands(name: str, said: str, known: Condition | None, now: datetime) -> Step | None:
+def _stands(name: str, said: str, known: AlertCondition | None, now: datetime) -> AlertStep | None:
     if known is None:
-        new = Condition(name=name, stage=Stage.BEGINNING, since=now, claimed_at=now, told=said)
-        return Step(before=None, after=new, telling=Stage.BEGINNING)
+        new = AlertCondition(name=name, stage=Stage.BEGINNING, since=now, claimed_at=now, told=said)
+        return AlertStep(before=None, after=new, telling=Stage.BEGINNING)
     if known.stage is Stage.ENDING:  # it came back before anybody was told that it had gone
-        return Step(before=known, after=msgspec.structs.replace(known, stage=Stage.STANDING, claimed_at=now))
+        return AlertStep(before=known, after=msgspec.structs.replace(known, stage=Stage.STANDING, claimed_at=now))
     if known.stage is Stage.BEGINNING and _is_stale(known, now):
         again = msgspec.structs.replace(known, claimed_at=now, told=said)
-        return Step(before=known, after=again, telling=Stage.BEGINNING)
+        return AlertStep(before=known, after=again, telling=Stage.BEGINNING)
     return None
 
 
-def _gone(known: Condition | None, now: datetime) -> Step | None:
+def _gone(known: AlertCondition | None, now: datetime) -> AlertStep | None:
     if known is None:
         return None
     stale = _is_stale(known, now)
     if known.stage is Stage.STANDING or (known.stage is Stage.ENDING and stale):
         ending = msgspec.structs.replace(known, stage=Stage.ENDING, claimed_at=now)
-        return Step(before=known, after=ending, telling=Stage.ENDING)
+        return AlertStep(before=known, after=ending, telling=Stage.ENDING)
     if known.stage is Stage.BEGINNING and stale:  # nobody was told of it
-        return Step(before=known, after=None)
+        return AlertStep(before=known, after=None)
     return None
 
 
-def _is_stale(known: Condition, now: datetime) -> bool:
+def _is_stale(known: AlertCondition, now: datetime) -> bool:
     # Either way: a clock that was set back must not keep an alert from being told for as long.
     return abs(now - known.claimed_at) > timedelta(seconds=TELLING_SECONDS)

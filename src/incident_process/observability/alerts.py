@@ -11,18 +11,18 @@ from incident_process.core.logs import get_logger, one_line
 from incident_process.core.models import RunKind, RunRecord, RunReport, RunStatus
 from incident_process.observability.alert_conditions import (
     TITLES,
+    AlertStep,
+    ConditionName,
     Found,
-    Name,
-    Step,
     found_by,
     is_told,
     lag_found,
     step,
 )
-from incident_process.observability.local_alerts import LocalConditions
+from incident_process.observability.local_alerts import LocalAlerts
 from incident_process.pipeline.context import Parts
 from incident_process.settings import Settings
-from incident_process.state.alert_store import Condition, ConditionStore, Stage
+from incident_process.state.alert_store import AlertCondition, AlertStore, Stage
 
 log = get_logger()
 
@@ -40,11 +40,11 @@ class Notifier:
         conditions: Makes the store of conditions beside the state, not yet connected.
     """
 
-    def __init__(self, settings: Settings, conditions: Callable[[], ConditionStore]) -> None:
+    def __init__(self, settings: Settings, conditions: Callable[[], AlertStore]) -> None:
         self._settings = settings
         self._conditions = conditions
         self._operation = settings.process.operation_name
-        self._local = LocalConditions(self._operation)
+        self._local = LocalAlerts(self._operation)
         self._told: dict[str, bool] = {}
         """Which conditions stand and which do not, as far as there is nothing left to tell of them."""
 
@@ -58,11 +58,11 @@ class Notifier:
 
     async def looked(self, runs: Sequence[RunRecord], now: datetime) -> None:
         """Tell what a schedule saw between two runs."""
-        await self._changed({Name.SIGHT: None, **lag_found(runs, now, self._settings.notify.lag_seconds)})
+        await self._changed({ConditionName.SIGHT: None, **lag_found(runs, now, self._settings.notify.lag_seconds)})
 
     async def blind(self, reason: str) -> None:
         """Tell that a schedule can no longer read source or state."""
-        await self._changed({Name.SIGHT: reason})
+        await self._changed({ConditionName.SIGHT: reason})
 
     async def _changed(self, found: Found) -> None:
         """Tell what was found between runs, unless it was found the last time, too, and all is told of it."""
@@ -82,7 +82,7 @@ class Notifier:
         for name in found:
             self._told.pop(name, None)
         async with AsyncExitStack() as stack:
-            store: ConditionStore
+            store: AlertStore
             try:
                 store = await stack.enter_async_context(self._conditions())
                 if not self._local.is_empty():
@@ -96,21 +96,23 @@ class Notifier:
                 if await self._take(store, due) if due is not None else is_told(known.get(name)):
                     self._told[name] = said is not None
 
-    async def _take(self, store: ConditionStore, due: Step) -> bool:
+    async def _take(self, store: AlertStore, due: AlertStep) -> bool:
         """Make the change, tell what it calls for, and note that it was told; return whether nothing is left to do."""
         if not await store.change(due.before, due.after):
             return False
         if due.telling is None or due.after is None:
             return True
         if not await self._send(due.after, over=due.telling is Stage.ENDING):
-            log.warning("An alert could not be sent (%s); it is tried again later.", TITLES[Name(due.after.name)])
+            log.warning(
+                "An alert could not be sent (%s); it is tried again later.", TITLES[ConditionName(due.after.name)]
+            )
             return False
         return await store.change(due.after, due.settled)
 
-    async def _send(self, condition: Condition, *, over: bool) -> bool:
+    async def _send(self, condition: AlertCondition, *, over: bool) -> bool:
         from incident_process.observability.alert_sending import send
 
-        title = f"{'Over' if over else 'Alert'}: {TITLES[Name(condition.name)]} ({self._operation})"
+        title = f"{'Over' if over else 'Alert'}: {TITLES[ConditionName(condition.name)]} ({self._operation})"
         since = f"{condition.since:%Y-%m-%dT%H:%M:%SZ}"
         lines = [f"It began at {since}: {condition.told}" if over else condition.told]
         lines += [f"Operation: {self._operation}", f"Host: {socket.gethostname()}"]
@@ -122,7 +124,7 @@ class Notifier:
             return False
 
 
-async def _move(local: LocalConditions, store: ConditionStore) -> None:
+async def _move(local: LocalAlerts, store: AlertStore) -> None:
     """Hand over what was noted on this machine while the state was away."""
     for condition in (await local.all()).values():
         await store.change(None, condition)

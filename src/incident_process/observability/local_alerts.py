@@ -17,13 +17,13 @@ from incident_process.core.safe_files import (
     read_plain,
     replace,
 )
-from incident_process.state.alert_store import Condition
+from incident_process.state.alert_store import AlertCondition
 
 MOST_BYTES = 1024 * 1024
 
 
-class LocalConditions:
-    """``ConditionStore`` in a JSON file; what cannot be read counts as empty.
+class LocalAlerts:
+    """``AlertStore`` in a JSON file; what cannot be read counts as empty.
 
     Where the file cannot be written, the object keeps the conditions itself: an outage is told again by the next
     process, which is better than by none.
@@ -36,9 +36,9 @@ class LocalConditions:
             folder = user_state_path("incident-process")
         digest = hashlib.blake2b(operation.encode(), digest_size=8).hexdigest()
         self._path = folder / f"conditions-{digest}.json"
-        self._kept: dict[str, Condition] | None = None
+        self._kept: dict[str, AlertCondition] | None = None
 
-    async def __aenter__(self) -> "LocalConditions":
+    async def __aenter__(self) -> "LocalAlerts":
         """Create the folder, if that is possible."""
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -47,11 +47,11 @@ class LocalConditions:
     async def __aexit__(self, *exc_info: object) -> None:
         """Do nothing: the file is open only while it is used."""
 
-    async def all(self) -> dict[str, Condition]:
+    async def all(self) -> dict[str, AlertCondition]:
         """Return the conditions by name."""
         return self._read()
 
-    async def change(self, before: Condition | None, after: Condition | None) -> bool:
+    async def change(self, before: AlertCondition | None, after: AlertCondition | None) -> bool:
         """Compare and set; see ``state.alert_store``."""
         known = before or after
         return known is None or await aside(lambda: self._change(known.name, before, after), 2 * LOCK_SECONDS)
@@ -60,7 +60,7 @@ class LocalConditions:
         """Return True where no condition is noted, which is nearly always so."""
         return not self._read()
 
-    def _change(self, name: str, before: Condition | None, after: Condition | None) -> bool:
+    def _change(self, name: str, before: AlertCondition | None, after: AlertCondition | None) -> bool:
         with self._locked():
             conditions = self._read()
             if conditions.get(name) != before:
@@ -71,15 +71,15 @@ class LocalConditions:
             self._write(conditions)
         return True
 
-    def _read(self) -> dict[str, Condition]:
+    def _read(self) -> dict[str, AlertCondition]:
         if self._kept is not None:
             return dict(self._kept)
         try:
-            return msgspec.json.decode(read_plain(self._path, MOST_BYTES), type=dict[str, Condition])
+            return msgspec.json.decode(read_plain(self._path, MOST_BYTES), type=dict[str, AlertCondition])
         except (OSError, msgspec.MsgspecError):
             return {}
 
-    def _write(self, conditions: dict[str, Condition]) -> None:
+    def _write(self, conditions: dict[str, AlertCondition]) -> None:
         try:
             replace(self._path, msgspec.json.encode(conditions), 0o600)
         except OSError:

@@ -28,7 +28,7 @@ from incident_process.core.models import (
     RunRecord,
     RunReport,
 )
-from incident_process.delivery.circuit_breaker import Circuit
+from incident_process.delivery.circuit_breaker import CircuitState
 from incident_process.delivery.http.transport import Answer, MaySend, Transport, always
 from incident_process.delivery.sender import Sender
 from incident_process.observability.metrics import ANSWERS, CIRCUITS, OUTCOMES, Instruments
@@ -72,7 +72,9 @@ class Meter:
         """Show the breaker of this sender and what it lets out at once from now on."""
 
         def state() -> float:
-            circuit = Circuit.OPEN if sender.broken else Circuit.CLOSED if sender.well else Circuit.PROBING
+            circuit = (
+                CircuitState.OPEN if sender.broken else CircuitState.CLOSED if sender.well else CircuitState.PROBING
+            )
             return float(CIRCUITS.index(circuit.value))
 
         shown = self.instruments

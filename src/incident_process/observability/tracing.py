@@ -64,7 +64,7 @@ class CarriesTrace(Protocol):
         ...
 
 
-class Tracing:
+class TraceObserver:
     """The spans of one run."""
 
     name = "traces"

@@ -13,7 +13,7 @@ SILENCE = timedelta(days=1)
 """Where nothing says when a run is due (tracking in MongoDB), a day without one is worth a word."""
 
 
-class Level(StrEnum):
+class HealthLevel(StrEnum):
     """How well it is, from the best to the worst."""
 
     GOOD = "good"  # nothing to do
@@ -24,7 +24,7 @@ class Level(StrEnum):
 class Health(Record, frozen=True, kw_only=True):
     """The worst that there is to say, and what else there is, the worst first."""
 
-    level: Level
+    level: HealthLevel
     sentence: str
     further: tuple[str, ...] = ()
 
@@ -38,40 +38,49 @@ def health(status: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], dead: i
         dead: How many dead letters stand.
         more_dead: Whether there are more than were counted.
     """
-    found = sorted(_findings(status, runs, dead, more_dead), key=lambda item: item[0] is not Level.TROUBLE)
+    found = sorted(_findings(status, runs, dead, more_dead), key=lambda item: item[0] is not HealthLevel.TROUBLE)
     if found:
         (level, sentence), *rest = found
         return Health(level=level, sentence=sentence, further=tuple(text for _, text in rest))
     if runs and runs[0]["status"] == RunStatus.RUNNING:
-        return Health(level=Level.GOOD, sentence="All is well, and a run is under way.")
-    return Health(level=Level.GOOD, sentence="All is well: everything that was due has been delivered.")
+        return Health(level=HealthLevel.GOOD, sentence="All is well, and a run is under way.")
+    return Health(level=HealthLevel.GOOD, sentence="All is well: everything that was due has been delivered.")
 
 
 def unreachable(errors: Sequence[str]) -> Health:
     """Return what there is to say when source or state cannot be read; each error is a sentence."""
-    return Health(level=Level.TROUBLE, sentence=errors[0], further=tuple(errors[1:]))
+    return Health(level=HealthLevel.TROUBLE, sentence=errors[0], further=tuple(errors[1:]))
 
 
 def _findings(
     status: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], dead: int, more_dead: bool
-) -> Iterator[tuple[Level, str]]:
+) -> Iterator[tuple[HealthLevel, str]]:
     now = datetime.fromisoformat(status["source_now"])
     if status["gate"] in {RunStatus.INACTIVE, RunStatus.TERMINATED}:
-        yield Level.TROUBLE, status["reason"]
+        yield HealthLevel.TROUBLE, status["reason"]
     if not runs:
-        yield Level.ATTENTION, "No run yet: start one with 'incident-process run', or let cron or systemd do it."
+        yield HealthLevel.ATTENTION, "No run yet: start one with 'incident-process run', or let cron or systemd do it."
         return
     under_way = runs[0]["status"] == RunStatus.RUNNING and status["lease"] is not None
     if runs[0]["status"] == RunStatus.RUNNING and not under_way:
-        yield Level.ATTENTION, "The last run was cut off: it has no end, and nobody is at work. The next run resumes."
+        yield (
+            HealthLevel.ATTENTION,
+            "The last run was cut off: it has no end, and nobody is at work. The next run resumes.",
+        )
     ended = next((run for run in runs if run["status"] != RunStatus.RUNNING), None)
     if ended is not None and ended["status"] == RunStatus.FAILED:
-        yield Level.TROUBLE, f"The last run failed: {_sentence(ended['error'])} Nothing is lost; the next run resumes."
+        yield (
+            HealthLevel.TROUBLE,
+            f"The last run failed: {_sentence(ended['error'])} Nothing is lost; the next run resumes.",
+        )
     elif ended is not None and ended["status"] == RunStatus.INCOMPLETE:
-        yield Level.TROUBLE, f"The last run was incomplete: {_sentence(ended['error'])} The next run resumes."
+        yield HealthLevel.TROUBLE, f"The last run was incomplete: {_sentence(ended['error'])} The next run resumes."
     elif status["deliveries"]["pending"] and not under_way:
         waiting = status["deliveries"]["pending"]
-        yield Level.ATTENTION, f"{_many(waiting, 'incident waits', 'incidents wait')} for an outcome: start a run."
+        yield (
+            HealthLevel.ATTENTION,
+            f"{_many(waiting, 'incident waits', 'incidents wait')} for an outcome: start a run.",
+        )
     if not under_way:
         yield from _missing_run(status, runs[0], now)
     if dead:
@@ -80,20 +89,22 @@ def _findings(
             if more_dead
             else _many(dead, "dead letter stands", "dead letters stand")
         )
-        yield Level.ATTENTION, f"{count}: see why they were turned away, then replay them."
+        yield HealthLevel.ATTENTION, f"{count}: see why they were turned away, then replay them."
 
 
-def _missing_run(status: Mapping[str, Any], last: Mapping[str, Any], now: datetime) -> Iterator[tuple[Level, str]]:
+def _missing_run(
+    status: Mapping[str, Any], last: Mapping[str, Any], now: datetime
+) -> Iterator[tuple[HealthLevel, str]]:
     due = status["next_execution_dtm"]
     if due is not None:
         patience = max(OVERDUE, timedelta(minutes=status["execution_minutes"] or 0))
         if status["gate"] == "open" and now - datetime.fromisoformat(due) > patience:
             yield (
-                Level.ATTENTION,
+                HealthLevel.ATTENTION,
                 f"A run has been due since {due[:16].replace('T', ' ')} UTC: is the scheduler at work?",
             )
     elif now - datetime.fromisoformat(last["started"]) > SILENCE:
-        yield Level.ATTENTION, "No run for more than a day: is the scheduler at work?"
+        yield HealthLevel.ATTENTION, "No run for more than a day: is the scheduler at work?"
 
 
 def _sentence(error: str | None) -> str:

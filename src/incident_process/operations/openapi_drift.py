@@ -48,7 +48,7 @@ class Differences(Record, frozen=True, kw_only=True):
         return bool(self.turned_away or self.missing or self.unknown)
 
 
-class Operation(NamedTuple):
+class OpenApiOperation(NamedTuple):
     """A described POST: the ``schema`` of its JSON body, None where there is none, and the ``document`` it is of."""
 
     schema: Any
@@ -62,7 +62,7 @@ def posts(document: Any) -> tuple[str, ...]:
     )
 
 
-def operation(document: Any, api_path: str, beside: str) -> Operation | None:
+def operation(document: Any, api_path: str, beside: str) -> OpenApiOperation | None:
     """Return the POST that leads to a path; None where the description has none.
 
     Args:
@@ -80,11 +80,11 @@ def operation(document: Any, api_path: str, beside: str) -> Operation | None:
         for path in wanted:
             for one in described:
                 if fits(path, one.rstrip("/")):
-                    return Operation(_body(document, _at(document, "paths", one, "post")), document)
+                    return OpenApiOperation(_body(document, _at(document, "paths", one, "post")), document)
     return None
 
 
-def compare(contract: Schema, described: Operation) -> Differences:
+def compare(contract: Schema, described: OpenApiOperation) -> Differences:
     """Return what differs between the contract and a described body."""
     found = _value(described.document, contract, described.schema, "")
     return Differences(

@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
-from incident_process.delivery.endpoint import Address, parse_address
+from incident_process.delivery.endpoint import Endpoint, parse_address
 from incident_process.delivery.http.transport import tls_context
 from incident_process.settings import Api
 
@@ -89,11 +89,11 @@ _OURS = frozenset({"accept", "content-type", "content-length", "host"})
 """Headers of a POST that say nothing about a GET."""
 
 
-def _origin(address: Address) -> tuple[bool, str, int]:
+def _origin(address: Endpoint) -> tuple[bool, str, int]:
     return address.tls, address.host.lower(), address.port
 
 
-def _connection(address: Address, api: Api, until: float) -> http.client.HTTPConnection:
+def _connection(address: Endpoint, api: Api, until: float) -> http.client.HTTPConnection:
     seconds = _left(until)
     if address.tls:
         return http.client.HTTPSConnection(

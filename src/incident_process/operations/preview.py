@@ -10,12 +10,12 @@ from incident_process.core.errors import ConfigurationError
 from incident_process.core.logs import get_logger
 from incident_process.core.models import DeliveryStatus, Operation, Record, Tracking
 from incident_process.core.window import id_floor, plan, system_date
-from incident_process.document.assembly import seal
-from incident_process.pipeline.change_detection import Content, Need, content_of, need
+from incident_process.document.assembly import render_body
+from incident_process.pipeline.change_detection import AccountContent, Decision, account_content, decide
 from incident_process.pipeline.in_flight_guard import held_end
 from incident_process.pipeline.operation_check import require_receiver
 from incident_process.settings import Settings
-from incident_process.source.base import Source, Span
+from incident_process.source.base import ReadRange, Source
 from incident_process.state.base import StateStore
 
 log = get_logger()
@@ -40,7 +40,7 @@ async def preview_account(settings: Settings, source: Source, account: str) -> P
     process = settings.process
     now = await source.now()
     rows = (await source.read([account], system_date(now, process.time_gap_seconds, process.tracking)))[0]
-    content = content_of(rows, process.zone)
+    content = account_content(rows, process.zone)
     return _previewed(content, now, process.created_by) if content is not None else None
 
 
@@ -63,18 +63,18 @@ async def preview_window(settings: Settings, source: Source, store: StateStore) 
     operation = await store.read_operation() or Operation(name=process.operation_name)
     date = system_date(now, process.time_gap_seconds, tracking)
     window = plan(operation, await held_end(source, settings, date, now))
-    await source.survey(Span(watermark=window.start, lookback_seconds=process.lookback_seconds, until=window.end))
-    async for touched in source.touched(process.chunk_accounts):
+    await source.survey(ReadRange(watermark=window.start, lookback_seconds=process.lookback_seconds, until=window.end))
+    async for touched in source.selected_accounts(process.chunk_accounts):
         accounts = [item.account for item in touched]
         known = await store.last_known(accounts)
         for rows in await source.read(accounts, window.end):
-            content = content_of(rows, process.zone)
-            if content is not None and need(content, known.get(content.account)) is Need.ENTRY:
+            content = account_content(rows, process.zone)
+            if content is not None and decide(content, known.get(content.account)) is Decision.SEND:
                 yield _previewed(content, now, process.created_by)
 
 
-def _previewed(content: Content, now: datetime, created_by: str) -> Previewed:
-    if content.draft is None:
+def _previewed(content: AccountContent, now: datetime, created_by: str) -> Previewed:
+    if content.document is None:
         return Previewed(
             account=content.account,
             outcome=content.status.value,
@@ -83,7 +83,7 @@ def _previewed(content: Content, now: datetime, created_by: str) -> Previewed:
             error=content.error,
         )
     # The id is one that no run will take: ids begin at the clock, and by the time of a run that has moved on.
-    body = seal(content.draft, id_floor(now), now, created_by)
+    body = render_body(content.document, id_floor(now), now, created_by)
     return Previewed(
         account=content.account,
         outcome=DeliveryStatus.PENDING.value,

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TextIO
 from incident_process.core.errors import ConfigurationError, DataProcessingError
 from incident_process.core.local_places import PREFIX, temporary_space
 from incident_process.core.logs import get_logger
-from incident_process.document.returned import Returned, documents_in, returned
+from incident_process.document.returned import ReturnedDocument, documents_in, returned
 
 log = get_logger()
 
@@ -42,7 +42,7 @@ WHERE excluded.incident_id >= last.incident_id
 
 
 class Last(NamedTuple):
-    """What the receiver has of one account last, as ``document.returned.Returned`` has it."""
+    """What the receiver has of one account last, as ``document.returned.ReturnedDocument`` has it."""
 
     digest: str
     as_doubles: str
@@ -91,7 +91,7 @@ class ReceiverLog:
             if number == self.documents and not _is_empty(value):
                 raise unusable(self.path, f"holds no incident document in what begins at line {line}")
 
-    def _returned(self, document: Mapping[str, Any], line: int) -> Returned:
+    def _returned(self, document: Mapping[str, Any], line: int) -> ReturnedDocument:
         try:
             item = returned(document)
         except DataProcessingError as exc:

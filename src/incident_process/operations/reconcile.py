@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from incident_process.core.models import (
     DeliveryStatus,
-    Known,
+    LastDelivery,
     Operation,
     Record,
     RunKind,
@@ -20,11 +20,11 @@ from incident_process.core.window import plan, system_date
 from incident_process.document.returned import as_doubles, differing, part_digests
 from incident_process.operations.receiver_export import Last, ReceiverLog
 from incident_process.pipeline.account_runs import AccountsRun
-from incident_process.pipeline.change_detection import Content, Resend, content_of
+from incident_process.pipeline.change_detection import AccountContent, ResendPolicy, account_content
 from incident_process.pipeline.context import Parts
-from incident_process.pipeline.counters import Tally
+from incident_process.pipeline.counters import RunCounters
 from incident_process.pipeline.operation_check import require_receiver
-from incident_process.source.base import Span, Touched
+from incident_process.source.base import ReadRange, SelectedAccount
 from incident_process.source.load_date import EARLIEST
 
 
@@ -49,7 +49,7 @@ FEW = 3
 """Fewer accounts that differ are no sign of that, whatever their part of all is."""
 
 
-class Finding(Record, frozen=True, kw_only=True, omit_defaults=True):
+class AccountFinding(Record, frozen=True, kw_only=True, omit_defaults=True):
     """One account that is not as it should be. ``properties``: where its content differs from the receiver's."""
 
     account: str
@@ -67,7 +67,7 @@ class Reconciliation:
     """
 
     def __init__(
-        self, parts: Parts, on_finding: Callable[[Finding], None], received: ReceiverLog | None = None
+        self, parts: Parts, on_finding: Callable[[AccountFinding], None], received: ReceiverLog | None = None
     ) -> None:
         self.totals: Counter[Difference | None] = Counter()
         self._parts = parts
@@ -102,44 +102,44 @@ class Reconciliation:
         now = await self._parts.source.now()
         operation = await self._parts.store.read_operation() or Operation(name=process.operation_name)
         end = plan(operation, system_date(now, process.time_gap_seconds, process.tracking)).end
-        async for _ in self._differing(end, Tally()):
+        async for _ in self._differing(end, RunCounters()):
             pass
 
     def repair(self) -> AccountsRun:
         """Return a run that goes through everything, names what differs, and sends what is missing or stale."""
         # What the ledger believes delivered and the receiver does not have is unchanged to the ledger: it is forced.
-        resend = Resend.ALL if self._received is not None else Resend.REBUILT
+        resend = ResendPolicy.ALL if self._received is not None else ResendPolicy.REBUILT
         return AccountsRun(self._parts, RunKind.RECONCILE, self._differing, resend=resend)
 
-    async def _differing(self, as_of: datetime, tally: Tally) -> AsyncIterator[list[Touched]]:
+    async def _differing(self, as_of: datetime, counters: RunCounters) -> AsyncIterator[list[SelectedAccount]]:
         """Yield the accounts that a repair sends, a list at a time."""
         source, process = self._parts.source, self._parts.settings.process
-        survey = await source.survey(Span(watermark=EARLIEST, lookback_seconds=0, until=as_of))
+        survey = await source.survey(ReadRange(watermark=EARLIEST, lookback_seconds=0, until=as_of))
         self._parts.progress.start(survey.accounts + survey.reread)
         known_accounts = _Ascending(self._accounts_delivered())
-        async for touched in source.touched(process.chunk_accounts):
+        async for touched in source.selected_accounts(process.chunk_accounts):
             accounts = [item.account for item in touched]
             known = await self._parts.store.last_known(accounts)
             sendable = []
             for rows in await source.read(accounts, as_of):
                 async for surplus in known_accounts.below(rows.account):
-                    self._note(Finding(account=surplus, difference=Difference.SURPLUS))
-                content = content_of(rows, process.zone)
+                    self._note(AccountFinding(account=surplus, difference=Difference.SURPLUS))
+                content = account_content(rows, process.zone)
                 if content is None:
                     continue
                 found = await self._finding(content, known.get(rows.account))
                 self._note(found)
                 if found is not None and found.difference in SENDABLE:
-                    sendable.append(Touched(account=rows.account, in_window=False))
+                    sendable.append(SelectedAccount(account=rows.account, in_window=False))
             if sendable:
-                tally.selected(len(sendable))
+                counters.selected(len(sendable))
                 yield sendable
         async for surplus in known_accounts.below(None):
-            self._note(Finding(account=surplus, difference=Difference.SURPLUS))
+            self._note(AccountFinding(account=surplus, difference=Difference.SURPLUS))
 
-    async def _finding(self, content: Content, known: Known | None) -> Finding | None:
+    async def _finding(self, content: AccountContent, known: LastDelivery | None) -> AccountFinding | None:
         account, received = content.account, self._received
-        if received is None or content.draft is None:
+        if received is None or content.document is None:
             return _found(account, compare(content, known))
         last = received.last(account)
         if await self._is_later(received, account, last, known):
@@ -149,7 +149,9 @@ class Reconciliation:
         self._properties.update(properties)
         return _found(account, difference, properties)
 
-    async def _is_later(self, received: ReceiverLog, account: str, last: Last | None, known: Known | None) -> bool:
+    async def _is_later(
+        self, received: ReceiverLog, account: str, last: Last | None, known: LastDelivery | None
+    ) -> bool:
         """Tell whether the ledger knows of a later delivery to the account than the receiver's log can.
 
         So it does of what another run has sent since the export, and this very run from the outbox.
@@ -162,42 +164,42 @@ class Reconciliation:
     def _accounts_delivered(self) -> AsyncIterator[str]:
         return self._parts.store.delivered_accounts() if self._received is None else self._received.accounts()
 
-    def _note(self, finding: Finding | None) -> None:
+    def _note(self, finding: AccountFinding | None) -> None:
         self.totals[None if finding is None else finding.difference] += 1
         if finding is not None:
             self._on_finding(finding)
 
 
-def _found(account: str, difference: Difference | None, properties: tuple[str, ...] = ()) -> Finding | None:
-    return None if difference is None else Finding(account=account, difference=difference, properties=properties)
+def _found(account: str, difference: Difference | None, properties: tuple[str, ...] = ()) -> AccountFinding | None:
+    return None if difference is None else AccountFinding(account=account, difference=difference, properties=properties)
 
 
-def compare(content: Content, known: Known | None) -> Difference | None:
+def compare(content: AccountContent, known: LastDelivery | None) -> Difference | None:
     """Return in what the account's content differs from what the ledger says of it, None when it was delivered."""
     if known is not None and known.newest_status is DeliveryStatus.PENDING:
         return Difference.PENDING
     if content.status is DeliveryStatus.SKIPPED:
         return Difference.SKIPPED
-    if known is not None and content.draft is not None and known.delivered_digest == content.digest:
+    if known is not None and content.document is not None and known.delivered_digest == content.digest:
         return None
-    if content.draft is None or (
+    if content.document is None or (
         known is not None and known.newest_status is DeliveryStatus.DEAD and known.newest_digest == content.digest
     ):
         return Difference.DEAD
     return Difference.MISSING if known is None or known.delivered_digest is None else Difference.STALE
 
 
-def compare_received(content: Content, last: Last | None) -> tuple[Difference | None, tuple[str, ...]]:
+def compare_received(content: AccountContent, last: Last | None) -> tuple[Difference | None, tuple[str, ...]]:
     """Return in what an account's content differs from what the receiver has last, and in which properties.
 
     Contents are compared by value: ``last`` was restored to what was sent. An amount with more digits than a double
     holds is also as it should be where it is the same double.
     """
-    if last is None or content.draft is None:
+    if last is None or content.document is None:
         return Difference.MISSING, ()
-    if last.digest == content.digest or (last.as_doubles and last.as_doubles == as_doubles(content.draft)):
+    if last.digest == content.digest or (last.as_doubles and last.as_doubles == as_doubles(content.document)):
         return None, ()
-    return Difference.STALE, tuple(differing(part_digests(content.draft), last.parts))
+    return Difference.STALE, tuple(differing(part_digests(content.document), last.parts))
 
 
 class _Ascending:

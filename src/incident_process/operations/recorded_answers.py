@@ -16,21 +16,21 @@ from incident_process.core.models import Record
 from incident_process.delivery.failure_text import reason
 from incident_process.delivery.http.persistent_connection import EXCERPT_BYTES
 from incident_process.delivery.http.transport import Answer
-from incident_process.delivery.policy import Verdict, judge
-from incident_process.delivery.response_rules import Rules
+from incident_process.delivery.policy import ResponseClass, classify_response
+from incident_process.delivery.response_rules import ResponseRules
 from incident_process.settings import Api
 
 _STATUS_LINE = re.compile(rb"^HTTP/[0-9](?:\.[0-9])? ([1-5][0-9]{2})(?: .*)?\r?$", re.MULTILINE)
 _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 
 MEANINGS = {
-    Verdict.DELIVERED: "delivered",
-    Verdict.DEAD: "a dead letter at once",
-    Verdict.RETRY: "tried again; a dead letter after max_runs runs in which others are taken",
-    Verdict.THROTTLED: "a limit of the rate: everything is sent more slowly, nothing is held against the record",
-    Verdict.REFUSED: "a dead letter in the same run, unless whatever is sent is refused",
-    Verdict.SUSPECT: "a dead letter once others that were sent later are taken: it may speak of the way there",
-    Verdict.TAKEN: "delivered, if an earlier attempt may have arrived; on a first attempt a new Incident_Id is taken",
+    ResponseClass.DELIVERED: "delivered",
+    ResponseClass.DEAD: "a dead letter at once",
+    ResponseClass.RETRY: "tried again; a dead letter after max_runs runs in which others are taken",
+    ResponseClass.THROTTLED: "a limit of the rate: everything is sent more slowly, nothing is held against the record",
+    ResponseClass.REFUSED: "a dead letter in the same run, unless whatever is sent is refused",
+    ResponseClass.SUSPECT: "a dead letter once others that were sent later are taken: it may speak of the way there",
+    ResponseClass.TAKEN: "delivered, if an earlier attempt may have arrived; a first attempt takes a new Incident_Id",
 }
 
 
@@ -40,7 +40,7 @@ class Judged(Record, frozen=True, kw_only=True):
     place: int
     status: int
     rule: str | None
-    verdict: Verdict
+    verdict: ResponseClass
     meaning: str
     reason: str
 
@@ -55,7 +55,7 @@ def judged(file: Path, api: Api) -> list[Judged]:
         content = file.read_bytes()
     except OSError as exc:
         raise ConfigurationError(f"{file}: the file of answers cannot be read: {exc.strerror}.") from None
-    rules = Rules.of(api)
+    rules = ResponseRules.of(api)
     found = [
         _judged(place, status, body, rules) for place, (status, body) in enumerate(_answers(file, content), start=1)
     ]
@@ -64,10 +64,10 @@ def judged(file: Path, api: Api) -> list[Judged]:
     return found
 
 
-def _judged(place: int, status: int, body: bytes, rules: Rules) -> Judged:
+def _judged(place: int, status: int, body: bytes, rules: ResponseRules) -> Judged:
     body = body[:EXCERPT_BYTES]
     rule = rules.fitting(status, body)
-    verdict = judge(status, may_have_arrived=False) if rule is None else rule.verdict
+    verdict = classify_response(status, may_have_arrived=False) if rule is None else rule.verdict
     return Judged(
         place=place,
         status=status,

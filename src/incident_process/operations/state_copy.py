@@ -180,7 +180,7 @@ def _pending(incident: Incident, entry: LedgerEntry) -> Outcome:
         http_status=entry.http_status,
         error=entry.error,
         in_doubt=incident.in_doubt,
-        elsewhere=incident.elsewhere,
+        unsent_attempts=incident.unsent_attempts,
         at=entry.updated_at,
     )
 

@@ -18,19 +18,19 @@ from incident_process.core.models import (
     iso,
 )
 from incident_process.core.window import id_floor, plan, refusal, system_date
-from incident_process.pipeline.change_detection import Resend
+from incident_process.pipeline.change_detection import ResendPolicy
 from incident_process.pipeline.context import Parts, RunContext
-from incident_process.pipeline.counters import Tally
+from incident_process.pipeline.counters import RunCounters
 from incident_process.pipeline.in_flight_guard import held_end
-from incident_process.pipeline.lease import LeaseKeeper
+from incident_process.pipeline.lease import LeaseHeartbeat
 from incident_process.pipeline.leased_run import LeasedRun
-from incident_process.source.base import Span, Touched
+from incident_process.source.base import ReadRange, SelectedAccount
 
 log = get_logger()
 
-Lists = Callable[[datetime, Tally], AsyncIterator[list[Touched]]]
-"""Yields the accounts to go over, given the instant as of which their documents are built; notes in the tally how many
-were selected."""
+Lists = Callable[[datetime, RunCounters], AsyncIterator[list[SelectedAccount]]]
+"""Yields the accounts to go over, given the instant as of which their documents are built; counts how many were
+selected."""
 
 
 class AccountsRun(LeasedRun):
@@ -50,17 +50,17 @@ class AccountsRun(LeasedRun):
         kind: RunKind,
         lists: Lists,
         *,
-        resend: Resend = Resend.CHANGED,
+        resend: ResendPolicy = ResendPolicy.CHANGED,
         window: Window | None = None,
     ) -> None:
-        self.sends_all = resend is Resend.ALL
+        self.sends_all = resend is ResendPolicy.ALL
         super().__init__(parts)
         self.kind = kind
         self._lists = lists
         self._resend = resend
         self._window = window
 
-    async def _run_leased(self, keeper: LeaseKeeper, now: datetime) -> RunReport:
+    async def _run_leased(self, heartbeat: LeaseHeartbeat, now: datetime) -> RunReport:
         process = self._settings.process
         operation = await self._parts.store.read_operation()
         self._operation = operation or Operation(name=process.operation_name)
@@ -71,23 +71,23 @@ class AccountsRun(LeasedRun):
         end = await held_end(self._parts.source, self._settings, date, now)
         # Not before the watermark, unless that lies ahead: what a window run has delivered may hold rows up to there.
         self._as_of = min(plan(self._operation, end).end, date)
-        if self._recognition.before is None:
-            return await self._journaled(keeper, now)
-        since = await self._parts.store.reserve_ids(keeper.lease, 1, id_floor(now))
-        report = await self._journaled(keeper, now)
+        if self._operation_check.before is None:
+            return await self._journaled(heartbeat, now)
+        since = await self._parts.store.reserve_ids(heartbeat.lease, 1, id_floor(now))
+        report = await self._journaled(heartbeat, now)
         if report.status is RunStatus.COMPLETED:
-            await self._recognition.end(keeper.lease, since, everything=self.kind is RunKind.RECONCILE)
+            await self._operation_check.end(heartbeat.lease, since, everything=self.kind is RunKind.RECONCILE)
         return report
 
-    async def _work(self, context: RunContext, keeper: LeaseKeeper) -> tuple[RunStatus, str | None]:
-        async with self._sending(context, keeper) as crew:
-            if not crew.is_stopped:
+    async def _work(self, context: RunContext, heartbeat: LeaseHeartbeat) -> tuple[RunStatus, str | None]:
+        async with self._sending(context, heartbeat) as processor:
+            if not processor.is_stopped:
                 as_of = await self._parts.store.raise_as_of(context.lease, self._as_of)
-                await crew.go_over(self._lists(as_of, self._tally), as_of, self._resend)
-        reason = crew.unfinished()
+                await processor.process(self._lists(as_of, self._counters), as_of, self._resend)
+        reason = processor.unfinished()
         if reason is not None:
             return RunStatus.INCOMPLETE, reason
-        return (RunStatus.COMPLETED if any(self._tally.by_status.values()) else RunStatus.NO_DATA), None
+        return (RunStatus.COMPLETED if any(self._counters.by_status.values()) else RunStatus.NO_DATA), None
 
 
 def backfill(parts: Parts, first: datetime, last: datetime, *, force: bool) -> AccountsRun:
@@ -99,22 +99,22 @@ def backfill(parts: Parts, first: datetime, last: datetime, *, force: bool) -> A
     below = first - timedelta(microseconds=1)
     process = parts.settings.process
 
-    async def lists(as_of: datetime, tally: Tally) -> AsyncIterator[list[Touched]]:
+    async def lists(as_of: datetime, counters: RunCounters) -> AsyncIterator[list[SelectedAccount]]:
         until = min(last, as_of)
         if until < first:
             log.warning("The range begins at %s, after the newest row that may be sent now.", iso(first))
             return
-        survey = await parts.source.survey(Span(watermark=below, lookback_seconds=0, until=until))
-        tally.surveyed(survey, 0)
+        survey = await parts.source.survey(ReadRange(watermark=below, lookback_seconds=0, until=until))
+        counters.surveyed(survey, 0)
         parts.progress.start(survey.accounts)
-        parts.builder.expect(survey.accounts)
-        async for touched in parts.source.touched(process.chunk_accounts):
+        parts.builder.warm_up(survey.accounts)
+        async for touched in parts.source.selected_accounts(process.chunk_accounts):
             inside = [item for item in touched if item.in_window]
             if inside:
                 yield inside
 
     window = Window(start=first, end=last)
-    resend = Resend.ALL if force else Resend.CHANGED
+    resend = ResendPolicy.ALL if force else ResendPolicy.CHANGED
     return AccountsRun(parts, RunKind.BACKFILL, lists, resend=resend, window=window)
 
 
@@ -122,10 +122,10 @@ def replay(parts: Parts, accounts: Sequence[str]) -> AccountsRun:
     """Return a run that sends these accounts' dead letters once more, as the rows are now."""
     size = parts.settings.process.chunk_accounts
 
-    async def lists(_: datetime, tally: Tally) -> AsyncIterator[list[Touched]]:
-        tally.selected(len(accounts))
+    async def lists(_: datetime, counters: RunCounters) -> AsyncIterator[list[SelectedAccount]]:
+        counters.selected(len(accounts))
         parts.progress.start(len(accounts))
         for start in range(0, len(accounts), size):
-            yield [Touched(account=account, in_window=True) for account in accounts[start : start + size]]
+            yield [SelectedAccount(account=account, in_window=True) for account in accounts[start : start + size]]
 
-    return AccountsRun(parts, RunKind.REPLAY, lists, resend=Resend.DEAD)
+    return AccountsRun(parts, RunKind.REPLAY, lists, resend=ResendPolicy.DEAD)

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from incident_process.core.errors import DataProcessingError
-from incident_process.core.models import DeliveryStatus, Known, Record
-from incident_process.document.assembly import Draft, digest, draft
+from incident_process.core.models import DeliveryStatus, LastDelivery, Record
+from incident_process.document.assembly import DocumentContent, build_content, digest
 from incident_process.source.base import AccountRows
 
 NO_CUSTOMER_ROW = "the account has payments but no customer row yet"
@@ -23,28 +23,28 @@ ledger knows are then built anew instead of being taken for unchanged."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Content(Record, frozen=True, kw_only=True):
+class AccountContent(Record, frozen=True, kw_only=True):
     """What the rows of one account come to: a draft, or the reason why there is none."""
 
     account: str
     digest: str
-    draft: Draft | None = None
+    document: DocumentContent | None = None
     status: DeliveryStatus = DeliveryStatus.PENDING
     error: str = ""
     rows_digest: str = ""
 
 
-def content_of(rows: AccountRows, zone: ZoneInfo) -> Content | None:
+def account_content(rows: AccountRows, zone: ZoneInfo) -> AccountContent | None:
     """Return what the rows come to; None for an account without any row as of the window's end."""
     if not rows.customers:
         if not rows.payments:
             return None
-        return Content(
+        return AccountContent(
             account=rows.account, digest=NO_CUSTOMER_DIGEST, status=DeliveryStatus.SKIPPED, error=NO_CUSTOMER_ROW
         )
     try:
-        content = draft(rows.account, rows.customers, rows.payments, zone)
-        return Content(account=rows.account, digest=digest(content), draft=content)
+        content = build_content(rows.account, rows.customers, rows.payments, zone)
+        return AccountContent(account=rows.account, digest=digest(content), document=content)
     except DataProcessingError as exc:
         return _unfit(rows, str(exc))
 
@@ -63,7 +63,7 @@ def rows_digest(rows: AccountRows, zone: ZoneInfo) -> str:
     return hashlib.blake2b(image, digest_size=16).hexdigest()
 
 
-class Resend(Enum):
+class ResendPolicy(Enum):
     """What may be sent although the ledger knows it."""
 
     CHANGED = "changed"  # nothing: only what differs from what the ledger last says
@@ -72,38 +72,40 @@ class Resend(Enum):
     ALL = "all"  # everything, under keys of its own: a forced backfill
 
 
-class Need(Enum):
+class Decision(Enum):
     """What one account's content calls for."""
 
-    NOTHING = "nothing"  # delivered last, or parked last: a dead letter is not tried again by itself
-    ENTRY = "entry"  # it differs from what the ledger last says of the account
+    SKIP = "nothing"  # delivered last, or parked last: a dead letter is not tried again by itself
+    SEND = "entry"  # it differs from what the ledger last says of the account
     WAIT = "wait"  # so it does, but the account's earlier incident is still pending
 
 
-def need(content: Content, known: Known | None, resend: Resend = Resend.CHANGED) -> Need:
+def decide(
+    content: AccountContent, known: LastDelivery | None, resend: ResendPolicy = ResendPolicy.CHANGED
+) -> Decision:
     """Compare the content with what the ledger last says of the account (SPEC 3).
 
     An account whose earlier incident is pending waits behind it: of two contents on their way at once, the older one
     could arrive last.
     """
     if known is None:
-        return Need.ENTRY
+        return Decision.SEND
     same_as_newest = known.newest_digest == content.digest
     if known.newest_status is DeliveryStatus.PENDING:
-        return Need.NOTHING if same_as_newest else Need.WAIT
-    if resend is Resend.ALL and content.draft is not None:
-        return Need.ENTRY
-    if resend is Resend.DEAD and known.newest_status is DeliveryStatus.DEAD and content.draft is not None:
-        return Need.NOTHING if known.delivered_digest == content.digest else Need.ENTRY
-    if same_as_newest or (known.delivered_digest == content.digest and content.draft is not None):
-        return Need.NOTHING
-    return Need.ENTRY
+        return Decision.SKIP if same_as_newest else Decision.WAIT
+    if resend is ResendPolicy.ALL and content.document is not None:
+        return Decision.SEND
+    if resend is ResendPolicy.DEAD and known.newest_status is DeliveryStatus.DEAD and content.document is not None:
+        return Decision.SKIP if known.delivered_digest == content.digest else Decision.SEND
+    if same_as_newest or (known.delivered_digest == content.digest and content.document is not None):
+        return Decision.SKIP
+    return Decision.SEND
 
 
-def _unfit(rows: AccountRows, error: str) -> Content:
+def _unfit(rows: AccountRows, error: str) -> AccountContent:
     """Return a dead letter for rows that make no document; its digest is that of the rows, so it changes with them."""
     image = repr(sorted(repr(tuple(row)) for row in (*rows.customers, *rows.payments))).encode()
-    return Content(
+    return AccountContent(
         account=rows.account,
         digest=hashlib.blake2b(image, digest_size=32).hexdigest(),
         status=DeliveryStatus.DEAD,

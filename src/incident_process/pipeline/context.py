@@ -5,18 +5,18 @@ from datetime import datetime
 from typing import Protocol, Self
 
 from incident_process.core.clock import SourceClock
-from incident_process.core.crash_points import FaultPoints
+from incident_process.core.crash_points import CrashPoints
 from incident_process.core.models import Lease, Record, Sending
 from incident_process.delivery.gate import Gate
 from incident_process.delivery.http.transport import Transport
 from incident_process.delivery.sender import Sender
-from incident_process.pipeline.change_detection import Resend
-from incident_process.pipeline.counters import Tally
-from incident_process.pipeline.lease import LeaseKeeper
+from incident_process.pipeline.change_detection import ResendPolicy
+from incident_process.pipeline.counters import RunCounters
+from incident_process.pipeline.lease import LeaseHeartbeat
 from incident_process.pipeline.progress import Progress
-from incident_process.pipeline.transform import Builder
+from incident_process.pipeline.transform import DocumentBuilder
 from incident_process.settings import Settings
-from incident_process.source.base import Source, Touched
+from incident_process.source.base import SelectedAccount, Source
 from incident_process.state.base import StateStore
 
 
@@ -49,17 +49,17 @@ class Processor(Protocol):
         """Begin no further chunk; those that are begun are sent to their end."""
         ...
 
-    async def resume(self) -> None:
+    async def drain_outboxes(self) -> None:
         """Send what earlier runs left in the outboxes."""
         ...
 
-    async def go_over(
-        self, lists: AsyncIterator[list[Touched]], as_of: datetime, resend: Resend = Resend.CHANGED
+    async def process(
+        self, lists: AsyncIterator[list[SelectedAccount]], as_of: datetime, resend: ResendPolicy = ResendPolicy.CHANGED
     ) -> None:
         """Prepare list after list of accounts and send what they need."""
         ...
 
-    async def settle(self) -> None:
+    async def resolve_exhausted(self) -> None:
         """Decide on the incidents that were not taken."""
         ...
 
@@ -83,14 +83,14 @@ class Parts(Record, frozen=True, kw_only=True):
 
     settings: Settings
     source: Source
-    builder: Builder
+    builder: DocumentBuilder
     store: StateStore
     transport: Transport
-    faults: FaultPoints
+    faults: CrashPoints
     progress: Progress
     watch: Callable[[Sender], None] = _nobody
     gate: Gate | None = None
-    processor: "Callable[[RunContext, LeaseKeeper, Tally], Processor] | None" = None
+    processor: "Callable[[RunContext, LeaseHeartbeat, RunCounters], Processor] | None" = None
 
 
 class RunContext(Record, frozen=True, kw_only=True):

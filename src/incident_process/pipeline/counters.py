@@ -5,21 +5,21 @@ from collections.abc import Iterable, Mapping
 
 from incident_process.core.models import Counts, DeliveryStatus, Outcome, no_rows
 from incident_process.delivery.failure_text import alike, grouped
-from incident_process.pipeline.transform import Built
+from incident_process.pipeline.transform import BuildResult
 from incident_process.source.base import Survey
 
 
-class Tally:
+class RunCounters:
     """Adds up what becomes of accounts and incidents; ``counts`` is how it stands."""
 
     def __init__(self) -> None:
         self.by_status: Counter[DeliveryStatus] = Counter()
         self.unchanged = 0
         self.resumed = 0
-        self.held = 0
-        self.vanished = 0
+        self.blocked = 0
+        self.no_longer_in_source = 0
         self.waiting: dict[int, str] = {}
-        """Why incidents that were tried have no outcome yet, by Incident_Id, in the form of ``reasons.alike``."""
+        """Why incidents that were tried have no outcome yet, by Incident_Id, in the form of ``failure_text.alike``."""
         self._rows: Mapping[str, int] = no_rows()
         self._accounts = 0
         self._reread = 0
@@ -36,11 +36,11 @@ class Tally:
         self._reread = survey.reread
         self._unprocessable = unprocessable
 
-    def built(self, built: Built) -> None:
+    def built(self, built: BuildResult) -> None:
         """Note the accounts of a list that need nothing now."""
         self.unchanged += built.unchanged
-        self.held += built.held
-        self.vanished += built.vanished
+        self.blocked += built.blocked
+        self.no_longer_in_source += built.no_longer_in_source
 
     def recorded(self, outcomes: Iterable[Outcome]) -> None:
         """Note why those that were tried have no outcome yet, and that others have theirs; figures are not changed."""
@@ -55,14 +55,14 @@ class Tally:
         """How many incidents have no outcome yet for which reason."""
         return Counter(self.waiting.values())
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "RunCounters") -> None:
         """Add what became of accounts and incidents elsewhere."""
         self.by_status.update(other.by_status)
         self.waiting.update(other.waiting)
         self.unchanged += other.unchanged
         self.resumed += other.resumed
-        self.held += other.held
-        self.vanished += other.vanished
+        self.blocked += other.blocked
+        self.no_longer_in_source += other.no_longer_in_source
 
     @property
     def has_new_data(self) -> bool:
@@ -76,8 +76,8 @@ class Tally:
         if pending:
             why = f" ({grouped(self.reasons)})" if self.waiting else ""
             return f"{pending} incident(s) have no outcome yet{why}; the next run tries them again"
-        if self.held:
-            return f"{self.held} account(s) waited behind an earlier incident; the next run sends their new content"
+        if self.blocked:
+            return f"{self.blocked} account(s) waited behind an earlier incident; the next run sends their new content"
         return None
 
     @property

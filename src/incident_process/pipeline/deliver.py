@@ -7,7 +7,7 @@ from functools import partial
 import msgspec
 
 from incident_process.core.aio import run_all_or_cancel
-from incident_process.core.crash_points import Step
+from incident_process.core.crash_points import CrashPoint
 from incident_process.core.logs import get_logger
 from incident_process.core.models import (
     Chunk,
@@ -18,11 +18,11 @@ from incident_process.core.models import (
 )
 from incident_process.core.window import id_floor
 from incident_process.delivery.failure_text import alike
-from incident_process.delivery.policy import Evidence, Failure, Verdict, fate_of
-from incident_process.delivery.sender import Attempted, Before, Mark, Sender
-from incident_process.document.assembly import readdress
+from incident_process.delivery.policy import Evidence, Failure, ResponseClass, dead_letter_decision
+from incident_process.delivery.sender import Before, FailureOrder, Sender, SendResult
+from incident_process.document.assembly import with_incident_id
 from incident_process.pipeline.context import RunContext
-from incident_process.pipeline.counters import Tally
+from incident_process.pipeline.counters import RunCounters
 
 log = get_logger()
 
@@ -37,22 +37,22 @@ IN_DOUBT = f"in doubt: an earlier run may have sent it without an answer; {LOOK_
 UNANSWERED = f"in doubt: an attempt before may have arrived without an answer; {LOOK_FIRST}"
 
 
-REFUSALS = frozenset({Verdict.REFUSED, Verdict.SUSPECT})
+REFUSALS = frozenset({ResponseClass.REFUSED, ResponseClass.SUSPECT})
 
 
-class Undecided(Record, frozen=True, kw_only=True):
+class ExhaustedIncident(Record, frozen=True, kw_only=True):
     """An incident that was not taken: ``outcome`` is how its last attempt ended, and what has been recorded of it.
 
     ``attempts`` are those of this run; ``runs``, ``refused_as`` what earlier runs have found, as ``Incident`` has it.
-    ``mark`` and ``alone``: as in ``Attempted``.
+    ``mark`` and ``alone``: as in ``SendResult``.
     """
 
     outcome: Outcome
-    verdict: Verdict
+    verdict: ResponseClass
     attempts: int
     runs: int
     refused_as: str
-    mark: Mark
+    mark: FailureOrder
     alone: bool
 
     def __repr__(self) -> str:
@@ -80,10 +80,10 @@ class Undecided(Record, frozen=True, kw_only=True):
         return self.mark.overtaken and not self.is_alone
 
 
-class Unsettled(Record, frozen=True, kw_only=True):
+class ExhaustedIncidents(Record, frozen=True, kw_only=True):
     """Incidents that were not taken and have no fate yet, by chunk and Incident_Id; not their bodies."""
 
-    incidents: dict[str, dict[int, Undecided]]
+    incidents: dict[str, dict[int, ExhaustedIncident]]
 
     def __repr__(self) -> str:
         """Leave the outcomes out: they name accounts."""
@@ -92,49 +92,49 @@ class Unsettled(Record, frozen=True, kw_only=True):
     def __len__(self) -> int:
         return sum(map(len, self.incidents.values()))
 
-    def __iter__(self) -> Iterator[Undecided]:
+    def __iter__(self) -> Iterator[ExhaustedIncident]:
         return (one for chunk in self.incidents.values() for one in chunk.values())
 
 
-class Dispatcher:
+class ChunkDeliverer:
     """Sends chunks and records what became of them. One for all chunks of a run."""
 
-    def __init__(self, context: RunContext, sender: Sender, tally: Tally) -> None:
+    def __init__(self, context: RunContext, sender: Sender, counters: RunCounters) -> None:
         self._store = context.parts.store
         self._lease = context.lease
         self._clock = context.clock
         self._faults = context.parts.faults
         self._max_runs = context.parts.settings.process.max_runs
         self._sender = sender
-        self._tally = tally
+        self._counters = counters
         self._max_attempts = context.parts.settings.api.max_attempts
-        self._unsettled: dict[str, dict[int, Undecided]] = {}
+        self._unsettled: dict[str, dict[int, ExhaustedIncident]] = {}
 
-    async def dispatch(self, chunk: Chunk, *, resumed: bool, once: bool = False) -> None:
+    async def deliver(self, chunk: Chunk, *, resumed: bool, once: bool = False) -> None:
         """Send a chunk's incidents and record their outcomes; what has none stays in the outbox.
 
-        ``once``: each is tried once only, and again at the end of the run (``once_more``).
+        ``once``: each is tried once only, and again at the end of the run (``try_again``).
         """
         chunk, results = await self._send(chunk, resumed=resumed, once=once)
-        self._faults.reach(Step.POSTED)
+        self._faults.reach(CrashPoint.POSTED)
         outcomes = [self._outcome(result) for result in results]
         await self._store.record_outcomes(self._lease, chunk, outcomes)
-        self._faults.reach(Step.RECORDED)
-        self._tally.by_status.update(outcome.status for outcome in outcomes)
-        self._tally.recorded(outcomes)
-        self._tally.by_status.update(parked.status for parked in chunk.parked)
+        self._faults.reach(CrashPoint.RECORDED)
+        self._counters.by_status.update(outcome.status for outcome in outcomes)
+        self._counters.recorded(outcomes)
+        self._counters.by_status.update(parked.status for parked in chunk.parked)
         self._remember(chunk, outcomes, results)
 
     async def _send(
         self, chunk: Chunk, *, resumed: bool, once: bool = False, before: Mapping[int, Before] | None = None
-    ) -> tuple[Chunk, list[Attempted]]:
+    ) -> tuple[Chunk, list[SendResult]]:
         """Send a chunk's incidents, under new ids where those that they have are taken; return it as it is then."""
-        results: dict[int, Attempted] = {}
+        results: dict[int, SendResult] = {}
         waiting: Sequence[Incident] = chunk.incidents
         for _ in range(MAX_READDRESSED + 1):
             answered = await self._sender.deliver(waiting, resumed=resumed, once=once, before=before)
             results |= {result.incident.incident_id: result for result in answered}
-            taken = [result for result in answered if result.verdict is Verdict.TAKEN]
+            taken = [result for result in answered if result.verdict is ResponseClass.TAKEN]
             if not taken:
                 break
             # Never left under the id that is taken, also when nothing more is sent: the next run could not tell this
@@ -146,13 +146,13 @@ class Dispatcher:
         else:  # under each of so many ids: a refusal that may hold for every body
             results |= {
                 new.incident_id: msgspec.structs.replace(
-                    result, incident=new, verdict=Verdict.SUSPECT, attempts=0, unsent=0
+                    result, incident=new, verdict=ResponseClass.SUSPECT, attempts=0, unsent=0
                 )
                 for new, result in zip(waiting, taken, strict=True)
             }
         return chunk, list(results.values())
 
-    async def once_more(self) -> None:
+    async def try_again(self) -> None:
         """Give those that failed the attempts that are left to them, now that others have been sent.
 
         One attempt more also where these are used up and another incident has been taken since: if it fails again, it
@@ -160,18 +160,18 @@ class Dispatcher:
         """
         room = asyncio.Semaphore(CHUNKS_AGAIN)
 
-        async def again(chunk_id: str, undecided: Mapping[int, Undecided]) -> None:
+        async def again(chunk_id: str, undecided: Mapping[int, ExhaustedIncident]) -> None:
             async with room:
                 await self._once_more(chunk_id, undecided)
 
         if self._unsettled:
             await run_all_or_cancel(*(partial(again, *item) for item in list(self._unsettled.items())))
 
-    async def _once_more(self, chunk_id: str, undecided: Mapping[int, Undecided]) -> None:
+    async def _once_more(self, chunk_id: str, undecided: Mapping[int, ExhaustedIncident]) -> None:
         due = {
             number: Before(attempts=one.attempts, overtaken=one.mark.overtaken)
             for number, one in undecided.items()
-            if one.tries_left or (one.verdict is Verdict.RETRY and one.attempts < self._max_attempts)
+            if one.tries_left or (one.verdict is ResponseClass.RETRY and one.attempts < self._max_attempts)
         }
         chunk = await self._store.load_chunk(chunk_id) if due and not self.stopped else None
         if chunk is None:
@@ -183,9 +183,9 @@ class Dispatcher:
         )
         outcomes = [self._outcome(result) for result in results]
         await self._store.record_outcomes(self._lease, part, outcomes)
-        self._tally.by_status[DeliveryStatus.PENDING] -= len(outcomes)
-        self._tally.by_status.update(outcome.status for outcome in outcomes)
-        self._tally.recorded(outcomes)
+        self._counters.by_status[DeliveryStatus.PENDING] -= len(outcomes)
+        self._counters.by_status.update(outcome.status for outcome in outcomes)
+        self._counters.recorded(outcomes)
         self._unsettled[chunk_id] = {number: one for number, one in undecided.items() if number not in due}
         self._remember(part, outcomes, results, undecided)
 
@@ -203,7 +203,7 @@ class Dispatcher:
         ]
         await self._store.record_outcomes(self._lease, chunk, outcomes)
         parked = sum(incident.in_doubt for incident in chunk.incidents)
-        self._tally.by_status[DeliveryStatus.DEAD] += parked
+        self._counters.by_status[DeliveryStatus.DEAD] += parked
         if parked:
             log.warning("%d incident(s) whose delivery is in doubt were parked as dead letters.", parked)
         return msgspec.structs.replace(chunk, incidents=tuple(i for i in chunk.incidents if not i.in_doubt))
@@ -220,7 +220,7 @@ class Dispatcher:
         ]
         await self._store.record_outcomes(self._lease, chunk, outcomes)
 
-    async def settle(self, evidence: Evidence, refusals: Container[str]) -> None:
+    async def resolve(self, evidence: Evidence, refusals: Container[str]) -> None:
         """Decide on the incidents that were not taken, now that the run knows how the service did otherwise.
 
         ``refusals``: the receiver's words that are known to be said of single records.
@@ -235,18 +235,18 @@ class Dispatcher:
                 if one is not None and (one.attempts or one.verdict in REFUSALS):
                     outcomes.append(self._settled(one, incident, evidence, refusals))
             await self._store.record_outcomes(self._lease, chunk, outcomes)
-            self._tally.recorded(outcomes)
+            self._counters.recorded(outcomes)
             dead = sum(outcome.status is DeliveryStatus.DEAD for outcome in outcomes)
-            self._tally.by_status[DeliveryStatus.PENDING] -= dead
-            self._tally.by_status[DeliveryStatus.DEAD] += dead
+            self._counters.by_status[DeliveryStatus.PENDING] -= dead
+            self._counters.by_status[DeliveryStatus.DEAD] += dead
         self._unsettled.clear()
 
-    def leave(self) -> Unsettled:
-        """Return what is not settled, for a dispatcher under another lease that takes it over."""
-        return Unsettled(incidents=dict(self._unsettled))
+    def hand_over(self) -> ExhaustedIncidents:
+        """Return what is not settled, for a deliverer under another lease that takes it over."""
+        return ExhaustedIncidents(incidents=dict(self._unsettled))
 
-    def take(self, left: Unsettled) -> None:
-        """Settle these incidents as if this dispatcher had tried them; their chunks are claimed by its lease."""
+    def take_over(self, left: ExhaustedIncidents) -> None:
+        """Settle these incidents as if this deliverer had tried them; their chunks are claimed by its lease."""
         self._unsettled |= left.incidents
 
     @property
@@ -254,12 +254,12 @@ class Dispatcher:
         """True when nothing more will be sent in this run."""
         return self._sender.stopped is not None
 
-    def _outcome(self, result: Attempted) -> Outcome:
+    def _outcome(self, result: SendResult) -> Outcome:
         incident = result.incident
         status, error, http = DeliveryStatus.PENDING, None, None
-        if result.verdict is Verdict.DELIVERED:
+        if result.verdict is ResponseClass.DELIVERED:
             status = DeliveryStatus.DELIVERED
-        elif result.verdict is Verdict.DEAD or _is_refused_alone(result):
+        elif result.verdict is ResponseClass.DEAD or _is_refused_alone(result):
             status = DeliveryStatus.DEAD
         if result.answer is not None:
             http = result.answer.status
@@ -276,7 +276,7 @@ class Dispatcher:
             http_status=http,
             error=error,
             in_doubt=status is DeliveryStatus.PENDING and result.unanswered,
-            elsewhere=incident.elsewhere + result.unsent,
+            unsent_attempts=incident.unsent_attempts + result.unsent,
             refused_as=incident.refused_as,
             at=result.at,
         )
@@ -293,21 +293,23 @@ class Dispatcher:
             runs=incident.runs,
             error=error,
             in_doubt=True,
-            elsewhere=incident.elsewhere,
+            unsent_attempts=incident.unsent_attempts,
             refused_as=incident.refused_as,
             at=self._clock.now(),
         )
 
-    def _settled(self, one: Undecided, incident: Incident, evidence: Evidence, refusals: Container[str]) -> Outcome:
+    def _settled(
+        self, one: ExhaustedIncident, incident: Incident, evidence: Evidence, refusals: Container[str]
+    ) -> Outcome:
         """Return the outcome that the fate comes to; what the receiver said last stays with it."""
         last, words = one.outcome, one.words
         known = one.is_known or words in refusals
         failure = Failure(
             verdict=one.verdict, status=last.http_status, runs=incident.runs, alone=one.is_alone, known=known
         )
-        fate = fate_of(failure, evidence, max_runs=self._max_runs)
+        fate = dead_letter_decision(failure, evidence, max_runs=self._max_runs)
         error = last.error
-        if fate.status is DeliveryStatus.DEAD and one.verdict is Verdict.RETRY:
+        if fate.status is DeliveryStatus.DEAD and one.verdict is ResponseClass.RETRY:
             error = f"gave up after {incident.attempts} attempts in {fate.runs} runs; last: {last.error}"
         if fate.status is DeliveryStatus.DEAD and last.in_doubt:
             error = f"{error}; {UNANSWERED}"
@@ -321,7 +323,7 @@ class Dispatcher:
             http_status=last.http_status,
             error=error,
             in_doubt=last.in_doubt,
-            elsewhere=incident.elsewhere,
+            unsent_attempts=incident.unsent_attempts,
             refused_as=words if is_counted else incident.refused_as,
             at=self._clock.now(),
         )
@@ -330,8 +332,8 @@ class Dispatcher:
         self,
         chunk: Chunk,
         outcomes: Sequence[Outcome],
-        results: Sequence[Attempted],
-        before: Mapping[int, Undecided] | None = None,
+        results: Sequence[SendResult],
+        before: Mapping[int, ExhaustedIncident] | None = None,
     ) -> None:
         """Note which incidents were not taken; each outcome is that of the result in its place.
 
@@ -341,14 +343,14 @@ class Dispatcher:
             return  # the run was cut short: that counts against no record
         found = {}
         for result, outcome in zip(results, outcomes, strict=True):
-            verdict = result.verdict or Verdict.RETRY  # without one it was put aside before it was tried
-            if outcome.status is not DeliveryStatus.PENDING or verdict not in {Verdict.RETRY, *REFUSALS}:
+            verdict = result.verdict or ResponseClass.RETRY  # without one it was put aside before it was tried
+            if outcome.status is not DeliveryStatus.PENDING or verdict not in {ResponseClass.RETRY, *REFUSALS}:
                 continue
             earlier = before.get(outcome.incident_id) if before else None
-            mark = result.mark or Mark(0)
+            mark = result.mark or FailureOrder(0)
             if earlier is not None and earlier.attempts:
                 mark = earlier.mark
-            found[outcome.incident_id] = Undecided(
+            found[outcome.incident_id] = ExhaustedIncident(
                 outcome=outcome,
                 verdict=verdict,
                 attempts=result.attempts + (earlier.attempts if earlier else 0),
@@ -360,7 +362,7 @@ class Dispatcher:
         if found:
             self._unsettled[chunk.chunk_id] = self._unsettled.get(chunk.chunk_id, {}) | found
 
-    async def _readdress(self, chunk: Chunk, taken: Sequence[Attempted]) -> tuple[Chunk, list[Incident]]:
+    async def _readdress(self, chunk: Chunk, taken: Sequence[SendResult]) -> tuple[Chunk, list[Incident]]:
         """Give incidents whose id the receiver has for another body a new id each."""
         first = await self._store.reserve_ids(self._lease, len(taken), id_floor(self._clock.now()))
         replaced = []
@@ -371,9 +373,9 @@ class Dispatcher:
                 account=old.account,
                 digest=old.digest,
                 key=old.key,
-                body=readdress(old.body, incident_id),
+                body=with_incident_id(old.body, incident_id),
                 attempts=old.attempts + result.attempts,
-                elsewhere=old.attempts + result.attempts,
+                unsent_attempts=old.attempts + result.attempts,
                 runs=old.runs,
                 rows_digest=old.rows_digest,
                 refused_as=old.refused_as,
@@ -389,11 +391,11 @@ class Dispatcher:
         return chunk, replaced
 
 
-def _is_refused_alone(result: Attempted) -> bool:
+def _is_refused_alone(result: SendResult) -> bool:
     """Tell whether it was refused, and another one that was sent later has been taken since."""
     return result.verdict in REFUSALS and (result.alone or (result.mark is not None and _was_alone(result.mark)))
 
 
-def _was_alone(mark: Mark) -> bool:
+def _was_alone(mark: FailureOrder) -> bool:
     """Tell whether one refusal is enough: no more were refused with it than the records may be to blame for."""
     return mark.overtaken and not mark.in_spell

@@ -17,7 +17,7 @@ RENEWALS = 3
 """So often in its lifetime the lease is renewed: two may fail before it expires."""
 
 
-class LeaseKeeper:
+class LeaseHeartbeat:
     """An asynchronous context manager around a lease: renews it while the block runs.
 
     ``holds()`` is asked before every request. It says no as soon as a successor may have taken over: by a clock that
@@ -31,7 +31,7 @@ class LeaseKeeper:
         self._store = store
         self._confirmed = taken_at
 
-    async def __aenter__(self) -> "LeaseKeeper":
+    async def __aenter__(self) -> "LeaseHeartbeat":
         """Start renewing."""
         self._task = asyncio.create_task(self._renew())
         return self
@@ -42,7 +42,7 @@ class LeaseKeeper:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def holds(self) -> bool:
+    def is_valid(self) -> bool:
         """Return True while no other runner can have taken the lease."""
         return not self.lost and uptime() - self._confirmed < self.lease.seconds
 
@@ -62,7 +62,7 @@ class LeaseKeeper:
 
 
 @asynccontextmanager
-async def leased(store: StateStore, seconds: float) -> AsyncIterator[LeaseKeeper]:
+async def hold_lease(store: StateStore, seconds: float) -> AsyncIterator[LeaseHeartbeat]:
     """Hold the operation's lease while the block runs.
 
     The lease of a process of this machine that no longer exists is taken over at once: to wait until it expires would
@@ -84,8 +84,8 @@ async def leased(store: StateStore, seconds: float) -> AsyncIterator[LeaseKeeper
         taken_at = uptime()
         await store.renew_lease(lease)
     try:
-        async with LeaseKeeper(store, lease, taken_at) as keeper:
-            yield keeper
+        async with LeaseHeartbeat(store, lease, taken_at) as heartbeat:
+            yield heartbeat
     finally:
         try:
             await store.release_lease(lease)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from incident_process.core.clock import SourceClock
-from incident_process.core.crash_points import Step
+from incident_process.core.crash_points import CrashPoint
 from incident_process.core.errors import IncidentProcessError, LeaseHeldError, LeaseLostError
 from incident_process.core.logs import get_logger
 from incident_process.core.models import (
@@ -25,11 +25,11 @@ from incident_process.core.models import (
 )
 from incident_process.core.window import Refusal
 from incident_process.pipeline.context import Parts, Processor, RunContext
-from incident_process.pipeline.counters import Tally
-from incident_process.pipeline.lease import LeaseKeeper, leased
-from incident_process.pipeline.operation_check import Recognition, unknown_operation
-from incident_process.pipeline.processor import Crew
-from incident_process.pipeline.run_record import Journal
+from incident_process.pipeline.counters import RunCounters
+from incident_process.pipeline.lease import LeaseHeartbeat, hold_lease
+from incident_process.pipeline.operation_check import OperationCheck, unknown_operation
+from incident_process.pipeline.processor import ChunkProcessor
+from incident_process.pipeline.run_record import RunRecorder
 from incident_process.pipeline.state_check import tell_what_was_found
 
 log = get_logger()
@@ -48,27 +48,27 @@ class LeasedRun(ABC):
         self._parts = parts
         self._settings = parts.settings
         self._tracking = Tracking(parts.settings.process.tracking)
-        self._recognition = Recognition(parts.store, parts.settings, sends_all=self.sends_all)
+        self._operation_check = OperationCheck(parts.store, parts.settings, sends_all=self.sends_all)
         self._began = time.monotonic()
         self._operation = Operation(name=parts.settings.process.operation_name)
         self._window: Window | None = None
         self._run_id: str | None = None
-        self._tally = Tally()
-        self._crew: Processor | None = None
+        self._counters = RunCounters()
+        self._processor: Processor | None = None
         self._stop_reason: str | None = None
         self._finish_reason: str | None = None
 
     def request_stop(self, reason: str) -> None:
         """End the run in good order: nothing more is sent, what is under way is recorded, the rest stays pending."""
         self._stop_reason = reason
-        if self._crew is not None:
-            self._crew.stop(reason)
+        if self._processor is not None:
+            self._processor.stop(reason)
 
     def request_finish(self, reason: str) -> None:
         """End the run after the chunks that it has begun: they are sent and recorded, the rest is left to the next."""
         self._finish_reason = reason
-        if self._crew is not None:
-            self._crew.finish(reason)
+        if self._processor is not None:
+            self._processor.finish(reason)
 
     async def run(self) -> RunReport:
         """Do the run and report it.
@@ -81,10 +81,10 @@ class LeasedRun(ABC):
             unknown = await unknown_operation(self._parts.store, self._settings)
             if unknown is not None:  # before the lease, which would leave a trace of a name that was mistyped
                 return self._refuse(unknown)
-            async with leased(self._parts.store, self._settings.process.lease_seconds) as keeper:
-                self._parts.faults.reach(Step.LEASED)
-                await self._recognition.begin(keeper.lease)
-                return await self._run_leased(keeper, now)
+            async with hold_lease(self._parts.store, self._settings.process.lease_seconds) as heartbeat:
+                self._parts.faults.reach(CrashPoint.LEASED)
+                await self._operation_check.begin(heartbeat.lease)
+                return await self._run_leased(heartbeat, now)
         except LeaseHeldError as exc:
             log.log(self.held_level, "%s", exc)
             # Nobody else's work: but where the operation stands may be told without the lease, and is asked for.
@@ -98,60 +98,60 @@ class LeasedRun(ABC):
             raise
 
     @abstractmethod
-    async def _run_leased(self, keeper: LeaseKeeper, now: datetime) -> RunReport:
+    async def _run_leased(self, heartbeat: LeaseHeartbeat, now: datetime) -> RunReport:
         """Do the work of this kind of run; ``now`` is the source's clock."""
 
-    async def _journaled(self, keeper: LeaseKeeper, now: datetime) -> RunReport:
+    async def _journaled(self, heartbeat: LeaseHeartbeat, now: datetime) -> RunReport:
         """Do ``_work`` between the two writes of the run's record."""
         process = self._settings.process
         clock = SourceClock(now)
         await tell_what_was_found(self._parts.store, self._operation, now)
-        journal = Journal(self._parts.store, process.operation_name, clock)
-        run = await journal.open(keeper.lease, self.kind, self._window, now)
+        recorder = RunRecorder(self._parts.store, process.operation_name, clock)
+        run = await recorder.open(heartbeat.lease, self.kind, self._window, now)
         self._run_id = run.run_id
-        self._parts.faults.reach(Step.OPENED)
+        self._parts.faults.reach(CrashPoint.OPENED)
         context = RunContext(
             parts=self._parts,
-            lease=keeper.lease,
+            lease=heartbeat.lease,
             clock=clock,
             run_id=run.run_id,
             started_at=now,
-            key_name=self._recognition.identity.key_name,
+            key_name=self._operation_check.identity.key_name,
         )
         try:
-            async with journal.reporting(keeper.lease, self._counts_now):
-                status, message = await self._work(context, keeper)
+            async with recorder.reporting(heartbeat.lease, self._counts_now):
+                status, message = await self._work(context, heartbeat)
             # Let go of bodies that were kept for as long as the setting says; of all, once it is off (SPEC 6).
-            await self._parts.store.purge_bodies(keeper.lease, clock.now() - timedelta(days=process.keep_bodies))
-            await journal.close(keeper.lease, status, self._tally.counts, message)
+            await self._parts.store.purge_bodies(heartbeat.lease, clock.now() - timedelta(days=process.keep_bodies))
+            await recorder.close(heartbeat.lease, status, self._counters.counts, message)
         except (Exception, asyncio.CancelledError) as exc:
-            await journal.fail(keeper.lease, self._tally.counts, exc)
+            await recorder.fail(heartbeat.lease, self._counters.counts, exc)
             raise
-        self._parts.faults.reach(Step.CLOSED)
+        self._parts.faults.reach(CrashPoint.CLOSED)
         return self._report(status, message)
 
     def _counts_now(self) -> Counts:
         """Return the figures of a run that is under way."""
-        sending = self._crew.sending if self._crew is not None else None
-        return msgspec.structs.replace(self._tally.counts, sending=sending)
+        sending = self._processor.sending if self._processor is not None else None
+        return msgspec.structs.replace(self._counters.counts, sending=sending)
 
     @abstractmethod
-    async def _work(self, context: RunContext, keeper: LeaseKeeper) -> tuple[RunStatus, str | None]:
+    async def _work(self, context: RunContext, heartbeat: LeaseHeartbeat) -> tuple[RunStatus, str | None]:
         """Deliver, and return the run's status with the reason where there is one."""
 
     @asynccontextmanager
-    async def _sending(self, context: RunContext, keeper: LeaseKeeper) -> AsyncIterator[Processor]:
-        """Have a crew at work, with the outbox emptied first; a stop that was asked for before holds for it too."""
-        make = context.parts.processor or Crew
-        async with make(context, keeper, self._tally) as crew:
-            self._crew = crew
+    async def _sending(self, context: RunContext, heartbeat: LeaseHeartbeat) -> AsyncIterator[Processor]:
+        """Have a processor at work, with the outboxes drained first; a stop that was asked for before stops it too."""
+        make = context.parts.processor or ChunkProcessor
+        async with make(context, heartbeat, self._counters) as processor:
+            self._processor = processor
             if self._stop_reason is not None:
-                crew.stop(self._stop_reason)
+                processor.stop(self._stop_reason)
             if self._finish_reason is not None:
-                crew.finish(self._finish_reason)
-            await crew.resume()
-            yield crew
-            await crew.settle()
+                processor.finish(self._finish_reason)
+            await processor.drain_outboxes()
+            yield processor
+            await processor.resolve_exhausted()
 
     def _refuse(self, refused: Refusal) -> RunReport:
         """Say why the operation may not run, and report it."""
@@ -164,7 +164,7 @@ class LeasedRun(ABC):
             run_id=self._run_id,
             sequence=self._operation.sequence,
             window=self._window,
-            counts=self._tally.counts,
+            counts=self._counters.counts,
             last_execution=self._operation.last_execution,
             seconds=time.monotonic() - self._began,
             message=message,

@@ -135,7 +135,7 @@ def _other_receiver(before: str, settings: Settings) -> ConfigurationError:
     return error
 
 
-class Recognition:
+class OperationCheck:
     """What a run knows of its operation, once it holds the lease.
 
     Args:

@@ -1,4 +1,4 @@
-"""Those who deliver: sender, dispatcher and preparer of one run, working side by side (SPEC 6).
+"""Those who deliver: sender, deliverer and enqueuer of one run, working side by side (SPEC 6).
 
 Every kind of run sends through here, in the same two steps: empty the outbox that earlier runs left, then go over
 lists of accounts, one being read and built while others are on their way.
@@ -16,26 +16,26 @@ import msgspec
 
 from incident_process.core import logs
 from incident_process.core.aio import prefetch, run_all_or_cancel
-from incident_process.core.crash_points import Step
+from incident_process.core.crash_points import CrashPoint
 from incident_process.core.errors import LeaseLostError
 from incident_process.core.gc_tuning import rare_collections
 from incident_process.core.models import Chunk, DeliveryStatus, Incident, Sending
 from incident_process.delivery.failure_text import alike, grouped, has_words, secrets_of
 from incident_process.delivery.http.file_handles import most_connections
 from incident_process.delivery.http.transport import Answer
-from incident_process.delivery.policy import Evidence, Verdict
-from incident_process.delivery.response_rules import Rules
-from incident_process.delivery.sender import Limits, Sender, broken
-from incident_process.pipeline.change_detection import Resend
+from incident_process.delivery.policy import Evidence, ResponseClass
+from incident_process.delivery.response_rules import ResponseRules
+from incident_process.delivery.sender import Sender, SendLimits, broken
+from incident_process.pipeline.change_detection import ResendPolicy
 from incident_process.pipeline.context import RunContext
-from incident_process.pipeline.counters import Tally
-from incident_process.pipeline.deliver import REFUSALS, Dispatcher, Undecided, Unsettled
+from incident_process.pipeline.counters import RunCounters
+from incident_process.pipeline.deliver import REFUSALS, ChunkDeliverer, ExhaustedIncident, ExhaustedIncidents
 from incident_process.pipeline.empty_payload import ask_empty
-from incident_process.pipeline.enqueue import Preparer
-from incident_process.pipeline.lease import LeaseKeeper, leased
-from incident_process.pipeline.transform import Built, Task
+from incident_process.pipeline.enqueue import Enqueuer
+from incident_process.pipeline.lease import LeaseHeartbeat, hold_lease
+from incident_process.pipeline.transform import BuildRequest, BuildResult
 from incident_process.settings import Api
-from incident_process.source.base import Touched
+from incident_process.source.base import SelectedAccount
 
 log = logs.get_logger()
 
@@ -45,30 +45,32 @@ CHUNKS_AHEAD = 1
 """How many chunks lie ready beyond those; memory is bounded by these two figures and the size of a chunk."""
 
 
-class Crew:
+class ChunkProcessor:
     """An asynchronous context manager for the time in which a run sends."""
 
-    def __init__(self, context: RunContext, keeper: LeaseKeeper, tally: Tally, allowed: Limits | None = None) -> None:
+    def __init__(
+        self, context: RunContext, heartbeat: LeaseHeartbeat, counters: RunCounters, allowed: SendLimits | None = None
+    ) -> None:
         self._context = context
         self._parts = context.parts
-        self._keeper = keeper
-        self._tally = tally
+        self._heartbeat = heartbeat
+        self._counters = counters
         self._announced = context.scope is not None  # a chunk's part of a run is said by the run
         self._collections = rare_collections()
         self._enough: str | None = None
         self._cut_short: str | None = None
-        self._left: dict[int, Unsettled] = {}
+        self._left: dict[int, ExhaustedIncidents] = {}
         """By scope, the incidents there that were not taken."""
         api = self._parts.settings.api
         secrets = secrets_of(api.request_headers, api.api_url)
-        self._rules = Rules.of(api)
+        self._rules = ResponseRules.of(api)
         allowed = allowed or limits(api)
         allowed = msgspec.structs.replace(allowed, max_connections=most_connections(allowed.max_connections))
-        self.sender = Sender(self._parts.transport, allowed, keeper.holds, _log_answer, secrets, self._rules)
+        self.sender = Sender(self._parts.transport, allowed, heartbeat.is_valid, _log_answer, secrets, self._rules)
         if self._parts.gate is not None:
             self.sender.share(self._parts.gate)
         self._parts.watch(self.sender)
-        self._dispatcher = Dispatcher(context, self.sender, tally)
+        self._deliverer = ChunkDeliverer(context, self.sender, counters)
 
     async def __aenter__(self) -> Self:
         """Start the sender."""
@@ -96,37 +98,37 @@ class Crew:
         """Begin no further chunk; those that are written down or being built are sent to their end."""
         self._enough = reason
 
-    async def resume(self) -> None:
+    async def drain_outboxes(self) -> None:
         """Send what earlier runs left, in the outbox of the run and in those of chunks that a cluster worked on.
 
         All who may still be at work for an earlier run are fenced before anything is read.
         """
         left = await self._parts.store.open_scopes(self._context.lease, 0)
-        await self.empty_outbox()
+        await self.drain_own_outbox()
         for scope in left:
-            async with _in_scope(self._context, scope) as context:
-                dispatcher = Dispatcher(context, self.sender, self._tally)
-                await self._empty_outbox(context, dispatcher)
-                self._keep(scope, dispatcher.leave())
+            async with _in_chunk_slot(self._context, scope) as context:
+                deliverer = ChunkDeliverer(context, self.sender, self._counters)
+                await self._drain_outbox(context, deliverer)
+                self._keep(scope, deliverer.hand_over())
 
-    def _keep(self, scope: int, unsettled: Unsettled) -> None:
+    def _keep(self, scope: int, unsettled: ExhaustedIncidents) -> None:
         if len(unsettled):
             self._left[scope] = unsettled
         else:
             self._left.pop(scope, None)
 
-    async def empty_outbox(self) -> None:
+    async def drain_own_outbox(self) -> None:
         """Send what the outbox of this lease holds: claimed by a fenced write before anything is posted."""
-        await self._empty_outbox(self._context, self._dispatcher)
+        await self._drain_outbox(self._context, self._deliverer)
 
-    async def _empty_outbox(self, context: RunContext, dispatcher: Dispatcher) -> None:
+    async def _drain_outbox(self, context: RunContext, deliverer: ChunkDeliverer) -> None:
         """Send what an outbox holds, first those that earlier runs saw fail while others were taken.
 
         Of these each is tried once, and again at the end: what is taken meanwhile shows that the service is at work.
         """
         store = context.parts.store
         chunk_ids = await store.claim_outbox(context.lease)
-        self._parts.faults.reach(Step.CLAIMED)
+        self._parts.faults.reach(CrashPoint.CLAIMED)
         if chunk_ids:
             log.info("Resuming: the outbox holds %d chunk(s) without an outcome.", len(chunk_ids))
             self._announce()
@@ -136,29 +138,29 @@ class Crew:
                     return
                 chunk = await store.load_chunk(chunk_id)
                 if chunk is not None:
-                    await self._resume(chunk, dispatcher, counted=counted)
+                    await self._resume(chunk, deliverer, counted=counted)
 
-    async def _resume(self, chunk: Chunk, dispatcher: Dispatcher, *, counted: bool) -> None:
+    async def _resume(self, chunk: Chunk, deliverer: ChunkDeliverer, *, counted: bool) -> None:
         """Send what of a chunk earlier runs have left, either those against which a run counts or the others."""
         part = tuple(incident for incident in chunk.incidents if (incident.runs > 0) is counted)
         if not part:
             return
         chunk = msgspec.structs.replace(chunk, incidents=part, parked=())
-        self._tally.resumed += len(part)
+        self._counters.resumed += len(part)
         if self._parts.settings.process.in_doubt == "park":
-            chunk = await dispatcher.park_doubtful(chunk)
+            chunk = await deliverer.park_doubtful(chunk)
         else:
-            await dispatcher.note_in_doubt(chunk)
-        await dispatcher.dispatch(chunk, resumed=True, once=counted)
+            await deliverer.note_in_doubt(chunk)
+        await deliverer.deliver(chunk, resumed=True, once=counted)
 
-    async def go_over(
-        self, lists: AsyncIterator[list[Touched]], as_of: datetime, resend: Resend = Resend.CHANGED
+    async def process(
+        self, lists: AsyncIterator[list[SelectedAccount]], as_of: datetime, resend: ResendPolicy = ResendPolicy.CHANGED
     ) -> None:
         """Prepare list after list of accounts and send what they need, until the lists or the sender end."""
         ready: asyncio.Queue[tuple[Chunk | None, int] | None] = asyncio.Queue(maxsize=CHUNKS_AHEAD)
 
         async def prepare_all() -> None:
-            async with aclosing(self._prepared(lists, as_of, Preparer(self._context, resend))) as chunks:
+            async with aclosing(self._prepared(lists, as_of, Enqueuer(self._context, resend))) as chunks:
                 async for chunk, accounts in chunks:
                     await ready.put((chunk, accounts))
             await ready.put(None)
@@ -167,69 +169,69 @@ class Crew:
             while (item := await ready.get()) is not None:
                 chunk, accounts = item
                 if chunk is not None:
-                    await self._dispatcher.dispatch(chunk, resumed=False)
+                    await self._deliverer.deliver(chunk, resumed=False)
                 self._parts.progress.advance(accounts)
             await ready.put(None)  # for the next of the senders
 
         await run_all_or_cancel(prepare_all, *[send_all] * CHUNKS_UNDER_WAY)
 
     async def _prepared(
-        self, lists: AsyncIterator[list[Touched]], as_of: datetime, preparer: Preparer
+        self, lists: AsyncIterator[list[SelectedAccount]], as_of: datetime, enqueuer: Enqueuer
     ) -> AsyncGenerator[tuple[Chunk | None, int], None]:
         """Yield what was enqueued of each list, with its number of accounts; None where it needed nothing."""
 
-        async def wanted() -> AsyncIterator[list[Touched]]:
+        async def wanted() -> AsyncIterator[list[SelectedAccount]]:
             async for touched in lists:
                 if self.sender.stopped is not None or self._is_enough():
                     break
                 yield touched
 
-        async def build(touched: list[Touched]) -> tuple[Task, Built]:
-            return await preparer.build(touched, as_of)
+        async def build(touched: list[SelectedAccount]) -> tuple[BuildRequest, BuildResult]:
+            return await enqueuer.build(touched, as_of)
 
-        async with aclosing(prefetch(wanted(), build, lambda: self._parts.builder.ahead)) as works:
+        async with aclosing(prefetch(wanted(), build, lambda: self._parts.builder.prefetch_limit)) as works:
             async for touched, (task, built) in works:
                 if self.sender.stopped is not None:
                     break
-                chunk = await preparer.enqueue(task, built)
-                self._tally.built(built)
+                chunk = await enqueuer.enqueue(task, built)
+                self._counters.built(built)
                 if chunk is not None and chunk.incidents:
                     self._announce()
                 yield chunk, len(touched)
 
-    async def settle(self) -> None:
+    async def resolve_exhausted(self) -> None:
         """Decide on the incidents that were not taken.
 
         Before it is held against a record that it was not taken, find out whether the service takes anything at all.
         """
         if self.sender.stopped is not None:
             return
-        await self._dispatcher.once_more()
+        await self._deliverer.try_again()
         for scope, left in list(self._left.items()):
-            async with self._dispatcher_of(scope, left) as dispatcher:
-                await dispatcher.once_more()
-                self._keep(scope, dispatcher.leave())
-        undecided = [one for left in (self._dispatcher.leave(), *self._left.values()) for one in left]
+            async with self._deliverer_of(scope, left) as deliverer:
+                await deliverer.try_again()
+                self._keep(scope, deliverer.hand_over())
+        undecided = [one for left in (self._deliverer.hand_over(), *self._left.values()) for one in left]
         if not undecided or self.sender.stopped is not None:
             return
         # What the receiver says of one whom it turns away while it takes others it says of records, not of itself.
         refusals = {one.words for one in undecided if one.alone and has_words(one.words)}
         evidence = await self._evidence(undecided, refusals)
-        await self._dispatcher.settle(evidence, refusals)
+        await self._deliverer.resolve(evidence, refusals)
         for scope, left in self._left.items():
-            async with self._dispatcher_of(scope, left) as dispatcher:
-                await dispatcher.settle(evidence, refusals)
+            async with self._deliverer_of(scope, left) as deliverer:
+                await deliverer.resolve(evidence, refusals)
 
     @asynccontextmanager
-    async def _dispatcher_of(self, scope: int, left: Unsettled) -> AsyncIterator[Dispatcher]:
-        """Have a dispatcher for what was not taken in a scope, under the scope's lease."""
-        async with _in_scope(self._context, scope) as context:
+    async def _deliverer_of(self, scope: int, left: ExhaustedIncidents) -> AsyncIterator[ChunkDeliverer]:
+        """Have a deliverer for what was not taken in a scope, under the scope's lease."""
+        async with _in_chunk_slot(self._context, scope) as context:
             await context.parts.store.claim_outbox(context.lease)
-            dispatcher = Dispatcher(context, self.sender, self._tally)
-            dispatcher.take(left)
-            yield dispatcher
+            deliverer = ChunkDeliverer(context, self.sender, self._counters)
+            deliverer.take_over(left)
+            yield deliverer
 
-    async def _evidence(self, undecided: Sequence[Undecided], refusals: Collection[str]) -> Evidence:
+    async def _evidence(self, undecided: Sequence[ExhaustedIncident], refusals: Collection[str]) -> Evidence:
         """Return what the run has shown of the service; ask with an empty payload where that can tell more."""
         unclear = [one for one in undecided if not one.is_alone and one.words not in refusals]
         evidence = Evidence(
@@ -246,7 +248,7 @@ class Crew:
 
     @property
     def context(self) -> RunContext:
-        """The run, or the chunk, that this crew sends for."""
+        """The run, or the chunk, that this processor works for."""
         return self._context
 
     @property
@@ -261,36 +263,36 @@ class Crew:
         )
 
     @property
-    def unsettled(self) -> Unsettled:
-        """What used up its attempts under this crew's own lease."""
-        return self._dispatcher.leave()
+    def exhausted(self) -> ExhaustedIncidents:
+        """What used up its attempts under this processor's own lease."""
+        return self._deliverer.hand_over()
 
     def unfinished(self) -> str | None:
         """Say why the run is incomplete, None when everything that was looked at has its outcome.
 
         Raises LeaseLostError when another runner has taken over.
         """
-        if self._keeper.lost:
+        if self._heartbeat.lost:
             msg = "the lease was taken by another runner"
             raise LeaseLostError(msg)
-        dead = self._tally.by_status[DeliveryStatus.DEAD]
+        dead = self._counters.by_status[DeliveryStatus.DEAD]
         if dead:
             log.warning("%d incident(s) became dead letters: see 'incident-process dead-letters list'.", dead)
-        if self._tally.vanished:
+        if self._counters.no_longer_in_source:
             log.warning(
                 "%d account(s) had rows when they were surveyed and none when they were read: deleted meanwhile, or "
                 "their numbers are stored in a form that cannot be asked for.",
-                self._tally.vanished,
+                self._counters.no_longer_in_source,
             )
-        reason = self.sender.stopped or self._cut_short or self._tally.unfinished
-        reasons = self._tally.reasons
+        reason = self.sender.stopped or self._cut_short or self._counters.unfinished
+        reasons = self._counters.reasons
         if reason is not None and self.sender.stopped is None and not self._well:
             reason = f"{broken(self._failure)}; {reason}"
         elif self.sender.stopped is not None and len(reasons) > 1:  # otherwise it has said it already
             reason = f"{reason}; without an outcome: {grouped(reasons)}"
         if reason is not None:
             log.error("Delivery is incomplete: %s. The next run resumes.", reason)
-        elif self._tally.by_status[DeliveryStatus.DELIVERED]:
+        elif self._counters.by_status[DeliveryStatus.DELIVERED]:
             log.info(logs.SENT)
         return reason
 
@@ -318,31 +320,31 @@ class Crew:
 
 
 @asynccontextmanager
-async def _in_scope(context: RunContext, scope: int) -> AsyncIterator[RunContext]:
+async def _in_chunk_slot(context: RunContext, scope: int) -> AsyncIterator[RunContext]:
     """Hold the lease of one chunk's scope while the block runs, as who holds the operation's; yield its context.
 
     Raises LeaseLostError when a later run has begun.
     """
     parts = context.parts
     scoped = parts.store.scoped(scope, context.lease.token)
-    async with leased(scoped, parts.settings.process.lease_seconds) as keeper:
+    async with hold_lease(scoped, parts.settings.process.lease_seconds) as heartbeat:
         yield msgspec.structs.replace(
-            context, parts=msgspec.structs.replace(parts, store=scoped), lease=keeper.lease, scope=scope
+            context, parts=msgspec.structs.replace(parts, store=scoped), lease=heartbeat.lease, scope=scope
         )
 
 
-def _can_tell(evidence: Evidence, unclear: Sequence[Undecided]) -> bool:
-    """Tell whether the answer to an empty payload would decide on one of these (``policy.fate_of``)."""
+def _can_tell(evidence: Evidence, unclear: Sequence[ExhaustedIncident]) -> bool:
+    """Tell whether the answer to an empty payload would decide on one of these (``policy.dead_letter_decision``)."""
     if evidence.taken:
         return not evidence.many and any(one.verdict in REFUSALS for one in unclear)
     if evidence.only or evidence.all_known:
         return True
-    return not evidence.many and any(one.verdict is Verdict.REFUSED for one in unclear)
+    return not evidence.many and any(one.verdict is ResponseClass.REFUSED for one in unclear)
 
 
-def limits(api: Api) -> Limits:
+def limits(api: Api) -> SendLimits:
     """Return how hard to try, as the settings say."""
-    return Limits(
+    return SendLimits(
         max_connections=api.max_connections,
         adaptive=api.adaptive,
         timeout_seconds=api.timeout_seconds,
@@ -354,7 +356,7 @@ def limits(api: Api) -> Limits:
     )
 
 
-def _log_answer(incident: Incident, answer: Answer, verdict: Verdict) -> None:
+def _log_answer(incident: Incident, answer: Answer, verdict: ResponseClass) -> None:
     if not log.isEnabledFor(logging.DEBUG):  # asked for each attempt: nothing is put together that nobody reads
         return
     log.debug(

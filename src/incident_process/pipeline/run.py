@@ -7,7 +7,7 @@ byte for byte, and goes over its window once more: the ledger's digests leave ou
 from datetime import datetime
 
 from incident_process.core import logs
-from incident_process.core.crash_points import Step
+from incident_process.core.crash_points import CrashPoint
 from incident_process.core.models import (
     Advance,
     RunKind,
@@ -17,14 +17,14 @@ from incident_process.core.models import (
     Window,
 )
 from incident_process.core.window import plan, refusal, system_date, watermark_after
-from incident_process.delivery.response_rules import Rules
+from incident_process.delivery.response_rules import ResponseRules
 from incident_process.pipeline.context import Parts, RunContext
 from incident_process.pipeline.empty_payload import send_empty
 from incident_process.pipeline.in_flight_guard import held_end
-from incident_process.pipeline.lease import LeaseKeeper
+from incident_process.pipeline.lease import LeaseHeartbeat
 from incident_process.pipeline.leased_run import LeasedRun
 from incident_process.pipeline.state_check import future_rows
-from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE, Span, Survey
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE, ReadRange, Survey
 
 log = logs.get_logger()
 
@@ -39,7 +39,7 @@ class WindowRun(LeasedRun):
         self._before_due = now
         """Whether a run that is not due yet goes ahead."""
 
-    async def _run_leased(self, keeper: LeaseKeeper, now: datetime) -> RunReport:
+    async def _run_leased(self, heartbeat: LeaseHeartbeat, now: datetime) -> RunReport:
         process = self._settings.process
         date = self._date = system_date(now, process.time_gap_seconds, self._tracking)
         operation = await self._parts.store.read_operation()
@@ -50,33 +50,35 @@ class WindowRun(LeasedRun):
         end = await held_end(self._parts.source, self._settings, date, now)
         self._window = plan(self._operation, end)
         log.info(logs.window_message(self._window))
-        return await self._journaled(keeper, now)
+        return await self._journaled(heartbeat, now)
 
-    async def _work(self, context: RunContext, keeper: LeaseKeeper) -> tuple[RunStatus, str | None]:
+    async def _work(self, context: RunContext, heartbeat: LeaseHeartbeat) -> tuple[RunStatus, str | None]:
         window = self._window
         assert window is not None  # noqa: S101  # for the type checker: planned before the work begins
         survey: Survey | None = None
-        async with self._sending(context, keeper) as crew:
-            if not crew.is_stopped:
+        async with self._sending(context, heartbeat) as processor:
+            if not processor.is_stopped:
                 survey = await self._survey(window)
                 accounts = survey.accounts + survey.reread
                 self._parts.progress.start(accounts)
-                self._parts.builder.expect(accounts)
+                self._parts.builder.warm_up(accounts)
                 if accounts:
-                    touched = self._parts.source.touched(self._settings.process.chunk_accounts)
+                    touched = self._parts.source.selected_accounts(self._settings.process.chunk_accounts)
                     # A window may end earlier than documents were built before (a guard that holds it, a run that
                     # did not finish, a backfill): an account's older content must not follow its newer one.
                     # It is not remembered of a watermark that somebody has set too far ahead.
                     as_of = await self._parts.store.raise_as_of(context.lease, min(window.end, self._date))
-                    await crew.go_over(touched, as_of)
-        reason = crew.unfinished()
+                    await processor.process(touched, as_of)
+        reason = processor.unfinished()
         if reason is not None or survey is None:
             return RunStatus.INCOMPLETE, reason
-        new_data = self._tally.has_new_data
+        new_data = self._counters.has_new_data
         if not new_data:
             log.info(logs.NO_DATA)
             if self._settings.api.send_empty:
-                await send_empty(self._parts.transport, self._settings.api.api_url, Rules.of(self._settings.api))
+                await send_empty(
+                    self._parts.transport, self._settings.api.api_url, ResponseRules.of(self._settings.api)
+                )
         await self._advance(context, window, survey.newest, new_data=new_data)
         return (RunStatus.COMPLETED if new_data else RunStatus.NO_DATA), None
 
@@ -93,10 +95,10 @@ class WindowRun(LeasedRun):
             if rows.latest is not None:
                 log.warning("%s", future_rows(table, rows, self._settings.process.source_timezone))
         lookback = self._settings.process.lookback_seconds
-        span = Span(watermark=window.start, lookback_seconds=lookback, until=window.end)
+        span = ReadRange(watermark=window.start, lookback_seconds=lookback, until=window.end)
         # What has to be started for many accounts starts while the database is still counting them.
-        survey = await source.survey(span, self._parts.builder.expect)
-        self._tally.surveyed(survey, sum(rows.unprocessable for rows in excluded.values()))
+        survey = await source.survey(span, self._parts.builder.warm_up)
+        self._counters.surveyed(survey, sum(rows.unprocessable for rows in excluded.values()))
         for table in (CUSTOMER_TABLE, PAYMENT_TABLE):
             log.info(logs.fetched_message(survey.rows.get(table, 0), table))
         return survey
@@ -110,7 +112,7 @@ class WindowRun(LeasedRun):
             ended_at=context.clock.now(),
         )
         self._operation = await self._parts.store.advance(context.lease, step)
-        self._parts.faults.reach(Step.ADVANCED)
+        self._parts.faults.reach(CrashPoint.ADVANCED)
         if not new_data:
             if self._operation.next_execution is not None:
                 log.info(logs.next_run_message(self._operation.next_execution))

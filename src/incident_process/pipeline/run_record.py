@@ -28,7 +28,7 @@ REPORT_SECONDS = 2.0
 """So often a run that is under way writes how far it has come: often enough to watch, too seldom to cost anything."""
 
 
-class Journal:
+class RunRecorder:
     """Opens and closes one run's record. ``run`` is the record as it was opened, None before that."""
 
     def __init__(self, store: StateStore, operation: str, clock: SourceClock) -> None:

@@ -53,7 +53,7 @@ _SENT_AGAIN = (
 )
 
 
-class Finding(NamedTuple):
+class StateFinding(NamedTuple):
     """A line of the log, and its level."""
 
     level: int
@@ -79,7 +79,9 @@ async def _has_deliveries(store: StateStore) -> bool:
     return False
 
 
-def findings(operation: Operation, last: RunRecord | None, *, has_deliveries: bool, now: datetime) -> Iterator[Finding]:
+def findings(
+    operation: Operation, last: RunRecord | None, *, has_deliveries: bool, now: datetime
+) -> Iterator[StateFinding]:
     """Yield what is worth a line.
 
     Args:
@@ -127,7 +129,7 @@ def watermark_ahead(operation: Operation, now: datetime) -> str | None:
     )
 
 
-def _about(last: RunRecord, has_deliveries: bool, now: datetime) -> Iterator[Finding]:
+def _about(last: RunRecord, has_deliveries: bool, now: datetime) -> Iterator[StateFinding]:
     if last.counts.delivered and not has_deliveries:
         yield _warning(
             f"The ledger is empty, though run {last.run_id} delivered {last.counts.delivered} incident(s): part of the "
@@ -148,9 +150,9 @@ def _about(last: RunRecord, has_deliveries: bool, now: datetime) -> Iterator[Fin
         yield _info(f"The run before this one, {last.run_id}, ended as {last.status.value}: {last.error}")
 
 
-def _warning(message: str) -> Finding:
-    return Finding(logging.WARNING, message)
+def _warning(message: str) -> StateFinding:
+    return StateFinding(logging.WARNING, message)
 
 
-def _info(message: str) -> Finding:
-    return Finding(logging.INFO, message)
+def _info(message: str) -> StateFinding:
+    return StateFinding(logging.INFO, message)

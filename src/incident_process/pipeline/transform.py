@@ -12,13 +12,13 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from incident_process.core.models import Known
+from incident_process.core.models import LastDelivery
 from incident_process.pipeline.change_detection import (
-    Content,
-    Need,
-    Resend,
-    content_of,
-    need,
+    AccountContent,
+    Decision,
+    ResendPolicy,
+    account_content,
+    decide,
     rows_digest,
 )
 from incident_process.source.base import AccountRows, Source
@@ -27,7 +27,7 @@ TURN_ACCOUNTS = 64
 """Accounts that are worked on in one turn of the event loop: a chunk takes tens of milliseconds, others send then."""
 
 
-class Task(msgspec.Struct, kw_only=True, frozen=True):
+class BuildRequest(msgspec.Struct, kw_only=True, frozen=True):
     """Accounts whose contents are wanted as of an instant, with what the ledger last says of them.
 
     ``since_id``: as in ``RunContext``.
@@ -35,68 +35,69 @@ class Task(msgspec.Struct, kw_only=True, frozen=True):
 
     accounts: Sequence[str]
     as_of: datetime
-    known: Mapping[str, Known]
-    resend: Resend = Resend.CHANGED
+    known: Mapping[str, LastDelivery]
+    resend: ResendPolicy = ResendPolicy.CHANGED
     since_id: int | None = None
 
     def knows(self, account: str, of_rows: str) -> bool:
         """Tell whether the ledger's newest entry of the account was made of these very rows, and nothing is forced."""
         known = self.known.get(account)
-        return self.resend is Resend.CHANGED and known is not None and known.newest_rows == of_rows
+        return self.resend is ResendPolicy.CHANGED and known is not None and known.newest_rows == of_rows
 
-    def need(self, content: Content) -> Need:
+    def decide(self, content: AccountContent) -> Decision:
         """Return what an account's content calls for."""
         known = self.known.get(content.account)
         if self.since_id is not None and known is not None and known.delivered_id > self.since_id:
             # Forced, and done by this very run: a worker died over this chunk, and another one goes over it again.
-            return need(content, known)
-        return need(content, known, self.resend)
+            return decide(content, known)
+        return decide(content, known, self.resend)
 
 
-class Built(msgspec.Struct, kw_only=True):
+class BuildResult(msgspec.Struct, kw_only=True):
     """What a task came to: the contents that call for an entry, and how the other accounts stand.
 
-    ``unchanged`` accounts need nothing. ``held`` ones have new content, but wait behind an incident that has no
-    outcome yet: the watermark must not pass them. ``vanished`` ones had rows when they were surveyed and have none now.
+    ``unchanged`` accounts need nothing. ``blocked`` ones have new content, but wait behind an incident that has no
+    outcome yet: the watermark must not pass them. ``no_longer_in_source`` ones had rows when they were surveyed and
+    have none now.
     """
 
-    due: list[Content] = []
+    due: list[AccountContent] = []
     unchanged: int = 0
-    held: int = 0
-    vanished: int = 0
+    blocked: int = 0
+    no_longer_in_source: int = 0
 
-    def add(self, rows: AccountRows, task: Task, zone: ZoneInfo) -> None:
+    def add(self, rows: AccountRows, task: BuildRequest, zone: ZoneInfo) -> None:
         """Build one account's content, if its rows have changed, and note what it calls for."""
         of_rows = rows_digest(rows, zone)
         if of_rows and task.knows(rows.account, of_rows):
             self.unchanged += 1
             return
-        content = content_of(rows, zone)
+        content = account_content(rows, zone)
         if content is None:
-            self.vanished += 1
+            self.no_longer_in_source += 1
             return
-        wanted = task.need(content)
-        if wanted is Need.ENTRY:
+        wanted = task.decide(content)
+        if wanted is Decision.SEND:
             self.due.append(msgspec.structs.replace(content, rows_digest=of_rows))
-        elif wanted is Need.WAIT:
-            self.held += 1
+        elif wanted is Decision.WAIT:
+            self.blocked += 1
         else:
             self.unchanged += 1
 
 
-class Builder(Protocol):
+class DocumentBuilder(Protocol):
     """Who reads and builds."""
 
     @property
-    def ahead(self) -> int:
+    def prefetch_limit(self) -> int:
         """How many tasks it is worth having at work besides the one that is waited for."""
         ...
 
-    def expect(self, accounts: int) -> None:
+    def warm_up(self, accounts: int) -> None:
         """Be told how many accounts there are going to be at least, before the first task; may be told again."""
         ...
 
-    async def build(self, task: Task) -> Built:
+    async def build(self, task: BuildRequest) -> BuildResult:
         """Do one task. Raises what reading the source raises."""
         ...
 
@@ -104,18 +105,18 @@ class Builder(Protocol):
 class LocalBuilder:
     """Reads and builds in this process, in turns with everything else in its event loop."""
 
-    ahead = 0
+    prefetch_limit = 0
 
     def __init__(self, source: Source, zone: ZoneInfo) -> None:
         self._source = source
         self._zone = zone
 
-    def expect(self, accounts: int) -> None:
+    def warm_up(self, accounts: int) -> None:
         """Nothing has to be got ready."""
 
-    async def build(self, task: Task) -> Built:
+    async def build(self, task: BuildRequest) -> BuildResult:
         """Do one task."""
-        built = Built()
+        built = BuildResult()
         for number, rows in enumerate(await self._source.read(task.accounts, task.as_of)):
             if number % TURN_ACCOUNTS == 0:
                 await asyncio.sleep(0)

@@ -4,7 +4,7 @@ from typing import Any
 
 from incident_process.core.clock import uptime
 from incident_process.core.models import RunRecord, iso
-from incident_process.schedule.timing import Due, View, failed
+from incident_process.schedule.timing import Due, Snapshot, failed
 
 LOOKS = 3
 """So many times as long as the pause between two looks, without one that succeeded, is out of reach."""
@@ -24,7 +24,7 @@ class Readiness:
         """The newest that is over: of one that is at work, here or elsewhere, nobody knows yet how it ends."""
         self._due: Due | None = None
 
-    def seen(self, view: View, due: Due) -> None:
+    def seen(self, view: Snapshot, due: Due) -> None:
         """Note that source and state were read."""
         self._seen_at = uptime()
         self._error = None

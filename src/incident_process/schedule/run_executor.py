@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from incident_process.app.observers import Watch
+from incident_process.app.observers import Observers
 from incident_process.app.runner import conduct
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError
 from incident_process.core.logs import connection_error_message, get_logger
@@ -12,8 +12,8 @@ from incident_process.core.models import Record, RunReport
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.leased_run import LeasedRun
 from incident_process.schedule.due_run import ScheduledRun
-from incident_process.schedule.signal_requests import Wishes, first, give_up
-from incident_process.schedule.timing import Rules
+from incident_process.schedule.signal_requests import SignalRequests, first, give_up
+from incident_process.schedule.timing import DueRules
 from incident_process.settings import Settings
 
 log = get_logger()
@@ -22,24 +22,24 @@ CANCEL_SECONDS = 10
 """How long a run that was told to stop has to come to its end before it is cancelled, and how long that may take."""
 
 
-class Ended(Record, frozen=True, kw_only=True):
+class RunResult(Record, frozen=True, kw_only=True):
     """How a run ended: with a report, or with a fault in words; with neither, it was not begun."""
 
     report: RunReport | None = None
     fault: str | None = None
 
 
-class Worker:
+class RunExecutor:
     """Does one run. Made for a single call of ``work``."""
 
-    def __init__(self, settings: Settings, rules: Rules, wishes: Wishes) -> None:
+    def __init__(self, settings: Settings, rules: DueRules, wishes: SignalRequests) -> None:
         self._settings = settings
         self._rules = rules
         self._wishes = wishes
         self._run: LeasedRun | None = None
         self._over = False
 
-    async def work(self, watch: Callable[[], Watch]) -> Ended:
+    async def work(self, watch: Callable[[], Observers]) -> RunResult:
         """Do the run and return how it ended. A fault is said in the log and never raised: the schedule outlives it.
 
         ``watch`` makes those who look on.
@@ -54,19 +54,19 @@ class Worker:
         except asyncio.CancelledError:
             if not self._wishes.end.is_set():
                 raise
-            return Ended()
+            return RunResult()
         except DatabaseConnectionError as exc:
             log.error("%s", connection_error_message(str(exc)))
-            return Ended(fault=str(exc))
+            return RunResult(fault=str(exc))
         except IncidentProcessError as exc:
             log.error("%s", exc)
-            return Ended(fault=str(exc))
+            return RunResult(fault=str(exc))
         except Exception as exc:  # whatever it is: the next run resumes, and somebody has to be there to start it
             log.error("Unexpected fault of a run: %s. Nothing is lost; it is tried again.", type(exc).__name__)
             log.debug("Traceback:", exc_info=exc)
-            return Ended(fault=f"unexpected fault: {type(exc).__name__}")
+            return RunResult(fault=f"unexpected fault: {type(exc).__name__}")
         log.info("Run %s: %s.", report.run_id or "without a record", report.status.value)
-        return Ended(report=report)
+        return RunResult(report=report)
 
     async def _make(self, parts: Parts) -> LeasedRun:
         return ScheduledRun(parts, self._rules)

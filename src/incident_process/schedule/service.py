@@ -8,16 +8,16 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from incident_process.app.observers import make_meter, make_notifier, require, watch_for
+from incident_process.app.observers import make_meter, make_notifier, observers_for, require
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.core.logs import connection_error_message, get_logger
 from incident_process.core.models import DONE, Tracking, iso
 from incident_process.schedule.health_endpoints import HttpServer, app
 from incident_process.schedule.readiness import LOOKS, Readiness
-from incident_process.schedule.run_executor import Worker
-from incident_process.schedule.signal_requests import Wishes, first, give_up
-from incident_process.schedule.state_poller import Lookout
-from incident_process.schedule.timing import Due, Pauses, Rules, Timetable, View, due
+from incident_process.schedule.run_executor import RunExecutor
+from incident_process.schedule.signal_requests import SignalRequests, first, give_up
+from incident_process.schedule.state_poller import StatePoller
+from incident_process.schedule.timing import Due, DueRules, Pauses, Snapshot, Timetable, due
 from incident_process.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Scheduler:
         self._meter: Meter | None = None
         self._notifier: Notifier | None = None
         self._http: HttpServer | None = None
-        self._wishes = Wishes()
+        self._wishes = SignalRequests()
         self._failures = 0
         """Looks and runs in a row that ended in a fault; what has a record in the state is counted there."""
         self._blind = False
@@ -107,9 +107,9 @@ class Scheduler:
                 return poll
         return await self._work()
 
-    async def _look(self) -> View | None:
+    async def _look(self) -> Snapshot | None:
         """Return what is seen, None where the schedule is to end before that."""
-        look = asyncio.ensure_future(self._lookout.look())
+        look = asyncio.ensure_future(self._lookout.poll())
         await first(look, self._wishes.end, None)
         if look.done():
             return look.result()
@@ -120,8 +120,8 @@ class Scheduler:
         """Do a run; return for how many seconds there is nothing to do."""
         readiness = self._readiness
         readiness.running = True
-        ended = await Worker(self._settings, self._rules, self._wishes).work(
-            lambda: watch_for(self._settings, self._meter, self._notifier)
+        ended = await RunExecutor(self._settings, self._rules, self._wishes).work(
+            lambda: observers_for(self._settings, self._meter, self._notifier)
         )
         readiness.running = False
         readiness.ended(ended.fault)
@@ -132,7 +132,7 @@ class Scheduler:
         good = ended.report is not None and ended.report.status in DONE
         return min(self._settings.schedule.poll_seconds, AT_ONCE) if good else self._settings.schedule.poll_seconds
 
-    async def _note(self, view: View, next_due: Due) -> None:
+    async def _note(self, view: Snapshot, next_due: Due) -> None:
         """Pass on what was seen."""
         if self._blind:
             self._blind, self._failures = False, 0
@@ -168,7 +168,7 @@ class Scheduler:
     def _use(self, settings: Settings) -> None:
         process, schedule = settings.process, settings.schedule
         self._settings = settings
-        self._rules = Rules(
+        self._rules = DueRules(
             tracking=Tracking(process.tracking),
             operation=process.operation_name,
             time_gap_seconds=process.time_gap_seconds,
@@ -176,7 +176,7 @@ class Scheduler:
             pauses=Pauses(first=schedule.retry_seconds, cap=max(schedule.retry_seconds, schedule.retry_cap_seconds)),
             name=f"{socket.gethostname()}/{os.getpid()}",
         )
-        self._lookout = Lookout(settings)
+        self._lookout = StatePoller(settings)
         self._notifier = make_notifier(settings) if settings.notify.urls else None
         self._readiness.patience_seconds = max(60.0, LOOKS * schedule.poll_seconds)
         if schedule.http_port or settings.metrics.textfile is not None:

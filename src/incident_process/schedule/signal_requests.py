@@ -22,7 +22,7 @@ def leave_at_once() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the configuration is about to be read anyway
 
 
-class Wishes:
+class SignalRequests:
     """What was asked for so far. A context manager in the running loop, which takes the signals over.
 
     Afterwards they are ignored: what is left of the process is its end.
@@ -35,7 +35,7 @@ class Wishes:
         self.hurry = asyncio.Event()  # asked for a second time
         self.any = asyncio.Event()  # something new was asked for
 
-    def __enter__(self) -> "Wishes":
+    def __enter__(self) -> "SignalRequests":
         loop = asyncio.get_running_loop()
         for number in ENDING:
             loop.add_signal_handler(number, self._end, f"{INTERRUPTED}{number.name}")

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, suppress
 from incident_process.app.factory import make_source, make_store
 from incident_process.core.errors import DatabaseConnectionError
 from incident_process.core.process_identity import Runner
-from incident_process.schedule.timing import View
+from incident_process.schedule.timing import Snapshot
 from incident_process.settings import Settings
 from incident_process.source.base import Source
 from incident_process.state.base import StateStore
@@ -18,7 +18,7 @@ LOOK_SECONDS = 60
 CLOSE_SECONDS = 5
 
 
-class Lookout:
+class StatePoller:
     """Reads how things stand. ``close`` ends its connections; the next look makes new ones."""
 
     def __init__(self, settings: Settings) -> None:
@@ -26,7 +26,7 @@ class Lookout:
         self._stack = AsyncExitStack()
         self._open: tuple[Source, StateStore] | None = None
 
-    async def look(self) -> View:
+    async def poll(self) -> Snapshot:
         """Return how things stand.
 
         Raises:
@@ -50,7 +50,7 @@ class Lookout:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await stack.aclose()
 
-    async def _look(self) -> View:
+    async def _look(self) -> Snapshot:
         source, store = self._open or await self._connect()
         lease = await store.lease_state()
         busy = lease is not None and lease.active
@@ -58,7 +58,7 @@ class Lookout:
             holder = Runner.parse(lease.holder)
             busy = holder is None or not holder.is_gone()
         # The runs after the lease: one that ended in between is then among them.
-        return View(
+        return Snapshot(
             operation=await store.read_operation(), runs=await store.runs(limit=RUNS), busy=busy, now=await source.now()
         )
 

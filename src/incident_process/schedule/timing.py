@@ -21,7 +21,7 @@ from incident_process.core.window import Refusal, refusal, system_date
 _REFUSED = frozenset({RunStatus.INACTIVE, RunStatus.TERMINATED})
 
 
-class View(Record, frozen=True, kw_only=True):
+class Snapshot(Record, frozen=True, kw_only=True):
     """What was seen at one moment.
 
     ``runs`` are the newest runs, newest first; ``busy``: somebody who is not known to be dead holds the lease.
@@ -83,7 +83,7 @@ class Timetable(Record, frozen=True, kw_only=True):
         return next(CronSim(self.cron, began.astimezone(self.zone))).astimezone(UTC)
 
 
-class Rules(Record, frozen=True, kw_only=True):
+class DueRules(Record, frozen=True, kw_only=True):
     """What decides beside the view: settings, and who asks (``name``, for a jitter of its own)."""
 
     tracking: Tracking
@@ -101,7 +101,7 @@ class Due(Record, frozen=True, kw_only=True):
     refused: Refusal | None = None
 
 
-def due(rules: Rules, view: View) -> Due:
+def due(rules: DueRules, view: Snapshot) -> Due:
     """Return when the next window run is due.
 
     With tracking in SQL the gate decides, with tracking in MongoDB the timetable, counted from the start of the newest
@@ -137,7 +137,7 @@ def cut_off(run: RunRecord) -> bool:
     return run.status is RunStatus.RUNNING or run.status in UNFINISHED
 
 
-def _again(rules: Rules, view: View, newest: RunRecord) -> datetime:
+def _again(rules: DueRules, view: Snapshot, newest: RunRecord) -> datetime:
     # The same chance each time that this process asks about this run: otherwise the shortest of many would count.
     chance = random.Random(f"{rules.name} {newest.run_id}").random()  # noqa: S311  # jitter, not a secret
     pause = timedelta(seconds=rules.pauses.after(max(1, view.failures), chance))

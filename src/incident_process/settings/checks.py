@@ -9,24 +9,24 @@ from pydantic import SecretStr
 from incident_process.core.models import Tracking
 from incident_process.settings.key_docs import label
 from incident_process.settings.messages import Problem, missing
-from incident_process.settings.normalize import Given
+from incident_process.settings.normalize import RawSettings
 
 _MYSQL_KEYS = ("mysql_host", "mysql_database", "mysql_user", "mysql_password")
 _TLS_FILES = ("mysql_ssl_ca", "mysql_ssl_cert", "mysql_ssl_key")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-def gaps(given: Given) -> Iterator[Problem]:
+def missing_keys(given: RawSettings) -> Iterator[Problem]:
     """Yield a problem for every key that is needed with the others as they are, and is not there."""
-    yield from section_gaps(given, "database")
-    yield from section_gaps(given, "api")
+    yield from missing_keys_of(given, "database")
+    yield from missing_keys_of(given, "api")
     if _tracking(given) == Tracking.MONGO:
         yield from _mongo_gaps(given, ", or set [PROCESS] tracking = sql")
     yield from _engine_gaps(given)
-    yield from section_gaps(given, "dashboard")
+    yield from missing_keys_of(given, "dashboard")
 
 
-def section_gaps(given: Given, section: str) -> Iterator[Problem]:
+def missing_keys_of(given: RawSettings, section: str) -> Iterator[Problem]:
     """Yield a problem for every key that this section needs for itself, whatever stands in the others."""
     match section:
         case "database":
@@ -40,7 +40,7 @@ def section_gaps(given: Given, section: str) -> Iterator[Problem]:
             yield missing("dashboard", "token", given.default_origin, remedy)
 
 
-def _database_gaps(given: Given) -> Iterator[Problem]:
+def _database_gaps(given: RawSettings) -> Iterator[Problem]:
     origin = given.default_origin
     if not given.has("database", "url"):
         for name in _MYSQL_KEYS:
@@ -57,13 +57,13 @@ def _database_gaps(given: Given) -> Iterator[Problem]:
         yield Problem(section="database", name="mysql_ssl_verify", text=text, origin=origin)
 
 
-def _mongo_gaps(given: Given, remedy: str = "") -> Iterator[Problem]:
+def _mongo_gaps(given: RawSettings, remedy: str = "") -> Iterator[Problem]:
     for name in ("mongo_url", "database_name"):
         if not given.has("mongodb", name):
             yield missing("mongodb", name, given.default_origin, remedy)
 
 
-def _engine_gaps(given: Given) -> Iterator[Problem]:
+def _engine_gaps(given: RawSettings) -> Iterator[Problem]:
     """Yield a problem for each database that the workers of a cluster could not share."""
     if not _spread(given) or not given.get("engine", "scheduler"):
         return
@@ -78,7 +78,7 @@ def _engine_gaps(given: Given) -> Iterator[Problem]:
         yield Problem(section="state", name="url", text=text, origin=given.default_origin)
 
 
-def advice(given: Given) -> Iterator[str]:
+def warnings(given: RawSettings) -> Iterator[str]:
     """Yield a warning for what is given in vain, or at a risk that its writer may not have seen."""
     origin = given.default_origin
     if given.get("database", "url") and given.get("database", "mysql_host"):
@@ -102,7 +102,7 @@ def advice(given: Given) -> Iterator[str]:
         yield f"{origin}: {label('api', 'bearer_token')} travels unencrypted: use an https:// address."
 
 
-def _tracking(given: Given) -> str:
+def _tracking(given: RawSettings) -> str:
     """Return the tracking that was asked for, which may be none that there is."""
     value: Any = given.get("process", "tracking")
     if value is None:
@@ -110,7 +110,7 @@ def _tracking(given: Given) -> str:
     return str(value).lower()
 
 
-def _spread(given: Given) -> bool:
+def _spread(given: RawSettings) -> bool:
     return str(given.get("engine", "engine") or "").lower() == "dask"
 
 

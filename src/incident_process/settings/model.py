@@ -35,7 +35,7 @@ from incident_process.settings.keys.operating import (
 )
 from incident_process.settings.keys.section import Section
 from incident_process.settings.messages import Problem, explain, missing, rejection
-from incident_process.settings.normalize import Given, tidy
+from incident_process.settings.normalize import RawSettings, normalize
 
 Part = TypeVar("Part", bound=Section)
 
@@ -90,8 +90,8 @@ class Settings(BaseModel):
             APIConfigError: The receiver's address is among it.
         """
         name = next(name for name, model in SECTIONS.items() if model is section)
-        given = tidy(_read(config, environ))
-        problems = [*given.problems_of(name), *checks.section_gaps(given, name)]
+        given = normalize(_read(config, environ))
+        problems = [*given.problems_of(name), *checks.missing_keys_of(given, name)]
         try:
             found = section.model_validate(given.values[name])
         except ValidationError as exc:
@@ -114,9 +114,9 @@ class Settings(BaseModel):
     def _all_problems_at_once(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if isinstance(data, cls):
             return data
-        given = tidy(data or _read(None, None))
-        problems = [*given.problems, *checks.gaps(given)]
-        warnings = (*given.warnings, *checks.advice(given), *given.values.get("warnings", ()))
+        given = normalize(data or _read(None, None))
+        problems = [*given.problems, *checks.missing_keys(given)]
+        warnings = (*given.warnings, *checks.warnings(given), *given.values.get("warnings", ()))
         try:
             settings = handler(given.values | {"warnings": warnings})
         except ValidationError as exc:
@@ -184,7 +184,7 @@ def _read(config: str | os.PathLike[str] | None, environ: Mapping[str, str] | No
 
 
 def _unstated(
-    error: ValidationError, given: Given, problems: list[Problem], section: str | None = None
+    error: ValidationError, given: RawSettings, problems: list[Problem], section: str | None = None
 ) -> list[Problem]:
     """Return what pydantic found, without the keys of ``problems``.
 

@@ -25,7 +25,7 @@ _MANY_LINES = (
 
 
 @dataclass(kw_only=True, slots=True)
-class Given:
+class RawSettings:
     """The values as given, by section and key, and what was noticed about them so far."""
 
     values: dict[str, Any] = field(repr=False)
@@ -53,14 +53,14 @@ class Given:
         self.problems.append(Problem(section=section, name=name, text=text, origin=origin))
 
 
-def tidy(data: Mapping[str, Any]) -> Given:
+def normalize(data: Mapping[str, Any]) -> RawSettings:
     """Sort out what was given.
 
     Unknown names that are near a known one are problems, other unknown keys are warnings, other unknown sections are
     left to the programs that they belong to. An empty value counts as not given.
     """
     path = data.get("config_path")
-    given = Given(values={section: {} for section in SECTIONS}, default_origin=str(path or "configuration"))
+    given = RawSettings(values={section: {} for section in SECTIONS}, default_origin=str(path or "configuration"))
     for name, content in data.items():
         section = name.lower()
         if section in SECTIONS and isinstance(content, Mapping | Section):
@@ -80,7 +80,7 @@ def _items(content: Mapping[str, Any] | Section) -> Iterator[tuple[str, Any]]:
         yield name.lower(), value
 
 
-def _take(given: Given, section: str, name: str, value: Any) -> None:
+def _take(given: RawSettings, section: str, name: str, value: Any) -> None:
     origin = value.origin if isinstance(value, Sourced) else given.default_origin
     if name not in SECTIONS[section].model_fields:
         _unknown_key(given, section, name, origin)
@@ -105,7 +105,7 @@ def _take(given: Given, section: str, name: str, value: Any) -> None:
     given.values[section][name] = value
 
 
-def _unknown_key(given: Given, section: str, name: str, origin: str) -> None:
+def _unknown_key(given: RawSettings, section: str, name: str, origin: str) -> None:
     near = near_key(section, name)
     if near:
         given.meant.add((section, near))
@@ -115,7 +115,7 @@ def _unknown_key(given: Given, section: str, name: str, origin: str) -> None:
         given.warnings.append(f"{origin}: {label(section, name)} is unknown and has no effect.")
 
 
-def _unknown_section(given: Given, section: str, content: Mapping[str, Any]) -> None:
+def _unknown_section(given: RawSettings, section: str, content: Mapping[str, Any]) -> None:
     origins = [value.origin for value in content.values() if isinstance(value, Sourced)]
     origin = origins[0] if origins else given.default_origin
     near = near_section(section.lower())

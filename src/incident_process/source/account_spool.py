@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import IO, NamedTuple
 
 from incident_process.core.local_places import temporary_file, temporary_space
-from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE, Survey, Touched
+from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE, SelectedAccount, Survey
 
 _HEAD = struct.Struct("<I?")
 
@@ -71,7 +71,7 @@ class SurveySpool:
     """Merges what the two tables show into one list of accounts, while both stream by in ascending order.
 
     Call ``customers`` with each batch of the first table, then ``payments`` with each of the second, then ``finish``;
-    afterwards ``touched`` gives the accounts, from any position, as often as wanted.
+    afterwards ``selected_accounts`` gives the accounts, from any position, as often as wanted.
     """
 
     def __init__(self) -> None:
@@ -105,10 +105,10 @@ class SurveySpool:
             rows=dict(self._rows), newest=self._newest, accounts=self._accounts[True], reread=self._accounts[False]
         )
 
-    def touched(self, position: int, size: int) -> tuple[list[Touched], int]:
+    def selected_accounts(self, position: int, size: int) -> tuple[list[SelectedAccount], int]:
         """Return up to ``size`` accounts from a position (0 is the start), and the position after them."""
         entries, position = self._merged.read(position, size)
-        return [Touched(account=account.decode(), in_window=flag) for account, flag in entries], position
+        return [SelectedAccount(account=account.decode(), in_window=flag) for account, flag in entries], position
 
     def _count(self, table: str, batch: Iterable[Sighting]) -> Iterator[tuple[bytes, bool]]:
         total, dates = 0, set()

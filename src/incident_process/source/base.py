@@ -15,7 +15,7 @@ from incident_process.core.models import SOURCE_TABLES, Record
 CUSTOMER_TABLE, PAYMENT_TABLE = SOURCE_TABLES
 
 
-class Span(Record, frozen=True, kw_only=True):
+class ReadRange(Record, frozen=True, kw_only=True):
     """The rows that a run looks at, per table ``since <= LOAD_DATE <= until`` (both ends included).
 
     ``since`` is ``watermark - lookback`` and is rounded down to the column's precision by the source; the lookback is
@@ -27,7 +27,7 @@ class Span(Record, frozen=True, kw_only=True):
     until: datetime
 
 
-class Touched(Record, frozen=True, kw_only=True):
+class SelectedAccount(Record, frozen=True, kw_only=True):
     """An account with at least one row in the span; in_window when one of them is newer than the watermark."""
 
     account: str
@@ -125,14 +125,14 @@ class Source(Protocol):
         """The statement by which an operator finds these rows, per table."""
         ...
 
-    async def survey(self, span: Span, seen: Callable[[int], None] = unheard) -> "Survey":
-        """Look over the span in one consistent view and hold its accounts ready for ``touched``.
+    async def survey(self, span: ReadRange, seen: Callable[[int], None] = unheard) -> "Survey":
+        """Look over the span in one consistent view and hold its accounts ready for ``selected_accounts``.
 
         Meanwhile ``seen`` is told again and again how many accounts there are at least.
         """
         ...
 
-    def touched(self, size: int) -> AsyncIterator[list[Touched]]:
+    def selected_accounts(self, size: int) -> AsyncIterator[list[SelectedAccount]]:
         """Yield the accounts of the last survey in order, in lists of at most ``size``."""
         ...
 

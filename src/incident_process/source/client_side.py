@@ -111,7 +111,7 @@ def _native(loaded: date | str) -> str:
     return loaded if isinstance(loaded, str) else loaded.isoformat(" ") if isinstance(loaded, datetime) else str(loaded)
 
 
-class Choice:
+class StrategySelector:
     """Which of the ways the next statement goes."""
 
     def __init__(self) -> None:

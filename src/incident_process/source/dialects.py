@@ -38,7 +38,7 @@ Condition = tuple[str, list[Any]]
 """A piece of SQL and its bound parameters."""
 
 
-class Dialect(Record, frozen=True, kw_only=True):
+class SourceDialect(Record, frozen=True, kw_only=True):
     """The expressions in which the two databases differ; ``{}`` stands for a column."""
 
     mark: str
@@ -69,7 +69,7 @@ EXACT_COLLATIONS = ("utf8mb4_0900_bin", "utf8mb4_nopad_bin")
 """MySQL's and MariaDB's name for the collation of utf8mb4 that compares all code points, spaces included."""
 
 
-def mysql_dialect(collations: Collection[str], where: str) -> Dialect:
+def mysql_dialect(collations: Collection[str], where: str) -> SourceDialect:
     """Return the dialect of a MySQL or MariaDB server.
 
     Args:
@@ -86,7 +86,7 @@ def mysql_dialect(collations: Collection[str], where: str) -> Dialect:
             f"{where[0].upper()}{where[1:]} has no collation that compares text exactly "
             f"({' or '.join(EXACT_COLLATIONS)}): use MySQL 8 or MariaDB 10.6, or newer."
         )
-    return Dialect(
+    return SourceDialect(
         mark="%s",
         same="<=>",
         exact="CAST(CONVERT({} USING utf8mb4) AS BINARY)",
@@ -102,7 +102,7 @@ def mysql_dialect(collations: Collection[str], where: str) -> Dialect:
     )
 
 
-SQLITE_DIALECT = Dialect(
+SQLITE_DIALECT = SourceDialect(
     mark="?",
     same="IS",
     exact="CAST({} AS TEXT) COLLATE BINARY",
@@ -251,7 +251,7 @@ def is_utc(zone: tzinfo) -> bool:
     return zone is UTC or str(zone) in {"UTC", "Etc/UTC"}
 
 
-def load_dates(dialect: Dialect, column: LoadDateType, zone: tzinfo) -> LoadDates:
+def load_dates(dialect: SourceDialect, column: LoadDateType, zone: tzinfo) -> LoadDates:
     """Return how a dialect compares a LOAD_DATE column of this type."""
     kind = SqliteLoadDates if dialect is SQLITE_DIALECT else MySQLLoadDates
     return kind(column, zone, dialect.mark)
@@ -262,7 +262,7 @@ def marks(mark: str, values: Sequence[Any]) -> str:
     return f"({', '.join([mark] * len(values))})"
 
 
-def converted_mark(dialect: Dialect, charset: str, collation: str) -> str:
+def converted_mark(dialect: SourceDialect, charset: str, collation: str) -> str:
     """Return a bound parameter that may hold any text, to be compared with a column of this character set.
 
     The server refuses to compare a column with a character that its set has not. Converted, such a character is a

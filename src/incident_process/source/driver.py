@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.core.models import Record
-from incident_process.source.dialects import Dialect
+from incident_process.source.dialects import SourceDialect
 from incident_process.source.queries import Statement
 
 Row = Sequence[Any]
@@ -23,11 +23,11 @@ class Column(Record, frozen=True, kw_only=True):
     """Its collation, under the same conditions."""
 
 
-class TransientError(DatabaseConnectionError):
+class TransientSourceError(DatabaseConnectionError):
     """The connection was lost or a lock was in the way: reading once more may succeed."""
 
 
-class RefusedError(ConfigurationError):
+class RefusedSourceError(ConfigurationError):
     """The user lacks a right."""
 
 
@@ -39,7 +39,7 @@ class Driver(Protocol):
     place: str
     """The section and keys of the configuration that name the database, for messages."""
 
-    async def connect(self) -> Dialect:
+    async def connect(self) -> SourceDialect:
         """Connect if there is no connection, and return the dialect that the server speaks."""
         ...
 

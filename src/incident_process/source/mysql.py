@@ -16,8 +16,8 @@ from incident_process.core.errors import ConfigurationError, DatabaseConnectionE
 from incident_process.database.connect import set_up
 from incident_process.database.server_errors import ErrorKind, ErrorMeaning, explained, handshake, meaning_of_error
 from incident_process.database.session import SOURCE
-from incident_process.source.dialects import EXACT_COLLATIONS, Dialect, mysql_dialect
-from incident_process.source.driver import Column, RefusedError, Row, TransientError
+from incident_process.source.dialects import EXACT_COLLATIONS, SourceDialect, mysql_dialect
+from incident_process.source.driver import Column, RefusedSourceError, Row, TransientSourceError
 from incident_process.source.queries import Statement
 from incident_process.source.sql import SqlSource
 
@@ -92,9 +92,9 @@ class MySQLDriver:
         self.where = where
         self._options = options
         self._connection: Any = None
-        self._dialect: Dialect | None = None
+        self._dialect: SourceDialect | None = None
 
-    async def connect(self) -> Dialect:
+    async def connect(self) -> SourceDialect:
         """Connect and set up the session."""
         if self._connection is None or self._dialect is None:
             connection = Connection(  # type: ignore[no-untyped-call]  # the driver says nothing about it
@@ -182,10 +182,10 @@ class MySQLDriver:
             case ErrorKind.ACCESS:
                 return explained(DatabaseConnectionError, f"{where} ([DATABASE] MYSQL_USER, MYSQL_PASSWORD)", meaning)
             case ErrorKind.TRANSIENT:
-                return explained(TransientError, where, meaning)
+                return explained(TransientSourceError, where, meaning)
             case ErrorKind.PRIVILEGE:
                 remedy = "Grant the user SELECT on both source tables"
-                return explained(RefusedError, f"[DATABASE] MYSQL_USER: {where}", meaning.with_remedy(remedy))
+                return explained(RefusedSourceError, f"[DATABASE] MYSQL_USER: {where}", meaning.with_remedy(remedy))
             case ErrorKind.NO_TABLE | ErrorKind.NO_COLUMN:
                 remedy = "The source needs the tables and columns of the field's contract"
                 return explained(ConfigurationError, f"{self.place}: {where}", meaning.with_remedy(remedy))

@@ -15,7 +15,7 @@ from typing import Any
 from incident_process.core.models import Record
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
-from incident_process.source.dialects import Dialect, LoadDates, marks
+from incident_process.source.dialects import LoadDates, SourceDialect, marks
 from incident_process.source.load_date import Kind
 
 ACCOUNT_COLUMN = {CUSTOMER_TABLE: "ACCOUNT_NUM", PAYMENT_TABLE: "AP_ACCOUNT_NUMBER"}
@@ -43,7 +43,7 @@ class TableQueries(Record, frozen=True, kw_only=True):
     """What all queries of one table share."""
 
     table: str
-    dialect: Dialect
+    dialect: SourceDialect
     dates: LoadDates
     text_columns: Collection[str]
     """The needed columns that hold text."""

@@ -27,13 +27,13 @@ from incident_process.source import gtid
 from incident_process.source.base import (
     AccountRows,
     ExcludedRows,
-    Span,
+    ReadRange,
+    SelectedAccount,
     Survey,
-    Touched,
     unheard,
 )
-from incident_process.source.dialects import Dialect
-from incident_process.source.driver import RefusedError
+from incident_process.source.dialects import SourceDialect
+from incident_process.source.driver import RefusedSourceError
 from incident_process.source.gtid import Position
 from incident_process.source.mysql import CONNECT_SECONDS, MySQLDriver, MySQLSource
 
@@ -55,7 +55,7 @@ class LaggingError(DatabaseConnectionError):
     """A replica has not applied in time what the primary had written."""
 
 
-class Condition(Record, frozen=True, kw_only=True):
+class ReplicaCondition(Record, frozen=True, kw_only=True):
     """How one replica is: ``fault`` is empty where it may serve, ``seconds`` is how long it took to catch up."""
 
     where: str
@@ -63,7 +63,7 @@ class Condition(Record, frozen=True, kw_only=True):
     seconds: float
 
 
-class Need(Record, frozen=True, kw_only=True):
+class RequiredPosition(Record, frozen=True, kw_only=True):
     """What a replica has to have before it may serve; ``types`` are the types of LOAD_DATE at the primary."""
 
     position: Position
@@ -82,7 +82,7 @@ class Primary(MySQLSource):
         """
         try:
             return await self._attempt(lambda: gtid.primary_position(self._driver))
-        except RefusedError as exc:
+        except RefusedSourceError as exc:
             raise ConfigurationError(
                 "[DATABASE] REPLICAS: the user of the source may not see whether the primary logs everything: "
                 f"{_RIGHTS.format('BINLOG MONITOR')}."
@@ -104,7 +104,7 @@ class ReplicaDriver(MySQLDriver):
         self.waited = 0.0
         self._reached: Position | None = None
 
-    async def connect(self) -> Dialect:
+    async def connect(self) -> SourceDialect:
         """Connect if there is no connection, and wait for the position; LaggingError when it is not reached."""
         dialect = await super().connect()
         position = self.position
@@ -162,7 +162,7 @@ class Replica(MySQLSource):
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
-    async def serving(self, need: Need, wait_seconds: float) -> AsyncIterator[Self]:
+    async def serving(self, need: RequiredPosition, wait_seconds: float) -> AsyncIterator[Self]:
         """Connect and wait until the replica has what is needed; it serves nobody else meanwhile.
 
         Raises:
@@ -174,7 +174,7 @@ class Replica(MySQLSource):
             await self._prepare(need, wait_seconds)
             yield self
 
-    async def _prepare(self, need: Need, wait_seconds: float) -> None:
+    async def _prepare(self, need: RequiredPosition, wait_seconds: float) -> None:
         driver = self._driver
         if driver.position is need.position and self._tables:
             return
@@ -224,7 +224,7 @@ class ReplicatedSource:
         self._turn = deque(replicas)
         self._resting: dict[Replica, float] = {}
         self._as_of: datetime | None = None
-        self._need: Need | None = None
+        self._need: RequiredPosition | None = None
 
     async def __aenter__(self) -> Self:
         """Connect to the primary; ConfigurationError and DatabaseConnectionError are the primary's."""
@@ -266,15 +266,15 @@ class ReplicatedSource:
         """The statement by which an operator finds these rows, per table."""
         return self._primary.unprocessable_rows
 
-    async def survey(self, span: Span, seen: Callable[[int], None] = unheard) -> Survey:
+    async def survey(self, span: ReadRange, seen: Callable[[int], None] = unheard) -> Survey:
         """Look over the span at the primary."""
         survey = await self._primary.survey(span, seen)
         self._need = None  # a replica needs what this survey saw
         return survey
 
-    def touched(self, size: int) -> AsyncIterator[list[Touched]]:
+    def selected_accounts(self, size: int) -> AsyncIterator[list[SelectedAccount]]:
         """Yield the accounts of the last survey."""
-        return self._primary.touched(size)
+        return self._primary.selected_accounts(size)
 
     async def read(self, accounts: Sequence[str], as_of: datetime) -> list[AccountRows]:
         """Read the current rows from the next replica that has them all, from the primary where there is none."""
@@ -287,13 +287,13 @@ class ReplicatedSource:
                     return rows
         return await self._primary.read(accounts, as_of)
 
-    async def look(self) -> list[Condition]:
+    async def look(self) -> list[ReplicaCondition]:
         """Ask every replica whether it may serve, as a run would.
 
         Raises:
             ConfigurationError: The primary cannot say how far it has come, so no replica may serve.
         """
-        need = Need(position=await self._primary.position(), types=self.load_date_types)
+        need = RequiredPosition(position=await self._primary.position(), types=self.load_date_types)
         found = []
         for replica in self._replicas:
             fault = ""
@@ -302,10 +302,10 @@ class ReplicatedSource:
                     pass
             except IncidentProcessError as exc:
                 fault = str(exc)
-            found.append(Condition(where=replica.where, fault=fault, seconds=replica.waited))
+            found.append(ReplicaCondition(where=replica.where, fault=fault, seconds=replica.waited))
         return found
 
-    async def _need_for(self, as_of: datetime) -> Need | None:
+    async def _need_for(self, as_of: datetime) -> RequiredPosition | None:
         """Return what a replica has to have for a reading as of an instant; None where none may serve.
 
         One position is enough for all readings of a run: they are as of one instant, settled before the first, and
@@ -323,12 +323,12 @@ class ReplicatedSource:
                 log.warning("All rows are read from the primary. %s", exc)
                 self._turn.clear()
                 return None
-            self._need, self._as_of = Need(position=position, types=self.load_date_types), as_of
+            self._need, self._as_of = RequiredPosition(position=position, types=self.load_date_types), as_of
             self._resting.clear()
         return self._need
 
     async def _read_from(
-        self, replica: Replica, need: Need, accounts: Sequence[str], as_of: datetime
+        self, replica: Replica, need: RequiredPosition, accounts: Sequence[str], as_of: datetime
     ) -> list[AccountRows] | None:
         """Read from a replica; None when it rests or is put to rest."""
         rests = replica in self._resting

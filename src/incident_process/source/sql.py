@@ -17,15 +17,15 @@ from incident_process.source.base import (
     PAYMENT_TABLE,
     AccountRows,
     ExcludedRows,
-    Span,
+    ReadRange,
+    SelectedAccount,
     Survey,
-    Touched,
     unheard,
 )
 from incident_process.source.column_types import Reading, expected, reading
 from incident_process.source.current_rows import account_text, customer_rows, payment_rows
-from incident_process.source.dialects import SQLITE_DIALECT, Dialect, converted_mark, is_utc, load_dates
-from incident_process.source.driver import Column, Driver, RefusedError, Row, TransientError
+from incident_process.source.dialects import SQLITE_DIALECT, SourceDialect, converted_mark, is_utc, load_dates
+from incident_process.source.driver import Column, Driver, RefusedSourceError, Row, TransientSourceError
 from incident_process.source.in_flight import open_writers
 from incident_process.source.load_date import (
     Kind,
@@ -64,7 +64,7 @@ class SqlSource:
         self._lock = asyncio.Lock()
         self._tables: dict[str, TableQueries] = {}
         self._clock = ""
-        self._choices = {table: client_side.Choice() for table in NEEDED_COLUMNS}
+        self._choices = {table: client_side.StrategySelector() for table in NEEDED_COLUMNS}
         self._spool: SurveySpool | None = None
 
     async def __aenter__(self) -> Self:
@@ -106,7 +106,7 @@ class SqlSource:
 
         try:
             return await self._attempt(work)
-        except RefusedError:
+        except RefusedSourceError:
             return None
 
     async def indexes(self) -> dict[str, list[tuple[str, ...]]]:
@@ -133,8 +133,8 @@ class SqlSource:
         """The statement by which an operator finds these rows, per table."""
         return {name: queries.unprocessable_rows(of) for name, of in self._tables.items()}
 
-    async def survey(self, span: Span, seen: Callable[[int], None] = unheard) -> Survey:
-        """Look over the span in one consistent view and hold its accounts ready for ``touched``."""
+    async def survey(self, span: ReadRange, seen: Callable[[int], None] = unheard) -> Survey:
+        """Look over the span in one consistent view and hold its accounts ready for ``selected_accounts``."""
 
         async def work() -> Survey:
             self._forget()
@@ -150,13 +150,13 @@ class SqlSource:
 
         return await self._attempt(work)
 
-    async def touched(self, size: int) -> AsyncIterator[list[Touched]]:
+    async def selected_accounts(self, size: int) -> AsyncIterator[list[SelectedAccount]]:
         """Yield the accounts of the last survey in order, in lists of at most ``size``; each call starts over."""
         spool, position = self._spool, 0
         if spool is None:
             raise RuntimeError("touched() needs a survey() before it")
         while True:
-            accounts, position = spool.touched(position, size)
+            accounts, position = spool.selected_accounts(position, size)
             if not accounts:
                 return
             yield accounts
@@ -188,7 +188,7 @@ class SqlSource:
         The work is repeated as a whole, so it must build its result anew each time.
         """
         async with self._lock:
-            return await retried(partial(self._once, work), TransientError, attempts=ATTEMPTS, wait_initial=0.2)
+            return await retried(partial(self._once, work), TransientSourceError, attempts=ATTEMPTS, wait_initial=0.2)
 
     async def _once(self, work: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -266,7 +266,7 @@ class SqlSource:
             )
 
     def _readings(
-        self, table: str, columns: Mapping[str, Column], needed: Sequence[str], dialect: Dialect
+        self, table: str, columns: Mapping[str, Column], needed: Sequence[str], dialect: SourceDialect
     ) -> Mapping[str, Reading]:
         """Return how each needed column is read; raise ConfigurationError where one cannot be."""
         if dialect is SQLITE_DIALECT:  # its values have types of their own, whatever the column declares
@@ -282,7 +282,7 @@ class SqlSource:
                 )
         return readings
 
-    async def _sightings(self, table: str, span: Span) -> AsyncIterator[Iterable[Sighting]]:
+    async def _sightings(self, table: str, span: ReadRange) -> AsyncIterator[Iterable[Sighting]]:
         of = self._tables[table]
         dates = of.dates
         since = lookback_start(span.watermark, span.lookback_seconds, dates.column, self._zone)

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.database.server_errors import ErrorKind, explained
 from incident_process.database.sqlite_errors import meaning_of_sqlite
-from incident_process.source.dialects import LOCAL_TEXT, SQLITE_DIALECT, Dialect
-from incident_process.source.driver import Column, Row, TransientError
+from incident_process.source.dialects import LOCAL_TEXT, SQLITE_DIALECT, SourceDialect
+from incident_process.source.driver import Column, Row, TransientSourceError
 from incident_process.source.load_date import local_text
 from incident_process.source.queries import Statement
 from incident_process.source.sql import SqlSource
@@ -56,7 +56,7 @@ class SqliteDriver:
         self._connection: sqlite3.Connection | None = None
         self._thread: ThreadPoolExecutor | None = None
 
-    async def connect(self) -> Dialect:
+    async def connect(self) -> SourceDialect:
         """Open the file for reading."""
         if self._connection is None:
             if self._thread is None:
@@ -126,7 +126,7 @@ class SqliteDriver:
         meaning = meaning_of_sqlite(error)
         transient = meaning.kind is ErrorKind.TRANSIENT
         where = f"{self.where[0].upper()}{self.where[1:]}"
-        return explained(TransientError if transient else DatabaseConnectionError, where, meaning)
+        return explained(TransientSourceError if transient else DatabaseConnectionError, where, meaning)
 
     async def _in_thread(self, call: "Callable[..., T]", *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *arguments))

@@ -20,7 +20,7 @@ class Stage(StrEnum):
     ENDING = "ending"  # somebody has taken it on to tell that it is over
 
 
-class Condition(Record, frozen=True, kw_only=True):
+class AlertCondition(Record, frozen=True, kw_only=True):
     """One condition of one operation.
 
     ``since`` and ``claimed_at`` are by the clock of the machine that wrote them, in whole milliseconds: when it began,
@@ -34,13 +34,13 @@ class Condition(Record, frozen=True, kw_only=True):
     told: str
 
 
-class ConditionStore(Protocol):
+class AlertStore(Protocol):
     """The standing conditions of one operation. An asynchronous context manager.
 
     Raises DatabaseConnectionError when the store cannot be reached.
     """
 
-    async def __aenter__(self) -> "ConditionStore":
+    async def __aenter__(self) -> "AlertStore":
         """Connect, and create what the conditions are kept in."""
         ...
 
@@ -50,11 +50,11 @@ class ConditionStore(Protocol):
         """Close the connections."""
         ...
 
-    async def all(self) -> dict[str, Condition]:
+    async def all(self) -> dict[str, AlertCondition]:
         """Return the conditions by name."""
         ...
 
-    async def change(self, before: Condition | None, after: Condition | None) -> bool:
+    async def change(self, before: AlertCondition | None, after: AlertCondition | None) -> bool:
         """Compare and set: return True if the condition was as ``before`` says and is now as ``after`` says.
 
         None: there is none. Of several that try the same change at once one gets True, so one of them tells it.

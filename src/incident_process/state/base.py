@@ -36,7 +36,7 @@ from incident_process.core.models import (
     DeliveryStatus,
     Identity,
     Incident,
-    Known,
+    LastDelivery,
     Lease,
     LedgerEntry,
     Operation,
@@ -269,7 +269,7 @@ class StateStore(Protocol):
 
     # -- ledger and outbox ----------------------------------------------------------------------------------------
 
-    async def last_known(self, accounts: Sequence[str]) -> dict[str, Known]:
+    async def last_known(self, accounts: Sequence[str]) -> dict[str, LastDelivery]:
         """Return what the ledger last says of these accounts; an account it does not know is absent.
 
         Accounts are compared exactly: case, accents and trailing spaces count.

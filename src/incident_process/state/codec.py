@@ -24,7 +24,7 @@ MOST_TIMES = 1000
 """Nor is what is larger than ``ALWAYS_BYTES`` stored in less than a thousandth of it."""
 
 
-class Entry(Record, frozen=True, kw_only=True):
+class OutboxEntry(Record, frozen=True, kw_only=True):
     """What one outbox entry holds: a chunk's incidents, and which of them have their outcome (kept for auditors)."""
 
     incidents: tuple[Incident, ...]
@@ -37,10 +37,10 @@ class Entry(Record, frozen=True, kw_only=True):
 
 
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(Entry)
+_DECODER = msgspec.msgpack.Decoder(OutboxEntry)
 
 
-def encode(entry: Entry, part_bytes: int = PART_BYTES) -> Sequence[bytes]:
+def encode(entry: OutboxEntry, part_bytes: int = PART_BYTES) -> Sequence[bytes]:
     """Return the entry as one or more parts of at most ``part_bytes`` bytes, in order.
 
     Raises:
@@ -64,7 +64,7 @@ def cut(parts: Sequence[bytes], part_bytes: int) -> Sequence[bytes]:
     return [packed[start : start + part_bytes] for start in range(0, len(packed), part_bytes)]
 
 
-def decode(parts: Sequence[bytes]) -> Entry:
+def decode(parts: Sequence[bytes]) -> OutboxEntry:
     """Return the entry that ``encode`` made of these parts.
 
     Raises:
@@ -90,7 +90,7 @@ def body_of(incidents: Sequence[Incident], incident_id: int) -> bytes | None:
     return next((incident.body for incident in incidents if incident.incident_id == incident_id), None)
 
 
-def settle(entry: Entry, outcomes: Collection[Outcome], *, keep: bool) -> Entry:
+def settle(entry: OutboxEntry, outcomes: Collection[Outcome], *, keep: bool) -> OutboxEntry:
     """Return the entry as it is after these outcomes.
 
     Args:
@@ -112,14 +112,14 @@ def settle(entry: Entry, outcomes: Collection[Outcome], *, keep: bool) -> Entry:
                     attempts=outcome.attempts,
                     runs=outcome.runs,
                     in_doubt=outcome.in_doubt,
-                    elsewhere=outcome.elsewhere,
+                    unsent_attempts=outcome.unsent_attempts,
                     refused_as=outcome.refused_as,
                 )
             )
         elif keep:
             incidents.append(incident)
             done.add(incident.incident_id)
-    return Entry(incidents=tuple(incidents), done=frozenset(done))
+    return OutboxEntry(incidents=tuple(incidents), done=frozenset(done))
 
 
 def substitute(incidents: Sequence[Incident], old_id: int, new: Incident) -> tuple[Incident, ...]:

@@ -14,10 +14,10 @@ PATIENCE_SECONDS = 0.05
 """After so long without one it is the way that is long, or the receiver slow: the next connection may be opened."""
 
 
-class Slot:
+class ConnectSlot:
     """The right to open a connection, ``since`` when. It ends with ``end``, or after a while by itself."""
 
-    def __init__(self, opening: "Opening", loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, opening: "ConnectLimiter", loop: asyncio.AbstractEventLoop) -> None:
         self.since = time.perf_counter()
         self._opening = opening
         self._held = True
@@ -39,7 +39,7 @@ class Slot:
             self._opening.give()
 
 
-class Opening:
+class ConnectLimiter:
     """Gives out the slots, in turn."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -47,11 +47,11 @@ class Opening:
         self._free = AT_ONCE
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def slot(self) -> Slot:
+    async def slot(self) -> ConnectSlot:
         """Wait for the right to open a connection."""
         if self._free:
             self._free -= 1
-            return Slot(self, self._loop)
+            return ConnectSlot(self, self._loop)
         turn = self._loop.create_future()
         self._waiting.append(turn)
         try:
@@ -60,7 +60,7 @@ class Opening:
             if turn.done() and not turn.cancelled():
                 self.give()
             raise
-        return Slot(self, self._loop)
+        return ConnectSlot(self, self._loop)
 
     def give(self) -> None:
         """Let one more connection be opened."""

@@ -33,7 +33,7 @@ class EarlyAnswerError(NoAnswerError):
     """The receiver said that it took a request which it was not sent whole."""
 
 
-class Connection(asyncio.Protocol):
+class PersistentConnection(asyncio.Protocol):
     """Made by ``create_connection`` of an event loop, which opens it.
 
     ``status``, ``retry_after`` and ``excerpt`` are those of the last answer that was awaited; ``excerpt`` is the

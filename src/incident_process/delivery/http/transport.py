@@ -15,10 +15,10 @@ from typing import Protocol
 
 from incident_process.core.errors import APIConfigError
 from incident_process.core.models import Record
-from incident_process.delivery.endpoint import Address, parse_address
-from incident_process.delivery.http.connect_limiter import Opening, Slot
+from incident_process.delivery.endpoint import Endpoint, parse_address
+from incident_process.delivery.http.connect_limiter import ConnectLimiter, ConnectSlot
 from incident_process.delivery.http.file_handles import LACKS
-from incident_process.delivery.http.persistent_connection import Connection, NoAnswerError
+from incident_process.delivery.http.persistent_connection import NoAnswerError, PersistentConnection
 
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 4.0
@@ -81,7 +81,7 @@ class HttpTransport:
         self._timeout = timeout
         self._ca = ca
         self._read_from = read_from
-        self._idle: list[Connection] = []
+        self._idle: list[PersistentConnection] = []
 
     async def __aenter__(self) -> "HttpTransport":
         """Read the address and the certificates; raise APIConfigError when they are unusable."""
@@ -94,7 +94,7 @@ class HttpTransport:
         self._tls = context if self._address.tls else None
         self._head = _head(self._address, self._headers)
         self._loop = asyncio.get_running_loop()
-        self._opening = Opening(self._loop)
+        self._opening = ConnectLimiter(self._loop)
         return self
 
     async def __aexit__(
@@ -115,7 +115,7 @@ class HttpTransport:
     ) -> Answer:
         """Post the body once; ``trace`` is the context of a trace for the header ``traceparent``."""
         started = time.perf_counter()
-        slot: Slot | None = None
+        slot: ConnectSlot | None = None
         connection = self._at_hand(fresh=fresh)
         if connection is None:
             try:
@@ -157,7 +157,7 @@ class HttpTransport:
         """Open a connection as for a request, and close it: OSError or ValueError say why that cannot be done."""
         (await self._connect()).close()
 
-    def _at_hand(self, *, fresh: bool) -> Connection | None:
+    def _at_hand(self, *, fresh: bool) -> PersistentConnection | None:
         """Return a connection that was used a moment ago, the last one first; close those that nobody needed.
 
         ``fresh``: return none, and close the one that has lain idle longest: it gives its place to a new one.
@@ -174,7 +174,7 @@ class HttpTransport:
             connection.close()
         return None
 
-    async def _opened(self) -> tuple[Connection, Slot]:
+    async def _opened(self) -> tuple[PersistentConnection, ConnectSlot]:
         """Open a connection when its turn has come; raise as ``_connect`` does."""
         slot = await self._opening.slot()
         try:
@@ -183,7 +183,7 @@ class HttpTransport:
             slot.end()
             raise
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> PersistentConnection:
         """Open a connection; raise OSError, of which TimeoutError is one, when that cannot be done."""
         address = self._address
         error: OSError = ConnectionResetError()
@@ -195,7 +195,7 @@ class HttpTransport:
                 try:
                     async with asyncio.timeout(share):
                         _, connection = await self._loop.create_connection(
-                            lambda: Connection(self._loop, self._read_from),
+                            lambda: PersistentConnection(self._loop, self._read_from),
                             str(place[0]),
                             int(place[1]),
                             ssl=self._tls,
@@ -234,7 +234,7 @@ def tls_context(ca: Path | None) -> ssl.SSLContext:
     return context
 
 
-def _head(address: Address, headers: dict[str, str]) -> bytes:
+def _head(address: Endpoint, headers: dict[str, str]) -> bytes:
     """Return the beginning of every request."""
     own = {"Host": address.authority, "Content-Type": "application/json", "Accept": "application/json"}
     named = {name.lower() for name in headers}

@@ -46,7 +46,7 @@ class Result(Record, frozen=True, kw_only=True):
         return self.exit_status == -signal.SIGKILL
 
 
-class Stage:
+class DemoStage:
     """The demo's folder with everything in it. Use ``set_up``."""
 
     def __init__(self, folder: Path) -> None:
@@ -127,14 +127,14 @@ class Stage:
 
 
 @contextmanager
-def set_up(folder: Path, accounts: int) -> Iterator[Stage]:
+def set_up(folder: Path, accounts: int) -> Iterator[DemoStage]:
     """Create source, state and configuration in a folder, and keep the receiver running as long as the block does.
 
     Raises:
         ConfigurationError: The folder cannot be written, or holds an earlier demo.
         IncidentProcessError: The receiver or ``init`` did not start.
     """
-    stage = Stage(folder.absolute())
+    stage = DemoStage(folder.absolute())
     try:
         stage.folder.mkdir(parents=True, exist_ok=True)
         taken = [path.name for path in (stage.source, stage.state, stage.receiver, stage.config) if path.exists()]
@@ -168,7 +168,7 @@ def _command(name: str) -> list[str]:
 
 
 @contextmanager
-def _receiver(stage: Stage) -> Iterator[None]:
+def _receiver(stage: DemoStage) -> Iterator[None]:
     command = [*_command("receiver"), "--port", "0", "--database", str(stage.receiver)]
     with (
         (stage.folder / "receiver.log").open("ab") as log,
@@ -198,7 +198,7 @@ def _address(process: "subprocess.Popen[bytes]") -> str:
     return url
 
 
-def _configure(stage: Stage, accounts: int) -> None:
+def _configure(stage: DemoStage, accounts: int) -> None:
     """Write the configuration, let ``init`` create the state, and make the operation due at any time."""
     values = {
         "DATABASE": {"URL": _sqlite_url(stage.source)},

@@ -15,7 +15,7 @@ from typing import TextIO
 from incident_process.sandbox.demo.compare import Comparison, compare
 from incident_process.sandbox.demo.data import Population
 from incident_process.sandbox.demo.screen import Screen
-from incident_process.sandbox.demo.stage import Result, Stage, set_up, spoken
+from incident_process.sandbox.demo.stage import DemoStage, Result, set_up, spoken
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 
 _SHOWN_DIFFERENCES = 20
@@ -57,7 +57,7 @@ def tell(folder: Path | None, accounts: int, stream: TextIO) -> Comparison:
 class _Story:
     """The steps, in the order in which ``tell`` calls them."""
 
-    def __init__(self, stage: Stage, screen: Screen, accounts: int) -> None:
+    def __init__(self, stage: DemoStage, screen: Screen, accounts: int) -> None:
         self._stage = stage
         self._screen = screen
         self._n = accounts
@@ -209,7 +209,7 @@ class _Story:
         )
 
 
-def _what_next(screen: Screen, stage: Stage, folder: Path | None, example: str) -> None:
+def _what_next(screen: Screen, stage: DemoStage, folder: Path | None, example: str) -> None:
     screen.title("What to look at next")
     if folder is None:
         screen.say("The temporary folder is removed now. To keep source, state, receiver's file and logs:")

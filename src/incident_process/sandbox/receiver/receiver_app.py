@@ -23,7 +23,7 @@ from incident_process.sandbox.receiver import INCIDENT_PATH
 from incident_process.sandbox.receiver.body import MAX_BODY_BYTES, Examined, Examiner
 from incident_process.sandbox.receiver.capacity import RateLimit, Workers
 from incident_process.sandbox.receiver.faults import Dice, Fault, Faults
-from incident_process.sandbox.receiver.request_log import Entry, Log
+from incident_process.sandbox.receiver.request_log import LoggedRequest, RequestLog
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -47,7 +47,7 @@ LIMITS = frozenset({"rate_limit", "rate_kind", "rate_burst", "workers", "work_ms
 _TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes"
 
 
-class Answer(msgspec.Struct, frozen=True):
+class ReceiverAnswer(msgspec.Struct, frozen=True):
     """A status with its JSON content."""
 
     status: int
@@ -58,7 +58,7 @@ class Answer(msgspec.Struct, frozen=True):
 class ReceiverApp:
     """Answers requests: ``log`` is where they are stored, ``dice`` says what goes wrong."""
 
-    def __init__(self, log: Log, dice: Dice) -> None:
+    def __init__(self, log: RequestLog, dice: Dice) -> None:
         self._log = log
         self._dice = dice
         self._examiner = Examiner()
@@ -77,14 +77,14 @@ class ReceiverApp:
             answer = None
         except Exception as exc:  # whatever it is, the client gets an answer and the log no body
             _logger.error("a request failed: %s", type(exc).__name__)
-            answer = Answer(500, {"detail": "internal fault of the receiver"})
+            answer = ReceiverAnswer(500, {"detail": "internal fault of the receiver"})
         if answer is None:
             cut: Cut = scope["state"][CUT]
             cut()
         else:
             await _send(send, answer)
 
-    async def _incident(self, scope: Scope, receive: Receive) -> Answer | None:
+    async def _incident(self, scope: Scope, receive: Receive) -> ReceiverAnswer | None:
         """Return the answer to one incident, or None where the connection is to be cut."""
         if scope["method"] != "POST":
             return _not_allowed("POST")
@@ -97,7 +97,7 @@ class ReceiverApp:
         async with self._workers.at_work():
             return await self._worked_on(scope, receive, body)
 
-    async def _stopped(self, scope: Scope, body: bytes) -> Answer | None:
+    async def _stopped(self, scope: Scope, body: bytes) -> ReceiverAnswer | None:
         """Return the answer of what stands before the receiver's own work; None: the request goes on to that."""
         faults = self._dice.faults
         status, fault = faults.proxy_status, Fault.PROXY
@@ -111,16 +111,16 @@ class ReceiverApp:
         if status is None:
             return None
         examined = self._examiner.examine(body) if len(body) <= MAX_BODY_BYTES else Examined(problem=_TOO_LARGE)
-        entry = Entry(incident_id=examined.incident_id, account=examined.account, key=_key(scope), fault=fault)
+        entry = LoggedRequest(incident_id=examined.incident_id, account=examined.account, key=_key(scope), fault=fault)
         entry.status = status
         await self._log.record(entry)
-        return Answer(status, {"detail": _SAID[fault]}, headers)
+        return ReceiverAnswer(status, {"detail": _SAID[fault]}, headers)
 
-    async def _worked_on(self, scope: Scope, receive: Receive, body: bytes) -> Answer | None:
+    async def _worked_on(self, scope: Scope, receive: Receive, body: bytes) -> ReceiverAnswer | None:
         too_large = len(body) > MAX_BODY_BYTES
         examined = Examined(problem=_TOO_LARGE) if too_large else self._examiner.examine(body)
         fault = self._dice.roll(examined.account)
-        entry = Entry(incident_id=examined.incident_id, account=examined.account, key=_key(scope), fault=fault)
+        entry = LoggedRequest(incident_id=examined.incident_id, account=examined.account, key=_key(scope), fault=fault)
         entry.silent = fault in {Fault.REJECT_BEFORE, Fault.DROP, Fault.STALL}
         entry.honour_key = self._dice.faults.honour_keys
         if fault in {Fault.FAIL, Fault.FAIL_ACCOUNT, Fault.REFUSE}:
@@ -137,41 +137,41 @@ class ReceiverApp:
             await _gone(receive)
         return None if entry.silent else answer
 
-    def _answer(self, status: int, incident_id: int | None, problem: str | None, fault: Fault | None) -> Answer:
+    def _answer(self, status: int, incident_id: int | None, problem: str | None, fault: Fault | None) -> ReceiverAnswer:
         faults = self._dice.faults
         if fault in {Fault.FAIL, Fault.FAIL_ACCOUNT}:
-            return Answer(status, {"detail": "failing on purpose"}, _retry_after(faults.retry_after))
+            return ReceiverAnswer(status, {"detail": "failing on purpose"}, _retry_after(faults.retry_after))
         if fault is Fault.REFUSE:
             said = {"success": False, "message": faults.refuse_text} if status < 300 else {"detail": faults.refuse_text}
-            return Answer(status, said)
+            return ReceiverAnswer(status, said)
         if status == 201:
-            return Answer(status, {"Incident_Id": incident_id, "message": "Incident created successfully"})
+            return ReceiverAnswer(status, {"Incident_Id": incident_id, "message": "Incident created successfully"})
         if status == 409:
-            return Answer(status, {"detail": f"Incident_Id {incident_id} is known already"})
-        return Answer(status, {"detail": problem})
+            return ReceiverAnswer(status, {"detail": f"Incident_Id {incident_id} is known already"})
+        return ReceiverAnswer(status, {"detail": problem})
 
     def _limit_by(self, faults: Faults) -> None:
         """Limit from now on as the faults say; what was counted until now is forgotten."""
         self._rate = RateLimit(faults)
         self._workers = Workers(faults)
 
-    async def _other(self, scope: Scope, receive: Receive) -> Answer | None:
+    async def _other(self, scope: Scope, receive: Receive) -> ReceiverAnswer | None:
         path, method = scope["path"], scope["method"]
         if path == "/healthz":
-            return Answer(200, {"status": "ok"}) if method == "GET" else _not_allowed("GET")
+            return ReceiverAnswer(200, {"status": "ok"}) if method == "GET" else _not_allowed("GET")
         if path != "/_control":
-            return Answer(404, {"detail": f"there is nothing here; incidents go to {INCIDENT_PATH}"})
+            return ReceiverAnswer(404, {"detail": f"there is nothing here; incidents go to {INCIDENT_PATH}"})
         if not _from_loopback(scope) or _from_page(scope):
-            return Answer(403, {"detail": "faults are set from this machine only, and by no web page"})
+            return ReceiverAnswer(403, {"detail": "faults are set from this machine only, and by no web page"})
         if method == "POST":
             return await self._control(receive)
         if method == "DELETE":
             self._limit_by(self._dice.reset())
         elif method != "GET":
             return _not_allowed("GET, POST, DELETE")
-        return Answer(200, msgspec.to_builtins(self._dice.faults))
+        return ReceiverAnswer(200, msgspec.to_builtins(self._dice.faults))
 
-    async def _control(self, receive: Receive) -> Answer | None:
+    async def _control(self, receive: Receive) -> ReceiverAnswer | None:
         body = await _read(receive)
         if body is None:
             return None
@@ -179,12 +179,12 @@ class ReceiverApp:
             changes = msgspec.json.decode(body, type=dict[str, Any])
             faults = self._dice.change(changes)
         except (ConfigurationError, ValueError) as exc:  # ValueError: no JSON object
-            return Answer(422, {"detail": str(exc)})
+            return ReceiverAnswer(422, {"detail": str(exc)})
         if faults.honour_keys:
             self._log.index_keys()
         if LIMITS & changes.keys():
             self._limit_by(faults)
-        return Answer(200, msgspec.to_builtins(faults))
+        return ReceiverAnswer(200, msgspec.to_builtins(faults))
 
 
 async def _read(receive: Receive) -> bytes | None:
@@ -213,12 +213,14 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def _send(send: Send, answer: Answer) -> None:
+async def _send(send: Send, answer: ReceiverAnswer) -> None:
     content = _encode(answer.content)
     if _HTML[0] in answer.headers:
         content = b"<html><head><title>%d</title></head><body>%d</body></html>" % (answer.status, answer.status)
     else:
-        answer = Answer(answer.status, answer.content, ((b"content-type", b"application/json"), *answer.headers))
+        answer = ReceiverAnswer(
+            answer.status, answer.content, ((b"content-type", b"application/json"), *answer.headers)
+        )
     headers = [(b"content-length", b"%d" % len(content)), *answer.headers]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
@@ -236,8 +238,8 @@ def _key(scope: Scope) -> str | None:
     return None
 
 
-def _not_allowed(methods: str) -> Answer:
-    return Answer(405, {"detail": f"allowed here: {methods}"}, ((b"allow", methods.encode()),))
+def _not_allowed(methods: str) -> ReceiverAnswer:
+    return ReceiverAnswer(405, {"detail": f"allowed here: {methods}"}, ((b"allow", methods.encode()),))
 
 
 def _from_loopback(scope: Scope) -> bool:

@@ -12,7 +12,7 @@ from incident_process.core.http_server import Server, listen, shown
 from incident_process.sandbox.receiver import INCIDENT_PATH
 from incident_process.sandbox.receiver.faults import Dice, Faults
 from incident_process.sandbox.receiver.receiver_app import CUT, ReceiverApp
-from incident_process.sandbox.receiver.request_log import Log
+from incident_process.sandbox.receiver.request_log import RequestLog
 
 _BACKLOG = 2048
 _LAST_PORT = 65_535
@@ -23,7 +23,7 @@ _LAST_ANSWERS_SECONDS = 2  # how long a stop waits for answers under way; stalle
 def run_server(host: str, port: int, database: Path, faults: Faults, on_ready: Callable[[str], None]) -> None:
     """Do what ``incident_process.sandbox.receiver.serve`` promises."""
     dice = Dice(faults)
-    log = Log(database)
+    log = RequestLog(database)
     try:
         with _listen(host, port) as listener:
             url = f"http://{shown(host)}:{listener.getsockname()[1]}{INCIDENT_PATH}"

@@ -1,8 +1,9 @@
 """The receiver's SQLite file: what it accepted, and every request that it was sent.
 
-All writes go through ``Log.record``. Requests that wait at the same moment share one transaction, and each is answered
-only after the commit. The file is in WAL mode with synchronous NORMAL: what was committed survives ``kill -9`` of the
-receiver, though not a power cut. It is written from the event loop's own thread: a commit costs less than a handover.
+All writes go through ``RequestLog.record``. Requests that wait at the same moment share one transaction, and each is
+answered only after the commit. The file is in WAL mode with synchronous NORMAL: what was committed survives ``kill -9``
+of the receiver, though not a power cut. It is written from the event loop's own thread: a commit costs less than a
+handover.
 """
 
 import asyncio
@@ -48,7 +49,7 @@ INSERT INTO request (received_at, incident_id, account_num, idempotency_key, ans
 KNOWN_KEY = "honour_keys"  # the fault of a request that was answered from its Idempotency-Key
 
 
-class Entry(msgspec.Struct, kw_only=True):
+class LoggedRequest(msgspec.Struct, kw_only=True):
     """One request as it goes to the file.
 
     With a ``body``, it is stored under ``incident_id`` unless that (or, with ``honour_key``, its key) is known. Without
@@ -65,19 +66,19 @@ class Entry(msgspec.Struct, kw_only=True):
     honour_key: bool = False
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class RequestVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """What the file says to an entry: the answer's status, and the Incident_Id that it names."""
 
     status: int
     incident_id: int | None
 
 
-class Log:
+class RequestLog:
     """The open file. ``close`` it when done."""
 
     def __init__(self, path: Path) -> None:
         self._connection = _open(path)
-        self._waiting: list[tuple[Entry, asyncio.Future[Verdict]]] = []
+        self._waiting: list[tuple[LoggedRequest, asyncio.Future[RequestVerdict]]] = []
 
     def close(self) -> None:
         """Close the file; its write-ahead log is folded into it."""
@@ -87,10 +88,10 @@ class Log:
         """Make Idempotency-Keys quick to find; only a receiver that honours them pays for this index."""
         self._connection.execute(_KEY_INDEX)
 
-    async def record(self, entry: Entry) -> Verdict:
+    async def record(self, entry: LoggedRequest) -> RequestVerdict:
         """Write the entry, and return the verdict once it is committed; sqlite3.Error when it could not be."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Verdict] = loop.create_future()
+        future: asyncio.Future[RequestVerdict] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._commit)  # after the requests that the loop has ready by now: they share it
         self._waiting.append((entry, future))
@@ -114,7 +115,7 @@ class Log:
             if not future.done():  # done: its request was cancelled at shutdown
                 future.set_result(verdict)
 
-    def _write(self, entry: Entry) -> Verdict:
+    def _write(self, entry: LoggedRequest) -> RequestVerdict:
         now = datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"  # fixed width: text order is time order
         verdict, fault = self._judge(entry, now)
         answer = 0 if entry.silent else verdict.status
@@ -122,16 +123,16 @@ class Log:
         self._connection.execute(_REQUEST, row)
         return verdict
 
-    def _judge(self, entry: Entry, now: str) -> tuple[Verdict, str | None]:
+    def _judge(self, entry: LoggedRequest, now: str) -> tuple[RequestVerdict, str | None]:
         if entry.body is None:
-            return Verdict(status=entry.status, incident_id=entry.incident_id), None
+            return RequestVerdict(status=entry.status, incident_id=entry.incident_id), None
         if entry.honour_key and entry.key:
             known = self._connection.execute(_FIRST_OF_KEY, (entry.key,)).fetchone()
             if known:
-                return Verdict(status=201, incident_id=known[0]), KNOWN_KEY
+                return RequestVerdict(status=201, incident_id=known[0]), KNOWN_KEY
         values = (now, entry.incident_id, entry.account, entry.key, entry.body)
         stored = self._connection.execute(_ACCEPT, values).rowcount
-        return Verdict(status=201 if stored else 409, incident_id=entry.incident_id), None
+        return RequestVerdict(status=201 if stored else 409, incident_id=entry.incident_id), None
 
 
 def _open(path: Path) -> sqlite3.Connection:

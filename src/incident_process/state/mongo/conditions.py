@@ -4,13 +4,13 @@ from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
-from incident_process.state.alert_store import Condition, Stage
+from incident_process.state.alert_store import AlertCondition, Stage
 from incident_process.state.mongo.connection import Connection, Document, translated
 from incident_process.state.mongo.dates import to_bson
 
 
 class MongoConditions:
-    """``ConditionStore`` in a MongoDB database; arguments as in ``MongoStateStore``."""
+    """``AlertStore`` in a MongoDB database; arguments as in ``MongoStateStore``."""
 
     def __init__(self, url: str, database: str, operation: str) -> None:
         self._connection = Connection(url, database)
@@ -28,11 +28,11 @@ class MongoConditions:
         await self._connection.close()
 
     @translated
-    async def all(self) -> dict[str, Condition]:
+    async def all(self) -> dict[str, AlertCondition]:
         """Return the conditions by name."""
         found = self._collection.find({"_id.Operation_name": self._operation})
         return {
-            document["_id"]["Condition_Name"]: Condition(
+            document["_id"]["Condition_Name"]: AlertCondition(
                 name=document["_id"]["Condition_Name"],
                 stage=Stage(document["Stage"]),
                 since=document["Since_Dtm"],
@@ -43,7 +43,7 @@ class MongoConditions:
         }
 
     @translated
-    async def change(self, before: Condition | None, after: Condition | None) -> bool:
+    async def change(self, before: AlertCondition | None, after: AlertCondition | None) -> bool:
         """Compare and set; see ``state.alert_store``."""
         if before is None:
             if after is None:
@@ -62,11 +62,11 @@ class MongoConditions:
             return bool((await self._collection.delete_one(same)).deleted_count)
         return bool((await self._collection.update_one(same, {"$set": _values(after)})).matched_count)
 
-    def _key(self, condition: Condition) -> dict[str, str]:
+    def _key(self, condition: AlertCondition) -> dict[str, str]:
         return {"Operation_name": self._operation, "Condition_Name": condition.name}
 
 
-def _values(condition: Condition) -> dict[str, Any]:
+def _values(condition: AlertCondition) -> dict[str, Any]:
     return {
         "Stage": condition.stage.value,
         "Since_Dtm": to_bson(condition.since),

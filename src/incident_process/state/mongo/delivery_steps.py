@@ -33,7 +33,7 @@ from incident_process.core.models import (
 from incident_process.state.mongo.connection import Checkpoint
 from incident_process.state.mongo.lease import LeaseDocument
 from incident_process.state.mongo.ledger import Ledger
-from incident_process.state.mongo.outbox import Held, Outbox
+from incident_process.state.mongo.outbox import HeldChunk, Outbox
 
 PENDING = DeliveryStatus.PENDING
 
@@ -41,7 +41,7 @@ _RACES = 5
 """How often a late holder may write between the look and the write of a claim."""
 
 
-class Delivery:
+class DeliverySteps:
     """Ledger and outbox of one operation, or of one scope of it, behind their lease.
 
     ``sweeps_rarely``: a claim that finds nothing in the outbox looks for no orphans in the ledger, where entries of
@@ -142,7 +142,7 @@ class Delivery:
         await self._ledger.withdraw(chunk, lease.token)
         await self._outbox.withdraw(chunk.chunk_id, lease.token)
 
-    async def _take(self, lease: Lease, held: Held) -> dict[int, DeliveryStatus]:
+    async def _take(self, lease: Lease, held: HeldChunk) -> dict[int, DeliveryStatus]:
         """Make every incident of a claimed chunk ours in the ledger, or known as done."""
         for _ in range(_RACES):
             statuses = await self._ledger.take(held.ids, lease.token)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Collection as Some
 
-from incident_process.core.models import DeliveryStatus, Known, LedgerEntry
+from incident_process.core.models import DeliveryStatus, LastDelivery, LedgerEntry
 from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.ledger import PENDING, lists
 
@@ -26,7 +26,7 @@ class History:
         self._operation = operation
         self._claims = claims
 
-    async def last_known(self, accounts: Sequence[str]) -> dict[str, Known]:
+    async def last_known(self, accounts: Sequence[str]) -> dict[str, LastDelivery]:
         """Return what the ledger last says of these accounts: newest id per account and status, then their digests."""
         newest = await self._newest(accounts)
         digests: _Digests = {}
@@ -118,7 +118,7 @@ class History:
         return {"$match": {"Operation_name": self._operation, "Account_Num": {"$in": accounts}}}
 
 
-def _known(by_status: dict[str, int], digests: _Digests) -> Known | None:
+def _known(by_status: dict[str, int], digests: _Digests) -> LastDelivery | None:
     # A pending entry may have been withdrawn between the two queries.
     by_status = {status: key for status, key in by_status.items() if key in digests}
     if not by_status:
@@ -126,7 +126,7 @@ def _known(by_status: dict[str, int], digests: _Digests) -> Known | None:
     newest = max(by_status, key=lambda status: by_status[status])
     delivered = by_status.get(DeliveryStatus.DELIVERED.value)
     newest_digest, newest_rows = digests[by_status[newest]]
-    return Known(
+    return LastDelivery(
         delivered_digest=None if delivered is None else digests[delivered][0],
         delivered_id=int(delivered or 0),
         newest_digest=newest_digest,

@@ -29,7 +29,7 @@ PART_BYTES = 8 * 1024 * 1024
 """Bodies in one part, before packing: half of what a MongoDB document may hold (16 MiB)."""
 
 
-class Held(Record, frozen=True, kw_only=True):
+class HeldChunk(Record, frozen=True, kw_only=True):
     """A chunk in the outbox, without its bodies."""
 
     chunk_id: str
@@ -70,7 +70,7 @@ class Outbox:
                     "Token": token,
                     "Created_Dtm": now,
                     "Done_Dtm": None,
-                    **_packed(codec.Entry(incidents=tuple(part))),
+                    **_packed(codec.OutboxEntry(incidents=tuple(part))),
                 }
                 for number, part in enumerate(parts)
             ],
@@ -93,7 +93,7 @@ class Outbox:
         of_scopes = {"Operation_name": self._operation, "Done_Dtm": None, "Scope": {"$gte": 0}}
         return sorted(await self._collection.distinct("Scope", of_scopes))
 
-    async def claim(self, claimed_through: int, token: int) -> list[Held]:
+    async def claim(self, claimed_through: int, token: int) -> list[HeldChunk]:
         """Put the token on what is waiting and return it, oldest first.
 
         What carries a token of before the last claim is left to ``sweep``: it may have arrived after the sweep of
@@ -111,7 +111,7 @@ class Outbox:
         ):
             parts[part["Chunk_Id"]].append(part)
         return [
-            Held(
+            HeldChunk(
                 chunk_id=chunk_id,
                 run_id=found[0]["Run_Id"],
                 ids=tuple(one for part in found for one in part["Incident_Ids"]),
@@ -186,7 +186,7 @@ class Outbox:
     def _waiting(self, chunk_id: str, token: int) -> Document:
         return {**self._mine, "Chunk_Id": chunk_id, "Done_Dtm": None, "Token": token}
 
-    async def _rewrite(self, part: Document, token: int, entry: codec.Entry) -> None:
+    async def _rewrite(self, part: Document, token: int, entry: codec.OutboxEntry) -> None:
         await self._collection.update_one({"_id": part["_id"], "Token": token}, {"$set": _packed(entry)})
 
 
@@ -204,7 +204,7 @@ def _split(incidents: Sequence[Incident]) -> Iterator[list[Incident]]:
         yield part
 
 
-def _packed(entry: codec.Entry) -> Document:
+def _packed(entry: codec.OutboxEntry) -> Document:
     """Return the fields of a part that change with its incidents."""
     return {
         "Incident_Ids": [one.incident_id for one in entry.pending],
@@ -212,5 +212,5 @@ def _packed(entry: codec.Entry) -> Document:
     }
 
 
-def _entry(part: Document) -> codec.Entry:
+def _entry(part: Document) -> codec.OutboxEntry:
     return codec.decode([bytes(piece) for piece in part["Body"]])

@@ -17,7 +17,7 @@ from incident_process.core.models import (
     DeliveryStatus,
     Identity,
     Incident,
-    Known,
+    LastDelivery,
     Lease,
     LedgerEntry,
     Operation,
@@ -28,7 +28,7 @@ from incident_process.core.models import (
 )
 from incident_process.state.mongo import archive, counter
 from incident_process.state.mongo.connection import Checkpoint, Connection, translated
-from incident_process.state.mongo.delivery_steps import Delivery
+from incident_process.state.mongo.delivery_steps import DeliverySteps
 from incident_process.state.mongo.history import History
 from incident_process.state.mongo.identity import Identities
 from incident_process.state.mongo.lease import LeaseDocument, LeaseStatus
@@ -36,7 +36,7 @@ from incident_process.state.mongo.ledger import Ledger
 from incident_process.state.mongo.outbox import Outbox
 from incident_process.state.mongo.runs import Runs
 from incident_process.state.mongo.scopes import ScopeLease, Scopes
-from incident_process.state.mongo.tracking import Tracking
+from incident_process.state.mongo.tracking import MongoTracking
 
 _DEAD_PAGE = 1000
 """Dead entries that are looked at in one go for those that still stand."""
@@ -86,12 +86,12 @@ class MongoStateStore:
         self._counter = database["Incident_Counter"]
         self._identities = Identities(database, self._operation, self.server, self._checkpoint)
         self._whole = self._lease = LeaseDocument(database["Process_Operation_Lease"], self._operation)
-        self._tracking = Tracking(database["Process_Operation"], self._lease, self._operation, self._checkpoint)
+        self._tracking = MongoTracking(database["Process_Operation"], self._lease, self._operation, self._checkpoint)
         self._runs = Runs(database["Process_Operation_Run"], self._operation)
         self._history = History(database["Incident_Delivery"], self._operation, self._claimed_through)
         self._ledger = Ledger(database["Incident_Delivery"], self._operation)
         self._outbox = Outbox(database["Incident_Outbox"], self._operation, keep_bodies=self._keep_bodies)
-        self._delivery = Delivery(self._lease, self._ledger, self._outbox, self._checkpoint)
+        self._delivery = DeliverySteps(self._lease, self._ledger, self._outbox, self._checkpoint)
         self._scopes = Scopes(
             database["Process_Operation_Scope"], database["Incident_Delivery"], self._outbox, self._operation
         )
@@ -240,7 +240,7 @@ class MongoStateStore:
         seen._lease = ScopeLease(self._database["Process_Operation_Scope"], self._operation, scope, epoch)
         seen._ledger = Ledger(self._database["Incident_Delivery"], self._operation, scope)
         seen._outbox = Outbox(self._database["Incident_Outbox"], self._operation, scope, keep_bodies=self._keep_bodies)
-        seen._delivery = Delivery(seen._lease, seen._ledger, seen._outbox, self._checkpoint, sweeps_rarely=True)
+        seen._delivery = DeliverySteps(seen._lease, seen._ledger, seen._outbox, self._checkpoint, sweeps_rarely=True)
         return seen
 
     async def _claimed_through(self, scopes: Collection[int | None]) -> dict[int | None, int]:
@@ -302,7 +302,7 @@ class MongoStateStore:
     # -- ledger and outbox ----------------------------------------------------------------------------------------
 
     @translated
-    async def last_known(self, accounts: Sequence[str]) -> dict[str, Known]:
+    async def last_known(self, accounts: Sequence[str]) -> dict[str, LastDelivery]:
         """Return what the ledger last says of these accounts; an account it does not know is absent."""
         return await self._history.last_known(accounts)
 

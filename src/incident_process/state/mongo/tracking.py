@@ -48,7 +48,7 @@ class _Seen(Record, frozen=True, kw_only=True):
     raw: dict[str, Any]
 
 
-class Tracking:
+class MongoTracking:
     """The tracking document of one operation."""
 
     def __init__(self, collection: Collection, lease: LeaseDocument, operation: str, checkpoint: Checkpoint) -> None:

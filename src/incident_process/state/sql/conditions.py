@@ -1,10 +1,10 @@
 """``Process_Operation_Condition`` in SQL: one row for each condition that stands (``state.alert_store``)."""
 
 from incident_process.settings.database_urls import Target
-from incident_process.state.alert_store import Condition, Stage
+from incident_process.state.alert_store import AlertCondition, Stage
 from incident_process.state.sql import schema
 from incident_process.state.sql.connection import Connection
-from incident_process.state.sql.database import Database
+from incident_process.state.sql.database import SqlDatabase
 from incident_process.state.sql.dialect import instant_of, stamp
 from incident_process.state.sql.error_translation import DuplicateError
 
@@ -25,10 +25,10 @@ _DELETE = f"DELETE FROM Process_Operation_Condition WHERE {_SAME}"
 
 
 class SqlConditions:
-    """``ConditionStore`` on MySQL 8, MariaDB 10.6+ or SQLite; arguments as in ``SqlStateStore``."""
+    """``AlertStore`` on MySQL 8, MariaDB 10.6+ or SQLite; arguments as in ``SqlStateStore``."""
 
     def __init__(self, target: Target | str, operation: str) -> None:
-        self._database = Database(target)
+        self._database = SqlDatabase(target)
         self._operation = operation
 
     async def __aenter__(self) -> "SqlConditions":
@@ -45,17 +45,17 @@ class SqlConditions:
         """Close the connections."""
         await self._database.close()
 
-    async def all(self) -> dict[str, Condition]:
+    async def all(self) -> dict[str, AlertCondition]:
         """Return the conditions by name."""
         rows = await self._database.read(lambda connection: connection.rows(_ALL, (self._operation,)))
         return {
-            name: Condition(
+            name: AlertCondition(
                 name=name, stage=Stage(stage), since=instant_of(since), claimed_at=instant_of(claimed), told=told
             )
             for name, stage, since, claimed, told in rows
         }
 
-    async def change(self, before: Condition | None, after: Condition | None) -> bool:
+    async def change(self, before: AlertCondition | None, after: AlertCondition | None) -> bool:
         """Compare and set; see ``state.alert_store``."""
 
         async def write(connection: Connection) -> bool:
@@ -68,7 +68,7 @@ class SqlConditions:
 
         return await self._database.write(write)
 
-    async def _insert(self, connection: Connection, new: Condition) -> bool:
+    async def _insert(self, connection: Connection, new: AlertCondition) -> bool:
         try:
             await connection.execute(_INSERT, (*_values(new), self._operation, new.name))
         except DuplicateError:
@@ -76,6 +76,6 @@ class SqlConditions:
         return True
 
 
-def _values(condition: Condition) -> tuple[str, ...]:
+def _values(condition: AlertCondition) -> tuple[str, ...]:
     told = schema.shortened(condition.told) or ""
     return (condition.stage.value, stamp(condition.since), stamp(condition.claimed_at), told)

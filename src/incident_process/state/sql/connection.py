@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from incident_process.state.codec import PART_BYTES
-from incident_process.state.sql.dialect import Dialect, rendered
+from incident_process.state.sql.dialect import StateDialect, rendered
 
 Row = Sequence[Any]
 
@@ -16,7 +16,7 @@ class Connection(ABC):
     Statements are written as ``dialect`` says. Errors are those of ``faults``.
     """
 
-    dialect: Dialect
+    dialect: StateDialect
     part_bytes = PART_BYTES
     """The most that one part of an outbox entry may have here."""
 

@@ -10,7 +10,7 @@ from incident_process.core.errors import ConfigurationError
 from incident_process.core.retry import retried
 from incident_process.settings.database_urls import SqliteTarget, Target, parse_target
 from incident_process.state.sql.connection import Connection
-from incident_process.state.sql.error_translation import TransientError
+from incident_process.state.sql.error_translation import TransientStateError
 
 T = TypeVar("T")
 Work = Callable[[Connection], Awaitable[T]]
@@ -29,7 +29,7 @@ _RETRY_ATTEMPTS = 5
 _RETRY_SECONDS = 60.0
 
 
-class Database:
+class SqlDatabase:
     """The connections to one database.
 
     All statements that the store runs are safe to repeat, so a transaction that died of a deadlock, a lock wait or a
@@ -79,7 +79,7 @@ class Database:
     async def _again(self, work: Work[T], *, writes: bool) -> T:
         return await retried(
             partial(self._once, work, writes=writes),
-            TransientError,
+            TransientStateError,
             attempts=_RETRY_ATTEMPTS,
             wait_initial=0.1,
             seconds=_RETRY_SECONDS,

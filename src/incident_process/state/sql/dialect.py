@@ -1,6 +1,6 @@
 """What differs between the SQL of MySQL/MariaDB and that of SQLite, and the form in which instants are stored.
 
-Statements are written once, with ``?`` for a bound value and the names of ``Dialect``'s fields in braces.
+Statements are written once, with ``?`` for a bound value and the names of ``StateDialect``'s fields in braces.
 """
 
 import base64
@@ -14,7 +14,7 @@ LONG = 1500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Dialect:
+class StateDialect:
     """The expressions in which the two differ."""
 
     name: str
@@ -43,7 +43,7 @@ class Dialect:
         return body if self.body == "?" else base64.b64encode(body)
 
 
-MYSQL = Dialect(
+MYSQL = StateDialect(
     name="mysql",
     mark="%s",
     now="UTC_TIMESTAMP(6)",
@@ -57,7 +57,7 @@ MYSQL = Dialect(
     blob="LONGBLOB",
 )
 
-SQLITE = Dialect(
+SQLITE = StateDialect(
     name="sqlite",
     mark="?",
     now="strftime('%Y-%m-%d %H:%M:%f', 'now')",
@@ -71,13 +71,13 @@ SQLITE = Dialect(
 )
 
 
-def rendered(dialect: Dialect, sql: str) -> str:
+def rendered(dialect: StateDialect, sql: str) -> str:
     """Return a statement in the dialect."""
     # Long ones are lists of any length: there are too many of them to be remembered.
     return _remembered(dialect, sql) if len(sql) < LONG else _rendered(dialect, sql)
 
 
-def _rendered(dialect: Dialect, sql: str) -> str:
+def _rendered(dialect: StateDialect, sql: str) -> str:
     return sql.format_map(asdict(dialect)).replace("?", dialect.mark)
 
 

@@ -12,11 +12,11 @@ from incident_process.database.server_errors import ErrorKind, explained, meanin
 from incident_process.database.sqlite_errors import meaning_of_sqlite
 
 
-class TransientError(DatabaseConnectionError):
+class TransientStateError(DatabaseConnectionError):
     """The same transaction may well succeed at once: it was rolled back for a deadlock, or its connection was lost."""
 
 
-class LockedError(TransientError):
+class LockedError(TransientStateError):
     """Another session or program holds the rows, the table or the file, and did not let go of them in time."""
 
 
@@ -70,7 +70,7 @@ def mysql_fault(exc: Exception, place: str) -> IncidentProcessError | None:
             fault = explained(DatabaseConnectionError, place, meaning.with_remedy(_grant(meaning.words)))
         case kind:
             transient = kind is ErrorKind.TRANSIENT or meaning.number in _DDL_RACE
-            passing = LockedError if meaning.number in _LOCKED else TransientError
+            passing = LockedError if meaning.number in _LOCKED else TransientStateError
             lasting = KeyRequiredError if meaning.number in _KEY_REQUIRED else DatabaseConnectionError
             fault = explained(passing if transient else lasting, place, meaning)
     return fault
@@ -101,7 +101,7 @@ def sqlite_fault(exc: sqlite3.Error, place: str) -> IncidentProcessError:
         return _unfit(place, number)
     meaning = meaning_of_sqlite(exc)
     transient = meaning.kind is ErrorKind.TRANSIENT
-    locked = LockedError if number & 0xFF in _SQLITE_LOCKED else TransientError
+    locked = LockedError if number & 0xFF in _SQLITE_LOCKED else TransientStateError
     return explained(locked if transient else DatabaseConnectionError, place, meaning)
 
 

@@ -10,10 +10,10 @@ from incident_process.core.models import (
     Chunk,
     DeliveryStatus,
     Incident,
-    Known,
+    LastDelivery,
     LedgerEntry,
     Outcome,
-    Parked,
+    UnsendableAccount,
 )
 from incident_process.state.codec import LAST_CHARACTER
 from incident_process.state.sql.connection import Connection, Row
@@ -101,7 +101,7 @@ async def is_written(connection: Connection, operation: str, chunk: Chunk) -> bo
     Raises:
         IncidentProcessError: the id belongs to another incident.
     """
-    first: Incident | Parked = chunk.incidents[0] if chunk.incidents else chunk.parked[0]
+    first: Incident | UnsendableAccount = chunk.incidents[0] if chunk.incidents else chunk.parked[0]
     row = await connection.row(_WHOSE, (first.incident_id,))
     if row is None:
         return False
@@ -221,7 +221,7 @@ def newest_entries(accounts: int) -> str:
         ) AS newest ON newest.Newest_Id = entry.Incident_Id"""
 
 
-async def last_known(connection: Connection, operation: str, accounts: Sequence[str]) -> dict[str, Known]:
+async def last_known(connection: Connection, operation: str, accounts: Sequence[str]) -> dict[str, LastDelivery]:
     """Return what the ledger last says of these accounts."""
     newest: dict[str, tuple[int, DeliveryStatus, str, str]] = {}
     delivered: dict[str, tuple[str, int]] = {}
@@ -234,7 +234,7 @@ async def last_known(connection: Connection, operation: str, accounts: Sequence[
             if status == _DELIVERED:
                 delivered[account] = digest, incident_id
     return {
-        account: Known(
+        account: LastDelivery(
             delivered_digest=delivered.get(account, (None, 0))[0],
             delivered_id=delivered.get(account, (None, 0))[1],
             newest_digest=digest,

@@ -67,17 +67,17 @@ _COUNT_OLD = f"SELECT COUNT(DISTINCT Chunk_Id) FROM Incident_Outbox WHERE {_OLD}
 _PURGE = f"DELETE FROM Incident_Outbox WHERE {_OLD}"
 
 
-class Stored(Record, frozen=True, kw_only=True):
+class StoredChunk(Record, frozen=True, kw_only=True):
     """An entry as it is in the table, with the columns that a rewrite keeps."""
 
     run_id: str
     first_id: int
     created_at: datetime
-    entry: codec.Entry
+    entry: codec.OutboxEntry
 
 
 async def put(
-    connection: Connection, lease: Lease, scope: Scope, chunk_id: str, stored: Stored, parts: Sequence[bytes]
+    connection: Connection, lease: Lease, scope: Scope, chunk_id: str, stored: StoredChunk, parts: Sequence[bytes]
 ) -> None:
     """Write an entry, given also as encoded parts, under the lease's token."""
     shared = (stored.first_id, len(stored.entry.pending), lease.token, stored.run_id, stamp(stored.created_at))
@@ -87,13 +87,13 @@ async def put(
         await connection.execute(_PUT, values)
 
 
-async def load(connection: Connection, scope: Scope, chunk_id: str) -> Stored | None:
+async def load(connection: Connection, scope: Scope, chunk_id: str) -> StoredChunk | None:
     """Return an entry that is not done, or None."""
     rows = await connection.rows(_LOAD, (scope.operation, scope.number, chunk_id))
     if not rows:
         return None
     entry = await asyncio.to_thread(codec.decode, [row[3] for row in rows])
-    return Stored(run_id=rows[0][0], first_id=rows[0][1], created_at=instant_of(rows[0][2]), entry=entry)
+    return StoredChunk(run_id=rows[0][0], first_id=rows[0][1], created_at=instant_of(rows[0][2]), entry=entry)
 
 
 async def kept_body(connection: Connection, scope: Scope, run_id: str, incident_id: int) -> bytes | None:
@@ -182,7 +182,9 @@ async def replace(
     """Put an incident in the place of another; an entry that is gone or has it already is left as it is."""
     stored = await load(connection, scope, chunk_id)
     if stored is not None:
-        entry = codec.Entry(incidents=codec.substitute(stored.entry.incidents, old_id, new), done=stored.entry.done)
+        entry = codec.OutboxEntry(
+            incidents=codec.substitute(stored.entry.incidents, old_id, new), done=stored.entry.done
+        )
         await _rewrite(connection, lease, scope, chunk_id, stored, entry)
 
 
@@ -205,10 +207,10 @@ async def _finish(
 
 
 async def _rewrite(
-    connection: Connection, lease: Lease, scope: Scope, chunk_id: str, stored: Stored, entry: codec.Entry
+    connection: Connection, lease: Lease, scope: Scope, chunk_id: str, stored: StoredChunk, entry: codec.OutboxEntry
 ) -> None:
     """Replace what an entry holds; its place in the order stays."""
     parts = await asyncio.to_thread(codec.encode, entry)
     await connection.execute(_DELETE, (scope.operation, scope.number, chunk_id))
-    kept = Stored(run_id=stored.run_id, first_id=stored.first_id, created_at=stored.created_at, entry=entry)
+    kept = StoredChunk(run_id=stored.run_id, first_id=stored.first_id, created_at=stored.created_at, entry=entry)
     await put(connection, lease, scope, chunk_id, kept, parts)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from incident_process.core.errors import IncidentProcessError
 from incident_process.state import schema_version
 from incident_process.state.sql.connection import Connection
-from incident_process.state.sql.database import Database
+from incident_process.state.sql.database import SqlDatabase
 from incident_process.state.sql.dialect import MYSQL, exact_text
 from incident_process.state.sql.error_translation import KeyRequiredError, MissingColumnError, MissingTableError
 
@@ -228,7 +228,7 @@ _CREATED_LOOKS = 4
 """A state that another process is just creating is looked at again so often."""
 
 
-async def require(database: Database) -> None:
+async def require(database: SqlDatabase) -> None:
     """See that the state is as this version needs it, and create one of which nothing is there; see ``contract``."""
     for look in range(_CREATED_LOOKS + 1):
         version = await database.read(_version)
@@ -245,7 +245,7 @@ async def require(database: Database) -> None:
     raise schema_version.outdated(database.place, version, lacking)
 
 
-async def bring_up_to_date(database: Database) -> None:
+async def bring_up_to_date(database: SqlDatabase) -> None:
     """Create what is missing of the program's own, and note the version; where nothing is, nothing is written."""
     version = await database.read(_version)
     schema_version.require(version, database.place)
@@ -262,7 +262,7 @@ async def bring_up_to_date(database: Database) -> None:
 
 
 @asynccontextmanager
-async def undone_where_it_fails(database: Database, tables: Sequence[Table]) -> AsyncIterator[None]:
+async def undone_where_it_fails(database: SqlDatabase, tables: Sequence[Table]) -> AsyncIterator[None]:
     """Drop those of the tables that are new, and empty, when the block raises: MySQL commits each statement of DDL.
 
     A server may let tables be created and then forbid to write to them (binlog_format = STATEMENT), or allow some only.
@@ -306,7 +306,7 @@ async def _lacking(connection: Connection) -> list[str]:
     return found
 
 
-async def prepare(database: Database, tables: Sequence[Table]) -> None:
+async def prepare(database: SqlDatabase, tables: Sequence[Table]) -> None:
     """Create those of the tables that are missing; where none is, nothing is written and no right to create is used."""
 
     async def missing(connection: Connection) -> bool:
@@ -332,7 +332,7 @@ async def missing_indexes(connection: Connection) -> list[str]:
     return statements
 
 
-async def create_indexes(database: Database) -> None:
+async def create_indexes(database: SqlDatabase) -> None:
     """Create the indexes that are missing; where none is, nothing is written and no right to create is used."""
 
     async def create_all(connection: Connection) -> None:

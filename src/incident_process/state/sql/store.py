@@ -17,7 +17,7 @@ from incident_process.core.models import (
     DeliveryStatus,
     Identity,
     Incident,
-    Known,
+    LastDelivery,
     Lease,
     LedgerEntry,
     Operation,
@@ -32,7 +32,7 @@ from incident_process.state.sql import archive, ledger, outbox, runs, schema, sc
 from incident_process.state.sql import identity as identities
 from incident_process.state.sql import lease as leases
 from incident_process.state.sql.connection import Connection
-from incident_process.state.sql.database import LEASE_SECONDS, Database
+from incident_process.state.sql.database import LEASE_SECONDS, SqlDatabase
 from incident_process.state.sql.error_translation import LockedError
 from incident_process.state.sql.lease import Scope, SqlLeaseState
 
@@ -70,7 +70,7 @@ class SqlStateStore:
         keep_bodies_days: int = 0,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
-        self._database = Database(target, lease_seconds)
+        self._database = SqlDatabase(target, lease_seconds)
         self._operation = operation
         self._scope = Scope(operation)
         self._epoch: int | None = None
@@ -320,7 +320,7 @@ class SqlStateStore:
 
     # -- ledger and outbox ----------------------------------------------------------------------------------------
 
-    async def last_known(self, accounts: Sequence[str]) -> dict[str, Known]:
+    async def last_known(self, accounts: Sequence[str]) -> dict[str, LastDelivery]:
         """Return what the ledger last says of these accounts; an account it does not know is absent."""
         return await self._database.read(lambda connection: ledger.last_known(connection, self._operation, accounts))
 
@@ -338,7 +338,7 @@ class SqlStateStore:
         """Write ledger entries and the outbox entry of the chunk, before the first attempt."""
         if not chunk.incidents and not chunk.parked:
             return
-        entry = codec.Entry(incidents=chunk.incidents)
+        entry = codec.OutboxEntry(incidents=chunk.incidents)
         parts = await asyncio.to_thread(codec.encode, entry) if chunk.incidents else []
 
         async def write(connection: Connection, now: datetime) -> None:
@@ -347,7 +347,7 @@ class SqlStateStore:
             await ledger.add(connection, self._scope, chunk, now)
             if parts:
                 first = min(incident.incident_id for incident in chunk.incidents)
-                stored = outbox.Stored(run_id=chunk.run_id, first_id=first, created_at=now, entry=entry)
+                stored = outbox.StoredChunk(run_id=chunk.run_id, first_id=first, created_at=now, entry=entry)
                 await outbox.put(connection, lease, self._scope, chunk.chunk_id, stored, parts)
 
         await self._fenced(lease, write)
