@@ -1,1 +1,1 @@
-"""What everything else stands on: records, errors, time, logs, processes. It imports nothing of the packages above."""
+"""What every other package stands on: records, errors, time, logs, processes. It imports no package above it."""

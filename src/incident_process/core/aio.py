@@ -1,4 +1,4 @@
-"""Coroutines side by side: run as one, and work on the next items while an earlier one is being used."""
+"""Coroutines side by side: run several as one, and prefetch the next items while the caller uses an earlier one."""
 
 import asyncio
 from collections import deque
@@ -11,19 +11,20 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _CANCEL_AGAIN_SECONDS = 1.0
+"""Seconds between two attempts to cancel a coroutine that has not ended."""
 
 
 async def run_all_or_cancel(*works: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run the coroutines; when one fails, cancel the others and raise its error by itself.
+    """Run the coroutines; when one fails, cancel the others and raise its error itself, in no exception group.
 
-    A lost lease outweighs other errors: what else goes wrong after a take-over is its consequence.
+    LeaseLostError takes precedence: after a take-over, the other errors are its consequences.
     """
     tasks = [asyncio.ensure_future(work()) for work in works]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
-        # Over and over: asyncio.wait_for of Python 3.11, which drivers use, can lose a cancellation, and the coroutine
-        # that went on would wait for ever for those that have ended.
+        # Cancels repeatedly: asyncio.wait_for of Python 3.11, which drivers use, can lose a cancellation. The coroutine
+        # would then go on, and wait for ever for the coroutines that have ended.
         while waiting := [task for task in tasks if not task.done()]:
             for task in waiting:
                 task.cancel()
@@ -37,10 +38,10 @@ async def run_all_or_cancel(*works: Callable[[], Coroutine[Any, Any, None]]) -> 
 async def prefetch(
     items: AsyncIterator[Item], work: Callable[[Item], Awaitable[Result]], limit: Callable[[], int]
 ) -> AsyncGenerator[tuple[Item, Result], None]:
-    """Yield every item with the result of its work, in their order.
+    """Yield each item with the result of its work, in the order of the items.
 
-    At most ``limit()`` works are under way beyond the one that is yielded; with 0 an item's work begins when the one
-    before has been used. Close it (``contextlib.aclosing``) where it may be left early: works under way end with it.
+    At most ``limit()`` works run beyond the item that was yielded; with 0, work on an item begins when the caller has
+    used the one before. Close the generator (``contextlib.aclosing``) if you may leave it early: it cancels its works.
     """
     under_way: deque[tuple[Item, asyncio.Future[Result]]] = deque()
     try:
@@ -57,7 +58,7 @@ async def prefetch(
 
 
 async def _first(under_way: "deque[tuple[Item, asyncio.Future[Result]]]") -> tuple[Item, Result]:
-    """Wait for the oldest; it stays where it is cancelled with the others until it is done."""
+    """Wait for the oldest work; until it is done it stays in the queue, so that the caller can cancel it too."""
     item, task = under_way[0]
     result = await task
     under_way.popleft()

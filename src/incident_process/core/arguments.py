@@ -1,4 +1,4 @@
-"""What a caller gives as account, Incident_Id or time, checked: a ValueError says what would be right."""
+"""Check the account, Incident_Id or time that a caller gives; a ValueError says what would be right."""
 
 import re
 from datetime import UTC, date, datetime
@@ -8,15 +8,15 @@ from zoneinfo import ZoneInfo
 from incident_process.core.window import MAX_INCIDENT_ID
 
 LONGEST_ACCOUNT = 255
-"""The width of the column in the ledger."""
+"""Characters: the width of the ledger's column."""
 
 _OLDEST_YEAR, _NEWEST_YEAR = 1900, 9998
-"""No row is processed before the first, and the second leaves room for every zone."""
+"""Years: no row is older than the first; the second leaves room for every time zone."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def account_number(value: object) -> str:
-    """Return an account's number, which is text, with its leading zeros, or a whole number."""
+    """Return an account's number as text: given as text, with its leading zeros, or as a whole number (ValueError)."""
     if _is_whole(value) and abs(value) < 10**LONGEST_ACCOUNT:  # str refuses numbers of thousands of digits
         value = str(value)
     if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_ACCOUNT or _SURROGATE.search(value):
@@ -29,7 +29,7 @@ def account_number(value: object) -> str:
 
 
 def incident_id(value: object) -> int:
-    """Return an Incident_Id, which is a whole number or its ASCII digits as text (SPEC 5)."""
+    """Return an Incident_Id, given as a whole number or its ASCII digits as text (SPEC 5); raise ValueError."""
     number = 0
     if _is_whole(value):
         number = value
@@ -42,13 +42,13 @@ def incident_id(value: object) -> int:
 
 
 def instant(text: str, name: str, zone: ZoneInfo, *, whole_day: bool = False) -> datetime:
-    """Return the instant, in UTC, that a text in ISO form names.
+    """Return the instant, in UTC, that a text in ISO form names; raise ValueError where it names none.
 
     Args:
-        text: A time, or a date alone, which is its first or, with ``whole_day``, its last moment.
-        name: What the text was given as, for messages.
-        zone: The zone of a text that says none.
-        whole_day: See above.
+        text: A time, or a date alone: its first moment or, with ``whole_day``, its last.
+        name: The option or argument that the text was given as, for messages.
+        zone: The zone of a text that names none.
+        whole_day: Whether a date alone means its last moment.
     """
     try:
         when = datetime.fromisoformat(text)
@@ -61,9 +61,9 @@ def instant(text: str, name: str, zone: ZoneInfo, *, whole_day: bool = False) ->
 
 
 def period_end(value: object, zone: ZoneInfo) -> datetime:
-    """Return the last instant, in UTC, of a period that ends with a time, or with a date's whole day.
+    """Return the last instant, in UTC, of a period that ends at a time or with a whole date; raise ValueError.
 
-    Either may be text in ISO form; ``zone`` is that of what says none.
+    Either may be text in ISO form; ``zone`` applies to a value that names none.
     """
     if isinstance(value, datetime):
         return _in_utc(value, "time_period_end", zone)

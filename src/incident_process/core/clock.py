@@ -1,4 +1,4 @@
-"""The source's clock between two questions to the source (SPEC 2: "now" is the source database's clock)."""
+"""The source's clock between two queries of it (SPEC 2: "now" is the source database's clock)."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -7,9 +7,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SourceClock:
-    """The source's time, asked once and carried on by this machine's time since boot.
+    """The source's time: queried once, then carried on by this machine's time since boot.
 
-    A host whose own clock is wrong, or is set while a run is at work, neither skips nor repeats anything.
+    So a host whose clock is wrong, or is set during a run, neither skips nor repeats anything.
     """
 
     def __init__(self, now: datetime) -> None:
@@ -21,5 +21,5 @@ class SourceClock:
 
 
 def uptime() -> float:
-    """Return the seconds since boot, with the time that the machine slept or the process was stopped."""
+    """Return the seconds since boot, including the time that the machine slept or the process was stopped."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

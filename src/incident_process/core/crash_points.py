@@ -1,7 +1,7 @@
-"""Fault points: places between two commit steps at which the tests end the process as a crash would.
+"""Crash points: places between two commit steps where the tests kill the process, as a crash would.
 
 ``INCIDENT_PROCESS_FAULT=enqueued:2`` sends SIGKILL to the process the second time that it reaches ``enqueued``.
-Unset, which is always so in production, a fault point does nothing.
+In production the variable is unset, and a crash point does nothing.
 """
 
 import os
@@ -15,7 +15,7 @@ VARIABLE = "INCIDENT_PROCESS_FAULT"
 
 
 class CrashPoint(StrEnum):
-    """The commit steps of SPEC 6; each fault point lies directly after the step."""
+    """The commit steps of SPEC 6; each crash point lies directly after the step."""
 
     LEASED = "leased"
     CLAIMED = "claimed"
@@ -28,7 +28,7 @@ class CrashPoint(StrEnum):
 
 
 class CrashPoints:
-    """Counts how often each step was reached, and ends the process at the one that was asked for."""
+    """Count how often the process reaches the chosen step, and kill it there at the chosen time."""
 
     def __init__(self, step: CrashPoint | None = None, time: int = 1) -> None:
         self._step = step
@@ -48,7 +48,7 @@ class CrashPoints:
         return cls(CrashPoint(step), int(time or "1"))
 
     def reach(self, step: CrashPoint) -> None:
-        """End the process here if this is the place and the time."""
+        """Kill the process if this is the chosen step and time."""
         if step is not self._step:
             return
         self._left -= 1

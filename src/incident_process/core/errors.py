@@ -1,4 +1,4 @@
-"""Everything that can go wrong, grouped by what the caller can do about it.
+"""Every error of the package, grouped by what the caller can do about it.
 
     IncidentProcessError                 the base: catch this to catch them all
      ├── ConfigurationError              fix the configuration, then start again      (exit 2)
@@ -9,11 +9,11 @@
      ├── LeaseHeldError                  try later: another runner is at work         (exit 5)
      ├── LeaseLostError                  stop: another runner has taken over          (exit 5)
      ├── OperationRefusedError           inactive or past its end date                (exit 6)
-     ├── DataProcessingError             park the record: its rows make no valid document
+     ├── DataProcessingError             park the account: its rows make no valid document
      └── IncidentCreationError           one incident could not be made or delivered
 
-Driver errors are translated where the driver is called, ``from exc``; above that line only this tree is known.
-Messages are shown to operators and written to the audit trail: they never hold a password, a token, or a value of a
+The code that calls a driver translates its errors, with ``from exc``; code above it knows only this tree.
+Operators read the messages, and the audit trail keeps them: they never hold a password, a token, or a value of a
 personal field.
 """
 
@@ -29,9 +29,9 @@ class IncidentProcessError(Exception):
 
     exit_status = 1
     remedy: str = ""
-    """What would be right, where it is known apart from the message, whose last sentence it then is."""
+    """What the operator should do, where it is known apart from the message; it is then the message's last sentence."""
     report: "RunReport | None" = None
-    """How far the run had come that the error ended, where there was one."""
+    """How far the run had come when the error ended it; None where there was no run."""
 
 
 class ConfigurationError(IncidentProcessError):
@@ -41,11 +41,11 @@ class ConfigurationError(IncidentProcessError):
 
 
 class APIConfigError(ConfigurationError):
-    """The receiver's address is missing or is no HTTP URL."""
+    """The receiver's address is missing or is not an HTTP URL."""
 
 
 class DatabaseConnectionError(IncidentProcessError):
-    """The source or the state store cannot be reached, or gave up in the middle of a statement."""
+    """The source or the state store cannot be reached, or failed in the middle of a statement."""
 
     exit_status = 3
 
@@ -72,12 +72,12 @@ class LeaseHeldError(IncidentProcessError):
         self.expires_at = expires_at
 
     def __reduce__(self) -> tuple[type["LeaseHeldError"], tuple[str, int, datetime]]:
-        """Let it travel between processes: it is made of other arguments than its message."""
+        """Let pickle rebuild the error from its own arguments: they differ from its message."""
         return type(self), (self.holder, self.token, self.expires_at)
 
 
 class LeaseLostError(IncidentProcessError):
-    """This runner's fencing token is no longer the newest: whatever it still had to write belongs to its successor."""
+    """This runner's fencing token is no longer the newest: its successor does the writes that are left."""
 
     exit_status = 5
 
@@ -89,15 +89,15 @@ class OperationRefusedError(IncidentProcessError):
 
 
 class DataProcessingError(IncidentProcessError):
-    """The rows of one account make no document that fits the contract."""
+    """The rows of one account make no document that fits the contract (SPEC 4)."""
 
 
 class IncidentCreationError(IncidentProcessError):
-    """One incident could not be created or was turned away by the receiver."""
+    """One incident could not be created, or the receiver rejected it."""
 
 
 def where_raised(exc: BaseException) -> str:
-    """Name the error's class and the line that raised it; its text may hold values of rows."""
+    """Name the error's class and the line that raised it, not its text: that may hold values of rows."""
     trace = exc.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

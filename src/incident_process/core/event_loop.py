@@ -1,4 +1,4 @@
-"""The event loop of every run: uvloop's, which leaves nothing of a connection that was not to be made any more."""
+"""The event loop of every run: uvloop's, which here closes the socket of a cancelled connect."""
 
 import asyncio
 import socket
@@ -10,8 +10,8 @@ import uvloop
 class Loop(uvloop.Loop):
     """Closes the socket of a connect that is cancelled.
 
-    pymongo (4.20) leaves it open until the garbage collector comes by, and a heartbeat that ends with its run, or a
-    client that is closed while its server is away, is cancelled just there.
+    pymongo (4.20) leaves it open until a garbage collection. It cancels a connect when a heartbeat ends with its run,
+    and when a client is closed while its server is away.
     """
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the program's HTTP servers have in common: the socket, bounds for connections, how uvicorn begins and ends."""
+"""What the program's HTTP servers share: the socket, bounds for connections, how uvicorn starts and stops."""
 
 import asyncio
 import itertools
@@ -15,29 +15,29 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from incident_process.core.errors import ConfigurationError
 
 REQUEST_SECONDS = 8.0
-"""How long a connection may take until its request is there as a whole, from its first byte or from the beginning."""
+"""Seconds in which a whole request must arrive, from its first byte or from the start of the connection."""
 MOST_HEAD_BYTES = 512 * 1024
-"""How much may come before the head of a request has an end; browsers and collectors send two thousand bytes."""
+"""Bytes that may arrive before a request's head ends; browsers and collectors send some two thousand."""
 
 _turns = itertools.count()
-"""Who has been idle for longest: the loop's clock stands still while it takes new connections."""
+"""The order in which connections became idle: the loop's clock stands still while it takes new connections."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with an end to every wait, so that connections which say or take nothing keep nobody out.
+    """uvicorn's protocol with an end to every wait, so that silent or slow connections keep no client out.
 
-    uvicorn itself waits for a first request for ever, and refuses everybody once so many connections are open. Here,
-    one that is slow is closed, and where there are too many the one that has been idle for longest makes room: whoever
-    connects and asks is answered. Set ``most`` and ``answer_seconds`` in a class of their own, see ``bounded``.
+    uvicorn itself waits for ever for a first request, and rejects every client once its limit of connections is open.
+    This protocol closes a slow connection, and above the limit it closes the one that has been idle for longest: a
+    client that connects and asks gets its answer. ``bounded`` makes a class with its own bounds.
     """
 
     most = 256
-    """Connections at once."""
+    """Connections open at once, at most."""
     answer_seconds = 60.0
-    """How long an answer may take, until its reader has taken it."""
+    """Seconds until the client must have read the whole answer."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the library has it
-        """Begin to wait for a request, and make room for it."""
+        """Wait for a request; above the limit, close another connection."""
         super().connection_made(transport)
         self._timer: asyncio.TimerHandle | None = None
         self._head: int | None = 0
@@ -47,12 +47,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
+        """Cancel the timer."""
         self._wait(None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take a part of a request."""
+        """Take a part of a request; abort the connection when the head grows too long."""
         if self._timer is None and self.is_idle:  # the next request on a connection that was kept
             self._wait(REQUEST_SECONDS)
         if self._head is not None:
@@ -63,33 +63,33 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
-        """Take the head of a request, which is there as a whole."""
+        """Note that the head of the request is complete."""
         self._head = None
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Give the request its time to be answered."""
+        """Start the time for the answer."""
         self._head = 0
         self._wait(self.answer_seconds)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or until the reader has taken the answer."""
+        """Wait for the next request, or until the client has read the answer."""
         self._turn = next(_turns)
         self._wait(REQUEST_SECONDS if self.transport.is_closing() else None)
         super().on_response_complete()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that nobody has used for a while, also where what was sent was not read."""
+        """Close a connection that was idle for too long, even if its client has not read what was sent."""
         self.transport.abort()
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is being answered."""
+        """Whether no request is under way."""
         return self.cycle is None or self.cycle.response_complete
 
     def _wait(self, seconds: float | None) -> None:
-        """Close the connection in so many seconds, unless this is called again before that."""
+        """Close the connection after so many seconds unless this is called again first; None cancels."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
@@ -97,25 +97,25 @@ class BoundedProtocol(HttpToolsProtocol):
     def _make_room(self) -> None:
         others = cast("set[BoundedProtocol]", self.connections - {self})
         leaving = min(others, key=lambda one: (not one.is_idle, one._turn))
-        self.connections.discard(leaving)  # at once: the loop tells of its end only later
+        self.connections.discard(leaving)  # at once: the loop reports its end only later
         leaving.transport.abort()
 
 
 def bounded(most: int, answer_seconds: float) -> type[BoundedProtocol]:
-    """Return the protocol for so many connections, each answer within so many seconds, for ``uvicorn.Config``."""
+    """Return a protocol class, for ``uvicorn.Config``, with its own most connections and seconds for an answer."""
     bounds: dict[str, Any] = {"most": most, "answer_seconds": answer_seconds}
     return type("BoundedProtocol", (BoundedProtocol,), bounds)
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which says when it is ready and ends as asked, with exit status 0."""
+    """uvicorn's server that reports when it is ready, and after a signal ends with exit status 0."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to answer, then say so."""
+        """Start to answer, then call ``on_ready``."""
         await super().startup(sockets)
         self._on_ready()
 
@@ -133,20 +133,19 @@ class Server(uvicorn.Server):
 def listen(host: str, port: int, refusal: Callable[[str], str], *, backlog: int = 128) -> socket.socket:
     """Return a listening socket.
 
-    Raises ConfigurationError, with the sentence that ``refusal`` makes of the system's reason, when the address cannot
-    be had.
+    Raises ConfigurationError when the address cannot be bound; ``refusal`` makes its sentence of the system's reason.
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=backlog)
     except OSError as exc:
-        # the error's own text repeats the address; a name that cannot be resolved has no error number, but a text
+        # exc.strerror repeats the address, so strerror(errno) is used; a name that cannot be resolved has only a text
         reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror
         raise ConfigurationError(refusal(str(reason))) from exc
 
 
 def shown(host: str) -> str:
-    """Return the host as it stands in a URL that this machine can call."""
+    """Return the host as a URL has it that this machine can call."""
     if host in {"", "0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to: every address includes this one
         return "127.0.0.1" if host != "::" else "[::1]"
     return f"[{host}]" if ":" in host else host

@@ -1,7 +1,4 @@
-"""What a process needs of its own machine, told in words where it is missing.
-
-A home folder, temporary space, and an installation that its user can reach.
-"""
+"""What a process needs of its machine: a home folder, temporary space, an installation that its user can reach."""
 
 import errno
 import os
@@ -17,11 +14,11 @@ from incident_process.core.errors import ConfigurationError, LocalResourceError
 
 _SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 PREFIX = "incident-process-"
-"""How the names of temporary files and folders begin."""
+"""The prefix of the names of temporary files and folders."""
 
 
 def expanded(path: Path) -> Path:
-    """Return the path with ``~`` as the user's home; raise ConfigurationError where that cannot be found."""
+    """Return the path with ``~`` as the user's home; raise ConfigurationError where no home is known."""
     try:
         return path.expanduser()
     except RuntimeError:
@@ -29,7 +26,7 @@ def expanded(path: Path) -> Path:
 
 
 def require_home(what: str) -> None:
-    """Raise ConfigurationError where this user has no home folder; ``what`` says what would be kept in it."""
+    """Raise ConfigurationError where this user has no home folder; ``what`` names what the program keeps there."""
     if not os.path.isabs(os.path.expanduser("~")):  # noqa: PTH111, PTH117 - what platformdirs asks, without a RuntimeError
         raise ConfigurationError(f"No home folder is known for this user, where {what} would be: {_REMEDY}.")
 
@@ -39,7 +36,7 @@ _REMEDY = "set HOME, or name the file by its whole path (the configuration: --co
 
 @contextmanager
 def temporary_space() -> Iterator[None]:
-    """Within it temporary files are made or written; raises LocalResourceError where there is no room for them."""
+    """Translate an OSError of the block, which makes or writes temporary files, into LocalResourceError."""
     try:
         yield
     except OSError as exc:
@@ -47,7 +44,7 @@ def temporary_space() -> Iterator[None]:
 
 
 def temporary_file() -> IO[bytes]:
-    """Return a file that exists only as long as it is open; raise LocalResourceError where there is no room for it."""
+    """Return a file that exists only while it is open; raise LocalResourceError where there is no room for it."""
     with temporary_space():
         return tempfile.TemporaryFile(prefix=PREFIX)
 
@@ -71,21 +68,21 @@ def _lacking(exc: OSError) -> LocalResourceError:
 
 
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
-"""What systemd's ``ProtectHome=yes`` hides from a service."""
+"""Folders that systemd's ``ProtectHome=yes`` hides from a service."""
 _LINKS = 40
-"""So many links in a row the kernel follows."""
+"""Links in a row that the kernel follows, at most."""
 
 
 def installation() -> tuple[Path, ...]:
-    """Return the environment, and what of it has to be reached to start this program: interpreter, library, package."""
+    """Return the paths that a user must reach to start this program: environment, interpreter, library, package."""
     return Path(sys.prefix), Path(sys.executable), Path(os.__file__), Path(__file__)
 
 
 def closed_to_others(path: Path) -> Path | None:
-    """Return the file or folder that keeps users who are neither its owner nor of its group from using a path.
+    """Return the file or folder that keeps users other than its owner and group from using a path, or None.
 
-    They have to enter every folder on the way, those of links too, and to execute or read what is at its end. None
-    where nothing does. Access lists beyond the mode are not looked at.
+    They need to enter every folder on the way, also those of links, and to execute or read the path itself. Access
+    lists beyond the mode are not checked.
     """
     try:
         way = list(_way(path))
@@ -100,12 +97,12 @@ def closed_to_others(path: Path) -> Path | None:
 
 
 def hidden_home(path: Path) -> Path | None:
-    """Return the folder of homes that the way to a path leads through, None where it leads through none."""
+    """Return the folder of homes through which the way to a path leads; None where it leads through none."""
     return next((home for place in _way(path) for home in _HOMES if place.is_relative_to(home)), None)
 
 
 def _way(path: Path) -> Iterator[Path]:
-    """Yield every folder that is entered on the way to a path, as the kernel goes it, and what is at its end."""
+    """Yield each folder that the kernel enters on the way to a path, links resolved, and then the path's own target."""
     here, left, links = Path("/"), list(reversed(path.absolute().parts[1:])), 0
     while left:
         part = left.pop()

@@ -1,4 +1,4 @@
-"""The log file: rotated by size, by day, or by somebody else (``[LOG]``)."""
+"""The log file: rotated by size, by day, or by another program (``[LOG]``)."""
 
 import logging
 import logging.handlers
@@ -17,14 +17,14 @@ from incident_process.core.local_places import expanded
 def open_log_file(
     path: Path, rotation: Literal["size", "day", "none"], max_bytes: int, backups: int
 ) -> logging.Handler:
-    """Return a handler that writes to the file; its folder must be there.
+    """Return a handler that writes to the file; its folder must exist.
 
     Args:
         path: The file.
-        rotation: ``size`` begins a new file at ``max_bytes``, ``day`` at midnight UTC; ``none`` leaves it to others
-            and goes on in a new file when the old one was moved away.
-        max_bytes: For ``size``.
-        backups: How many old files are kept, as ``name.1`` or ``name.2026-01-31``.
+        rotation: ``size`` begins a new file at ``max_bytes``, ``day`` at midnight UTC; ``none`` leaves rotation to
+            another program, and reopens the file after that has moved it.
+        max_bytes: Bytes, for ``size``.
+        backups: Number of old files to keep, as ``name.1`` or ``name.2026-01-31``.
 
     Raises:
         ConfigurationError: The file cannot be written.
@@ -44,11 +44,11 @@ def open_log_file(
 
 
 WIDEST_MODE = 0o640
-"""For the owner, and for a group that reads logs to read: they name accounts. A narrower umask makes it narrower."""
+"""Mode of the file: the owner writes, a group for logs reads, for they name accounts. A stricter umask applies."""
 
 
 def _opener(path: str, flags: int) -> int:
-    """Open a log file; where it is this user's, nobody else than its group may read it, whatever it was before."""
+    """Open a log file; if this user owns it, reduce its mode to ``WIDEST_MODE`` whatever it was before."""
     descriptor = os.open(path, flags, WIDEST_MODE)
     found = os.fstat(descriptor)
     if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & ~WIDEST_MODE:
@@ -58,22 +58,22 @@ def _opener(path: str, flags: int) -> int:
 
 
 class _SaysOnce(logging.FileHandler):
-    """A handler whose faults are said once on stderr: a full disk must not fill that too, nor end a run."""
+    """A handler that reports only its first fault on stderr: a full disk must not fill that too, nor end a run."""
 
     _said = False
 
     def _open(self) -> TextIOWrapper:
-        """Open the file, as the library's own method of this name does, with its mode."""
+        """Open the file with its mode, in place of the library's method of this name."""
         opened = open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_opener)  # noqa: SIM115  # the handler closes it
         return cast("TextIOWrapper", opened)
 
     def close(self) -> None:
-        """Close the file; what could not be written stays unwritten."""
+        """Close the file; records that could not be written are lost."""
         with suppress(OSError):
             super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the library's name
-        """Say that a record could not be written, without the record."""
+        """Report once that a record could not be written, without the record."""
         if not self._said:
             self._said = True
             reason = sys.exc_info()[1]

@@ -1,7 +1,7 @@
 """Logging: one logger, one line a record, and the fixed messages of SPEC 7 in one place.
 
-Nothing is configured at import. Messages take ``%``-free, finished text; fields of an event go into ``extra`` and
-appear in the JSON format. Personal fields are masked before they reach a logger, by ``mask``.
+Nothing is configured at import. Messages are finished text, without ``%``; fields of an event go into ``extra`` and
+appear in the JSON format. ``mask`` masks personal fields before they reach a logger.
 """
 
 import json
@@ -38,9 +38,9 @@ PERSONAL_FIELDS = frozenset(
         "Zip_Code",
     }
 )
-"""The properties of an incident that say who a customer is or how to reach one, at any depth of the document."""
+"""Properties of an incident, at any depth, that say who a customer is or how to reach one."""
 
-# Line ends of any kind, terminal escapes, what turns the direction of the text around it or has no width at all, and
+# Line ends of any kind, terminal escapes, characters that change the direction of text or have no width, and
 # surrogates, which a stream could not encode. U+200C and U+200D join letters in Sinhala, Arabic and Hindi: they stay.
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
@@ -49,7 +49,7 @@ _UNSAFE = re.compile(
 _BY_NAME = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
-_DECODER = msgspec.json.Decoder(float_hook=Decimal)  # money is shown as it was sent: 10.50, not 10.5
+_DECODER = msgspec.json.Decoder(float_hook=Decimal)  # shows money as it was sent: 10.50, not 10.5
 
 
 # -- set-up -----------------------------------------------------------------------------------------------------------
@@ -66,16 +66,16 @@ def configure(
     stream: TextIO | None = None,
     file: logging.Handler | None = None,
 ) -> None:
-    """Let the program's logger write, in place of whatever an earlier call arranged.
+    """Set up the program's logger, in place of what an earlier call set up.
 
-    Records are not handed on to the root logger, where another handler would show them a second time.
+    Records do not propagate to the root logger, where another handler would show them a second time.
 
     Args:
-        level: The least severity that is written, by name.
+        level: The lowest severity to write, by name.
         log_format: ``text`` is ``LEVEL:logger:message``, ``json`` is one object a line.
-        stream: Where to; None is whatever ``sys.stderr`` is at the time of writing, so that a progress bar may
-            stand in for it.
-        file: A further handler, for the log file; text lines begin with the time there.
+        stream: The stream to write to; None means ``sys.stderr`` at the time of writing, so that a progress bar can
+            replace it.
+        file: A further handler, for the log file; its text lines begin with the time.
     """
     logger = get_logger()
     for old in [handler for handler in logger.handlers if isinstance(handler, _Handler) or handler.name == _FILE]:
@@ -90,7 +90,7 @@ def configure(
         logger.addHandler(file)
     logger.setLevel(level.upper())
     logger.propagate = False
-    quiet = get_logger("asyncmy")  # its warnings repeat what a statement was given, which may be personal
+    quiet = get_logger("asyncmy")  # its warnings repeat a statement's values, which may be personal
     quiet.propagate = False
     if not quiet.handlers:
         quiet.addHandler(logging.NullHandler())
@@ -110,7 +110,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 class TextFormatter(logging.Formatter):
-    """``LEVEL:logger:message`` on one line: what would break the line or steer a terminal is escaped."""
+    """``LEVEL:logger:message`` on one line; characters that would break the line or steer a terminal are escaped."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -128,7 +128,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: ts, level, logger, message, the event's fields, and exception with its traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as a line of ASCII."""
+        """Return the record as one line of ASCII."""
         event: dict[str, Any] = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname,
@@ -146,9 +146,9 @@ class JsonFormatter(logging.Formatter):
 
 
 def one_line(text: str) -> str:
-    """Return the text as a terminal may show it: one line, with escapes for what would forge another or steer it.
+    """Return the text as one line, safe for a terminal: characters that would forge a line or steer it are escaped.
 
-    Everything that is printed or logged for people goes through this: values come from rows and receivers.
+    Everything that the program prints or logs for people goes through this: values come from rows and receivers.
     """
     return _UNSAFE.sub(_escape, text)
 
@@ -161,9 +161,9 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def safe_json(text: str) -> str:
-    """Return JSON text in which the same characters are written as JSON's own escapes: every value stays exact.
+    """Return JSON text with the same characters written as JSON's own escapes: every value stays exact.
 
-    What stands between the values, line ends among it, is left as it is: JSON has none of these within a string.
+    What stands between the values, such as line ends, stays as it is: JSON has none of these within a string.
     """
     return _UNSAFE.sub(_escape_json, text)
 
@@ -174,7 +174,7 @@ def _escape_json(found: re.Match[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a field as JSON has it; what has no form there is written as text."""
+    """Return a field as JSON has it; a value that JSON has no form for becomes text."""
     try:
         return msgspec.json.decode(msgspec.json.encode(value, enc_hook=str))
     except (TypeError, ValueError, RecursionError):
@@ -185,12 +185,12 @@ def _plain(value: Any) -> Any:
 
 
 def mask(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a deep copy of an incident document in which every personal field that has a value reads ``***``."""
+    """Return a deep copy of an incident document with ``***`` in every personal field that has a value."""
     return {name: _masked(name, value) for name, value in document.items()}
 
 
 def mask_body(body: bytes) -> str:
-    """Return an encoded body as JSON text with its personal fields masked; never raises for what a body may hold."""
+    """Return an encoded body as JSON text with its personal fields masked; never raise, whatever the body holds."""
     try:
         document = _DECODER.decode(body)
         return _ENCODER.encode(_masked("", document)).decode()
@@ -221,12 +221,12 @@ def window_message(span: Window) -> str:
 
 
 def fetched_message(count: int, table: str) -> str:
-    """Return the message about the rows of one table."""
+    """Return the message about the rows read from one table."""
     return f"Fetched {count} record{'' if count == 1 else 's'} from {table}."
 
 
 def payload_message(masked: str) -> str:
-    """Return the message about a body, given as ``mask_body`` shows it. Ask ``isEnabledFor(DEBUG)`` before masking."""
+    """Return the message about a body, as ``mask_body`` returns it. Check ``isEnabledFor(DEBUG)`` before masking."""
     return f"Generated JSON payload: {masked}"
 
 
@@ -247,7 +247,7 @@ def updated_sql_message(watermark: datetime) -> str:
 
 
 def next_run_message(due: datetime) -> str:
-    """Return the message of a run without new data, which moves nothing but when the next one is due (SQL)."""
+    """Return the message of a run without new data, which moves only Next_execution_dtm (SQL)."""
     return f"Updated Process_Operation with Next_execution_dtm: {iso(due)}"
 
 

@@ -1,4 +1,4 @@
-"""What flows through the system: frozen, keyword-only records, and enums that say what each value means.
+"""The data that flows through the system: frozen, keyword-only records, and enums whose comments explain each value.
 
 All instants are timezone-aware UTC. Records that hold personal data leave it out of their ``repr``.
 """
@@ -11,18 +11,18 @@ from typing import Any
 import msgspec
 
 NEVER = datetime(1900, 1, 1, tzinfo=UTC)
-"""The watermark of an operation that has not run yet, and what a NULL date becomes (SPEC 3, 4)."""
+"""The watermark of an operation that has not run yet, and the document's date for NULL (SPEC 3, 4)."""
 
 
 class Tracking(StrEnum):
-    """Where ``Process_Operation`` is kept, which also decides what moves the watermark (SPEC 6)."""
+    """Where ``Process_Operation`` is kept; it also decides what moves the watermark (SPEC 6)."""
 
     MONGO = "mongo"  # the watermark is the newest LOAD_DATE processed
     SQL = "sql"  # the watermark is the window's end, and a gate decides whether a run is due
 
 
 class RunKind(StrEnum):
-    """What asked for a run."""
+    """Why a run was started."""
 
     WINDOW = "window"  # the scheduled work: everything since the watermark
     BACKFILL = "backfill"  # a past range, the watermark untouched
@@ -31,9 +31,9 @@ class RunKind(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """How a run stands or ended; the value of ``status`` in ``run --json`` (SPEC 7)."""
+    """The state or the end of a run; the value of ``status`` in ``run --json`` (SPEC 7)."""
 
-    RUNNING = "running"  # written before any work; a crash leaves it behind for the next run to close
+    RUNNING = "running"  # written before any work; after a crash the next run closes it
     COMPLETED = "completed"  # new data, every selected account has its outcome, the watermark moved
     NO_DATA = "no_data"  # no row in the window and nothing changed in the lookback
     NOT_DUE = "not_due"  # Next_execution_dtm is still ahead
@@ -45,13 +45,13 @@ class RunStatus(StrEnum):
 
 
 DONE = frozenset({RunStatus.COMPLETED, RunStatus.NO_DATA})
-"""How a run ends that has gone through all that it looked at."""
+"""Statuses of a run that has processed everything it selected."""
 UNFINISHED = frozenset({RunStatus.FAILED, RunStatus.INCOMPLETE})
-"""How a run ends whose work the next one has to resume."""
+"""Statuses of a run whose work the next run has to resume."""
 INTERRUPTED = "interrupted by "
-"""How the message of a run begins that somebody has stopped by a signal, whose name follows: that is no fault."""
+"""Begins the message of a run that an operator stopped by a signal, before the signal's name: that is no fault."""
 LEFT_RUNNING = "ended without a word (killed or cut off); found by run "
-"""How the error of a run begins that was left running, before the id of the run that closed it as failed."""
+"""Begins the error of a record that was left running, before the id of the run that closed it as failed."""
 
 
 class DeliveryStatus(StrEnum):
@@ -59,7 +59,7 @@ class DeliveryStatus(StrEnum):
 
     PENDING = "pending"  # written before the first attempt: it may or may not have reached the receiver
     DELIVERED = "delivered"  # the receiver said that it has it
-    DEAD = "dead"  # turned away for good: a dead letter
+    DEAD = "dead"  # rejected for good: a dead letter
     SKIPPED = "skipped"  # cannot make an incident yet (payments without a customer row)
 
 
@@ -75,7 +75,7 @@ class Window(Record, frozen=True, kw_only=True):
 
 
 class Operation(Record, frozen=True, kw_only=True):
-    """What ``Process_Operation`` says of one operation.
+    """The row of one operation in ``Process_Operation``.
 
     ``last_execution`` is exact to the microsecond even where the store's column is coarser. The last three fields
     exist in SQL tracking only; in Mongo tracking they are None (there ``end_dtm`` is the end of the last run, no gate).
@@ -90,11 +90,11 @@ class Operation(Record, frozen=True, kw_only=True):
 
 
 class Identity(Record, frozen=True, kw_only=True):
-    """What the state knows of an operation that it holds, beside what ``Process_Operation`` says (SPEC 6).
+    """What the state knows of an operation beside its row in ``Process_Operation`` (SPEC 6).
 
-    ``key_name`` is the name that its idempotency keys are made with, which a rename leaves as it is. ``source`` and
-    ``receiver`` are those of its runs, None as long as no run has noted them. ``renaming``: a rename from or to this
-    other name has begun and not ended. ``moved_to``: where all of it was copied to, and runs go on.
+    Its idempotency keys are made with ``key_name``, which a rename keeps. ``source`` and ``receiver`` are those of its
+    runs; None until a run has noted them. ``renaming``: a rename from or to this other name has begun and not ended.
+    ``moved_to``: the state to which all of it was copied, and where runs go on.
     """
 
     operation: str
@@ -120,7 +120,7 @@ class Advance(Record, frozen=True, kw_only=True):
 
 
 class Lease(Record, frozen=True, kw_only=True):
-    """The right to work on an operation, until ``seconds`` after the last renewal. ``token`` fences every write."""
+    """The permission to work on an operation until ``seconds`` after the last renewal. ``token`` fences every write."""
 
     operation: str
     holder: str
@@ -129,14 +129,14 @@ class Lease(Record, frozen=True, kw_only=True):
 
 
 class Incident(Record, frozen=True, kw_only=True):
-    """One incident as it is stored in the outbox and sent: the body is final, byte for byte.
+    """One incident as the outbox stores it and the run sends it: the body is final, byte for byte.
 
-    ``attempts`` and ``runs`` count what was tried before this run, ``unsent_attempts`` those attempts that cannot have
-    brought it to the receiver under this id: made under earlier ids, which were somebody else's, or never sent for want
-    of a connection. ``in_doubt``: it may have reached the receiver without an answer; so it stands from the first write
-    on, until a run has recorded that it surely did not. ``rows_digest`` identifies the rows that it was made of, ""
-    where nobody has looked. ``refused_as``: the receiver's words, as ``failure_text.alike`` has them, when a run saw
-    that it rejects this one while it takes others; "" where none has.
+    ``attempts`` and ``runs`` count earlier runs only. ``unsent_attempts`` are those attempts that cannot have brought
+    it to the receiver under this id: made under earlier ids, which were another incident's, or never sent for want of
+    a connection. ``in_doubt``: it may have reached the receiver without an answer; True from the first write until a
+    run has recorded that it surely did not. ``rows_digest`` identifies the rows that it was made of, "" where unknown.
+    ``refused_as``: the receiver's words, as ``failure_text.alike`` has them, when a run saw that the receiver rejects
+    this incident while it takes others; else "".
     """
 
     incident_id: int
@@ -148,12 +148,12 @@ class Incident(Record, frozen=True, kw_only=True):
     runs: int = 0
     in_doubt: bool = True
     rows_digest: str = ""
-    unsent_attempts: int = msgspec.field(default=0, name="elsewhere")  # so outboxes have it, those of 0.1.0 too
+    unsent_attempts: int = msgspec.field(default=0, name="elsewhere")  # its name in outboxes, those of 0.1.0 too
     refused_as: str = ""
 
     @property
     def tried(self) -> bool:
-        """True when an earlier run has recorded attempts that were sent under this id."""
+        """True when an earlier run has recorded attempts that it sent under this id."""
         return self.attempts > self.unsent_attempts
 
     @property
@@ -167,7 +167,7 @@ class Incident(Record, frozen=True, kw_only=True):
 
 
 class UnsendableAccount(Record, frozen=True, kw_only=True):
-    """An account that gets a ledger entry without anything being sent: skipped, or dead because no body fits."""
+    """An account that gets a ledger entry without a request: skipped, or dead because no body fits."""
 
     incident_id: int
     account: str
@@ -189,9 +189,9 @@ class Chunk(Record, frozen=True, kw_only=True):
 class Outcome(Record, frozen=True, kw_only=True):
     """What became of one incident in this run.
 
-    ``attempts``, with ``unsent_attempts`` among them, and ``runs`` are totals, earlier runs included. The ``status``
-    PENDING means: no outcome yet, keep it; ``in_doubt`` then says whether an attempt had no answer, and ``refused_as``
-    is what ``Incident`` has of it.
+    ``attempts`` (with ``unsent_attempts`` among them) and ``runs`` are totals over all runs. The ``status`` PENDING
+    means that there is no outcome yet; ``in_doubt`` then says whether an attempt had no answer. ``refused_as`` is as
+    in ``Incident``.
     """
 
     incident_id: int
@@ -208,11 +208,11 @@ class Outcome(Record, frozen=True, kw_only=True):
 
 
 class LastDelivery(Record, frozen=True, kw_only=True):
-    """What the ledger last says of one account.
+    """The ledger's last word on one account.
 
-    ``delivered_digest`` is the content last delivered, if any, under ``delivered_id``; ``newest_digest``,
-    ``newest_status`` and ``newest_rows``, the digest of its rows, belong to the entry with the highest Incident_Id,
-    whatever became of it.
+    ``delivered_digest`` is the content last delivered, if any, under ``delivered_id``. ``newest_digest``,
+    ``newest_status`` and ``newest_rows`` (the digest of its rows) belong to the entry with the highest Incident_Id,
+    whatever its status.
     """
 
     delivered_digest: str | None
@@ -242,19 +242,18 @@ class LedgerEntry(Record, frozen=True, kw_only=True):
 
 
 SOURCE_TABLES = ("debt_cust_detail", "debt_payment")
-"""Customer rows and payments (SPEC 2)."""
+"""The tables of customer rows and of payments (SPEC 2)."""
 
 
 def no_rows() -> dict[str, int]:
-    """Return the rows of a run that found none, or did not come to look, by table."""
+    """Return the row counts by table of a run that found no rows or read none."""
     return dict.fromkeys(SOURCE_TABLES, 0)
 
 
 class Sending(Record, frozen=True, kw_only=True):
-    """How a run sends just now: ``in_flight`` requests wait for an answer, ``limit`` may.
+    """How a run sends at this moment: ``in_flight`` requests wait for an answer, ``limit`` may.
 
-    ``per_second``: as many requests a second as the receiver is held to take; None while it has turned none away for
-    its rate.
+    ``per_second``: requests a second that the run allows itself; None until the receiver has rejected one for its rate.
     """
 
     in_flight: int
@@ -265,11 +264,10 @@ class Sending(Record, frozen=True, kw_only=True):
 class Counts(Record, frozen=True, kw_only=True):
     """The figures of a run.
 
-    ``rows`` per table and ``accounts`` are those of the window. ``reread`` accounts come from the lookback alone and
-    ``resumed`` incidents from an earlier run's outbox, so that in a run that looked at all of them
-    accounts + reread + resumed = delivered + unchanged + skipped + dead + pending, but for accounts that waited
-    behind their own pending incident: those are in none of the figures on the right. ``sending``: only while the run
-    is under way.
+    ``rows`` per table and ``accounts`` are those of the window. ``reread`` accounts come from the lookback alone,
+    ``resumed`` incidents from an earlier run's outbox. In a run that processed all of them accounts + reread + resumed
+    = delivered + unchanged + skipped + dead + pending, except for accounts that waited behind their own pending
+    incident: none of the figures on the right counts these. ``sending``: only while the run is under way.
     """
 
     rows: Mapping[str, int] = msgspec.field(default_factory=no_rows)
@@ -301,7 +299,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
 
 
 class RunReport(Record, frozen=True, kw_only=True):
-    """What a run tells its caller; ``to_dict`` is the object that ``run --json`` prints (SPEC 7)."""
+    """A run's report to its caller; ``to_dict`` is the object that ``run --json`` prints (SPEC 7)."""
 
     status: RunStatus
     run_id: str | None
@@ -329,12 +327,12 @@ class RunReport(Record, frozen=True, kw_only=True):
 
     @property
     def unchanged(self) -> int:
-        """Accounts whose content is what was delivered last."""
+        """Accounts whose content equals their last delivery."""
         return self.counts.unchanged
 
     @property
     def skipped(self) -> int:
-        """Accounts that make no incident, for want of a customer row."""
+        """Accounts that make no incident because they have no customer row."""
         return self.counts.skipped
 
     @property
@@ -349,11 +347,11 @@ class RunReport(Record, frozen=True, kw_only=True):
 
     @property
     def last_execution_dtm(self) -> datetime:
-        """Through when rows have been processed, by this run or by earlier ones."""
+        """The instant up to which this run or earlier ones have processed rows."""
         return self.last_execution
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain types, dates in ISO form; the window's are None where there was none."""
+        """Return the report as plain types, dates in ISO form; the window's dates are None where there was none."""
         counts = self.counts
         return {
             "status": self.status.value,
@@ -380,7 +378,7 @@ class RunReport(Record, frozen=True, kw_only=True):
 
 
 def failed_report(message: str) -> RunReport:
-    """Return the report of a run that a fault ended before it could report itself."""
+    """Return the report of a run that a fault ended before it could report."""
     return RunReport(
         status=RunStatus.FAILED,
         run_id=None,
@@ -394,6 +392,6 @@ def failed_report(message: str) -> RunReport:
 
 
 def iso(instant: datetime) -> str:
-    """Return an aware instant as ``YYYY-MM-DDTHH:MM:SS[.ffffff]Z``: exact, and no longer than it needs to be."""
+    """Return an aware instant as ``YYYY-MM-DDTHH:MM:SS[.ffffff]Z``: exact, and no longer than needed."""
     text = instant.astimezone(UTC).replace(tzinfo=None).isoformat()
     return f"{text}Z"

@@ -1,7 +1,7 @@
-"""Who is running: the name under which a process holds a lease, and whether such a process is still there.
+"""The name under which a process holds a lease, and whether that process still exists.
 
-A runner that was killed leaves its lease behind until it expires. On the same machine that wait is needless: the
-holder's name says which process it was, and the operating system knows whether that process is gone.
+A runner that was killed leaves its lease behind until it expires. On the same machine no run needs to wait for that:
+the holder's name says which process it was, and the operating system knows whether that process is gone.
 """
 
 import os
@@ -11,18 +11,18 @@ from pathlib import Path
 from incident_process.core.models import Record
 
 PROCESSES = Path("/proc")
-"""A folder for each process that this one may see."""
+"""The folder with one folder for each process that this process may see."""
 
 
 class Runner(Record, frozen=True, kw_only=True):
-    """One process of one machine, recognisable as long as the machine is up."""
+    """One process of one machine, identifiable as long as the machine is up."""
 
     host: str
     pid: int
     machine: str
-    """Boot and process namespace: two processes that agree on it see each other's process numbers."""
+    """Boot and process namespace: two processes with the same value see each other's process numbers."""
     started: str
-    """The kernel's start time of the process, so that a number in use again is not taken for the old process."""
+    """The kernel's start time of the process: it tells apart two processes that had the same number."""
 
     @classmethod
     def this(cls) -> "Runner":
@@ -32,18 +32,18 @@ class Runner(Record, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, holder: str) -> "Runner | None":
-        """Read a holder's name; None when it is of another form."""
+        """Read a holder's name; None when it has another form."""
         parts = holder.rsplit("/", 3)
         if len(parts) != 4 or not parts[1].isdigit():
             return None
         return cls(host=parts[0], pid=int(parts[1]), machine=parts[2], started=parts[3])
 
     def __str__(self) -> str:
-        """Return the holder's name as it stands in the lease."""
+        """Return the holder's name as the lease has it."""
         return f"{self.host}/{self.pid}/{self.machine}/{self.started}"
 
     def is_gone(self) -> bool:
-        """Return True only when this process surely no longer exists. Of another machine's process nothing is sure."""
+        """Return True only when this process surely no longer exists; False for a process of another machine."""
         if not (self.machine and self.started) or self.machine != _machine():
             return False
         started = _started(self.pid)
@@ -63,10 +63,10 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Return the start time of a process in clock ticks since boot; empty when there is no such process.
+    """Return the start time of a process in clock ticks since boot; "" when there is no such process.
 
-    None of one that is there and hidden: ``/proc`` may show only the processes of one's own user (``hidepid``), and
-    none of another service of systemd (``ProtectProc=invisible`` with ``PrivateUsers=yes``).
+    None for a process that exists and is hidden: ``/proc`` may show only the processes of one's own user (``hidepid``),
+    and none of another systemd service (``ProtectProc=invisible`` with ``PrivateUsers=yes``).
     """
     try:
         stat = (PROCESSES / str(pid) / "stat").read_text(errors="replace")
@@ -78,7 +78,7 @@ def _started(pid: int) -> str | None:
 
 def _exists(pid: int) -> bool:
     try:
-        os.kill(pid, 0)  # asks only; answered for hidden processes, too
+        os.kill(pid, 0)  # sends no signal; works for hidden processes too
     except ProcessLookupError:
         return False
     except PermissionError:  # of another user

@@ -1,4 +1,4 @@
-"""Trying again after a fault that passes, by stamina. Neither it nor a driver is heard: the caller says how it ends."""
+"""Retry after a fault that passes, by stamina. stamina and the driver stay silent: the caller reports the end."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -20,14 +20,14 @@ async def retried(
     wait_initial: float,
     seconds: float | None = None,
 ) -> T:
-    """Return what ``work`` returns, which is called again, after growing pauses, when it raises.
+    """Return the result of ``work``; call it again, after growing pauses, when it raises a fault that passes.
 
     Args:
-        work: What to do; each attempt does it from its start.
-        on: The errors that pass. The last attempt's is raised, as any other is at once.
-        attempts: How often it is done, at most.
-        wait_initial: The first pause, in seconds.
-        seconds: The time after which there is no further attempt; None: any number.
+        work: The work; each attempt does it from its start.
+        on: The errors that pass. The last attempt's error is raised; any other error is raised at once.
+        attempts: Attempts, at most.
+        wait_initial: Seconds of the first pause.
+        seconds: Seconds after which no further attempt begins; None: no limit.
     """
     token = _ours.set(True)
     try:
@@ -42,11 +42,11 @@ async def retried(
 
 
 def _not_ours(record: logging.LogRecord) -> bool:
-    """Tell whether stamina or asyncmy speaks of somebody else's work.
+    """Return whether a record of stamina or asyncmy comes from work outside ``retried``.
 
-    A script that has set up no logging would have a bare line on stderr for each retry of ours, and for each of the
-    database's warnings, which repeat what a statement was given. The script's own use of either is not ours to silence.
-    stamina's hooks are one list for the whole process, so the logger is the place.
+    A script without logging would show a bare line on stderr for each retry here, and for each warning of the database,
+    which repeats a statement's values. The script's own use of either library is not silenced.
+    stamina's hooks are one list for the whole process, so the filter sits on the logger.
     """
     return not _ours.get()
 

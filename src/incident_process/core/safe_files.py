@@ -1,9 +1,8 @@
 """Files where other users of the machine can reach: locks that they cannot hold, names that they cannot guess.
 
-A lock that others may read is one that they may take (``flock`` asks for no right to write), a temporary name that can
-be guessed is one that a link may stand under, and a named pipe under any name makes whoever opens it wait for ever. So
-locks belong to their user alone and are waited for a few seconds at most, temporary files are new ones under names that
-chance draws, and what is read back has to be a file.
+Who may read a lock may take it (``flock`` asks for no permission to write). Under a temporary name that can be guessed
+another user may place a link. Whoever opens a named pipe waits for ever. So a lock belongs to its user alone and is
+waited for a few seconds at most, temporary files are new and have random names, and only a regular file is read.
 """
 
 import asyncio
@@ -22,18 +21,19 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LOCK_SECONDS = 5.0
-"""How long a lock is waited for; what is done under one takes milliseconds."""
+"""Seconds to wait for a lock; the work under one takes milliseconds."""
 _POLL_SECONDS = 0.02
+"""Seconds between two attempts to take a lock."""
 _PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""Follow no link, and do not wait for the other end of a pipe."""
+"""Flags: follow no link, and do not wait for the other end of a pipe."""
 
 
 @contextmanager
 def locked(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
-    """Hold a lock file of this user's own while the block runs; it stays, for no other user to read.
+    """Hold a lock file of this user while the block runs; the file stays, and no other user can read it.
 
     Raises:
-        OSError: The file cannot be opened, is none, or belongs to somebody else.
+    OSError: The file cannot be opened, is not a regular file, or belongs to another user.
         TimeoutError: Another process holds it; a kind of OSError.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _PLAIN, 0o600)
@@ -50,10 +50,10 @@ def locked(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
 
 
 def read_plain(path: Path, most: int) -> bytes:
-    """Return what a file holds.
+    """Return a file's content.
 
     Raises:
-        OSError: It cannot be read, is a link or no file, or holds more than ``most`` bytes.
+    OSError: It cannot be read, is a link or not a regular file, or holds more than ``most`` bytes.
     """
     with os.fdopen(os.open(path, os.O_RDONLY | _PLAIN), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -65,10 +65,10 @@ def read_plain(path: Path, most: int) -> bytes:
 
 
 def replace(path: Path, content: bytes, mode: int) -> None:
-    """Put a file in place in one step, whatever the umask; a link under its name is replaced, not followed.
+    """Put a file in place in one step, with its mode whatever the umask; replace a link under its name, not its target.
 
     Raises:
-        OSError: The folder cannot be written to, or the file that is there belongs to somebody else.
+    OSError: The folder cannot be written to, or the file there belongs to another user.
     """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     new = Path(name)
@@ -83,7 +83,7 @@ def replace(path: Path, content: bytes, mode: int) -> None:
 
 
 def sweep(path: Path) -> None:
-    """Remove what processes of this user that were killed in ``replace`` have left; call it under their lock."""
+    """Remove the temporary files of this user's processes that were killed in ``replace``; call it under their lock."""
     for left in path.parent.glob(f".{path.name}.*.new"):
         with suppress(OSError):
             if left.lstat().st_uid == os.geteuid():
@@ -91,7 +91,7 @@ def sweep(path: Path) -> None:
 
 
 def open_to_others(path: Path) -> str | None:
-    """Return what every user of the machine can do with a file: ``read`` or ``write``, None where it is out of reach.
+    """Return what every user of the machine can do with a file: ``read``, ``write``, or None where it is out of reach.
 
     A folder above it that others may not enter keeps them out, whatever the file's own mode.
     """
@@ -106,15 +106,15 @@ def open_to_others(path: Path) -> str | None:
 
 
 async def aside(work: Callable[[], T], seconds: float) -> T:
-    """Do blocking work in a thread of its own, which holds up nobody where it hangs.
+    """Do blocking work in its own thread; if it hangs, it holds up nothing else.
 
-    Raises TimeoutError when it takes longer; the work itself is not ended by that.
+    Raises TimeoutError when it takes longer than ``seconds``; the work itself goes on.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 
     def told(result: T | None, error: BaseException | None) -> None:
-        if answer.done():  # nobody waits any more
+        if answer.done():  # the caller has stopped waiting
             return
         if error is not None:
             answer.set_exception(error)
@@ -125,19 +125,19 @@ async def aside(work: Callable[[], T], seconds: float) -> T:
         result, error = None, None
         try:
             result = work()
-        except BaseException as exc:  # raised again where it is waited for
+        except BaseException as exc:  # the caller raises it again
             error = exc
         with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(told, result, error)
 
-    # A daemon: the interpreter's end does not wait for it, as it would for a thread of the loop's own pool.
+    # A daemon: the interpreter's end waits for a thread of the loop's own pool, but not for this one.
     threading.Thread(target=target, name="incident-process-aside", daemon=True).start()
     async with asyncio.timeout(seconds):
         return await answer
 
 
 def private(path: str, flags: int) -> int:
-    """Open a file for ``open(..., opener=private)``: where it is new, for its owner alone."""
+    """Open a file for ``open(..., opener=private)``: a new file is for its owner alone."""
     return os.open(path, flags, 0o600)
 
 

@@ -16,6 +16,7 @@ from incident_process.core.models import (
 )
 
 ID_EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
+"""Instant at which Incident_Ids begin."""
 IDS_PER_MILLISECOND = 4096
 MAX_INCIDENT_ID = 2**53 - 1
 """The largest integer that every JSON reader keeps exactly (SPEC 5)."""
@@ -31,15 +32,15 @@ class Refusal(Record, frozen=True, kw_only=True):
 def system_date(now: datetime, gap_seconds: float, tracking: Tracking) -> datetime:
     """Return ``SYSTEM_DATE``: the source's clock less the time gap.
 
-    In SQL tracking it becomes Last_execution_dtm, a DATETIME without fraction, so it is cut to whole seconds: a window
-    that ended between two seconds would be remembered as ended before rows that it has processed.
+    In SQL tracking it becomes Last_execution_dtm, a DATETIME without fraction, so it is cut to whole seconds: otherwise
+    the stored end would lie before rows that the window has processed.
     """
     date = now - timedelta(seconds=gap_seconds)
     return date.replace(microsecond=0) if tracking is Tracking.SQL else date
 
 
 class Hold(Record, frozen=True, kw_only=True):
-    """Where the in-flight guard lets a window end, and how many transactions were open for too long to wait for."""
+    """The window's end that the in-flight guard allows, and how many transactions were open too long to wait for."""
 
     end: datetime
     given_up: int
@@ -48,8 +49,8 @@ class Hold(Record, frozen=True, kw_only=True):
 def hold(end: datetime, now: datetime, writers: Sequence[datetime], limit_seconds: float) -> Hold:
     """Hold the window's end below the start of the oldest open transaction that has changed rows (SPEC 3).
 
-    Its rows may be stamped from its start on and will appear when it commits. A transaction that has been open for
-    longer than the limit is let go: its late rows are left to the lookback. Starts are known to the second, so the
+    Its rows may be stamped from its start on and appear when it commits. The guard does not wait for a transaction that
+    has been open for longer than the limit; the lookback finds its late rows. Starts are known to the second, so the
     end goes one second below.
     """
     awaited = [started for started in writers if (now - started).total_seconds() <= limit_seconds]
@@ -67,9 +68,9 @@ def plan(operation: Operation, end: datetime) -> Window:
 
 
 def refusal(tracking: Tracking, name: str, operation: Operation | None, date: datetime) -> Refusal | None:
-    """Return why a run of the operation may not go ahead at SYSTEM_DATE ``date``, None when it may (SPEC 6).
+    """Return why a run of the operation may not go ahead at SYSTEM_DATE ``date``; None when it may (SPEC 6).
 
-    Mongo tracking has no gate: an operation without a document is one that has not run yet.
+    Mongo tracking has no gate: an operation without a document has not run yet.
     """
     if tracking is Tracking.MONGO:
         return None
@@ -95,10 +96,10 @@ def refusal(tracking: Tracking, name: str, operation: Operation | None, date: da
 
 
 def watermark_after(tracking: Tracking, window: Window, newest: datetime | None) -> datetime:
-    """Return the watermark once every row of the window has its outcome: never before the window's start.
+    """Return the watermark once every row of the window has its outcome; never before the window's start.
 
     Mongo tracking keeps the newest LOAD_DATE processed, SQL tracking the window's end (SPEC 6). ``newest`` is the
-    newest LOAD_DATE in the rows looked at, None when there was none.
+    newest LOAD_DATE that the run has read, None when it read no row.
     """
     if tracking is Tracking.SQL:
         return window.end
@@ -106,10 +107,10 @@ def watermark_after(tracking: Tracking, window: Window, newest: datetime | None)
 
 
 def id_floor(now: datetime) -> int:
-    """Return the Incident_Id below which none may be taken at ``now`` (SPEC 5).
+    """Return the lowest Incident_Id that a run may take at ``now`` (SPEC 5).
 
-    Derived from the clock, so that a counter that was lost or restored from an old copy is behind no id ever used:
-    4096 ids a millisecond are more than can be sent.
+    It derives from the clock: a counter that was lost, or restored from an old copy, then never repeats an id. No run
+    can send 4096 incidents a millisecond.
     """
     milliseconds = (now - ID_EPOCH) // timedelta(milliseconds=1)
     return max(1, milliseconds * IDS_PER_MILLISECOND)
