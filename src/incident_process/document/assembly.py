@@ -1,8 +1,8 @@
-"""Rows of one account to its document, its digest, and the bytes that are sent (SPEC 4).
+"""From one account's rows to its document, its digest, and the bytes that the run sends (SPEC 4).
 
 ``build_content`` computes the *content*, everything that comes from source rows, and encodes it; ``digest`` identifies
-it; ``render_body`` adds the *envelope*, what this run adds, and returns the body. The same rows in any order give the
-same digest.
+it; ``render_body`` adds the *envelope*, the values that this run adds, and returns the body. The same rows in any order
+give the same digest.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ _IMAGE = (
     b'{"account":%b,"customer_ref":%b,"arrears":%b,"read_on":%b,"contacts":%b,"products":%b,"customer":%b,"details":%b,'
     b'"action":%b}'
 )
-"""What the digest is taken of. Another form would be another digest for every account, and send all of them again."""
+"""The bytes that are digested. Another form would change every account's digest, and a run would send all of them."""
 
 
 _NEWEST_TEXTS = itemgetter(
@@ -90,31 +90,31 @@ class DocumentContent(Record, frozen=True, kw_only=True):
 
     account: str
     contacts: Sequence[tuple[incident_model.ContactType, str, str]]
-    """Type, contact and since when."""
+    """Tuples of type, contact and the instant since when."""
     values: Sequence[bytes]
-    """The JSON of what stands in ``_IMAGE``, in its order, and of the account's status."""
+    """The JSON of each value of ``_IMAGE``, in its order, and of the account's status."""
     unfit: str | None = None
-    """Why no body can be made of it."""
+    """Why it makes no body; None where it makes one."""
 
     def __repr__(self) -> str:
         """Leave the values out: they are personal data."""
-        return "<Draft>"
+        return "<DocumentContent>"
 
 
 def build_content(account: str, customers: Sequence[Row], payments: Sequence[Row], zone: ZoneInfo) -> DocumentContent:
     """Build the content of one account from its rows as ``AccountRows`` gives them (at least one customer row).
 
-    Raises DataProcessingError, naming the column, for a value that cannot be what its column says.
+    Raises DataProcessingError, which names the column, for a value that does not fit its column's type.
     """
     rows = current_rows(customers)
     payment = newest_payment(payments, zone)
     try:
-        return _draft(account, rows, payment, zone)
+        return _assemble(account, rows, payment, zone)
     except ValueError as exc:
         raise _unreadable(rows, payment, zone) from exc
 
 
-def _draft(account: str, rows: Sequence[Row], payment: Row | None, zone: ZoneInfo) -> DocumentContent:
+def _assemble(account: str, rows: Sequence[Row], payment: Row | None, zone: ZoneInfo) -> DocumentContent:
     newest = rows[0]
     arrears = money(newest[_C["OUTSTANDING"]])
     ref, person, address, zip_code, kind, company, nic, email, status, credit, billing, segment, mobile, daytime = (
@@ -151,14 +151,13 @@ def _draft(account: str, rows: Sequence[Row], payment: Row | None, zone: ZoneInf
     except DataProcessingError as exc:
         unfit = str(exc)
     values = [account, ref, arrears, stamp(newest[_LOADED]), contacts, products, customer, details, action, status]
-    return DocumentContent(account=account, contacts=contacts, values=_lines(values), unfit=unfit)
+    return DocumentContent(account=account, contacts=contacts, values=_json_values(values), unfit=unfit)
 
 
 def digest(content: DocumentContent) -> str:
     """Return the content's digest: 64 hexadecimal digits, the same for the same content in every release.
 
-    It covers what comes from source rows and nothing else, so neither a new run nor a changed setting looks like
-    changed content.
+    It covers only values from source rows, so neither a new run nor a changed setting looks like changed content.
     """
     return hashlib.blake2b(_IMAGE % tuple(content.values[:9]), digest_size=32).hexdigest()
 
@@ -166,14 +165,14 @@ def digest(content: DocumentContent) -> str:
 def render_body(content: DocumentContent, incident_id: int, now: datetime, created_by: str) -> bytes:
     """Add the envelope and return the body.
 
-    Raises DataProcessingError when the body does not fit the model; such a body is never sent.
+    Raises DataProcessingError when the body does not fit the model; no run sends such a body.
     """
     if content.unfit is not None:
         raise DataProcessingError(content.unfit)
-    return _sealed(content, incident_id, _envelope(stamp(now), created_by))
+    return _body(content, incident_id, _envelope(stamp(now), created_by))
 
 
-def _sealed(content: DocumentContent, incident_id: int, envelope: Envelope) -> bytes:
+def _body(content: DocumentContent, incident_id: int, envelope: Envelope) -> bytes:
     contacts = [
         incident_model.Contact(Contact_Type=kind, Contact=contact, Create_Dtm=since, Create_By=envelope.created_by)
         for kind, contact, since in content.contacts
@@ -184,11 +183,11 @@ def _sealed(content: DocumentContent, incident_id: int, envelope: Envelope) -> b
 
 @lru_cache(maxsize=16)
 def _envelope(time: str, created_by: str) -> Envelope:
-    """Return the envelope of a run, checked by the model's own decoder around the content of a row of NULLs."""
+    """Return the envelope of a run; the model's own decoder checks it around the content of a row of NULLs."""
     envelope = Envelope(time, created_by)
     row = [None] * len(CUSTOMER_COLUMNS)
     row[_LOADED] = NEVER  # type: ignore[call-overload]
-    check(_sealed(build_content("", [row], [], ZoneInfo("UTC")), 1, envelope))
+    check(_body(build_content("", [row], [], ZoneInfo("UTC")), 1, envelope))
     return envelope
 
 
@@ -200,7 +199,7 @@ def build_document(
 
 
 def content_digest(body: bytes) -> str:
-    """Return the digest of the content of a body that was sent: what ``digest`` gave for its draft.
+    """Return the digest of the content of a sent body: the same that ``digest`` returned for that content.
 
     Raises DataProcessingError when the bytes are no body of this contract.
     """
@@ -217,11 +216,11 @@ def content_digest(body: bytes) -> str:
         incident.Account_Details,
         incident.Last_Actions[0],
     ]
-    return digest(DocumentContent(account=incident.Account_Num, contacts=contacts, values=_lines(values)))
+    return digest(DocumentContent(account=incident.Account_Num, contacts=contacts, values=_json_values(values)))
 
 
 def with_incident_id(body: bytes, incident_id: int) -> bytes:
-    """Return the same body under another Incident_Id."""
+    """Return the same body under another Incident_Id; raise DataProcessingError when the bytes are no body."""
     incident = decoded(body)
     incident.Incident_Id = incident_id
     for cross in incident.Account_Cross_Details:
@@ -229,16 +228,16 @@ def with_incident_id(body: bytes, incident_id: int) -> bytes:
     return encoder.encode(incident)
 
 
-def _lines(values: list[Any]) -> list[bytes]:
-    """Return each value's JSON: in one call for all of them, for JSON has no line break within a value.
+def _json_values(values: list[Any]) -> list[bytes]:
+    """Return each value's JSON. One call encodes all of them: JSON has no line break within a value.
 
-    Of a list: with any other sequence msgspec 0.22 keeps a copy of it for ever.
+    It takes a list: of any other sequence msgspec 0.22 keeps a copy for ever.
     """
     return encoder.encode_lines(values).split(b"\n")
 
 
 def _contacts(rows: Sequence[Row]) -> list[tuple[incident_model.ContactType, str, str]]:
-    """Return distinct (type, contact, since) over the current rows, newest first (SPEC 4)."""
+    """Return the distinct (type, contact, since) of the current rows, newest first (SPEC 4)."""
     found: dict[tuple[incident_model.ContactType, str], str] = {}
     for row in rows:
         since = stamp(row[_LOADED])
@@ -253,7 +252,7 @@ def _contacts(rows: Sequence[Row]) -> list[tuple[incident_model.ContactType, str
 
 
 def _products(rows: Sequence[Row], zone: ZoneInfo) -> list[incident_model.Product]:
-    """Return one product per current row that has an ASSET_ID, in the order of ASSET_ID."""
+    """Return one product for each current row that has an ASSET_ID, ordered by ASSET_ID."""
     products = []
     for row in rows:
         asset, label, ref, name, status, address, cat, service, city, province = [
@@ -283,7 +282,7 @@ def _products(rows: Sequence[Row], zone: ZoneInfo) -> list[incident_model.Produc
 
 
 def _asset_order(rows: Sequence[Row]) -> Callable[[incident_model.Product], Any]:
-    """Return the key by which products are in the order of ASSET_ID: as numbers where it holds numbers only."""
+    """Return the sort key of ASSET_ID: by number where the rows hold only numbers, else by text."""
     if all(row[_ASSET] is None or isinstance(row[_ASSET], int | float | Decimal) for row in rows):
         numbers = {text(row[_ASSET]): row[_ASSET] for row in rows}
         return lambda product: numbers[product.Product_Id]
@@ -291,7 +290,7 @@ def _asset_order(rows: Sequence[Row]) -> Callable[[incident_model.Product], Any]
 
 
 def _last_action(newest: Row, payment: Row | None, zone: ZoneInfo) -> incident_model.LastAction:
-    """Return the newest payment, or what the newest customer row says of the last one, with Payment_Seq 0."""
+    """Return the newest payment, or the last payment that the newest customer row names, with Payment_Seq 0."""
     if payment is None:
         paid = money(newest[_C["LAST_PAYMENT_MNY"]])
         on = moment(newest[_C["LAST_PAYMENT_DAT"]], zone)

@@ -1,8 +1,8 @@
 """One source value to one document value: text, whole number, money, instant (SPEC 4).
 
-NULL text is ``""``, a NULL number 0, a NULL or zero date 1900-01-01. Drivers differ in what they return (SQLite stores
-what it was given, MySQL's driver gives an illegal date as text), so every function takes what any of them may return.
-A value that cannot be read as its column's type raises ``ValueError`` without showing it: it may be personal.
+NULL text is ``""``, a NULL number 0, a NULL or zero date 1900-01-01. Drivers return different types (SQLite what was
+stored, MySQL's driver text for an illegal date), so every function takes the types that any of them may return.
+A value that does not fit its column's type raises ``ValueError`` without the value, which may be personal.
 """
 
 from datetime import UTC, date, datetime, time
@@ -21,7 +21,7 @@ _MONEY = Context(prec=65, rounding=ROUND_HALF_UP)
 
 
 def text(value: Any) -> str:
-    """Return a text column's value; numbers as their digits, bytes as UTF-8. ValueError for bytes that are none."""
+    """Return a text column's value: numbers as digits, bytes as UTF-8; raise ValueError for other bytes."""
     if type(value) is str:
         return value
     if value is None:
@@ -36,7 +36,7 @@ def text(value: Any) -> str:
 
 
 def whole(value: Any) -> int:
-    """Return a whole-number column's value."""
+    """Return a whole-number column's value; raise ValueError for anything else."""
     if type(value) is int:
         return value
     if value is None or value == "":
@@ -54,7 +54,7 @@ def whole(value: Any) -> int:
 def money(value: Any) -> Decimal:
     """Return an amount with exactly two decimals, halves away from zero; zero has no sign.
 
-    A float (SQLite) is read by its shortest decimal form, which is what was stored.
+    A float (SQLite) is read by its shortest decimal form, the one that was stored. Raises ValueError for no amount.
     """
     if value is None or value == "":
         return ZERO
@@ -66,16 +66,16 @@ def money(value: Any) -> Decimal:
         raise ValueError(msg) from None
 
 
-@lru_cache(maxsize=8192)  # few distinct dates stand in many rows
+@lru_cache(maxsize=8192)  # many rows share few distinct dates
 def stamp(instant: datetime) -> str:
     """Return an aware UTC instant as ``YYYY-MM-DDTHH:MM:SS.mmmZ``, cut to milliseconds."""
     return stamped(f"{instant.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z")
 
 
 def moment(value: Any, zone: ZoneInfo) -> str:
-    """Return a date column's value as UTC text; a value without a zone is read in ``zone`` (SPEC 2)."""
+    """Return a date column's value as UTC text; ``zone`` applies to a value without one (SPEC 2)."""
     if type(value) is datetime and value.tzinfo is None and zone.key == "UTC":
-        # The moments of payments: hardly two are alike, and in UTC there is nothing to move.
+        # Payments have hardly two instants alike, so no cache; and in UTC nothing needs converting.
         return stamped(f"{value.isoformat(timespec='milliseconds')}Z")
     return _moment(value, zone)
 
@@ -87,7 +87,7 @@ def _moment(value: Any, zone: ZoneInfo) -> str:
 
 
 def instant(value: Any, zone: ZoneInfo) -> datetime | None:
-    """Return a date column's value as an instant (aware UTC), None for no date; ``zone`` is that of local times."""
+    """Return a date column's value as an instant (aware UTC), None for no date; ``zone`` applies to local times."""
     when = _datetime(value)
     if when is None:
         return None
@@ -95,7 +95,7 @@ def instant(value: Any, zone: ZoneInfo) -> datetime | None:
         when = when.replace(tzinfo=zone)
     try:
         return when.astimezone(UTC)
-    except OverflowError:  # the first or last day of the calendar, moved over its edge by the zone
+    except OverflowError:  # the zone moves the first or last day of the calendar over its edge
         return when.replace(tzinfo=UTC)
 
 
@@ -113,7 +113,7 @@ def sortable(value: Any) -> tuple[int, Any]:
 
 
 def is_no_date(value: Any) -> bool:
-    """Return True for NULL, empty text, and MySQL's zero dates, also the partial ones: no such day exists."""
+    """Return True for NULL, empty text, and MySQL's zero dates, also the partial ones, which are no day."""
     if value is None or isinstance(value, date):
         return value is None
     written = text(value).strip()

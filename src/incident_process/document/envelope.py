@@ -1,7 +1,7 @@
 """The rest of the body around an account's content: what a run adds, and what is the same in every body (SPEC 4).
 
-Within a run it differs by few values from body to body, so it is encoded once, with gaps for these. It is made field by
-field from the model, in the model's order; whoever makes one checks a whole body of it by the model's decoder.
+Within a run it differs in few values from body to body, so it is encoded once, with gaps for these. It is made field by
+field from the model, in the model's order; the caller has the model's decoder check one whole body of each envelope.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ _CONTENT = (
     "Incident_Id",
     "Account_Cross_Details",
 )
-"""The properties that differ from body to body, in the model's order."""
+"""Properties that differ from body to body, in the model's order."""
 _CROSS = ("Account_Num", "Outstanding_Balance", "Incident_Id", "Account_Status")
 _TIMES = (
     "Created_Dtm",
@@ -47,7 +47,7 @@ _LARGEST_ID = 2**53
 
 
 class Envelope:
-    """The envelope of one run, by the time of the run (its text) and the author that its documents name."""
+    """The envelope of one run, made from the run's time (as text) and the author that its documents name."""
 
     def __init__(self, time: str, created_by: str) -> None:
         constant: dict[str, Any] = dict.fromkeys(_TIMES, time)
@@ -62,12 +62,12 @@ class Envelope:
         self._whole = _with_gaps(incident_model.IncidentDocument, gaps, constant)
 
     def around(self, values: Sequence[bytes], contacts: bytes, incident_id: int) -> bytes:
-        """Return the body around content.
+        """Return the body around content; raise DataProcessingError where the model does not allow the id.
 
         Args:
-            values: The content as ``assembly.DocumentContent`` has it.
-            contacts: Its contacts as the body has them.
-            incident_id: The incident's number; DataProcessingError is raised where the model does not allow it.
+            values: The content, as ``assembly.DocumentContent.values`` has it.
+            contacts: Its contacts, as JSON of the body.
+            incident_id: The Incident_Id.
         """
         if not 0 < incident_id < _LARGEST_ID:
             raise unfit("Incident_Id is out of bounds")
@@ -109,7 +109,7 @@ def check(body: bytes) -> None:
 
 
 def _with_gaps(part: type[msgspec.Struct], gaps: Mapping[str, bytes], constant: Mapping[str, Any]) -> bytes:
-    """Return a part's JSON with gaps in some fields, in the others the constant given or the model's default."""
+    """Return a part's JSON with gaps for some fields and, for the others, the given constant or the model's default."""
     pieces = []
     for field in msgspec.structs.fields(part):
         value = gaps.get(field.name)

@@ -1,8 +1,8 @@
 """The incident document as a typed model: this *is* the contract that a body must fit (SPEC 4).
 
-Properties stand in the order and spelling of ``contract/incident.schema.json``. All are required here, though the
-schema requires fewer: every property that the schema lists is present in every body. Money is Decimal and is written
-as a JSON number with its two decimals; times are text of one form, checked by a pattern.
+Properties have the order and spelling of ``contract/incident.schema.json``. The model requires all of them, though the
+schema requires fewer: every body has every property of the schema. Money is Decimal, written as a JSON number with its
+two decimals; times are text of one form, checked by a pattern.
 """
 
 from decimal import Decimal
@@ -54,7 +54,7 @@ class Product(Model, kw_only=True):
 
 
 class Customer(Model, kw_only=True):
-    """Who the account belongs to."""
+    """The customer to whom the account belongs."""
 
     Customer_Name: str
     Full_Address: str
@@ -96,7 +96,7 @@ class LastAction(Model, kw_only=True):
 
 
 class Marketing(Model, kw_only=True):
-    """Nothing that the source knows: empty."""
+    """Marketing details: empty, for the source has none."""
 
     Account_Manager: str = ""
     Consumer_Market: str = ""

@@ -1,9 +1,9 @@
-"""A document as a receiver gives it back, restored to the content that was sent (SPEC 4, 7).
+"""Restore the content that was sent from a document as a receiver gives it back (SPEC 4, 7).
 
-Whoever stores a body stores its values, not its spelling: ``102.00`` comes back as ``102.0``, ``102`` or
-``{"$numberDecimal": "102.00"}``, a time as a BSON date, keys sorted, beside fields of the receiver's own. Each property
-is read by the type that the model gives it and written as the contract has it, so that the digest is that of the
-content as it was sent.
+A receiver stores a body's values, not its spelling: ``102.00`` comes back as ``102.0``, ``102`` or
+``{"$numberDecimal": "102.00"}``, a time as a BSON date, keys sorted, beside fields of the receiver's own. Here each
+property is read by the type that the model gives it and written as the contract has it, so that its digest is that of
+the content as it was sent.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ PARTS = (
     "Account_Details",
     "Last_Actions",
 )
-"""What the content consists of, in the order of ``build.digest``."""
+"""The parts of the content, in the order of ``assembly.digest``."""
 
 _MARKS = ("Arrears", "Customer_Details", "Last_Actions", "Last_Bss_Reading_Date")
 """One of these beside ``Account_Num`` makes an object a document; ``Account_Cross_Details`` has none of them."""
@@ -54,30 +54,30 @@ _CONSTANT = frozenset(
         "Last_Rated_Dtm",
     }
 )
-"""What stands within the parts of the content without being content: empty, or a setting."""
+"""Properties within the content's parts that are not content: empty, or a setting."""
 _DIGITS_OF_MONEY = 65
-"""The most that a MySQL DECIMAL holds."""
+"""The most digits that a MySQL DECIMAL holds."""
 _DIGITS_OF_A_DOUBLE = 15
-"""Through so many digits an amount survives as a double, whatever its value."""
+"""Digits up to which every amount survives as a double."""
 _SECONDS_BELOW = 10**11
-"""A number below it that stands for a time is seconds since 1970 (through the year 5138), one above it milliseconds."""
+"""A time that is a number below this is seconds since 1970 (through the year 5138), above it milliseconds."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DOT_NET = re.compile(r"/Date\((-?\d+)(?:[+-]\d{4})?\)/")
 
 
 class ReturnedDocument(Record, frozen=True, kw_only=True):
-    """What one document comes to.
+    """The content that one document gives back.
 
     Attributes:
         account: ``Account_Num``.
-        incident_id: ``Incident_Id``, 0 where the document has none that is a number.
-        digest: That of the content as it was sent; "" where a value cannot be what the contract says.
-        as_doubles: The same with amounts as doubles hold them, where an amount has too many digits for a double;
+        incident_id: ``Incident_Id``; 0 where it is missing or no number.
+        digest: The digest of the content as it was sent; "" where a value does not fit the contract.
+        as_doubles: The same digest with amounts as doubles hold them, where an amount has too many digits for a double;
             otherwise "".
         parts: A short digest of each of ``PARTS``.
-        absent: Properties of the content that the document does not have, or has as null: taken for empty.
-        foreign: Properties that the contract does not have: not compared.
-        unreadable: Properties whose value cannot be what the contract says.
+        absent: Properties of the content that are missing or null; they count as empty.
+        foreign: Properties that the contract does not have; they are not compared.
+        unreadable: Properties whose value does not fit the contract.
     """
 
     account: str
@@ -91,14 +91,14 @@ class ReturnedDocument(Record, frozen=True, kw_only=True):
 
 
 def is_document(value: Any) -> bool:
-    """Tell whether a value of JSON is an incident document."""
+    """Return whether a JSON value is an incident document."""
     return isinstance(value, Mapping) and _ACCOUNT in value and any(mark in value for mark in _MARKS)
 
 
 def returned(document: Mapping[str, Any]) -> ReturnedDocument:
     """Restore the content of a document whose JSON was read with fractions as Decimal.
 
-    Raises DataProcessingError where it does not say whose it is.
+    Raises DataProcessingError where the document names no account.
     """
     reading = _Reading()
     account = document[_ACCOUNT]
@@ -122,7 +122,7 @@ def returned(document: Mapping[str, Any]) -> ReturnedDocument:
     reading.foreign.extend(name for name in document if name not in _names(incident_model.IncidentDocument))
     try:
         lines = encoder.encode_lines(values).split(b"\n")
-    except (UnicodeEncodeError, msgspec.MsgspecError):  # half of a surrogate pair: no body that was sent has one
+    except (UnicodeEncodeError, msgspec.MsgspecError):  # half of a surrogate pair, which no sent body has
         reading.unreadable.append("a text that UTF-8 has no form for")
         lines = [b""] * len(PARTS)
     content = DocumentContent(account=account, contacts=(), values=lines)
@@ -140,7 +140,7 @@ def returned(document: Mapping[str, Any]) -> ReturnedDocument:
 
 
 def part_digests(content: DocumentContent) -> bytes:
-    """Return a short digest of each of ``PARTS``, one after the other: to say where two contents differ."""
+    """Return a short digest of each of ``PARTS``, joined: it shows where two contents differ."""
     return b"".join(hashlib.blake2b(value, digest_size=_PART_BYTES).digest() for value in content.values[: len(PARTS)])
 
 
@@ -154,7 +154,7 @@ _PART_BYTES = 6
 
 
 def as_doubles(content: DocumentContent) -> str:
-    """Return the content's digest with its amounts as a receiver has them that stores doubles."""
+    """Return the content's digest with the amounts that a receiver has which stores doubles."""
     values = list(content.values)
     action = msgspec.json.decode(values[8], type=incident_model.LastAction)
     paid, billed = _double(action.Payment_Money), _double(action.Billed_Amount)
@@ -169,7 +169,7 @@ def _double(amount: Decimal) -> Decimal:
 
 
 class _Reading:
-    """Reads a document's properties, and notes what is odd about them."""
+    """Reads a document's properties, and notes which are absent, foreign or unreadable."""
 
     def __init__(self) -> None:
         self.absent: list[str] = []
@@ -193,7 +193,7 @@ class _Reading:
         return restored
 
     def listed(self, owner: Mapping[str, Any], name: str, part: Any) -> list[Any]:
-        """Return a list of parts."""
+        """Return a list of parts; [] where it is absent or unreadable."""
         given = owner.get(name)
         if given is None:
             self.absent.append(name)
@@ -204,7 +204,7 @@ class _Reading:
         return [self.part(item, part, name) for item in given]
 
     def part(self, given: Any, part: Any, path: str) -> Any:
-        """Return one part of the document; one that is not there has every property empty."""
+        """Return one part of the document; every property of an absent part is empty."""
         if given is None:
             self.absent.append(path)
             return part(**{name: _empty(declared) for name, declared in _fields(part)})
@@ -215,7 +215,7 @@ class _Reading:
         return part(**{name: self._field(given, name, declared, path) for name, declared in _fields(part)})
 
     def _field(self, given: Mapping[str, Any], name: str, declared: Any, path: str) -> Any:
-        # What no source row says is not compared: a receiver may fill it in.
+        # A property that no source row fills is not compared: a receiver may fill it in.
         return _empty(declared) if name in _CONSTANT else self.value(given, name, declared, f"{path}.")
 
 
@@ -230,7 +230,7 @@ def _names(part: Any) -> frozenset[str]:
 
 
 def _empty(declared: Any) -> Any:
-    """Return what stands in a body for NULL (SPEC 4)."""
+    """Return a body's value for NULL (SPEC 4)."""
     if declared == incident_model.Timestamp:
         return NO_DATE
     if declared is Decimal:
@@ -239,7 +239,7 @@ def _empty(declared: Any) -> Any:
 
 
 def _restored(given: Any, declared: Any) -> Any:
-    """Return a value as the contract has it; ValueError, TypeError or ArithmeticError where it cannot be one."""
+    """Return a value as the contract has it; raise ValueError, TypeError or ArithmeticError where it does not fit."""
     if declared == incident_model.Timestamp:
         return _timestamp(_time_of(given))
     given = _plain(given)
@@ -256,7 +256,7 @@ def _restored(given: Any, declared: Any) -> Any:
 
 
 def _plain(given: Any) -> Any:
-    """Take a number out of MongoDB's extended JSON."""
+    """Return a number from MongoDB's extended JSON as a Decimal, any other value unchanged."""
     if isinstance(given, Mapping):
         (kind, given), *more = given.items()
         if more or kind not in {"$numberInt", "$numberLong", "$numberDouble", "$numberDecimal"}:
@@ -277,19 +277,19 @@ def _number(given: Any) -> Decimal:
 def _text(given: Any) -> str:
     if isinstance(given, str):
         return given
-    if isinstance(given, int | Decimal) and not isinstance(given, bool):  # a reader that makes a number of all digits
+    if isinstance(given, int | Decimal) and not isinstance(given, bool):  # a reader that turns digits into a number
         return str(given)
     raise TypeError
 
 
 def _is_double(given: Any) -> bool:
-    """Tell whether an amount may have been through a double: it is what a double's shortest form says."""
+    """Return whether an amount may have been stored as a double: it equals a double's shortest form."""
     number = _number(_plain(given))
     return Decimal(repr(float(number))) == number
 
 
 def _time_of(given: Any) -> str | int | Decimal:
-    """Take a time out of MongoDB's extended JSON, a number then in milliseconds."""
+    """Return a time from MongoDB's extended JSON, a number there being milliseconds, or the value as it is."""
     if isinstance(given, Mapping):
         (kind, inner), *more = given.items()
         if more or kind != "$date":
@@ -300,7 +300,7 @@ def _time_of(given: Any) -> str | int | Decimal:
     return given
 
 
-@lru_cache(maxsize=8192)  # few distinct times stand in many documents
+@lru_cache(maxsize=8192)  # many documents share few distinct times
 def _timestamp(given: str | int | Decimal) -> str:
     if not isinstance(given, str):
         unit = 1000 if abs(Decimal(given)) < _SECONDS_BELOW else 1
@@ -312,7 +312,7 @@ def _timestamp(given: str | int | Decimal) -> str:
     try:
         when = datetime.fromisoformat(written.removesuffix(" UTC"))
     except ValueError:
-        when = parsedate_to_datetime(written)  # as HTTP writes dates
+        when = parsedate_to_datetime(written)  # the form of dates in HTTP
     when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
     try:
         return stamp(when.astimezone(UTC))
@@ -328,7 +328,7 @@ def _id(given: Any) -> int:
 
 
 def documents_in(value: Any, depth: int = 3) -> Iterator[Mapping[str, Any]]:
-    """Yield the documents in a value of JSON: itself, what a line about it holds, or the items of a list."""
+    """Yield the documents in a JSON value: itself, a document within an object about it, or the items of a list."""
     if is_document(value):
         yield value
     elif depth and isinstance(value, Mapping):

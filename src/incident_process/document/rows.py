@@ -19,7 +19,7 @@ _SEQ = PAYMENT_COLUMNS.index("ACCOUNT_PAYMENT_SEQ")
 def current_rows(rows: Sequence[Row]) -> list[Row]:
     """Return the newest row of each ASSET_ID (NULL counts as one), newest first.
 
-    Rows of one LOAD_DATE are ordered by the rest of the row, so the database's order does not matter.
+    Rows of one LOAD_DATE are ordered by their other values, so the database's order does not matter.
     """
     if len(rows) == 1:
         return list(rows)
@@ -29,7 +29,7 @@ def current_rows(rows: Sequence[Row]) -> list[Row]:
         if known is not row and _by_age(row, known) > 0:
             newest[row[_ASSET]] = row
     try:
-        # Values of one type are ordered by Python as by ``sortable``, and in C; NULL beside a value is not.
+        # For values of one type Python's order equals that of ``sortable``, and runs in C; NULL beside a value raises.
         return sorted(newest.values(), key=_age, reverse=True)
     except TypeError:
         return sorted(newest.values(), key=cmp_to_key(_by_age), reverse=True)
@@ -38,8 +38,8 @@ def current_rows(rows: Sequence[Row]) -> list[Row]:
 def newest_payment(rows: Sequence[Row], zone: ZoneInfo) -> Row | None:
     """Return the newest payment: by ACCOUNT_PAYMENT_DAT, then ACCOUNT_PAYMENT_SEQ, then the rest of the row.
 
-    Dates are compared as instants and sequences as whole numbers, whatever type a site has declared; what cannot be
-    read so stands above. NULL and zero dates are equal, and older than every date: the document shows both as no date.
+    Dates compare as instants and sequences as whole numbers, whatever type a site has declared; a value that is neither
+    counts as the newest. NULL and zero dates are equal, and older than every date: the document shows both as no date.
     """
     if len(rows) < 2:
         return rows[0] if rows else None

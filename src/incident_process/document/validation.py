@@ -1,8 +1,8 @@
-"""Whether what was built fits the model, piece by piece; what does not is never sealed, so never sent (SPEC 4).
+"""Checks, piece by piece, that the body fits the model; a body that does not is never sent (SPEC 4).
 
-To decode each finished body against the model took longer than to build it. So every piece is checked once, where it
-comes into being: the body's constant rest by the model's own decoder (``envelope``), each part by the types that the
-model gives its fields (``validate_parts``), a timestamp where it is written (``stamped``).
+Decoding each finished body against the model took longer than building it. So each piece is checked once, where it is
+made: the body's constant rest by the model's own decoder (``envelope``), each part by the types of the model's fields
+(``validate_parts``), a timestamp where it is written (``stamped``).
 """
 
 import re
@@ -39,7 +39,7 @@ _KINDS = {part: tuple(_kind(field.type) for field in msgspec.structs.fields(part
 
 
 def validate_parts(parts: Iterable[Part], amounts: Iterable[Decimal]) -> None:
-    """Raise DataProcessingError when a field of a part is not of the model's type, or an amount is no number.
+    """Raise DataProcessingError when a field of a part has another type than the model's, or an amount is not finite.
 
     The message names the place, never the value.
     """
@@ -56,7 +56,7 @@ def validate_parts(parts: Iterable[Part], amounts: Iterable[Decimal]) -> None:
 
 
 def stamped(text: str) -> str:
-    """Return the text of a timestamp if it is of the model's form; raise DataProcessingError otherwise."""
+    """Return the text of a timestamp if it has the model's form; raise DataProcessingError otherwise."""
     if _TIMESTAMP.search(text) is None:
         raise unfit("a timestamp is not of the model's form")
     return text

@@ -1,4 +1,4 @@
-"""What the field requires of a body: ``incident.schema.json``, the one file that sender and receiver both stand on."""
+"""The contract of a body: ``incident.schema.json``, the one file on which sender and receiver both rely."""
 
 from functools import cache
 from importlib.resources import files
