@@ -31,9 +31,9 @@ from incident_process.core.models import (
     Window,
 )
 from incident_process.operations.dead_letters import standing
-from incident_process.pipeline.account_runs import replay
 from incident_process.pipeline.context import Parts
-from incident_process.pipeline.leased_run import LeasedRun
+from incident_process.pipeline.plans import replay
+from incident_process.pipeline.run import Run
 from incident_process.sandbox.demo.data import Population
 from incident_process.sandbox.demo.tables import create_sqlite, insert
 from incident_process.settings import Settings
@@ -89,8 +89,8 @@ class Site:
     def replay(self) -> RunReport:
         """Send all dead letters once more."""
 
-        async def made(parts: Parts) -> LeasedRun:
-            return replay(parts, [entry.account for entry in await standing(parts.store)])
+        async def made(parts: Parts) -> Run:
+            return Run(parts, replay(parts, [entry.account for entry in await standing(parts.store)]))
 
         return run_leased(Settings.load(self.config, {}), made)
 

@@ -18,9 +18,9 @@ from incident_process import Settings
 from incident_process.app.runner import run_leased, run_window
 from incident_process.cluster.settings_reference import Reference
 from incident_process.core.models import RunStatus
-from incident_process.pipeline.account_runs import backfill
 from incident_process.pipeline.context import Parts
-from incident_process.pipeline.leased_run import LeasedRun
+from incident_process.pipeline.plans import backfill
+from incident_process.pipeline.run import Run
 from tests.e2e.conftest import MakeSite, Site
 from tests.e2e.test_dask import ACCOUNTS, accepted, by_cluster, given, message_of
 from tests.support.cluster import Cluster, children, cluster_in, gone
@@ -271,10 +271,11 @@ def test_a_forced_backfill_that_goes_over_a_chunk_twice_sends_it_once(
 
         monkeypatch.setattr(Client, "submit", twice)
 
-        async def made(parts: Parts) -> LeasedRun:
+        async def made(parts: Parts) -> Run:
             from datetime import UTC, datetime
 
-            return backfill(parts, datetime(2000, 1, 1, tzinfo=UTC), datetime(2090, 1, 1, tzinfo=UTC), force=True)
+            begin, end = datetime(2000, 1, 1, tzinfo=UTC), datetime(2090, 1, 1, tzinfo=UTC)
+            return Run(parts, backfill(parts, begin, end, force=True))
 
         report = run_leased(settings, made)
         assert report.counts.unchanged == 30

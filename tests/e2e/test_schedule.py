@@ -20,8 +20,9 @@ import pytest
 from incident_process.app.factory import open_parts
 from incident_process.core.crash_points import VARIABLE, CrashPoint
 from incident_process.core.models import RunStatus, Tracking
-from incident_process.pipeline.run import WindowRun
-from incident_process.schedule.due_run import ScheduledRun
+from incident_process.pipeline.plans import WindowPlan
+from incident_process.pipeline.run import Run
+from incident_process.schedule.due_run import scheduled_run
 from incident_process.schedule.timing import DueRules, Pauses, Timetable
 from incident_process.settings import Settings
 from tests.e2e.conftest import TRACKINGS, MakeSite, ServerDatabase, Site, day, moment
@@ -172,7 +173,7 @@ def test_a_lease_that_is_held_is_a_warning_to_a_run_by_hand_only(site: Site, cap
         async with open_parts(settings) as parts:
             await parts.store.acquire_lease("elsewhere:1", 30)
             caplog.clear()
-            for run in (ScheduledRun(parts, rules), WindowRun(parts)):
+            for run in (scheduled_run(parts, rules), Run(parts, WindowPlan(parts))):
                 assert (await run.run()).status is RunStatus.LOCKED
         return [record.levelno for record in caplog.records if "holds the lease" in record.getMessage()]
 

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 from incident_process.core.crash_points import CrashPoints
 from incident_process.core.errors import IncidentProcessError
 from incident_process.core.models import NEVER, DeliveryStatus, RunStatus, Tracking
-from incident_process.pipeline.account_runs import backfill, replay
 from incident_process.pipeline.context import Parts
+from incident_process.pipeline.plans import RunPlan, WindowPlan, backfill, replay
 from incident_process.pipeline.progress import NoProgress
-from incident_process.pipeline.run import WindowRun
+from incident_process.pipeline.run import Run as RunOfPlan
 from incident_process.pipeline.transform import LocalBuilder
 from incident_process.settings import Settings
 from incident_process.source.base import Source
@@ -266,8 +266,11 @@ class History:
         )
 
     def _run(self, kind: str, parts: Parts) -> Run:
+        return RunOfPlan(parts, self._plan(kind, parts))
+
+    def _plan(self, kind: str, parts: Parts) -> RunPlan:
         if kind == "replay":
             return replay(parts, self._dead())
         if kind == "backfill":
             return backfill(parts, NEVER, self.world.source_now(), force=False)
-        return WindowRun(parts)
+        return WindowPlan(parts)

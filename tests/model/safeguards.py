@@ -10,8 +10,6 @@ from incident_process.core.models import (
     Chunk,
     Incident,
     LastDelivery,
-    RunStatus,
-    Window,
 )
 from incident_process.delivery import policy
 from incident_process.delivery.idempotency import idempotency_key
@@ -19,11 +17,10 @@ from incident_process.document.assembly import render_body
 from incident_process.pipeline import change_detection, enqueue, transform
 from incident_process.pipeline.change_detection import AccountContent, Decision, ResendPolicy, account_content
 from incident_process.pipeline.context import RunContext
+from incident_process.pipeline.counters import RunCounters
 from incident_process.pipeline.deliver import ChunkDeliverer
-from incident_process.pipeline.lease import LeaseHeartbeat
+from incident_process.pipeline.plans import Selection, WindowPlan
 from incident_process.pipeline.processor import ChunkProcessor
-from incident_process.pipeline.run import WindowRun
-from incident_process.source.base import Survey
 from tests.model import scenes
 from tests.model.machine import Storm
 from tests.model.scenes import Scene
@@ -134,21 +131,19 @@ def _no_notes(patch: Patch) -> None:
     patch.setattr(ChunkDeliverer, "note_in_doubt", note_nothing)
 
 
-class _Eager(WindowRun):
+class _Eager(WindowPlan):
     """Moves the watermark once it knows the window's accounts, before anything is sent."""
 
-    async def _work(self, context: RunContext, heartbeat: LeaseHeartbeat) -> tuple[RunStatus, str | None]:
-        self._context = context
-        return await super()._work(context, heartbeat)
-
-    async def _survey(self, window: Window) -> Survey:
-        survey = await super()._survey(window)
-        await self._advance(self._context, window, survey.newest, new_data=survey.accounts > 0)
-        return survey
+    async def select(self, context: RunContext, counters: RunCounters) -> Selection | None:
+        selection = await super().select(context, counters)
+        assert self._survey is not None
+        operation = await self._advance(context, self._survey.newest, new_data=self._survey.accounts > 0)
+        self._operation = operation
+        return selection
 
 
 def _eager(patch: Patch) -> None:
-    patch.setattr("tests.model.history.WindowRun", _Eager)
+    patch.setattr("tests.model.history.WindowPlan", _Eager)
 
 
 SAFEGUARDS: Sequence[Safeguard] = (

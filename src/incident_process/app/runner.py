@@ -11,9 +11,9 @@ from incident_process.app.factory import open_parts
 from incident_process.app.observers import Observers, observers_for
 from incident_process.core.models import INTERRUPTED, RunKind, RunReport
 from incident_process.pipeline.context import Parts
-from incident_process.pipeline.leased_run import LeasedRun
+from incident_process.pipeline.plans import WindowPlan
 from incident_process.pipeline.progress import Progress
-from incident_process.pipeline.run import WindowRun
+from incident_process.pipeline.run import Run
 from incident_process.settings import Settings
 
 Result = TypeVar("Result")
@@ -32,8 +32,8 @@ def run_window(settings: Settings, *, now: bool = False, progress: Progress | No
         DatabaseConnectionError: Source or state cannot be reached; ``report`` says how far the run had come.
     """
 
-    async def make(parts: Parts) -> LeasedRun:
-        return WindowRun(parts, now=now)
+    async def make(parts: Parts) -> Run:
+        return Run(parts, WindowPlan(parts, now=now))
 
     return in_loop(_run_leased(settings, make, progress))
 
@@ -76,25 +76,25 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def run_leased(
-    settings: Settings, make: Callable[[Parts], Awaitable[LeasedRun]], *, progress: Progress | None = None
+    settings: Settings, make: Callable[[Parts], Awaitable[Run]], *, progress: Progress | None = None
 ) -> RunReport:
     """Do the run that ``make`` makes of the opened parts; errors and signals as in ``run_window``."""
     return in_loop(_run_leased(settings, make, progress))
 
 
 async def _run_leased(
-    settings: Settings, make: Callable[[Parts], Awaitable[LeasedRun]], progress: Progress | None
+    settings: Settings, make: Callable[[Parts], Awaitable[Run]], progress: Progress | None
 ) -> RunReport:
     return await conduct(settings, make, observers_for(settings), progress=progress)
 
 
 async def conduct(
     settings: Settings,
-    make: Callable[[Parts], Awaitable[LeasedRun]],
+    make: Callable[[Parts], Awaitable[Run]],
     watch: Observers,
     *,
     progress: Progress | None = None,
-    held: Callable[[LeasedRun], AbstractContextManager[None]] | None = None,
+    held: Callable[[Run], AbstractContextManager[None]] | None = None,
 ) -> RunReport:
     """Do one run in the running event loop, with those who watch it.
 

@@ -50,9 +50,9 @@ def backfill(
     incident-process backfill --from 2026-01-01 --to 2026-01-31
     """
     from incident_process.app.runner import run_leased
-    from incident_process.pipeline.account_runs import backfill as make
     from incident_process.pipeline.context import Parts
-    from incident_process.pipeline.leased_run import LeasedRun
+    from incident_process.pipeline.plans import backfill as make
+    from incident_process.pipeline.run import Run
 
     def work(settings: "Settings", progress: Progress) -> RunReport:
         zone = settings.process.zone
@@ -61,8 +61,8 @@ def backfill(
             msg = "--from is later than --to: give the older time first."
             raise typer.BadParameter(msg)
 
-        async def made(parts: Parts) -> LeasedRun:
-            return make(parts, begin, end, force=force)
+        async def made(parts: Parts) -> Run:
+            return Run(parts, make(parts, begin, end, force=force))
 
         return run_leased(settings, made, progress=progress)
 
@@ -92,15 +92,15 @@ def replay(config: Config = None, as_json: AsJson = False, account: Account = No
     """
     from incident_process.app.runner import run_leased
     from incident_process.operations.dead_letters import standing
-    from incident_process.pipeline.account_runs import replay as make
     from incident_process.pipeline.context import Parts
-    from incident_process.pipeline.leased_run import LeasedRun
+    from incident_process.pipeline.plans import replay as make
+    from incident_process.pipeline.run import Run
 
-    async def made(parts: Parts) -> LeasedRun:
+    async def made(parts: Parts) -> Run:
         found = await standing(parts.store, account=account, reason=reason)
         if not found:
             get_logger().info("No dead letter that still stands fits.")
-        return make(parts, [entry.account for entry in found])
+        return Run(parts, make(parts, [entry.account for entry in found]))
 
     return report_run(config, lambda settings, progress: run_leased(settings, made, progress=progress), as_json=as_json)
 
@@ -163,7 +163,7 @@ def reconcile(
     from incident_process.operations.receiver_export import opened
     from incident_process.operations.reconcile import SENDABLE, AccountFinding, Reconciliation
     from incident_process.pipeline.context import Parts
-    from incident_process.pipeline.leased_run import LeasedRun
+    from incident_process.pipeline.run import Run
 
     listing = JsonListing("differences") if as_json else None
     passes: list[Reconciliation] = []
@@ -174,7 +174,7 @@ def reconcile(
         else:
             listing.item(finding)
 
-    async def repairing(parts: Parts) -> LeasedRun:
+    async def repairing(parts: Parts) -> Run:
         received = held.enter_context(opened(receiver_log))
         if received is not None and not yes:
             before = Reconciliation(parts, lambda _: None, received)

@@ -16,9 +16,9 @@ from incident_process.core.models import (
     iso,
 )
 from incident_process.operations.dead_letters import group_of, pages
-from incident_process.pipeline.account_runs import replay
 from incident_process.pipeline.context import Parts
-from incident_process.pipeline.leased_run import LeasedRun
+from incident_process.pipeline.plans import replay
+from incident_process.pipeline.run import Run
 from incident_process.settings import Settings
 
 log = get_logger()
@@ -82,9 +82,9 @@ class Replays:
             self._task = self._stop = None
             self._on_end()
 
-    async def _made(self, parts: Parts, chosen: Chosen) -> LeasedRun:
+    async def _made(self, parts: Parts, chosen: Chosen) -> Run:
         accounts = [entry.account async for page in pages(parts.store) for entry in page if chosen.holds(entry)]
-        run = replay(parts, accounts)
+        run = Run(parts, replay(parts, accounts))
         loop = asyncio.get_running_loop()
         self._stop = lambda: loop.call_soon_threadsafe(run.request_stop, "the dashboard was stopped")
         if self._stopping:

@@ -19,11 +19,12 @@ from incident_process.core.models import (
 from incident_process.core.window import plan, system_date
 from incident_process.document.returned import as_doubles, differing, part_digests
 from incident_process.operations.receiver_export import Last, ReceiverLog
-from incident_process.pipeline.account_runs import AccountsRun
 from incident_process.pipeline.change_detection import AccountContent, ResendPolicy, account_content
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.counters import RunCounters
 from incident_process.pipeline.operation_check import require_receiver
+from incident_process.pipeline.plans import AccountsPlan
+from incident_process.pipeline.run import Run
 from incident_process.source.base import ReadRange, SelectedAccount
 from incident_process.source.load_date import EARLIEST
 
@@ -105,11 +106,11 @@ class Reconciliation:
         async for _ in self._differing(end, RunCounters()):
             pass
 
-    def repair(self) -> AccountsRun:
+    def repair(self) -> Run:
         """Return a run that goes through everything, names what differs, and sends what is missing or stale."""
         # What the ledger believes delivered and the receiver does not have is unchanged to the ledger: it is forced.
         resend = ResendPolicy.ALL if self._received is not None else ResendPolicy.REBUILT
-        return AccountsRun(self._parts, RunKind.RECONCILE, self._differing, resend=resend)
+        return Run(self._parts, AccountsPlan(self._parts, RunKind.RECONCILE, self._differing, resend=resend))
 
     async def _differing(self, as_of: datetime, counters: RunCounters) -> AsyncIterator[list[SelectedAccount]]:
         """Yield the accounts that a repair sends, a list at a time."""

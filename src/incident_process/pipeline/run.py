@@ -1,122 +1,189 @@
-"""A window run: lease → gate → run record → outbox → window in chunks → watermark → run closed (SPEC 6).
+"""One run in its commit order: lease → gate → run record → outboxes → accounts in chunks → watermark → record closed.
 
-Wherever it is killed, the next run finds in the outbox what may have been sent without an outcome, sends it again
-byte for byte, and goes over its window once more: the ledger's digests leave out what was delivered.
+This order is what the promise rests on (SPEC 6). Wherever a run is killed, the next one finds in the outbox what may
+have been sent without an outcome, sends it again byte for byte, and goes over its window once more: the ledger's
+digests leave out what was delivered.
 """
 
-from datetime import datetime
+import asyncio
+import logging
+import time
+from datetime import datetime, timedelta
 
-from incident_process.core import logs
+import msgspec
+
+from incident_process.core.clock import SourceClock
 from incident_process.core.crash_points import CrashPoint
-from incident_process.core.models import (
-    Advance,
-    RunKind,
-    RunReport,
-    RunStatus,
-    Tracking,
-    Window,
-)
-from incident_process.core.window import plan, refusal, system_date, watermark_after
-from incident_process.delivery.response_rules import ResponseRules
-from incident_process.pipeline.context import Parts, RunContext
-from incident_process.pipeline.empty_payload import send_empty
+from incident_process.core.errors import IncidentProcessError, LeaseHeldError, LeaseLostError
+from incident_process.core.logs import get_logger
+from incident_process.core.models import Counts, Operation, RunKind, RunReport, RunStatus, Tracking
+from incident_process.core.window import Refusal, id_floor, plan, refusal, system_date
+from incident_process.pipeline.change_detection import ResendPolicy
+from incident_process.pipeline.context import Parts, Processor, RunContext
+from incident_process.pipeline.counters import RunCounters
 from incident_process.pipeline.in_flight_guard import held_end
-from incident_process.pipeline.lease import LeaseHeartbeat
-from incident_process.pipeline.leased_run import LeasedRun
-from incident_process.pipeline.state_check import future_rows
-from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE, ReadRange, Survey
+from incident_process.pipeline.lease import LeaseHeartbeat, hold_lease
+from incident_process.pipeline.operation_check import OperationCheck, unknown_operation
+from incident_process.pipeline.plans import RunPlan
+from incident_process.pipeline.processor import ChunkProcessor
+from incident_process.pipeline.run_record import RunRecorder
+from incident_process.pipeline.state_check import tell_what_was_found
 
-log = logs.get_logger()
+log = get_logger()
 
 
-class WindowRun(LeasedRun):
-    """One run over one window."""
+class Run:
+    """One run under the operation's lease. Made for a single call of ``run``; ``plan`` says what kind it is."""
 
-    kind = RunKind.WINDOW
+    def __init__(self, parts: Parts, plan: RunPlan) -> None:
+        self.kind = plan.kind
+        self._parts = parts
+        self._plan = plan
+        self._settings = parts.settings
+        self._check = OperationCheck(parts.store, parts.settings, sends_all=plan.resend is ResendPolicy.ALL)
+        self._began = time.monotonic()
+        self._operation = Operation(name=parts.settings.process.operation_name)
+        self._run_id: str | None = None
+        self._counters = RunCounters()
+        self._processor: Processor | None = None
+        self._stop_reason: str | None = None
+        self._finish_reason: str | None = None
 
-    def __init__(self, parts: Parts, *, now: bool = False) -> None:
-        super().__init__(parts)
-        self._before_due = now
-        """Whether a run that is not due yet goes ahead."""
+    async def run(self) -> RunReport:
+        """Do the run and report it.
 
-    async def _run_leased(self, heartbeat: LeaseHeartbeat, now: datetime) -> RunReport:
-        process = self._settings.process
-        date = self._date = system_date(now, process.time_gap_seconds, self._tracking)
+        Raises DatabaseConnectionError, ConfigurationError or another IncidentProcessError, with ``report`` set, when
+        a fault ended the run; nothing is lost then, the next run resumes.
+        """
+        try:
+            now = await self._parts.source.now()
+            unknown = await unknown_operation(self._parts.store, self._settings)
+            if unknown is not None:  # before the lease, which would leave a trace of a name that was mistyped
+                return self._refuse(unknown)
+            async with hold_lease(self._parts.store, self._settings.process.lease_seconds) as heartbeat:
+                self._parts.faults.reach(CrashPoint.LEASED)
+                await self._check.begin(heartbeat.lease)
+                refused = await self._plan_window(now)
+                if refused is not None:
+                    return self._refuse(refused)
+                return await self._do(heartbeat, now)
+        except LeaseHeldError as exc:
+            log.log(self._plan.held_level, "%s", exc)
+            # Another runner's work: but where the operation stands may be told without the lease, and is asked for.
+            self._operation = await self._parts.store.read_operation() or self._operation
+            return self._report(RunStatus.LOCKED, str(exc))
+        except LeaseLostError as exc:
+            log.error("Another runner has taken over; this one stops: %s", exc)
+            return self._report(RunStatus.LOCKED, str(exc))
+        except IncidentProcessError as exc:
+            exc.report = self._report(RunStatus.FAILED, str(exc))
+            raise
+
+    async def _plan_window(self, now: datetime) -> Refusal | None:
+        """Fix the end of what is looked at; return why the operation may not run, None when it may."""
+        refused = await self._plan.refusal()
         operation = await self._parts.store.read_operation()
         self._operation = operation or self._operation
-        refused = refusal(self._tracking, process.operation_name, operation, date)
-        if refused is not None and not (self._before_due and refused.status is RunStatus.NOT_DUE):
-            return self._refuse(refused)
+        if refused is not None:
+            return refused
+        process = self._settings.process
+        date = system_date(now, process.time_gap_seconds, Tracking(process.tracking))
+        refused = refusal(Tracking(process.tracking), process.operation_name, operation, date)
+        if refused is not None and (refused.status is not RunStatus.NOT_DUE or self._plan.waits_until_due):
+            return refused
         end = await held_end(self._parts.source, self._settings, date, now)
-        self._window = plan(self._operation, end)
-        log.info(logs.window_message(self._window))
-        return await self._journaled(heartbeat, now)
+        self._plan.begin(self._operation, plan(self._operation, end), date)
+        return None
 
-    async def _work(self, context: RunContext, heartbeat: LeaseHeartbeat) -> tuple[RunStatus, str | None]:
-        window = self._window
-        assert window is not None  # noqa: S101  # for the type checker: planned before the work begins
-        survey: Survey | None = None
-        async with self._sending(context, heartbeat) as processor:
-            if not processor.is_stopped:
-                survey = await self._survey(window)
-                accounts = survey.accounts + survey.reread
-                self._parts.progress.start(accounts)
-                self._parts.builder.warm_up(accounts)
-                if accounts:
-                    touched = self._parts.source.selected_accounts(self._settings.process.chunk_accounts)
-                    # A window may end earlier than documents were built before (a guard that holds it, a run that
-                    # did not finish, a backfill): an account's older content must not follow its newer one.
-                    # It is not remembered of a watermark that somebody has set too far ahead.
-                    as_of = await self._parts.store.raise_as_of(context.lease, min(window.end, self._date))
-                    await processor.process(touched, as_of)
-        reason = processor.unfinished()
-        if reason is not None or survey is None:
-            return RunStatus.INCOMPLETE, reason
-        new_data = self._counters.has_new_data
-        if not new_data:
-            log.info(logs.NO_DATA)
-            if self._settings.api.send_empty:
-                await send_empty(
-                    self._parts.transport, self._settings.api.api_url, ResponseRules.of(self._settings.api)
-                )
-        await self._advance(context, window, survey.newest, new_data=new_data)
-        return (RunStatus.COMPLETED if new_data else RunStatus.NO_DATA), None
-
-    async def _survey(self, window: Window) -> Survey:
-        source = self._parts.source
-        excluded = await source.excluded()
-        for table, rows in excluded.items():
-            if rows.unprocessable:
-                log.warning(
-                    "%d row(s) of %s can never be processed: no LOAD_DATE or no usable account number.",
-                    rows.unprocessable,
-                    table,
-                )
-            if rows.latest is not None:
-                log.warning("%s", future_rows(table, rows, self._settings.process.source_timezone))
-        lookback = self._settings.process.lookback_seconds
-        span = ReadRange(watermark=window.start, lookback_seconds=lookback, until=window.end)
-        # What has to be started for many accounts starts while the database is still counting them.
-        survey = await source.survey(span, self._parts.builder.warm_up)
-        self._counters.surveyed(survey, sum(rows.unprocessable for rows in excluded.values()))
-        for table in (CUSTOMER_TABLE, PAYMENT_TABLE):
-            log.info(logs.fetched_message(survey.rows.get(table, 0), table))
-        return survey
-
-    async def _advance(self, context: RunContext, window: Window, newest: datetime | None, *, new_data: bool) -> None:
-        step = Advance(
-            before=self._operation,
-            new_data=new_data,
-            watermark=watermark_after(self._tracking, window, newest),
-            system_date=self._date,
-            ended_at=context.clock.now(),
+    async def _do(self, heartbeat: LeaseHeartbeat, now: datetime) -> RunReport:
+        """Deliver between the two writes of the run's record."""
+        store, lease, process = self._parts.store, heartbeat.lease, self._settings.process
+        changes_receiver = self._check.before is not None
+        since = await store.reserve_ids(lease, 1, id_floor(now)) if changes_receiver else 0
+        clock = SourceClock(now)
+        await tell_what_was_found(store, self._operation, now)
+        recorder = RunRecorder(store, process.operation_name, clock)
+        self._run_id = (await recorder.open(lease, self.kind, self._plan.window, now)).run_id
+        self._parts.faults.reach(CrashPoint.OPENED)
+        context = RunContext(
+            parts=self._parts,
+            lease=lease,
+            clock=clock,
+            run_id=self._run_id,
+            started_at=now,
+            key_name=self._check.identity.key_name,
         )
-        self._operation = await self._parts.store.advance(context.lease, step)
-        self._parts.faults.reach(CrashPoint.ADVANCED)
-        if not new_data:
-            if self._operation.next_execution is not None:
-                log.info(logs.next_run_message(self._operation.next_execution))
-        elif self._tracking is Tracking.SQL:
-            log.info(logs.updated_sql_message(self._operation.last_execution))
-        else:
-            log.info(logs.updated_mongo_message(self._operation.last_execution))
+        try:
+            async with recorder.reporting(lease, self._counts_now):
+                status, message = await self._deliver(context, heartbeat)
+            # Let go of bodies that were kept for as long as the setting says; of all, once it is off (SPEC 6).
+            await store.purge_bodies(lease, clock.now() - timedelta(days=process.keep_bodies))
+            await recorder.close(lease, status, self._counters.counts, message)
+        except (Exception, asyncio.CancelledError) as exc:
+            await recorder.fail(lease, self._counters.counts, exc)
+            raise
+        self._parts.faults.reach(CrashPoint.CLOSED)
+        if changes_receiver and status is RunStatus.COMPLETED:
+            await self._check.end(lease, since, everything=self.kind is RunKind.RECONCILE)
+        return self._report(status, message)
+
+    async def _deliver(self, context: RunContext, heartbeat: LeaseHeartbeat) -> tuple[RunStatus, str | None]:
+        """Drain the outboxes, go over the accounts, decide on what failed, and finish if everything has its outcome.
+
+        Returns the run's status, with the reason where it is incomplete.
+        """
+        was_selected = False
+        make = self._parts.processor or ChunkProcessor
+        async with make(context, heartbeat, self._counters) as processor:
+            self._processor = processor
+            if self._stop_reason is not None:
+                processor.stop(self._stop_reason)
+            if self._finish_reason is not None:
+                processor.finish(self._finish_reason)
+            await processor.drain_outboxes()
+            if not processor.is_stopped:
+                selection = await self._plan.select(context, self._counters)
+                was_selected = True
+                if selection is not None:
+                    await processor.process(selection.lists, selection.as_of, self._plan.resend)
+            await processor.resolve_exhausted()
+        reason = processor.unfinished()
+        if reason is not None or not was_selected:
+            return RunStatus.INCOMPLETE, reason
+        status, operation = await self._plan.finish(context, self._counters)
+        self._operation = operation or self._operation
+        return status, None
+
+    def request_stop(self, reason: str) -> None:
+        """End the run in good order: nothing more is sent, what is under way is recorded, the rest stays pending."""
+        self._stop_reason = reason
+        if self._processor is not None:
+            self._processor.stop(reason)
+
+    def request_finish(self, reason: str) -> None:
+        """End the run after the chunks that it has begun: they are sent and recorded, the rest is left to the next."""
+        self._finish_reason = reason
+        if self._processor is not None:
+            self._processor.finish(reason)
+
+    def _counts_now(self) -> Counts:
+        """Return the figures of a run that is under way."""
+        sending = self._processor.sending if self._processor is not None else None
+        return msgspec.structs.replace(self._counters.counts, sending=sending)
+
+    def _refuse(self, refused: Refusal) -> RunReport:
+        """Say why the operation may not run, and report it."""
+        log.log(logging.INFO if refused.status is RunStatus.NOT_DUE else logging.ERROR, refused.message)
+        return self._report(refused.status, refused.message)
+
+    def _report(self, status: RunStatus, message: str | None) -> RunReport:
+        return RunReport(
+            status=status,
+            run_id=self._run_id,
+            sequence=self._operation.sequence,
+            window=self._plan.window,
+            counts=self._counters.counts,
+            last_execution=self._operation.last_execution,
+            seconds=time.monotonic() - self._began,
+            message=message,
+        )

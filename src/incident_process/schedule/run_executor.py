@@ -10,8 +10,8 @@ from incident_process.core.errors import DatabaseConnectionError, IncidentProces
 from incident_process.core.logs import connection_error_message, get_logger
 from incident_process.core.models import Record, RunReport
 from incident_process.pipeline.context import Parts
-from incident_process.pipeline.leased_run import LeasedRun
-from incident_process.schedule.due_run import ScheduledRun
+from incident_process.pipeline.run import Run
+from incident_process.schedule.due_run import scheduled_run
 from incident_process.schedule.signal_requests import SignalRequests, first, give_up
 from incident_process.schedule.timing import DueRules
 from incident_process.settings import Settings
@@ -36,7 +36,7 @@ class RunExecutor:
         self._settings = settings
         self._rules = rules
         self._wishes = wishes
-        self._run: LeasedRun | None = None
+        self._run: Run | None = None
         self._over = False
 
     async def work(self, watch: Callable[[], Observers]) -> RunResult:
@@ -68,11 +68,11 @@ class RunExecutor:
         log.info("Run %s: %s.", report.run_id or "without a record", report.status.value)
         return RunResult(report=report)
 
-    async def _make(self, parts: Parts) -> LeasedRun:
-        return ScheduledRun(parts, self._rules)
+    async def _make(self, parts: Parts) -> Run:
+        return scheduled_run(parts, self._rules)
 
     @contextmanager
-    def _holding(self, run: LeasedRun) -> Iterator[None]:
+    def _holding(self, run: Run) -> Iterator[None]:
         """Know the run while it is at work."""
         self._run = run
         if self._wishes.end.is_set():
