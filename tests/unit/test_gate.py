@@ -34,7 +34,7 @@ def test_who_waits_is_let_in_when_somebody_leaves_in_the_order_of_coming() -> No
         entered: list[int] = []
 
         async def come(number: int) -> None:
-            await gate.entered()
+            await gate.wait_to_enter()
             entered.append(number)
 
         assert gate.enter()
@@ -56,7 +56,7 @@ def test_a_limit_that_grows_lets_in_who_waits() -> None:
         start = gate.limit
         for _ in range(start):
             assert gate.enter()
-        waiting = [asyncio.create_task(gate.entered()) for _ in range(100)]
+        waiting = [asyncio.create_task(gate.wait_to_enter()) for _ in range(100)]
         await asyncio.sleep(0)
         windows = [gate.start() for _ in range(start)]
         for window in windows:
@@ -102,7 +102,7 @@ def test_most_can_be_changed_while_it_is_at_work() -> None:
         gate = Gate(2, timeout_seconds=30, adaptive=False)
         assert gate.enter()
         assert gate.enter()
-        waiting = asyncio.create_task(gate.entered())
+        waiting = asyncio.create_task(gate.wait_to_enter())
         await asyncio.sleep(0)
         gate.allow(3)
         await waiting

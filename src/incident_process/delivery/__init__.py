@@ -1,1 +1,1 @@
-"""Delivery over HTTP: what an answer means, when to try again, when to stop, and the sending itself (SPEC 5)."""
+"""Delivery over HTTP: what an answer means, when to retry, when to stop, and the sending itself (SPEC 5)."""

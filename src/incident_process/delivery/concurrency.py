@@ -1,63 +1,62 @@
-"""How many requests may be under way at once: more while that helps, fewer when they only wait (SPEC 5). Pure.
+"""How many requests may be under way at once: more while that helps, fewer when they only queue (SPEC 5). Pure.
 
 The scheme is the gradient limit of Netflix' concurrency-limits: the limit follows ``in flight * unloaded / present
-latency``, which is what the receiver works on at once, with room for a short queue.
-docs/decisions/0023-adaptive-concurrency.md says why this one, and what is different here.
+latency``, the requests that the receiver works on at once, with room for a short queue.
+docs/decisions/0023-adaptive-concurrency.md says why this scheme, and what differs here.
 """
 
 from math import sqrt
 
 START = 4
-"""Requests at first, fewer where one worker that takes a second for each would be too slow for them (``_first``)."""
+"""Requests at first; fewer where one worker that takes a second for each could not answer them in time (``_first``)."""
 GROWTH = 4
-"""Factor by which the limit grows with each round of answers at the start, until a queue shows."""
+"""Factor by which the limit grows with each round of answers during the start, until a queue shows."""
 GROWS_TO = 1.25
-"""Times the unloaded latency at which the start is over."""
+"""Multiple of the unloaded latency that ends the start."""
 DOUBT = 0.25
-"""Part of the unloaded latency that its standard error is taken for, at most."""
+"""Largest standard error of the unloaded latency that counts, as a fraction of it."""
 TOLERANCE = 1.6
-"""Times the unloaded latency that is no reason for fewer: a short queue keeps the receiver's workers busy."""
+"""Multiple of the unloaded latency up to which the limit stays: a short queue keeps the receiver's workers busy."""
 NOTICED_SECONDS = 0.010
-"""A queue that lasts no longer is none: what is waited for is not a receiver, but this process' own event loop."""
+"""Seconds; a shorter queue does not count: its cause is this process' own event loop, not the receiver."""
 ROOM = 1
-"""Requests beyond what that makes: a limit of one grows, too."""
+"""Requests added to each new limit, so that a limit of one can grow."""
 TEST_AT = 0.75
-"""A limit that has fallen to this part of what it was shows whether there is a queue: latency then falls with it."""
+"""Fraction of its former value to which the limit must fall to test for a queue: latency then falls with it."""
 PROBE_AT = 0.75
-"""Part of what the receiver seems to work on at once at which its unloaded latency is measured anew."""
+"""Fraction of the receiver's apparent concurrency at which its unloaded latency is measured anew."""
 USED = 0.75
-"""Part of the limit that must be made use of for anything to show that it could be higher."""
+"""Fraction of the limit that must be in use before the limit may grow."""
 SMALL_WINDOW, LARGE_WINDOW = 8, 64
-"""Answers of which a mean is taken once the start is over: the less alike they are, the more."""
+"""Answers in a window after the start, least and most: the more they vary, the more are needed."""
 PROBE_WINDOW = 4
-"""As few while the limit is lowered to measure the unloaded latency: it costs throughput."""
+"""Least answers in a window while the limit is lowered to measure the unloaded latency, which costs throughput."""
 ERROR, START_ERROR = 0.15, 0.25
-"""The standard error of a mean, as a part of it, at which it is good enough: later on, and at the start."""
+"""Largest relative standard error at which a mean is good enough: after the start, and during it."""
 MISSING = 2.0
-"""How far above the mean the last requests of a window are taken to be, for which it does not wait, in standard
-deviations."""
+"""Standard deviations above the mean that are assumed for a window's last requests, for which it does not wait."""
 FIRST_PROBE, LAST_PROBE = 4, 256
-"""Windows between two measurements of the unloaded latency: twice as many after each that showed nothing new."""
+"""Windows between two measurements of the unloaded latency, least and most: doubled by each that shows nothing new."""
 UNQUEUED_PROBE = 16
-"""As many at least while no queue shows: the measurement costs some throughput."""
+"""Least windows between two measurements while no queue shows: a measurement costs some throughput."""
 SHORTEST_SECONDS = 1e-6
-"""What an answer takes at least: less than any clock tells."""
+"""Least seconds that an answer counts for: less than any clock can measure."""
 PATIENCE, IMPATIENCE = 0.5, 0.8
-"""Parts of the time-out: what a request should be expected to take at most, and what it may."""
+"""Fractions of the time-out: the longest time that a request should be expected to take, and that it may take."""
 
 
 class ConcurrencyController:
-    """The limit for one receiver. It has no clock and does no I/O; one event loop asks it and tells it.
+    """The limit for one receiver. It has no clock and does no I/O; one event loop asks it and reports to it.
 
-    A window is a number of requests that were sent one after the other under one limit; it ends when nearly all of them
-    are answered. Were it the first answers that make a window, the quick requests would be all that is seen of it.
+    A window is a number of requests sent one after the other under one limit; it ends when nearly all of them are
+    answered. A window of the first answers instead would see only the quick requests.
     """
 
     def __init__(self, most: int, timeout_seconds: float) -> None:
         self.limit = _first(most, timeout_seconds)
-        """How many may be under way now."""
+        """Requests that may be under way now."""
         self.in_flight = 0
-        """How many are."""
+        """Requests that are under way."""
         self._most = most
         self._timeout = timeout_seconds
         self._slow = timeout_seconds * PATIENCE
@@ -69,19 +68,19 @@ class ConcurrencyController:
         self._sent = self._count = self._flights = 0
         self._seconds = self._squares = self._longest = 0.0
         self._enough = _nearly(self._size)
-        self._grew = True  # at the last turn: queues are not yet as long as they will be
+        self._grew = True  # in the last window: queues have not yet reached their length
         self._fell_from: tuple[float, float] | None = None  # in flight, and the latency
         self._probing: int | None = None  # the limit to return to
         self._probe_after = FIRST_PROBE
         self._since_probe = 0
 
     def allow(self, most: int) -> None:
-        """Set the most that the limit may be."""
+        """Set the upper bound of the limit."""
         self._most = most
         self.limit = min(self.limit, most)
 
     def start(self) -> int:
-        """Note that a request is sent, and return the window that it belongs to; -1: to none."""
+        """Note that a request is sent, and return the window that it belongs to; -1 for none."""
         self.in_flight += 1
         if self._sent == self._size:
             return -1
@@ -89,7 +88,7 @@ class ConcurrencyController:
         return self._window
 
     def answered(self, window: int, seconds: float) -> None:
-        """Note an answer that says how long the receiver takes, after so many seconds."""
+        """Note an answer after so many seconds that shows how long the receiver takes."""
         in_flight = self.in_flight
         self.in_flight = in_flight - 1
         if window == self._window:
@@ -104,7 +103,7 @@ class ConcurrencyController:
             self._answered_late(seconds)
 
     def refused(self, window: int) -> None:
-        """Note a request that had no answer in time, or was turned away as one too many: half as many, once."""
+        """Note a request that timed out or was rejected as one too many: halve the limit, once a window."""
         self.in_flight -= 1
         if window == self._window:
             self._starting = False
@@ -112,19 +111,19 @@ class ConcurrencyController:
             self._turn(max(1, self.limit // 2))
 
     def ended(self, window: int) -> None:
-        """Note the end of a request that says nothing about the limit."""
+        """Note the end of a request that shows nothing about the limit."""
         self.in_flight -= 1
         if window == self._window:
             self._sent -= 1  # another one takes its place in the window
 
     def _answered_late(self, seconds: float) -> None:
-        """Send one less after a request that waited so long in a queue that the next ones may time out."""
+        """Lower the limit by one after a request queued for so long that the next ones may time out."""
         if self._unloaded is not None and seconds > TOLERANCE * self._unloaded:
             self._starting = False
             self.limit = max(1, min(self.limit, self.in_flight))
 
     def _judge(self) -> None:
-        """Draw the conclusion from a window, if its mean is good enough."""
+        """Set the limit by a window, if its mean is good enough."""
         count = self._count
         mean, in_flight = max(self._seconds / count, SHORTEST_SECONDS), self._flights / count
         variance = max(0.0, self._squares / count - mean * mean)
@@ -149,7 +148,7 @@ class ConcurrencyController:
             self._follow(in_flight, latency)
 
     def _follow(self, in_flight: float, latency: float) -> None:
-        """Set the limit to what the receiver works on and a short queue."""
+        """Set the limit to the receiver's apparent concurrency and a short queue."""
         # At the end of the start the limit may be several times what helps; later it falls by half at most.
         least = 1 if self._starting else self.limit // 2
         self._starting = False
@@ -166,12 +165,12 @@ class ConcurrencyController:
             self._turn(self.limit)
 
     def _allowed(self, times: float) -> float:
-        """Return the latency that shows no queue worth noticing."""
+        """Return the longest latency that shows no queue worth noticing."""
         unloaded = self._unloaded or 0.0
         return max(times * (unloaded + 2 * self._doubt), unloaded + NOTICED_SECONDS)
 
     def _grow(self, in_flight: float, target: float) -> bool:
-        """Raise the limit, if it was made use of, and by no more than what the receiver can answer in time."""
+        """Raise the limit if it was in use, by no more than the receiver can answer in time; return whether it rose."""
         in_time = in_flight * self._slow / max(self._longest, SHORTEST_SECONDS)
         if self._longest * (1 + 1 / in_flight) <= self._timeout * IMPATIENCE:
             in_time = max(in_time, self.limit + 1)
@@ -182,7 +181,7 @@ class ConcurrencyController:
         return True
 
     def _is_no_queue(self, in_flight: float, latency: float) -> bool:
-        """Tell whether fewer requests take as long as more did, so that none waits for another; undo the fall then."""
+        """Return whether fewer requests take as long as more did, so that none queues; if so, undo the fall."""
         if self._fell_from is None or in_flight > TEST_AT * self._fell_from[0]:
             return False
         were, took = self._fell_from
@@ -193,7 +192,7 @@ class ConcurrencyController:
         return True
 
     def _probe(self, in_flight: float, latency: float) -> bool:
-        """Now and then see whether the latency without a queue is still what it is taken for."""
+        """Begin a measurement of the unloaded latency when one is due; return whether it began."""
         self._since_probe += 1
         unloaded = self._unloaded or latency
         after = self._probe_after if latency > GROWS_TO * unloaded else max(self._probe_after, UNQUEUED_PROBE)
@@ -212,11 +211,11 @@ class ConcurrencyController:
         return True
 
     def _end_probe(self, before: int, latency: float, error: float) -> None:
-        """Take the latency that so few requests had for the unloaded one, and return to the limit before."""
+        """Take the latency of so few requests as the unloaded one, and return to the former limit."""
         was = self._unloaded or latency
         self._unloaded, self._doubt = latency, error
         self._probing, self._since_probe = None, 0
-        if latency < 0.9 * was:  # there was a queue still: look again soon
+        if latency < 0.9 * was:  # there still was a queue: measure again soon
             self._probe_after = 1
         else:
             self._probe_after = min(LAST_PROBE, max(FIRST_PROBE, 2 * self._probe_after))
@@ -236,10 +235,10 @@ class ConcurrencyController:
 
 
 def _nearly(size: int) -> int:
-    """Return how many answers end a window: a request that is stuck must not hold it up."""
+    """Return how many answers end a window: it does not wait for a request that is stuck."""
     return size - size // 10
 
 
 def _first(most: int, timeout_seconds: float) -> int:
-    """Return the limit at first: one worker that takes a second for each answers so many in half of the time-out."""
+    """Return the first limit: one worker that takes a second for each answers so many in half of the time-out."""
     return max(1, min(START, most, int(timeout_seconds * PATIENCE)))

@@ -1,4 +1,4 @@
-"""Where to post: an address in the parts that a connection and a request need (RFC 3986, RFC 9112)."""
+"""Where to post: an address split into the parts that a connection and a request need (RFC 3986, RFC 9112)."""
 
 from urllib.parse import quote, urlsplit
 
@@ -6,7 +6,7 @@ from incident_process.core.models import Record
 
 _PORTS = {"http": 80, "https": 443}
 _SAFE = "/:@!$&'()*+,;=~-._%"
-"""What stands in a path as it is; ``%`` too, for what is encoded already must not be encoded again."""
+"""Characters that stay as they are in a path; ``%`` too, so that no encoded character is encoded again."""
 
 
 class Endpoint(Record, frozen=True, kw_only=True):
@@ -20,7 +20,7 @@ class Endpoint(Record, frozen=True, kw_only=True):
 
 
 def parse_address(url: str) -> Endpoint:
-    """Return the parts of an address; raise ValueError when nothing can be posted to it."""
+    """Return the parts of an address; raise ValueError when the sender cannot post to it."""
     parts = urlsplit(url)
     host = parts.hostname
     if parts.scheme not in _PORTS or not host or parts.port == 0:
@@ -41,10 +41,10 @@ def parse_address(url: str) -> Endpoint:
 
 
 def receiver_place(url: str) -> str:
-    """Return the receiver that an address leads to, as it may be shown and remembered.
+    """Return the receiver that an address leads to, in the form for messages and state: ``https://host:443/path``.
 
-    Without credentials and query, which may hold secrets; always with the port: ``https://host:443/path``. Raises
-    ValueError when nothing can be posted to the address.
+    It leaves out credentials and query, which may hold secrets, and always names the port. Raises ValueError when the
+    sender cannot post to the address.
     """
     address = parse_address(url)
     scheme = "https" if address.tls else "http"

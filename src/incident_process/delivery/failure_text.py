@@ -1,4 +1,4 @@
-"""What a refusal is remembered by: short, one line, without the customer's data and the credentials (SPEC 5, 6, 7)."""
+"""The reason kept for a failed attempt: one short line without customer data or credentials (SPEC 5, 6, 7)."""
 
 import re
 from base64 import b64decode
@@ -21,19 +21,19 @@ _ANSWERED = re.compile(r"(?:gave up after \d+ attempts in \d+ runs; last: )?(HTT
 _LONG_NUMBER = re.compile(r"\d{4,}")
 MASK = "***"
 _TELLING = ("detail", "message", "error", "reason", "errors", "title", "msg")
-"""Members of a JSON object in which receivers say what is wrong, the most usual ones first."""
+"""Members of a JSON object in which receivers say what is wrong, the most usual first."""
 SHORTEST_VALUE = 3
-"""Values of one or two characters say nothing about anybody, and stand in every text."""
+"""Characters; a shorter value identifies nobody and occurs in every text."""
 PART = 5
-"""So many characters of a personal value, one after the other, are a part of it and no coincidence."""
+"""Characters in a row of a personal value that are masked as a part of it: so many are no coincidence."""
 
 
 def secrets_of(headers: Mapping[str, str], url: str) -> frozenset[str]:
-    """Return what a receiver is told beside the body and nobody else may know: the ``secrets`` of ``reason``.
+    """Return the secrets of a request beside its body: the ``secrets`` of ``reason``.
 
-    Of each header it is the value, whole and without its first word, which may be a scheme as in ``Bearer …``; of
-    ``Basic …`` also what that encodes. Of the address it is the query, which
-    ``core.logs.sending_message`` leaves out, too.
+    Of each header: its value, whole and without the first word, which may be a scheme as in ``Bearer …``; of
+    ``Basic …`` also the text that it encodes. Of the address: its query, which ``core.logs.sending_message`` leaves
+    out too.
     """
     query = urlsplit(url).query
     found = {query, *(value for _, value in parse_qsl(query))}
@@ -41,7 +41,7 @@ def secrets_of(headers: Mapping[str, str], url: str) -> frozenset[str]:
         scheme, _, rest = value.strip().partition(" ")
         found |= {value, rest}
         if scheme.lower() == "basic":
-            pair = _decoded(rest)
+            pair = _decode_basic(rest)
             found |= {pair, pair.partition(":")[2]}
     return frozenset(found)
 
@@ -49,27 +49,27 @@ def secrets_of(headers: Mapping[str, str], url: str) -> frozenset[str]:
 def reason(answer: Answer, body: bytes, secrets: Collection[str] = ()) -> str:
     """Return why an attempt failed, for ledger and log.
 
-    Receivers like to repeat what they dislike. Whatever stands in the body that was sent, or is one of the secrets
-    that went with it, is therefore masked in the receiver's words before they are kept.
+    Receivers repeat what they reject. So every value of the sent body, and every secret sent with it, is masked in the
+    receiver's words before they are kept.
     """
     if answer.status is None:
         return f"no answer ({answer.error})"
     status = status_text(answer.status)
-    said = _said(answer.excerpt)
+    said = _words_of(answer.excerpt)
     if not said or said.casefold() in status.casefold():
         return status
-    # Before the cut, which could leave the half of a value that nothing would recognise.
+    # Mask before the cut, which could leave half a value that no mask would find.
     document = msgspec.json.decode(body)
     values, personal = [*_texts(document), *secrets], list(_personal(document))
-    said = _masked(said, [*values, *map(_escaped, values)], [*personal, *map(_escaped, personal)])
+    said = _mask_values(said, [*values, *map(_escape, values)], [*personal, *map(_escape, personal)])
     return f"{status}: {said}"[:LONGEST]
 
 
 def alike(reason: str) -> str:
-    """Return a reason in the form in which those of many records are the same.
+    """Return a reason in the form that is equal for many records.
 
-    In the receiver's words … stands for whatever may belong to one record: what holds three digits or an @, is quoted,
-    or was masked. How often it was tried is left out. Of other reasons only long numbers are.
+    In the receiver's words … replaces whatever may belong to one record: words with three digits or an @, quoted text,
+    masks. The number of attempts is left out. In other reasons … replaces only long numbers.
     """
     found = _ANSWERED.fullmatch(reason)
     if found is None:
@@ -80,21 +80,21 @@ def alike(reason: str) -> str:
 
 
 def grouped(reasons: Counter[str], most: int = 3) -> str:
-    """Return reasons with how often each was met, the most frequent first and so many of them at most."""
+    """Return the most frequent reasons, at most ``most``, each with its number of incidents."""
     told = [f"{reason}: {count} incident{'s' if count > 1 else ''}" for reason, count in reasons.most_common(most)]
     left = reasons.total() - sum(count for _, count in reasons.most_common(most))
     return "; ".join([*told, f"other reasons: {left}"] if left else told)
 
 
 def has_words(reason: str) -> bool:
-    """Tell whether a reason says more than a status."""
+    """Return whether a reason says more than a status."""
     return reason.startswith("HTTP ") and ": " in reason
 
 
-def _said(excerpt: bytes) -> str:
-    """Return what an answer says: of a JSON object its ``detail``, ``message`` or the like, or one line of plain text.
+def _words_of(excerpt: bytes) -> str:
+    """Return the words of an answer: a JSON object's ``detail``, ``message`` or the like, or one line of plain text.
 
-    Of a page of HTML, or of an answer that was cut, it is nothing: the status alone is the clearer reason.
+    Return "" for a page of HTML or an answer that was cut: the status alone is then the clearer reason.
     """
     try:
         answer = msgspec.json.decode(excerpt)
@@ -103,7 +103,7 @@ def _said(excerpt: bytes) -> str:
     said = answer if isinstance(answer, str) else ""
     if isinstance(answer, dict):
         said = next((answer[name] for name in _TELLING if answer.get(name)), "")
-    if isinstance(said, list):  # as FastAPI reports each problem: where and what
+    if isinstance(said, list):  # FastAPI's form: where and what, for each problem
         said = "; ".join(_problem(item) for item in said)
     elif isinstance(said, dict):
         said = said.get("message", "")
@@ -113,7 +113,7 @@ def _said(excerpt: bytes) -> str:
 
 
 def _plain(excerpt: bytes) -> str:
-    """Return a text that is one short line and no markup, else nothing."""
+    """Return a text that is one short line without markup, else ""."""
     try:
         text = excerpt.decode().strip()
     except UnicodeDecodeError:
@@ -130,11 +130,11 @@ def _problem(item: Any) -> str:
     return f"{where}: {item.get('msg', '')}"
 
 
-def _masked(said: str, values: Collection[str], personal: Collection[str]) -> str:
-    """Return the text with each value in it masked, in whatever case.
+def _mask_values(said: str, values: Collection[str], personal: Collection[str]) -> str:
+    """Return the text with each value in it masked, whatever its case.
 
-    Of personal values every part of ``PART`` characters or more is masked, too: validation errors quote values that
-    they cut, receivers repeat a surname. Places that overlap are masked as one, so that no end is left.
+    Of personal values each part of ``PART`` characters or more is masked too: validation errors quote values that they
+    cut, receivers repeat a surname. Overlapping places are masked as one, so that no end is left.
     """
     low = _lower(said)
     spans = [
@@ -158,7 +158,7 @@ def _masked(said: str, values: Collection[str], personal: Collection[str]) -> st
 
 
 def _parts(value: str) -> Iterator[str]:
-    """Yield all runs of ``PART`` characters of a value but mere signs."""
+    """Yield each run of ``PART`` characters of a value that is more than punctuation."""
     for at in range(len(value) - PART + 1):
         part = value[at : at + PART]
         if sum(map(str.isalnum, part)) >= SHORTEST_VALUE:
@@ -178,17 +178,17 @@ def _places(said: str, value: str) -> Iterator[tuple[int, int]]:
 
 
 def _one_line(text: str) -> str:
-    if text.isprintable() and "  " not in text:  # as good as all are
+    if text.isprintable() and "  " not in text:  # true of nearly all
         return text.strip()
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def _escaped(secret: str) -> str:
-    """Return the text as it stands in JSON, for a receiver that quotes the answer of another one."""
+def _escape(secret: str) -> str:
+    """Return the text as JSON writes it, for a receiver that quotes another one's answer."""
     return msgspec.json.encode(secret).decode()[1:-1]
 
 
-def _decoded(basic: str) -> str:
+def _decode_basic(basic: str) -> str:
     try:
         return b64decode(basic).decode()
     except ValueError:  # no base64, or no text

@@ -1,7 +1,7 @@
-"""Lets requests out: no more at once than help, no faster than the receiver takes them (SPEC 5).
+"""Lets requests out: no more at once than helps, no faster than the receiver takes them (SPEC 5).
 
-The decisions are ``concurrency``'s and ``rate_limiter``'s; here those who send wait for them. One gate for all senders
-of a process that reach the same receiver.
+``concurrency`` and ``rate_limiter`` decide; senders wait here for their decisions. One gate serves all senders of a
+process that reach the same receiver.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ from incident_process.delivery.concurrency import ConcurrencyController
 from incident_process.delivery.rate_limiter import RateLimiter
 
 LOOK_SECONDS = 0.01
-"""How often whoever waits for the answer to one try looks whether it is there."""
+"""Seconds between two checks for the answer to a trial request, while others wait for it."""
 
 
 class Gate:
-    """For one event loop.
+    """The gate of one event loop.
 
-    ``limit`` is how many may be at work at once: a fixed number where the gate is not ``adaptive``. Whoever is at work
-    has entered and not left; of those, ``in_flight`` wait for an answer.
+    ``limit`` is how many senders may be at work at once: a fixed number unless the gate is adaptive. A sender is at
+    work from ``enter`` to ``leave``; ``in_flight`` of them wait for an answer.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class Gate:
 
     @property
     def in_flight(self) -> int:
-        """How many requests are under way."""
+        """Requests under way."""
         return self._in_flight if self._controller is None else self._controller.in_flight
 
     def allow(self, most: int) -> None:
-        """Set the most that may be at work at once."""
+        """Set how many may be at work at once, at most."""
         if most != self._most:
             self._most = most
             if self._controller is not None:
@@ -51,14 +51,14 @@ class Gate:
             self._follow()
 
     def enter(self) -> bool:
-        """Be at work, if there is room."""
+        """Start to be at work, if there is room; return whether there was."""
         if self.at_work >= self.limit:
             return False
         self.at_work += 1
         return True
 
-    async def entered(self) -> None:
-        """Be at work as soon as there is room, in the order of asking."""
+    async def wait_to_enter(self) -> None:
+        """Start to be at work as soon as there is room; waiters enter in the order of asking."""
         while not self.enter():
             turn = self._loop.create_future()
             self._waiting.append(turn)
@@ -70,12 +70,12 @@ class Gate:
                 raise
 
     def leave(self) -> None:
-        """Be at work no longer."""
+        """Stop being at work."""
         self.at_work -= 1
         self._wake()
 
     async def turn(self, stopping: asyncio.Event) -> None:
-        """Wait until the rate allows one more request, or the event says that there is nothing to wait for."""
+        """Wait until the rate allows one more request, or ``stopping`` is set."""
         async with self._turns:
             while not stopping.is_set():
                 now = self._loop.time()
@@ -87,23 +87,23 @@ class Gate:
                     await asyncio.wait_for(stopping.wait(), LOOK_SECONDS if wait == inf else wait)
 
     def start(self) -> int:
-        """Note that a request is sent; what it returns is to be given to the method that notes its end."""
+        """Note that a request is sent, and return its window for the method that notes its end."""
         if self._controller is None:
             self._in_flight += 1
             return 0
         return self._controller.start()
 
     def pause(self) -> float:
-        """Return the seconds until the next request may be sent, as far as they are known."""
+        """Return the seconds until the next request may go, 0 where that is not known."""
         wait = self.rate.wait(self._loop.time())
         return 0.0 if wait == inf else wait
 
     def give_turn_back(self) -> None:
-        """Note that nothing was sent after a turn was waited for: another one may make use of it."""
+        """Note that no request was sent after ``turn``: another sender may use the turn."""
         self.rate.lost(self._loop.time(), self.rate.epoch)
 
     def answered(self, window: int, epoch: int, seconds: float) -> None:
-        """Note the end of a request by an answer that was not for its rate, after so many seconds."""
+        """Note the end of a request by an answer after so many seconds, other than a rejection for the rate."""
         self.rate.taken(self._loop.time(), epoch)
         if self._controller is None:
             self._in_flight -= 1
@@ -113,12 +113,12 @@ class Gate:
                 self._follow()
 
     def throttled(self, window: int, epoch: int, asked: float | None, *, sure: bool) -> None:
-        """Note that a request was turned away for the rate; ``asked`` and ``sure`` as in ``RateLimiter.throttled``."""
+        """Note that a request was rejected for its rate; ``asked`` and ``sure`` as in ``RateLimiter.throttled``."""
         self.rate.throttled(self._loop.time(), epoch, asked, sure=sure)
         self._refused(window)
 
     def unanswered(self, window: int, epoch: int, *, too_many: bool = False) -> None:
-        """Note the end of a request that had no answer; ``too_many``: because too many were under way."""
+        """Note the end of a request without an answer; ``too_many``: because too many were under way."""
         self.rate.lost(self._loop.time(), epoch)
         if too_many:
             self._refused(window)
@@ -139,7 +139,7 @@ class Gate:
         self._wake()
 
     def _wake(self) -> None:
-        """Wake as many of those who wait as there is room for."""
+        """Wake as many waiters as there is room for."""
         room = self.limit - self.at_work
         while room > 0 and self._waiting:
             turn = self._waiting.popleft()

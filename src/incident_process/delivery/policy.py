@@ -1,4 +1,4 @@
-"""What an answer means, and when to try again (SPEC 5). Pure functions."""
+"""What an answer means, and when to retry (SPEC 5). Pure functions."""
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -10,20 +10,20 @@ FIRST_DELAY_SECONDS = 0.2
 LONGEST_DELAY_SECONDS = 15.0
 RETRYABLE = frozenset({408, 425})
 GATEWAY = frozenset({502, 503, 504})
-"""What a gateway answers for a service that it does not reach: that may be so for every record alike."""
+"""A gateway's statuses for a service that it cannot reach: any record may meet them."""
 SUSPECT = frozenset({401, 402, 403, 404, 405, 406, 407, 411, 413, 421, 426, 431, 451})
-"""4xx that speak of the credentials, the address or the way there rather than of one record."""
+"""4xx that concern the credentials, the address or the network path rather than one record."""
 
 
 class ResponseClass(StrEnum):
-    """What one answer says of one incident."""
+    """What one answer says about one incident."""
 
     DELIVERED = "delivered"  # the receiver has it
-    RETRY = "retry"  # it may or may not have it: try again
-    THROTTLED = "throttled"  # the receiver takes no more for now: slow down for all, nothing is held against the record
-    DEAD = "dead"  # a rule of the configuration says that it turned this body away for good
-    REFUSED = "refused"  # it turned this body away for good, unless it turns away whatever it is sent
-    SUSPECT = "suspect"  # the same, for a reason that speaks of the sender or of the way rather than of the record
+    RETRY = "retry"  # it may or may not have it: retry
+    THROTTLED = "throttled"  # it takes no more for now: slow down for all, and count nothing against the record
+    DEAD = "dead"  # a rule of the configuration says that it rejected this body for good
+    REFUSED = "refused"  # it rejected this body for good, unless it rejects whatever it receives
+    SUSPECT = "suspect"  # the same, for a reason that concerns the sender or the network rather than the record
     TAKEN = "taken"  # it has another body under this Incident_Id
 
 
@@ -31,10 +31,10 @@ def classify_response(status: int | None, *, may_have_arrived: bool, others_take
     """Return what an HTTP status says; None stands for a request without an answer.
 
     ``may_have_arrived``: an earlier attempt of this very body may have reached the receiver (a retry, or a run that
-    resumes). Only then does 409 say that it was delivered; on a first attempt somebody else used the id. A redirect
-    is not followed: credentials and personal data go to the configured address or nowhere.
+    resumes). Only then does 409 mean delivered; on a first attempt another incident has the id. No redirect is
+    followed: credentials and personal data go to the configured address or nowhere.
 
-    ``others_taken``: the receiver takes others just now, so 503 is a limit of the rate as 429 always is, and no outage.
+    ``others_taken``: the receiver takes other requests now, so 503 is no outage but limits the rate, as 429 does.
     """
     if status == 429 or (status == 503 and others_taken):
         return ResponseClass.THROTTLED
@@ -52,7 +52,7 @@ def classify_response(status: int | None, *, may_have_arrived: bool, others_take
 def backoff(attempt: int, chance: float) -> float:
     """Return the seconds to wait after the ``attempt``-th failure in a row, with ``chance`` in [0, 1) as the jitter.
 
-    Doubles from 0.2 s to 15 s; half of it is fixed and half is chance, so that many senders do not come back at once.
+    It doubles from 0.2 s to 15 s; half of it is random, so that many senders do not come back at once.
     """
     full = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(attempt - 1, 16))
     return full * (0.5 + 0.5 * chance)
@@ -61,8 +61,8 @@ def backoff(attempt: int, chance: float) -> float:
 def retry_after(header: str | None, now: datetime, cap_seconds: float) -> float | None:
     """Return the seconds that a Retry-After header asks for, at most ``cap_seconds``; None when it asks for nothing.
 
-    Read in seconds or as an HTTP date (RFC 9110, 10.2.3). What cannot be read is ignored, and so is a date that has
-    passed: to a clock that is fast every date has, and to try again at once would use up the attempts.
+    The header holds seconds or an HTTP date (RFC 9110, 10.2.3). An unreadable value is ignored, and so is a past date:
+    to a fast clock every date is past, and retrying at once would use up the attempts.
     """
     if header is None:
         return None
@@ -82,10 +82,10 @@ def retry_after(header: str | None, now: datetime, cap_seconds: float) -> float 
 class Failure(Record, frozen=True, kw_only=True):
     """What a run knows of an incident that it could not deliver.
 
-    ``verdict`` is that of the last attempt, ``status`` its answer. ``runs``: so many earlier runs count against it.
-    ``alone``: the receiver turned it away while it took others; for what is tried again (RETRY) that means one that was
-    sent between two of its failures, for a refusal one that was sent after it. ``known``: an earlier run has seen that,
-    and the receiver's words are the same now.
+    ``verdict`` is that of the last attempt, ``status`` its answer. ``runs``: earlier runs that count against it.
+    ``alone``: the receiver rejected it while it took others; for RETRY it took one that was sent between two of its
+    failures, for a refusal one that was sent after it. ``known``: an earlier run has seen that, and the receiver's
+    words are the same now.
     """
 
     verdict: ResponseClass
@@ -98,10 +98,10 @@ class Failure(Record, frozen=True, kw_only=True):
 class Evidence(Record, frozen=True, kw_only=True):
     """What a run has shown of the service as a whole.
 
-    ``taken``: it took an incident. ``many``: so many accounts failed of which no more is known that this may be the
-    service. ``only``: one incident alone has no outcome. ``all_known``: so far as it goes, of all of them it is
-    ``known`` that the receiver turns them away. ``asked``: what ``{}`` came to at the end of the run, None where it was
-    not sent; ``alike``: that was answered in the same words as the incidents were.
+    ``taken``: it took an incident. ``many``: so many accounts failed without further evidence that the service may be
+    the cause. ``only``: just one incident has no outcome. ``all_known``: of all of them it is ``known`` that the
+    receiver rejects them. ``asked``: the answer to ``{}`` at the end of the run, None where it was not sent; ``alike``:
+    that answer had the same words as those to the incidents.
     """
 
     taken: bool = False
@@ -113,44 +113,44 @@ class Evidence(Record, frozen=True, kw_only=True):
 
     @property
     def answers(self) -> bool:
-        """True when the service, asked with ``{}``, neither failed nor turned away whoever asks."""
+        """True when the service, asked with ``{}``, neither failed nor rejects every sender."""
         if self.alike and self.asked is not ResponseClass.DELIVERED:
             return False
         return self.asked not in {None, ResponseClass.RETRY, ResponseClass.SUSPECT, ResponseClass.THROTTLED}
 
 
 class DeadLetterDecision(Record, frozen=True, kw_only=True):
-    """What becomes of an incident whose attempts of this run are used up."""
+    """What becomes of an incident that has used up its attempts of this run."""
 
     status: DeliveryStatus
     runs: int
 
 
 def dead_letter_decision(failure: Failure, evidence: Evidence, *, max_runs: int) -> DeadLetterDecision:
-    """Decide between a failing service and a poisonous record (SPEC 5; docs/decisions/0025-outcomes.md).
+    """Tell a failing service from an incident that the receiver rejects (SPEC 5; docs/decisions/0025-outcomes.md).
 
-    Without evidence that the service takes others, an incident stays pending as it was, however often it is tried.
+    Without evidence that the service takes others, an incident stays pending, however often runs try it.
     """
     if failure.verdict is ResponseClass.RETRY:
-        return _fate_of_failing(failure, evidence, max_runs)
-    return _fate_of_refused(failure, evidence, max_runs)
+        return _decide_failing(failure, evidence, max_runs)
+    return _decide_refused(failure, evidence, max_runs)
 
 
-def _fate_of_failing(failure: Failure, evidence: Evidence, max_runs: int) -> DeadLetterDecision:
+def _decide_failing(failure: Failure, evidence: Evidence, max_runs: int) -> DeadLetterDecision:
     if failure.status in {429, 503}:  # a limit of the rate, or an outage: never the record's
         return DeadLetterDecision(status=DeliveryStatus.PENDING, runs=failure.runs)
     if failure.alone or (failure.known and evidence.taken):
-        return _counted(failure.runs, max_runs)
+        return _count_run(failure.runs, max_runs)
     if evidence.taken:
         if max_runs == 1 and not evidence.many:
-            return _counted(failure.runs, max_runs)
-        return _doubted(failure.runs, max_runs)
+            return _count_run(failure.runs, max_runs)
+        return _count_run_in_doubt(failure.runs, max_runs)
     if evidence.answers and (evidence.only or (failure.known and evidence.all_known)):
-        return _counted(failure.runs, max_runs)
+        return _count_run(failure.runs, max_runs)
     return DeadLetterDecision(status=DeliveryStatus.PENDING, runs=failure.runs)
 
 
-def _fate_of_refused(failure: Failure, evidence: Evidence, max_runs: int) -> DeadLetterDecision:
+def _decide_refused(failure: Failure, evidence: Evidence, max_runs: int) -> DeadLetterDecision:
     dead = DeadLetterDecision(status=DeliveryStatus.DEAD, runs=failure.runs)
     if failure.alone:
         return dead
@@ -158,18 +158,18 @@ def _fate_of_refused(failure: Failure, evidence: Evidence, max_runs: int) -> Dea
     if evidence.taken:
         if not evidence.many and (evidence.answers or (evidence.asked is None and not is_suspect)):
             return dead
-        return _doubted(failure.runs, max_runs)
+        return _count_run_in_doubt(failure.runs, max_runs)
     if evidence.answers and not evidence.many and (evidence.only or not is_suspect):
         return dead
     return DeadLetterDecision(status=DeliveryStatus.PENDING, runs=failure.runs)
 
 
-def _counted(runs: int, max_runs: int) -> DeadLetterDecision:
-    """Count the run against the record."""
+def _count_run(runs: int, max_runs: int) -> DeadLetterDecision:
+    """Count the run against the record, which may make it dead."""
     runs += 1
     return DeadLetterDecision(status=DeliveryStatus.DEAD if runs >= max_runs else DeliveryStatus.PENDING, runs=runs)
 
 
-def _doubted(runs: int, max_runs: int) -> DeadLetterDecision:
-    """Count the run, but never as the last: others were taken, but an outage that began after them looks the same."""
+def _count_run_in_doubt(runs: int, max_runs: int) -> DeadLetterDecision:
+    """Count the run, but never as the last: the service took others, but an outage after them would look the same."""
     return DeadLetterDecision(status=DeliveryStatus.PENDING, runs=max(runs, min(runs + 1, max_runs - 1)))

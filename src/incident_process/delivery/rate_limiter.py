@@ -1,8 +1,8 @@
 """How fast requests may follow each other: what the settings allow, and what the receiver takes (SPEC 5). Pure.
 
-A receiver that limits the rate says so only by turning requests away (429, or 503 while it takes others). What it has
-taken in the second before is then the rate, as TCP Westwood takes the rate of what arrived and not half of what was
-sent; requests go out evenly just below it. Upward it is felt for gently, and less often each time that it was too much.
+A receiver that limits the rate shows that only by rejecting requests (429, or 503 while it takes others). The rate is
+then what it took in the second before, as TCP Westwood takes the rate of what arrived and not half of what was sent;
+requests go out evenly just below it. The rate rises gently, and less often after each time that it was too high.
 docs/decisions/0026-rate-of-the-receiver.md
 """
 
@@ -10,71 +10,71 @@ from collections import deque
 from math import exp, inf
 
 SECOND = 1.0
-"""Seconds over which it is counted what was taken: limits are given for a second, or for more."""
+"""Seconds over which taken requests are counted: receivers give limits for a second, or for more."""
 BELOW = 0.95
-"""Part of what was taken that is sent from then on: clocks and networks do not keep the gaps exactly."""
+"""Fraction of the measured rate that is used from then on: clocks and networks do not keep the gaps exactly."""
 CUT, CUT_CLIMBED = 0.5, 0.7
-"""Parts of a rate that a cut leaves at least; the second where the rate has just grown a good deal: what was taken in
-the last second says little then."""
+"""Least fractions of a rate after a cut; the second applies where the rate has just grown much: what the receiver took
+in the last second says little then."""
 CLIMBED = 1.5
-"""Times the rate after the last cut that is a good deal."""
+"""Multiple of the rate after the last cut that counts as much."""
 FIRST, LEAST = 5.0, 0.5
-"""Requests a second below which no rate falls: with the first cut, and ever. Less is a matter of the pauses."""
+"""Requests a second, at least: after the first cut, and always. Pauses make a lower rate."""
 RESTS = (0.25, 1.0, 4.0, 8.0, 16.0, 32.0, 60.0)
-"""Seconds for which a rate is kept before a higher one is tried: after a first cut that told nothing, after one that
-did, after the second, and so on."""
+"""Seconds for which a rate is kept before a higher one is tried: after a first cut without a measurement, after one
+with a measurement, after the second cut, and so on."""
 ALIKE = 0.1
-"""Two rates that differ by no more than this part confirm each other: one rest is skipped."""
+"""Relative difference up to which two rates confirm each other: one rest is skipped."""
 GROWTHS, FASTER = (0.8, 0.15, 0.02), 2.0
-"""Part by which the rate grows in the first second after these rests, and how much faster in each further one. After
-the first cut it grows fast: what was taken until then may have been little for another reason than the limit."""
+"""Fraction by which the rate grows in the first second after these rests, and the factor for each further second. After
+the first cut it grows fast: the little that the receiver took before may have had another cause than the limit."""
 FASTEST = 2.0
-"""Its greatest growth, as the exponent for a second."""
+"""Greatest growth, as the exponent for a second."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0
-"""Seconds until the next try after one that was turned away, too; twice as long each time."""
+"""Seconds until the next trial request after one that was rejected too, least and most; doubled each time."""
 CLEARED = 5
-"""Times that a refusal was for the record, after which none like it is taken for one of the rate."""
+"""Rejections that concerned the record, after which no such rejection counts as one of the rate."""
 LATE = 0.005
-"""Seconds by which a request that was sent too late may be made up for: timers are not exact."""
+"""Seconds of delay of one request that the next may make up for: timers are not exact."""
 BUCKET = 0.05
-"""Seconds of which what was taken is kept as one number."""
+"""Seconds of one bucket, over which taken requests are counted as one number."""
 UNLIMITED = 50_000.0
-"""A rate that is none."""
+"""Requests a second above which a rate counts as none."""
 
 
 class RateLimiter:
     """The rate for one receiver. Times are seconds of one clock that never goes back.
 
-    Each request belongs to the ``epoch`` in which it is sent: of many that were under way when the first was turned
-    away, only that one counts. ``most``: requests a second, 0 for no limit. ``shared``: one after another has this
-    share of a rate, so the first turn has to be waited for as well.
+    Each request belongs to the ``epoch`` in which it is sent: of many that were under way at the first rejection, only
+    that one counts. ``most``: requests a second, 0 for no limit. ``shared``: several senders, one after the other, use
+    this share of a rate, so the first turn waits as well.
     """
 
     def __init__(self, most: float, now: float, *, shared: bool = False) -> None:
         self.epoch = 0
         self.per_second = inf
-        """What the receiver is held to take; infinite while it has turned nobody away."""
+        """Requests a second that the receiver takes; infinite while it has rejected none for its rate."""
         self.limited = most > 0
-        """False while no request has to be waited for."""
+        """False while no request has to wait."""
         self._most = most or inf
         self._due = now + 1 / self._most if shared and most else -inf
-        """When the next request is due; before the first, without a share, at any time."""
+        """When the next request is due; -inf before the first, unless the rate is shared."""
         self._taken: deque[list[float]] = deque(maxlen=int(SECOND / BUCKET) + 1)
-        """When a bucket began, and how many were taken in it."""
+        """Buckets: begin, and number of requests that the receiver took."""
         self._cuts = 0
         self._settled = 0.0  # the rate after the last cut
-        self._cut_from = -inf  # when the last cut was, and when it was over
+        self._cut_from = -inf  # begin and end of the last cut
         self._cut_until = -inf
         self._rest_until = -inf
         self._last_sent = now
-        self._blocked = False  # from a cut until something is taken again
+        self._blocked = False  # from a cut until the receiver takes a request again
         self._trying = False
         self._tries = 0
-        self._doubtful = False  # blocked by what may have been for the record
-        self._cleared = 0  # how often it was
+        self._doubtful = False  # blocked by a rejection that may have concerned the record
+        self._cleared = 0  # how often it did
 
     def wait(self, now: float) -> float:
-        """Return the seconds until the next request may be sent; infinite: until the answer of one is there."""
+        """Return the seconds until the next request may go; infinite: until a trial request is answered."""
         if self._blocked and self._trying:
             return inf
         return max(0.0, self._due - now)
@@ -86,12 +86,12 @@ class RateLimiter:
         elif self.per_second < inf:
             self._grow(now)
         self._last_sent = now
-        # The first is not late, whenever it comes: nothing is to be made up for.
+        # The first request is never late, so there is no delay to make up for.
         due = now if self._due == -inf else max(self._due, now - LATE)
         self._due = due + 1 / min(self.per_second, self._most)
 
     def taken(self, now: float, epoch: int) -> None:
-        """Note an answer to a request of this epoch that was not turned away for the rate."""
+        """Note an answer to a request of this epoch, other than a rejection for the rate."""
         buckets = self._taken
         if buckets and now - buckets[-1][0] <= BUCKET:
             buckets[-1][1] += 1
@@ -111,10 +111,10 @@ class RateLimiter:
             self._due = now + 1 / min(self.per_second, self._most)
 
     def throttled(self, now: float, epoch: int, asked: float | None = None, *, sure: bool = True) -> None:
-        """Note that a request of this epoch was turned away.
+        """Note that the receiver rejected a request of this epoch.
 
-        ``asked``: seconds that the receiver asks for. Not ``sure``: it may have been for the record, as 503 may.
-        Another one is tried at once then, and if that is taken nothing has been learned of the rate.
+        ``asked``: seconds that the receiver asks for. Not ``sure``: the rejection may concern the record, as 503 may.
+        The sender then tries another one at once; if the receiver takes that, nothing is learned about the rate.
         """
         if epoch == self.epoch:
             if self._blocked and not self._doubtful:
@@ -131,13 +131,13 @@ class RateLimiter:
             self._due = max(self._due, now + asked)
 
     def lost(self, now: float, epoch: int) -> None:
-        """Note a request of this epoch without an answer: it tells nothing, but others wait for it no longer."""
+        """Note a request of this epoch without an answer: it shows nothing, but others stop waiting for it."""
         if self._blocked and epoch == self.epoch:
             self._trying = False
             self._due = max(self._due, now + FIRST_PAUSE)
 
     def _cut(self, now: float) -> None:
-        """Take what was taken a moment ago for the rate, and wait until that much time has passed for so many."""
+        """Set the rate to what the receiver took a moment ago, and wait until that much time has passed for so many."""
         recent = [bucket for bucket in self._taken if bucket[0] > now - SECOND]
         count = sum(number for _, number in recent)
         rate = BELOW * self._measured(now, recent)
@@ -156,16 +156,16 @@ class RateLimiter:
         self._due = max(self._due, first + count / min(self.per_second, self._most), now + 1 / self.per_second)
 
     def _block(self) -> None:
-        """Let one request out and nothing else until its answer is there."""
+        """Let one request out, and no other until its answer is there."""
         self._blocked, self._trying, self._tries, self._doubtful = True, False, 0, False
         self.epoch += 1
         self.limited = True
 
     def _measured(self, now: float, recent: list[list[float]]) -> float:
-        """Return how many a second were taken, of those of the last second.
+        """Return how many requests a second the receiver took, of those of the last second.
 
-        The last second may hold parts of two of the receiver's: so only what was taken since the last cut, by the time
-        since then, or as if it were all of a second where the pause was a long one.
+        The last second may hold parts of two of the receiver's seconds. So only requests since the last cut count, over
+        the time since then, or as if they were all of a second where the pause was a long one.
         """
         in_second = sum(count for _, count in recent) / SECOND
         since_cut = sum(count for at, count in recent if at >= self._cut_from)
@@ -174,7 +174,7 @@ class RateLimiter:
         return min(in_second, max(since_cut / passed, since_pause / SECOND))
 
     def _grow(self, now: float) -> None:
-        """Raise the rate for the time since the last request, if it has been kept for long enough."""
+        """Raise the rate for the time since the last request, once its rest is over."""
         since = now - self._rest_until
         if since <= 0:
             return

@@ -1,4 +1,4 @@
-"""What the configuration says of answers: the rules of ``[API]``, in the order in which they are asked (SPEC 5)."""
+"""The configuration's rules for answers, those of ``[API]``, in the order in which they apply (SPEC 5)."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,12 @@ VERDICTS = {
     "refused_when": ResponseClass.DEAD,
     "retry_when": ResponseClass.RETRY,
 }
-"""The keys in the order in which rules that are equally exact are asked, and what each says."""
+"""The keys in the order in which equally exact rules apply, and the verdict of each."""
 FIRST_ERROR = 400
 
 
 class NamedRule(Record, frozen=True, kw_only=True):
-    """A rule with its place: the ``line`` of a ``key``, as ``text`` has it."""
+    """A rule with its place: ``line`` of ``key``, written as ``text``."""
 
     key: str
     line: int
@@ -27,7 +27,7 @@ class NamedRule(Record, frozen=True, kw_only=True):
 
     @property
     def verdict(self) -> ResponseClass:
-        """What it says of an answer that it fits."""
+        """The verdict on an answer that the rule fits."""
         return VERDICTS[self.key]
 
     def __str__(self) -> str:
@@ -38,9 +38,9 @@ class NamedRule(Record, frozen=True, kw_only=True):
 class ResponseRules:
     """The rules of one configuration.
 
-    The first rule that fits an answer decides. Rules with a text are asked before rules without one, and those with a
-    status before those with a class; where that is alike, those of ``delivered_when`` before those of ``refused_when``
-    before those of ``retry_when``, and those of one key from top to bottom.
+    The first rule that fits an answer decides. Rules with a text apply before rules without one, then those with a
+    status before those with a class, then those of ``delivered_when`` before ``refused_when`` before ``retry_when``,
+    and those of one key from top to bottom.
     """
 
     def __init__(self, named: Sequence[NamedRule] = ()) -> None:
@@ -48,7 +48,7 @@ class ResponseRules:
 
     @classmethod
     def of(cls, api: Api) -> "ResponseRules":
-        """Return those of a configuration."""
+        """Return the rules of a configuration."""
         return cls(
             [
                 NamedRule(key=key, line=line, text=text, rule=parse_rule(text))
@@ -59,7 +59,7 @@ class ResponseRules:
 
     @property
     def read_from(self) -> int:
-        """The lowest status of which the text of an answer matters: of all from 400 on it does as a reason."""
+        """The lowest status whose text is read: a rule's, or 400, from which on the text is a reason."""
         return min([one.rule.statuses.start for one in self._named if one.rule.pattern], default=FIRST_ERROR)
 
     def fitting(self, status: int | None, body: bytes) -> NamedRule | None:

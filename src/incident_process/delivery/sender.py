@@ -1,7 +1,7 @@
-"""Sends incidents concurrently, with retries, a pace, and the circuit breaker over all of them (SPEC 5).
+"""Sends incidents concurrently, with retries, a rate limit, and one circuit breaker over all of them (SPEC 5).
 
-One sender serves a whole run. Batches from different chunks share its workers, so one account that keeps failing
-holds up neither its chunk's neighbours nor the next chunk.
+One sender serves a whole run. Batches of different chunks share its workers, so an account that keeps failing holds up
+neither its chunk's other accounts nor the next chunk.
 """
 
 import asyncio
@@ -22,37 +22,37 @@ from incident_process.delivery.policy import GATEWAY, ResponseClass, backoff, cl
 from incident_process.delivery.response_rules import ResponseRules
 
 BROKEN = "the receiver fails across accounts (circuit breaker)"
-"""Why a sender has stopped, when the circuit breaker stopped it; ``broken`` says it with what was answered last."""
+"""Why a sender stopped, when the circuit breaker stopped it; ``broken`` adds the last answer."""
 THROTTLING = "the receiver limits the rate and takes nothing any more"
-"""Why a sender has stopped that was throttled for ``retry_seconds`` while nothing was taken."""
+"""Why a sender stopped that was throttled for ``retry_seconds`` while the receiver took nothing."""
 
 
 def broken(failure: str | None) -> str:
-    """Return why a sender has stopped; ``failure`` is a sender's, its own or that of another one of the run."""
+    """Return why the breaker stopped a sender; ``failure`` is its own or that of another sender of the run."""
     return BROKEN if failure is None else f"{BROKEN}: {failure}"
 
 
 def throttling(failure: str) -> str:
-    """Return why a sender has stopped that met nothing but a limit of the rate; ``failure`` is what was answered."""
+    """Return why a sender stopped that met only a limit of the rate; ``failure`` is the last answer."""
     return f"{THROTTLING}: {failure}"
 
 
 TIMED_OUT = "TimeoutError"
-"""The error of an answer that did not come in time."""
+"""The ``error`` of an answer that did not come in time."""
 TELLING = 3
-"""So often an incident may be turned away for the rate before that tells nothing more of the rate: it may be meant."""
+"""Rejections of one incident for the rate, after which a further one may concern the incident, not the rate."""
 TAKING_SECONDS = 10.0
-"""Seconds after the receiver has answered a request for what it is, in which it is held to take others: a 503 then
-limits the rate. Twice as long as it has asked to wait comes on top."""
+"""Seconds after an answer for a request's own sake in which the receiver counts as at work: a 503 then limits the rate.
+Twice the pause that it has asked for is added."""
 
 
 NO_RULES = ResponseRules()
 
 
 class SendLimits(Record, frozen=True, kw_only=True):
-    """How hard to try: the keys of ``[API]`` in the configuration.
+    """How hard to try: keys of ``[API]`` in the configuration.
 
-    ``rate_is_shared``: ``requests_per_second`` is a part of the setting that one sender after another makes use of.
+    ``rate_is_shared``: ``requests_per_second`` is a part of the setting, used by one sender after another.
     ``adaptive``: below ``max_connections``, as many requests are under way as help.
     """
 
@@ -71,10 +71,10 @@ class SendLimits(Record, frozen=True, kw_only=True):
 class FailureOrder:
     """The first attempt of a run at which an incident failed or was refused: its ``place`` among all attempts.
 
-    ``overtaken``: another one that was sent after it was taken, and answered after it. So the service was at work then.
-    What had been on its way before and is still taken shows nothing: a token that has run out meets all that is sent
-    from then on. ``in_spell``: so many accounts failed or were refused with it, and none was taken between them, that
-    it may have been the service, which has come back since.
+    ``overtaken``: the receiver took another incident that was sent and answered after it, so the service was at work
+    then. One that was sent before and is still taken shows nothing: an expired token fails every request from then on.
+    ``in_spell``: so many accounts failed or were refused with it, and none was taken between them, that the service may
+    have failed, and come back since.
     """
 
     place: int
@@ -83,7 +83,7 @@ class FailureOrder:
 
 
 class Before(Record, frozen=True, kw_only=True):
-    """What was made of an incident before in the same run: ``attempts``, and whether another one overtook it."""
+    """An incident's earlier tries in the same run: ``attempts``, and whether another incident overtook it."""
 
     attempts: int
     overtaken: bool
@@ -93,9 +93,9 @@ class SendResult(Record, frozen=True, kw_only=True):
     """How far one incident got.
 
     ``verdict`` is None when it was not tried, RETRY when its attempts are used up or it was put aside between two of
-    them. ``attempts`` are those of this call, ``unsent`` so many of them had no connection to be sent over;
-    ``unanswered``: one of them, or of an earlier run, had no answer. ``mark`` is there once it has failed or was
-    refused. ``alone``: it failed, another one that was sent later was taken, and then it failed again.
+    them. ``attempts`` are those of this call, ``unsent`` those without a connection; ``unanswered``: one of them, or of
+    an earlier run, had no answer. ``mark`` is there once it has failed or was refused. ``alone``: it failed, the
+    receiver took another one that was sent later, and then it failed again.
     """
 
     incident: Incident
@@ -116,16 +116,16 @@ class _Job:
     resumed: bool
     done: Callable[[SendResult], None]
     left_over: bool = False
-    """An earlier run, or an earlier part of this one, has left it: it tells nothing new of the service."""
+    """An earlier run, or an earlier part of this one, has left it: it shows nothing new about the service."""
     most: int = 1
-    """So many attempts it may use up."""
+    """Attempts that it may use up."""
     overtaken: bool = False
     """As in ``Before``."""
     attempts: int = 0
     put_off: int = 0
-    """Those of the attempts that only met a limit of the receiver's rate."""
+    """Attempts that only met a limit of the receiver's rate."""
     unsent: int = 0
-    """Those for which there was no connection."""
+    """Attempts without a connection."""
     unanswered: bool = False
     failing_since: float | None = None
     place: int = 0
@@ -135,10 +135,10 @@ class _Job:
 
 
 class Sender:
-    """An asynchronous context manager.
+    """The sender of one run: an asynchronous context manager.
 
-    ``may_send`` is asked before every request: False stops the sender. ``secrets`` are those of ``reasons.reason``;
-    what ``rules`` say of an answer holds before ``policy.classify_response``.
+    It asks ``may_send`` before every request; False stops it. ``secrets`` are those of ``failure_text.reason``. Where
+    ``rules`` fit an answer they apply in place of ``policy.classify_response``.
     """
 
     def __init__(
@@ -167,32 +167,32 @@ class Sender:
             per_second=limits.requests_per_second,
             shared=limits.rate_is_shared,
         )
-        # Those that never failed come first: they tell soonest whether the service takes anything, and what is refused
-        # holds nobody up. Among them the oldest: what was put off goes out again before all that has come since.
+        # Incidents that never failed come first: they show soonest whether the service takes anything, and refused ones
+        # hold none up. Among them the oldest: one that was put off goes out again before all that came since.
         self._queue: asyncio.PriorityQueue[tuple[bool, int, int, _Job]] = asyncio.PriorityQueue()
         self._numbers = itertools.count()
-        self._clear = asyncio.Event()  # set while requests may go out freely
+        self._clear = asyncio.Event()  # set while there is no probing
         self._clear.set()
         self._stopping = asyncio.Event()
         self._delayed: dict[_Job, asyncio.TimerHandle] = {}
         self._at_work_at: float | None = None
-        """When the receiver last answered a request for what the request is."""
+        """When the receiver last answered a request for its own sake, by the loop's clock in seconds."""
         self._asked_to_wait = 0.0
         self._throttled_since: float | None = None
-        """Since when the receiver has taken nothing and turned requests away for its rate."""
+        """Since when the receiver has only rejected requests for its rate."""
         self._places = itertools.count()
         self._not_overtaken: set[FailureOrder] = set()
         self._taken_ids: dict[str, FailureOrder] = {}
-        """By key, what met an Incident_Id that is somebody else's."""
+        """By key, the marks of incidents whose Incident_Id another incident has."""
         self._is_last = False
-        """Whether what failed before is tried for the last time in this run."""
+        """Whether this is the last try of this run for incidents that failed before."""
         self._fault: Exception | None = None
-        self._failed: tuple[Answer, bytes] | None = None  # the last one that may be the service's, and its body
+        self._failed: tuple[Answer, bytes] | None = None  # the last failure that may be the service's, and its body
         self._tasks: set[asyncio.Task[None]] = set()
         self._chance = random.Random()  # noqa: S311  # jitter, not a secret
 
     def share(self, gate: Gate) -> None:
-        """Send through a gate that other senders send through, too; to be said before it starts."""
+        """Send through a gate that other senders use too; call it before the sender starts."""
         self.gate = gate
 
     async def __aenter__(self) -> "Sender":
@@ -202,7 +202,7 @@ class Sender:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """End the workers; what they still hold stays without an answer."""
+        """Stop the workers; incidents that they still have stay without an answer."""
         for handle in self._delayed.values():
             handle.cancel()
         for task in self._tasks:
@@ -216,20 +216,20 @@ class Sender:
 
     @property
     def failure(self) -> str | None:
-        """Why the last request failed that may have done so for the service; None while there is none."""
+        """Why the last request failed that the service may have caused; None where there is none."""
         return None if self._failed is None else self.reason_of(*self._failed)
 
     @property
     def well(self) -> bool:
-        """False where requests fail across accounts and none was taken, or none any more."""
+        """False where requests fail across accounts and the receiver took none, or takes none any more."""
         return self._breaker.circuit is CircuitState.CLOSED or (self.delivered > 0 and not self.broken)
 
     def reason_of(self, answer: Answer, body: bytes) -> str:
-        """Return why an attempt with this body failed, as ``reasons.reason`` does, without the sender's secrets."""
+        """Return why an attempt with this body failed, without the sender's secrets; see ``failure_text.reason``."""
         return reason(answer, body, self._secrets)
 
     def stop(self, reason: str) -> None:
-        """Start no further request. What is under way ends; what waits comes back from ``deliver`` as it is."""
+        """Start no further request. Requests under way end; ``deliver`` returns waiting incidents as they are."""
         if self.stopped is not None:
             return
         self.stopped = reason
@@ -250,18 +250,18 @@ class Sender:
         once: bool = False,
         before: Mapping[int, Before] | None = None,
     ) -> list[SendResult]:
-        """Send the incidents and return how far each got, in the order of their ends.
+        """Send the incidents and return how far each got, in the order in which they ended.
 
-        A fault of this program in the middle of sending is raised here, once nothing is under way any more.
+        A fault of this program during the sending is raised here, once nothing is under way any more.
 
         Args:
-            incidents: What to send. They go out in an order of chance, so that those which are refused, wherever they
-                stand, do not look like a service that fails.
-            resumed: An earlier run may have sent them already, but for those of which it is known that it has not; so
-                a 409 means delivered.
-            once: Each is tried once only.
-            before: By Incident_Id, what this run has made of them before: they get the attempts that are left to them,
-                at least one, and are tried for the last time.
+            incidents: They go out in random order, so that rejected ones that stand together do not look
+                like a failing service.
+            resumed: An earlier run may have sent them, except those that it has recorded as not arrived; so 409 means
+                delivered.
+            once: Try each only once.
+            before: By Incident_Id, the earlier tries of this run. Each incident gets the attempts that are left to it,
+                at least one, and this is its last try.
         """
         results: list[SendResult] = []
         if not incidents:
@@ -304,7 +304,7 @@ class Sender:
         at_work = False
         try:
             while True:
-                # What need not be waited for is not awaited: of a request's time on the loop that was a third.
+                # It awaits only where it must wait: needless awaits took a third of a request's time on the loop.
                 if not self._clear.is_set():
                     if at_work:
                         at_work = False
@@ -314,17 +314,17 @@ class Sender:
                     at_work = False
                     gate.leave()
                 if not at_work:
-                    await gate.entered()
+                    await gate.wait_to_enter()
                     at_work = True
                 if queue.empty():
                     at_work = False
-                    gate.leave()  # who has nothing to send keeps nobody from sending
+                    gate.leave()  # a worker without an incident keeps no other from sending
                     *_, job = await queue.get()
                     at_work = gate.enter()
                 else:
                     *_, job = queue.get_nowait()
                 if self.stopped is None and not (at_work and self._clear.is_set()):
-                    self._put(job)  # there is no room, or the probing began meanwhile: leave the job to the probe
+                    self._put(job)  # there is no room, or the probing has begun: leave the job to the probe
                     continue
                 await self._attempt(job, probe=False)
         finally:
@@ -341,7 +341,7 @@ class Sender:
                 return
             may_have_arrived = job.resumed or job.attempts > job.unsent
             job.attempts += 1
-            # A receiver that closes its connections without a word closes all that are kept.
+            # A receiver that drops one kept connection drops all of them.
             fresh = job.answer is not None and job.answer.status is None
             window, epoch = gate.start(), gate.rate.epoch
             try:
@@ -354,7 +354,7 @@ class Sender:
             verdict = self._verdict(answer, may_have_arrived=may_have_arrived)
             self._tell_gate(job, answer, verdict, window, epoch)
             job.unsent += answer.unsent
-            if answer.unsent and not self._may_send():  # it was lost while there was no connection yet
+            if answer.unsent and not self._may_send():  # the lease was lost before there was a connection
                 self.stop("the lease was lost")
                 self._give_back(job)
                 return
@@ -368,13 +368,13 @@ class Sender:
                 self._finish(job, verdict)
             else:
                 self._not_delivered(job, answer, verdict, probe=probe)
-        except Exception as exc:  # a worker that died of it would leave ``deliver`` waiting for ever
+        except Exception as exc:  # else the worker would die and leave ``deliver`` waiting for ever
             self._fault = exc
             self.stop("a fault of the program")
             self._give_back(job)
 
     def _may_go(self, job: _Job, *, probe: bool) -> bool:
-        """Tell whether the job may be sent now; it goes back to whom it belongs to otherwise."""
+        """Return whether the job may be sent now; if not, put it back into the queue or finish it."""
         if self.stopped is None and not self._may_send():
             self.stop("the lease was lost")
         if self.stopped is not None:
@@ -389,7 +389,7 @@ class Sender:
 
     def _verdict(self, answer: Answer, *, may_have_arrived: bool) -> ResponseClass:
         if answer.lacking:
-            return ResponseClass.THROTTLED  # fewer at once, and nothing is held against the record either
+            return ResponseClass.THROTTLED  # fewer at once, and nothing counts against the record
         if answer.status is not None and answer.status != 429 and answer.status not in GATEWAY:
             self._at_work_at = self._loop.time()
         rule = self._rules.fitting(answer.status, answer.excerpt)
@@ -399,7 +399,7 @@ class Sender:
         return classify_response(answer.status, may_have_arrived=may_have_arrived, others_taken=others_taken)
 
     def _tell_gate(self, job: _Job, answer: Answer, verdict: ResponseClass, window: int, epoch: int) -> None:
-        """Tell how the request ended that began with this window and epoch."""
+        """Tell the gate how the request of this window and epoch ended."""
         if answer.status is None:
             too_many = answer.lacking or (answer.error == TIMED_OUT and not answer.unsent)
             self.gate.unanswered(window, epoch, too_many=too_many)
@@ -416,10 +416,10 @@ class Sender:
             self._put_off(job, answer)
             return
         if verdict is ResponseClass.DEAD:
-            self._breaker.success()  # it answers as it is known to
+            self._breaker.success()  # the receiver answers as a rule expects
             self._finish(job, verdict)
             return
-        # An id may be somebody else's, and so may all of a block; that a new one is, too, is no accident.
+        # Another incident may have an id, or all ids of a block; that it has the new one too is no accident.
         is_accident = verdict is ResponseClass.TAKEN and job.incident.key not in self._taken_ids
         self._set_mark(job, verdict)
         if not is_accident:
@@ -432,7 +432,7 @@ class Sender:
             self._finish(job, verdict)
 
     def _set_mark(self, job: _Job, verdict: ResponseClass) -> None:
-        """Remember the place of the first failure: of an id that is taken, over all ids that the incident is given."""
+        """Remember the place of the first failure; one mark serves all ids that the incident is given."""
         if job.mark is None:
             job.mark = self._taken_ids.get(job.incident.key) or FailureOrder(job.place)
             job.mark.in_spell |= self._breaker.circuit is CircuitState.PROBING
@@ -442,26 +442,26 @@ class Sender:
             self._taken_ids.setdefault(job.incident.key, job.mark)
 
     def _overtake(self, place: int) -> None:
-        """Mark what failed and was sent before the incident that was taken just now."""
+        """Mark each failed incident that was sent before the one that the receiver took just now."""
         for mark in [mark for mark in self._not_overtaken if mark.place < place]:
             mark.overtaken = True
             self._not_overtaken.discard(mark)
 
     def _others_taken(self) -> bool:
-        """Tell whether the receiver was at work on others a moment ago."""
+        """Return whether the receiver was at work on other incidents a moment ago."""
         if self._at_work_at is None:
             return False
         return self._loop.time() - self._at_work_at <= TAKING_SECONDS + 2 * self._asked_to_wait
 
     def _put_off(self, job: _Job, answer: Answer) -> None:
-        """Try again in its turn what met a limit of the rate: that uses up no attempt, and ends where all meet it."""
+        """Queue an incident again that met a limit of the rate, which uses up no attempt; stop where all meet it."""
         now = self._loop.time()
         job.put_off += 1
         self._asked_to_wait = self._asked_pause(answer) or 0.0
         if self._throttled_since is None:
             self._throttled_since = now
         is_over = now + self.gate.pause() - self._throttled_since > self._limits.retry_seconds
-        if is_over and self.delivered and self._queue.empty():  # all others have been taken, or have failed
+        if is_over and self.delivered and self._queue.empty():  # all others were taken, or have failed
             self._finish(job, ResponseClass.THROTTLED)
             return
         if is_over:
@@ -477,9 +477,9 @@ class Sender:
 
     def _note_failure(self, job: _Job, answer: Answer, *, probe: bool) -> None:
         if probe:
-            return  # counted by the probing itself
+            return  # the probing itself counts it
         if job.incident.runs and answer.status is not None and answer.status not in GATEWAY:
-            return  # a run before has seen that it fails while others are taken: that it still does is no news
+            return  # an earlier run has seen it fail while the receiver took others: no news
         self._breaker.failure(job.incident.account)
         if self._breaker.circuit is CircuitState.PROBING and self._clear.is_set() and self.stopped is None:
             self._clear.clear()
@@ -488,10 +488,10 @@ class Sender:
             self._start(self._probe())
 
     async def _probe(self) -> None:
-        """Send a few at a time, with growing pauses, until one is taken or the circuit opens.
+        """Send a few at a time, with growing pauses, until the receiver takes one or the circuit opens.
 
-        Only incidents that never failed before tell whether the service fails. Where a round of others is not taken
-        either, all of these are put aside, to be tried again at the end of the run; there it takes more rounds.
+        Only incidents that never failed before show whether the service fails. Where the receiver takes none of a round
+        of others, all of these are put aside until the end of the run; there the probing takes more rounds.
         """
         rounds, spent, asked = 0, 0.0, 0.0
         while self._breaker.circuit is CircuitState.PROBING and self.stopped is None:
@@ -509,7 +509,7 @@ class Sender:
             answers = [job.answer for job in jobs if job.answer is not None]
             asked = max([self._asked_pause(answer) or 0.0 for answer in answers], default=0.0)
             if any(answer.status == 429 for answer in answers):
-                continue  # it may yet take what it has put off
+                continue  # it may yet take the ones that it has put off
             rounds += 1
             too_long = spent > self._limits.retry_seconds
             if tell:
@@ -524,9 +524,9 @@ class Sender:
         self._clear.set()
 
     async def _sample(self, rounds: int) -> list[_Job]:
-        """Take the next few jobs out of the queue, those that never failed before all others.
+        """Take the next few jobs out of the queue, those that never failed first.
 
-        Once the service has taken something, many accounts may yet be refused in a row: each round asks more then.
+        Once the service has taken something, it may yet refuse many accounts in a row: each round then asks more.
         """
         *_, first = await self._queue.get()
         jobs = [first]
@@ -540,7 +540,7 @@ class Sender:
         return jobs
 
     async def _try_all(self, jobs: Sequence[_Job]) -> None:
-        """Send each once, no more at a time than connections are allowed, until one is taken."""
+        """Send each once, at most ``max_connections`` at a time, until the receiver takes one."""
         most = self._limits.max_connections
         for start in range(0, len(jobs), most):
             if self._breaker.circuit is CircuitState.PROBING:
@@ -550,7 +550,7 @@ class Sender:
                     self._put(job)
 
     def _put_aside(self) -> None:
-        """End the incidents that failed before with what is known of them; those that never failed stay."""
+        """Finish the incidents that failed before with what is known of them; the others stay."""
         for job, handle in list(self._delayed.items()):
             if self._is_stale(job):
                 handle.cancel()
@@ -568,14 +568,14 @@ class Sender:
 
     @staticmethod
     def _is_stale(job: _Job) -> bool:
-        """Tell whether it has failed before, in this run or in an earlier one: then it tells nothing of the service."""
+        """Return whether it failed before, in this run or an earlier one: it then shows nothing about the service."""
         return job.attempts > job.put_off or job.left_over
 
     def _put(self, job: _Job) -> None:
         if self.stopped is not None:
             self._give_back(job)
             return
-        # Behind as many others as may be under way: whether it was for the rate or for this record, others tell.
+        # Behind as many others as may be under way: they show whether the limit concerns the rate or this record.
         place = job.number + job.put_off * self._limits.max_connections
         self._queue.put_nowait((self._is_stale(job), place, job.number, job))
 

@@ -1,8 +1,8 @@
-"""The words that stand beside an HTTP status in ledger and log: fixed, for dead letters are grouped and found by them.
+"""The words beside an HTTP status in ledger and log. They are fixed: operators group and find dead letters by them.
 
-The standard library has such a table too, but its words change: Python 3.13 took over those of RFC 9110 for four
-statuses, and after an upgrade the same refusal would stand under two reasons. These are the words of the registry at
-IANA, with the older ones for the four, which most ledgers already hold.
+The standard library has such a table too, but its words change: Python 3.13 adopted those of RFC 9110 for four
+statuses, and after an upgrade the same refusal would have two reasons. These are the words of IANA's registry, with the
+older ones for the four, which most ledgers already hold.
 """
 
 _TEXTS = {
@@ -76,16 +76,16 @@ _NEWER = {
     416: "Range Not Satisfiable",
     422: "Unprocessable Content",
 }
-"""What version 0.1.0 wrote for these statuses where it ran on Python 3.13."""
+"""What version 0.1.0 wrote for these statuses on Python 3.13."""
 
 
 def status_text(status: int) -> str:
-    """Return ``HTTP 503 Service Unavailable``; the number alone where the status has no words."""
+    """Return ``HTTP 503 Service Unavailable``; only the number where the status has no words."""
     return f"HTTP {status} {_TEXTS[status]}" if status in _TEXTS else f"HTTP {status}"
 
 
 def with_fixed_texts(reason: str) -> str:
-    """Return the reason as it is written now: what 0.1.0 wrote on Python 3.13 in the words of every other version."""
+    """Return the reason as it is written now: the words of 0.1.0 on Python 3.13 become those of every other version."""
     for status, text in _NEWER.items():
         reason = reason.replace(f"HTTP {status} {text}", status_text(status))
     return reason

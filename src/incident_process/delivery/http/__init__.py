@@ -1,1 +1,1 @@
-"""The HTTP client: one POST over a kept-alive connection, nothing sent twice, no byte taken for what it is not."""
+"""The HTTP client: one POST over a kept-alive connection; it sends nothing twice and misreads no byte."""

@@ -1,7 +1,7 @@
 """How many connections are opened at once: few, until the receiver has shown that it takes more.
 
-A receiver takes new connections from a queue, which may be as short as five. Those beyond it look open here and are
-not: their requests have no answer until they time out.
+A receiver takes new connections from a queue, which may be as short as five. Connections beyond it look open here but
+are not: their requests time out.
 """
 
 import asyncio
@@ -9,13 +9,13 @@ import time
 from collections import deque
 
 AT_ONCE = 4
-"""So many connections at first may be waiting for their first answer."""
+"""Connections at first that may wait for their first answer."""
 PATIENCE_SECONDS = 0.05
-"""After so long without one it is the way that is long, or the receiver slow: the next connection may be opened."""
+"""Seconds after which the next connection may be opened anyway: the network is slow then, or the receiver."""
 
 
 class ConnectSlot:
-    """The right to open a connection, ``since`` when. It ends with ``end``, or after a while by itself."""
+    """The permission to open a connection, ``since`` when. It ends with ``end``, or by itself after a while."""
 
     def __init__(self, opening: "ConnectLimiter", loop: asyncio.AbstractEventLoop) -> None:
         self.since = time.perf_counter()
@@ -26,7 +26,7 @@ class ConnectSlot:
     def end(self, *, answered: bool = False) -> None:
         """Note the first answer, or that there will be none.
 
-        An answer that came late allows one connection more: the receiver can have many under way.
+        A late answer allows one connection more: it shows that the receiver can have many under way.
         """
         self._timer.cancel()
         if answered and not self._held:
@@ -40,7 +40,7 @@ class ConnectSlot:
 
 
 class ConnectLimiter:
-    """Gives out the slots, in turn."""
+    """Hands out the slots in the order of asking."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -48,7 +48,7 @@ class ConnectLimiter:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def slot(self) -> ConnectSlot:
-        """Wait for the right to open a connection."""
+        """Wait for the permission to open a connection."""
         if self._free:
             self._free -= 1
             return ConnectSlot(self, self._loop)
@@ -63,7 +63,7 @@ class ConnectLimiter:
         return ConnectSlot(self, self._loop)
 
     def give(self) -> None:
-        """Let one more connection be opened."""
+        """Allow one more connection."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():

@@ -1,4 +1,4 @@
-"""How many connections this process may have open beside all else that it has open (``ulimit -n``)."""
+"""How many connections this process may open beside its other open files (``ulimit -n``)."""
 
 import errno
 import resource
@@ -10,7 +10,7 @@ from incident_process.core.logs import get_logger
 log = get_logger()
 
 SPARED = 8
-"""Handles that are left to the databases, the log and what else a run opens."""
+"""File handles reserved for the databases, the log and a run's other files."""
 LACKS = {
     errno.EMFILE: "this process has as many files and sockets open as it may (ulimit -n)",
     errno.ENFILE: "this machine has as many files and sockets open as it may (fs.file-max)",
@@ -18,12 +18,12 @@ LACKS = {
     errno.ENOBUFS: "this machine has no memory left for a connection",
     errno.ENOMEM: "this machine has no memory left for a connection",
 }
-"""What fails here, and is the fault neither of a record nor of the receiver, in words."""
+"""Errors of this machine, which are the fault neither of a record nor of the receiver, in words."""
 
 
 def most_connections(wanted: int) -> int:
-    """Return how many connections may be opened of so many, at least one; warn where they are fewer."""
-    with suppress(OSError):  # a machine without /proc: its lack shows when it is met
+    """Return how many of the wanted connections this process may open, at least one; warn where they are fewer."""
+    with suppress(OSError):  # a machine without /proc: the lack shows when a connection fails
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft == resource.RLIM_INFINITY:
             return wanted

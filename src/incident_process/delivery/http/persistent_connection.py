@@ -1,8 +1,7 @@
-"""One kept-alive connection to the receiver, over which one request at a time is answered (RFC 9112).
+"""One kept-alive connection to the receiver, which answers one request at a time on it (RFC 9112).
 
-Its parser is llhttp, strict but for the ends of lines. What decides whether a record arrived is decided here, so the
-rules are few: an answer counts once it is whole, what nobody asked for ends the connection, and nothing is ever sent a
-second time.
+Its parser is llhttp, strict except for line ends. This class decides whether a record arrived, so its rules are few: an
+answer counts once it is whole, an unrequested answer ends the connection, and nothing is ever sent a second time.
 """
 
 import asyncio
@@ -12,13 +11,13 @@ from typing import cast
 import httptools
 
 EXCERPT_BYTES = 65_536
-"""How much of an answer is looked at: its text only ever serves as a hint beside a refusal."""
+"""Bytes of an answer's text that are kept: the text only explains a rejection."""
 MOST_BYTES = 1_048_576
-"""An answer that is larger is read no further: its status has said what there is to know."""
+"""Bytes of an answer after which the client stops reading: its status is known by then."""
 
 
 class NoAnswerError(Exception):
-    """The answer is not whole, or is none. Its subclasses' names stand in the ledger as the reason."""
+    """The answer is not whole, or is none. The ledger keeps the subclass' name as the reason."""
 
 
 class ConnectionClosedError(NoAnswerError):
@@ -26,18 +25,18 @@ class ConnectionClosedError(NoAnswerError):
 
 
 class MalformedAnswerError(NoAnswerError):
-    """What came back is not HTTP."""
+    """The answer is not HTTP."""
 
 
 class EarlyAnswerError(NoAnswerError):
-    """The receiver said that it took a request which it was not sent whole."""
+    """The receiver accepted a request that had not been sent whole."""
 
 
 class PersistentConnection(asyncio.Protocol):
-    """Made by ``create_connection`` of an event loop, which opens it.
+    """A connection, made and opened by ``create_connection`` of an event loop.
 
-    ``status``, ``retry_after`` and ``excerpt`` are those of the last answer that was awaited; ``excerpt`` is the
-    beginning of its text where the status is ``read_from`` or above.
+    ``status``, ``retry_after`` and ``excerpt`` are those of the last answer awaited; ``excerpt`` is the beginning of
+    its text where the status is ``read_from`` or above.
     """
 
     status: int
@@ -47,11 +46,11 @@ class PersistentConnection(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, read_from: int = 400) -> None:
         self._read_from = read_from
         self.idle_since = loop.time()
-        """When it was made, or its last answer whole, by the clock of the event loop."""
+        """When it was made, or its last answer was whole, by the event loop's clock in seconds."""
         self._loop = loop
         self._parser = httptools.HttpResponseParser(self)
-        # Lines may end with LF alone (RFC 9112, 2.2) and headers be folded (5.2): no danger where one request has one
-        # answer, and of its headers only length, coding and Retry-After are read.
+        # Lines may end with LF alone (RFC 9112, 2.2) and headers be folded (5.2): harmless where one request has one
+        # answer, and only the headers for length, coding and Retry-After are read.
         self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_headers=True)
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
@@ -64,18 +63,18 @@ class PersistentConnection(asyncio.Protocol):
 
     @property
     def at_rest(self) -> bool:
-        """True while the receiver has neither closed it nor said anything that was not read yet.
+        """True while the receiver has neither closed it nor sent anything that was not read yet.
 
-        Asked of the system, because the event loop may not have heard of it yet, and then a request that could as well
-        go over another connection would have no answer.
+        This asks the system: the event loop may not know yet, and a request that could as well go over another
+        connection would then have no answer.
         """
         return self.usable and not self._events.poll(0)
 
     def send(self, request: bytes) -> asyncio.Future[None]:
-        """Write a whole request; what is returned is done once the answer is whole.
+        """Write a whole request and return a future that is done once the answer is whole.
 
-        Raises NoAnswerError or OSError there, when there will be none. The caller closes a connection that it waits for
-        no longer.
+        The future raises NoAnswerError or OSError when there will be no answer. A caller that stops waiting must close
+        the connection.
         """
         self._begin()
         self._waiter = waiter = self._loop.create_future()
@@ -83,7 +82,7 @@ class PersistentConnection(asyncio.Protocol):
         return waiter
 
     def close(self) -> None:
-        """Close it, whatever is under way."""
+        """Close it, also with a request under way."""
         self._closed = True
         self._transport.abort()
 
@@ -107,14 +106,14 @@ class PersistentConnection(asyncio.Protocol):
             self._whole(self._parser.get_status_code() if self._has_headers else 0, keep=False)
 
     def eof_received(self) -> None:
-        """Take no request any more. Of TLS the system knows no end, and ``connection_lost`` comes after the answer."""
+        """Accept no further request. Under TLS the system sees no end; ``connection_lost`` comes after the answer."""
         self._closed = True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Conclude from the end of the connection, which ends an answer that gave no length."""
+        """Draw the conclusion from the connection's end, which also ends an answer that gave no length."""
         self._closed = True
         status = self._parser.get_status_code()
-        del self._parser  # it holds on to this object, and this one to a TLS session: neither waits for the collector
+        del self._parser  # it refers to this object, and this one to a TLS session: the cycle ends here, uncollected
         if self._waiter is None:
             return
         if exc is None and self._has_headers and not self._has_length:
@@ -125,12 +124,12 @@ class PersistentConnection(asyncio.Protocol):
     # -- what the parser calls ------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Stop where nobody asked for an answer: it could pass for that of the next request, or mix with the last."""
+        """Reject an answer without a request: it could pass for that of the next request, or mix with the last."""
         if self._waiter is None:
             raise MalformedAnswerError
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note the few headers that matter."""
+        """Note length, coding and Retry-After; other headers do not matter."""
         name = name.lower()
         if name == b"content-length" or (name == b"transfer-encoding" and value.lower().endswith(b"chunked")):
             self._has_length = True  # any other coding goes on to the end of the connection (RFC 9112, 6.3)
@@ -142,12 +141,12 @@ class PersistentConnection(asyncio.Protocol):
         self._has_headers = True
 
     def on_body(self, body: bytes) -> None:
-        """Keep the beginning of what a refusal says, and of what a rule may ask for."""
+        """Keep the beginning of the text of a rejection, and of an answer that a rule may need."""
         if len(self.excerpt) < EXCERPT_BYTES and self._parser.get_status_code() >= self._read_from:
             self.excerpt = (self.excerpt + body)[:EXCERPT_BYTES]
 
     def on_message_complete(self) -> None:
-        """Hand the answer to who waits for it, unless it is one of those that another one follows (1xx)."""
+        """Complete the answer, unless it is an interim one that another follows (1xx)."""
         if self._waiter is None:
             return
         status = self._parser.get_status_code()
@@ -167,8 +166,8 @@ class PersistentConnection(asyncio.Protocol):
         if status < 200:
             self._fail(MalformedAnswerError())
             return
-        # The rest of a request that was not sent whole would be taken for the next one. Of TLS only what was not
-        # encrypted yet is known.
+        # The receiver would take the rest of an unfinished request for the next one. Under TLS only the part that is
+        # not yet encrypted is known.
         is_early = not self._closed and self._transport.get_write_buffer_size() > 0
         if is_early and status < 300:
             self._fail(EarlyAnswerError())

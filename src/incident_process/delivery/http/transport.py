@@ -1,7 +1,7 @@
 """One POST over a kept-alive connection, and nothing more: no retry, no redirect, no proxy, no interpretation (SPEC 5).
 
-It is of our own because it is the hot path, and because libraries hide what the promise turns on: whether a request was
-sent at all, and that it was sent once (docs/decisions/0022-http-client.md).
+It is this package's own because it is the hot path, and because libraries hide what the promise depends on: whether a
+request was sent at all, and that it was sent once (docs/decisions/0022-http-client.md).
 """
 
 import asyncio
@@ -21,16 +21,17 @@ from incident_process.delivery.http.file_handles import LACKS
 from incident_process.delivery.http.persistent_connection import NoAnswerError, PersistentConnection
 
 CONNECT_SECONDS = 10.0
+"""Seconds to open a connection, at most."""
 IDLE_SECONDS = 4.0
-"""A connection that lay idle for longer is not used again: servers close theirs after 5 seconds and more, and a request
-that meets the closing has no answer."""
+"""Seconds after which an idle connection is not used again: servers close theirs after 5 seconds and more, and a
+request that meets the closing has no answer."""
 
 
 class Answer(Record, frozen=True, kw_only=True):
-    """What came back: ``status`` None when nothing did, and then ``error`` says why.
+    """The answer to one request: ``status`` is None when there was none, and ``error`` then says why.
 
-    ``unsent``: there was no connection to send it over. ``lacking``: because this machine can open no more, as
-    ``error`` says in words.
+    ``unsent``: there was no connection to send it over. ``lacking``: because this machine can open no more connections;
+    ``error`` says so in words.
     """
 
     status: int | None
@@ -42,7 +43,7 @@ class Answer(Record, frozen=True, kw_only=True):
     excerpt: bytes = b""
 
     def __repr__(self) -> str:
-        """Leave the excerpt out: receivers repeat what they were sent."""
+        """Leave the excerpt out: receivers repeat what the sender sent."""
         return f"Answer(status={self.status}, seconds={self.seconds:.3f}, error={self.error})"
 
 
@@ -50,7 +51,7 @@ MaySend = Callable[[], bool]
 
 
 def always() -> bool:
-    """Allow a request."""
+    """Allow every request."""
     return True
 
 
@@ -58,19 +59,19 @@ class Transport(Protocol):
     """Posts a body once."""
 
     async def post(self, body: bytes, key: str | None, may_send: MaySend = always, *, fresh: bool = False) -> Answer:
-        """Post the body under an Idempotency-Key; never raises for what the network or the receiver does.
+        """Post the body under an Idempotency-Key; never raise for a fault of the network or the receiver.
 
-        ``may_send`` is asked again once there is a connection, where that took time; no leaves the body unsent.
-        ``fresh``: over a connection that nothing was sent over yet.
+        Where opening a connection took time, ``may_send`` is asked again; False leaves the body unsent.
+        ``fresh``: over a connection that has carried no request yet.
         """
         ...
 
 
 class HttpTransport:
-    """``Transport`` over HTTP/1.1. An asynchronous context manager; one for all requests of a run.
+    """``Transport`` over HTTP/1.1. An asynchronous context manager; one serves all requests of a run.
 
-    It opens as many connections as there are requests at once. Of answers with a status of ``read_from`` or above the
-    text is read, too.
+    It opens as many connections as there are requests at once, and reads the text of answers with a status of
+    ``read_from`` or above.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class HttpTransport:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the connections; none is in use, for who waited for an answer has closed its own."""
+        """Close the connections; none is in use, for a caller that stopped waiting has closed its own."""
         while self._idle:
             self._idle.pop().close()
 
@@ -113,14 +114,14 @@ class HttpTransport:
         fresh: bool = False,
         trace: str | None = None,
     ) -> Answer:
-        """Post the body once; ``trace`` is the context of a trace for the header ``traceparent``."""
+        """Post the body once; ``trace`` is the value of the header ``traceparent``."""
         started = time.perf_counter()
         slot: ConnectSlot | None = None
-        connection = self._at_hand(fresh=fresh)
+        connection = self._take_idle(fresh=fresh)
         if connection is None:
             try:
-                connection, slot = await self._opened()
-            except (OSError, ValueError) as exc:  # ValueError: a name that cannot even be asked for
+                connection, slot = await self._open_in_turn()
+            except (OSError, ValueError) as exc:  # ValueError: a name that no resolver accepts
                 lack = LACKS.get(exc.errno or 0) if isinstance(exc, OSError) else None
                 if lack is not None:
                     return _no_answer(started, lack, unsent=True, lacking=True)
@@ -154,13 +155,13 @@ class HttpTransport:
         )
 
     async def connect(self) -> None:
-        """Open a connection as for a request, and close it: OSError or ValueError say why that cannot be done."""
+        """Open a connection as for a request, and close it; raise OSError or ValueError where that fails."""
         (await self._connect()).close()
 
-    def _at_hand(self, *, fresh: bool) -> PersistentConnection | None:
-        """Return a connection that was used a moment ago, the last one first; close those that nobody needed.
+    def _take_idle(self, *, fresh: bool) -> PersistentConnection | None:
+        """Return the connection that was used last, or None; close those that were idle for too long.
 
-        ``fresh``: return none, and close the one that has lain idle longest: it gives its place to a new one.
+        ``fresh``: return None, and close the one that was idle for longest: a new one takes its place.
         """
         if fresh:
             if self._idle:
@@ -174,7 +175,7 @@ class HttpTransport:
             connection.close()
         return None
 
-    async def _opened(self) -> tuple[PersistentConnection, ConnectSlot]:
+    async def _open_in_turn(self) -> tuple[PersistentConnection, ConnectSlot]:
         """Open a connection when its turn has come; raise as ``_connect`` does."""
         slot = await self._opening.slot()
         try:
@@ -184,13 +185,13 @@ class HttpTransport:
             raise
 
     async def _connect(self) -> PersistentConnection:
-        """Open a connection; raise OSError, of which TimeoutError is one, when that cannot be done."""
+        """Open a connection; raise OSError, which includes TimeoutError, where that fails."""
         address = self._address
         error: OSError = ConnectionResetError()
         async with asyncio.timeout(min(CONNECT_SECONDS, self._timeout)) as limit:
             places = await self._loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
             for tried, (*_, place) in enumerate(places):
-                # One that swallows what it is sent, as IPv6 without a way out does, leaves the others their time.
+                # An address that swallows packets, as IPv6 without a route does, leaves the others their share of time.
                 share = ((limit.when() or 0.0) - self._loop.time()) / (len(places) - tried)
                 try:
                     async with asyncio.timeout(share):
@@ -204,7 +205,7 @@ class HttpTransport:
                 except OSError as exc:
                     error = exc
                     continue
-                if connection.usable:  # otherwise it was closed, or spoke first: nothing was sent
+                if connection.usable:  # else the receiver closed it, or spoke first: nothing was sent
                     return connection
                 connection.close()
         raise error
@@ -219,13 +220,13 @@ class HttpTransport:
 
 
 def tls_context(ca: Path | None) -> ssl.SSLContext:
-    """Return how the receiver's certificate is checked; raise APIConfigError where ``ca`` holds no certificate."""
+    """Return the context that checks the receiver's certificate; raise APIConfigError where ``ca`` holds none."""
     try:
         context = ssl.create_default_context()
         if ca is not None:
             context.load_verify_locations(ca)
-            # From Python 3.13 on certificates must have extensions that those of many a company's own authority
-            # lack. The chain, the name and the dates are checked as before.
+            # From Python 3.13 on certificates need extensions that many companies' own authorities leave out.
+            # The chain, the name and the dates are checked as before.
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     except OSError as exc:
         msg = f"[API] ca_file {ca} cannot be used as a PEM certificate: {type(exc).__name__}"
