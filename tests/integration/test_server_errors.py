@@ -15,12 +15,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError
-from incident_process.database.server_errors import ErrorKind, masked, meaning_of, meaning_of_error
+from incident_process.database.errors import ErrorKind, TransientDatabaseError
+from incident_process.database.server_errors import masked, meaning_of, meaning_of_error
 from incident_process.operations.doctor import Level
-from incident_process.source.driver import TransientSourceError as SourceTransientError
 from incident_process.source.mysql import MySQLSource
 from incident_process.state.sql import SqlStateStore
-from incident_process.state.sql.error_translation import TransientStateError as StateTransientError
 from tests.integration.test_doctor import about, findings
 from tests.support.mariadb import MariaDBServer
 from tests.support.source_data import create_tables, insert_customers
@@ -115,7 +114,7 @@ def test_each_number_has_words_and_a_remedy_alike_for_source_and_state(
         source = asyncio.run(of_source(mariadb, mariadb_database))
         state = asyncio.run(of_state(mariadb, mariadb_database))
         # For both it may pass, or for neither.
-        assert isinstance(source, SourceTransientError) is isinstance(state, StateTransientError), number
+        assert isinstance(source, TransientDatabaseError) is isinstance(state, TransientDatabaseError), number
         assert isinstance(state, DatabaseConnectionError), number
         assert source.remedy == state.remedy, number
         assert meaning_of(number).words.partition("(")[0] in told(source, number)

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from incident_process.core.errors import DatabaseConnectionError
 from incident_process.core.logs import get_logger
-from incident_process.database.server_errors import explained, meaning_of_error
+from incident_process.database.errors import explained
+from incident_process.database.server_errors import meaning_of_error
 from incident_process.database.session import SCRIPT, Opened, Reply, Session, StatementRefusedError, negotiate
 from incident_process.settings.database_urls import MySQLTarget
 

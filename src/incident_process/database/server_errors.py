@@ -10,49 +10,8 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
-from typing import Self, TypeVar
 
-import msgspec
-
-from incident_process.core.errors import IncidentProcessError
-from incident_process.core.models import Record
-
-E = TypeVar("E", bound=IncidentProcessError)
-
-
-class ErrorKind(StrEnum):
-    """What a caller can do about an error."""
-
-    TRANSIENT = "transient"  # the connection is gone or a lock was in the way: the same work may well succeed at once
-    UNAVAILABLE = "unavailable"  # the server gives up, and goes on doing so until somebody or time mends it
-    ACCESS = "access"  # it lets this user in from nowhere, or not now
-    PRIVILEGE = "privilege"  # the user lacks a privilege on a table or a database
-    NO_DATABASE = "no database"  # the database that the configuration names is not there
-    NO_TABLE = "no table"
-    NO_COLUMN = "no column"
-    DUPLICATE = "duplicate"  # a key is there already, or a constraint forbids the row
-    UNFIT = "unfit"  # a value does not fit its column
-    SETTING = "setting"  # the server's or the program's configuration forbids what the program needs
-
-
-class ErrorMeaning(Record, frozen=True, kw_only=True):
-    """One error in words. ``words`` follow the name of a database, ``remedy`` is a sentence without its full stop."""
-
-    number: int
-    kind: ErrorKind
-    words: str
-    remedy: str
-
-    def __str__(self) -> str:
-        """Return words, number and remedy, as they follow ``database: ``."""
-        number = f" (error {self.number})" if self.number else ""
-        return f"{self.words}{number}. {self.remedy}."
-
-    def with_remedy(self, remedy: str) -> Self:
-        """Return the same meaning with the remedy that the caller knows better."""
-        return msgspec.structs.replace(self, remedy=remedy)
-
+from incident_process.database.errors import ErrorKind, ErrorMeaning
 
 _T, _U, _A = ErrorKind.TRANSIENT, ErrorKind.UNAVAILABLE, ErrorKind.ACCESS
 _S = ErrorKind.SETTING
@@ -131,7 +90,7 @@ _TABLE: dict[int, tuple[ErrorKind, str, str]] = {
     9002: (_T, "the proxy lost the server behind it", "See that the servers behind the proxy run"),
     # Locks and interruptions, after which the same work may go through.
     1205: (
-        _T,
+        ErrorKind.LOCKED,
         "a lock was waited for in vain; another program holds the rows",
         _HOLDERS,
     ),
@@ -143,7 +102,7 @@ _TABLE: dict[int, tuple[ErrorKind, str, str]] = {
     1615: (_T, "the table was altered while it was read", "Let the run come after the ALTER TABLE"),
     1637: (_T, "the server has too many transactions under way", _LOG),
     3101: (_T, "the cluster rolled the transaction back for one of another node", "Let all programs write to one node"),
-    3572: (_T, "the rows are locked by another program", _HOLDERS),
+    3572: (ErrorKind.LOCKED, "the rows are locked by another program", _HOLDERS),
     1028: (_U, "the server gave up sorting", _LOG),
     1969: (_U, "the server ended a statement for taking too long (max_statement_time)", _TIME_LIMIT),
     3024: (_U, "the server ended a statement for taking too long (max_execution_time)", _TIME_LIMIT),
@@ -216,7 +175,7 @@ _TABLE: dict[int, tuple[ErrorKind, str, str]] = {
     1118: (_S, "a row is too large for the table", "Use InnoDB with ROW_FORMAT=DYNAMIC"),
     1153: (_S, "a packet is larger than the server takes (max_allowed_packet)", _PACKET),
     2020: (_S, "a packet is larger than max_allowed_packet allows", _PACKET),
-    1173: (_S, "the server asks each table to have a primary key", _PRIMARY_KEY),
+    1173: (ErrorKind.KEY_REQUIRED, "the server asks each table to have a primary key", _PRIMARY_KEY),
     1175: (
         _S,
         "the server refuses changes without a key in the WHERE (sql_safe_updates)",
@@ -247,8 +206,14 @@ _TABLE: dict[int, tuple[ErrorKind, str, str]] = {
     ),
     1785: (_S, "GTID consistency forbids the statement (enforce_gtid_consistency)", "Use InnoDB for all the tables"),
     3098: (_S, "the cluster asks each table to be InnoDB with a primary key", _PRIMARY_KEY),
-    3750: (_S, "the server asks each table to have a primary key (sql_require_primary_key)", _PRIMARY_KEY),
+    3750: (
+        ErrorKind.KEY_REQUIRED,
+        "the server asks each table to have a primary key (sql_require_primary_key)",
+        _PRIMARY_KEY,
+    ),
 }
+_DDL_RACE = frozenset({1050, 1060, 1061})
+"""Two processes created a table, column or index at once: the loser looks again and finds it."""
 _OF_NAMES = re.compile(
     r"Table '|Unknown (column|database|table) '|Access denied( for user|; you need)"
     r"|[A-Z, ]+ command denied to user '"
@@ -268,7 +233,7 @@ def meaning_of(number: int, message: str = "") -> ErrorMeaning:
         message: the server's, of which nothing that may be a value of a row is repeated.
     """
     kind, words, remedy = _TABLE.get(number) or (
-        ErrorKind.UNAVAILABLE,
+        _T if number in _DDL_RACE else _U,
         f"the server gave up a statement, saying: {masked(message)}" if message else "the server gave up a statement",
         _LOG,
     )
@@ -311,13 +276,6 @@ def handshake() -> Iterator[None]:
         from asyncmy.errors import OperationalError
 
         raise OperationalError(2027, "Malformed packet") from exc
-
-
-def explained(kind: type[E], where: str, meaning: ErrorMeaning) -> E:
-    """Return an error of ours in the words of a meaning; ``where`` names the database."""
-    error = kind(f"{where}: {meaning}")
-    error.remedy = f"{meaning.remedy}."
-    return error
 
 
 _DRIVERS = frozenset({"asyncmy", "pymysql"})

@@ -14,7 +14,8 @@ from typing import Any
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError
 from incident_process.core.models import Record
 from incident_process.database.connect import connect_blocking
-from incident_process.database.server_errors import ErrorKind, explained, meaning_of_error
+from incident_process.database.errors import ErrorKind, explained
+from incident_process.database.server_errors import meaning_of_error
 from incident_process.database.sqlite_errors import meaning_of_sqlite
 from incident_process.sandbox.demo.data import Population, Row, written
 from incident_process.sandbox.demo.tables import declared_types

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
+from incident_process.core.errors import IncidentProcessError
 from incident_process.core.models import Record
 from incident_process.source.dialects import SourceDialect
 from incident_process.source.queries import Statement
@@ -21,14 +21,6 @@ class Column(Record, frozen=True, kw_only=True):
     """Its character set; empty where the database has one only, or the column holds no text."""
     collation: str = ""
     """Its collation, under the same conditions."""
-
-
-class TransientSourceError(DatabaseConnectionError):
-    """The connection was lost or a lock was in the way: reading once more may succeed."""
-
-
-class RefusedSourceError(ConfigurationError):
-    """The user lacks a right."""
 
 
 class Driver(Protocol):

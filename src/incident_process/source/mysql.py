@@ -14,10 +14,11 @@ from asyncmy.cursors import SSCursor
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.database.connect import set_up
-from incident_process.database.server_errors import ErrorKind, ErrorMeaning, explained, handshake, meaning_of_error
+from incident_process.database.errors import ErrorKind, ErrorMeaning, MissingPrivilegeError, database_error, explained
+from incident_process.database.server_errors import handshake, meaning_of_error
 from incident_process.database.session import SOURCE
 from incident_process.source.dialects import EXACT_COLLATIONS, SourceDialect, mysql_dialect
-from incident_process.source.driver import Column, RefusedSourceError, Row, TransientSourceError
+from incident_process.source.driver import Column, Row
 from incident_process.source.queries import Statement
 from incident_process.source.sql import SqlSource
 
@@ -181,18 +182,16 @@ class MySQLDriver:
         match meaning.kind:
             case ErrorKind.ACCESS:
                 return explained(DatabaseConnectionError, f"{where} ([DATABASE] MYSQL_USER, MYSQL_PASSWORD)", meaning)
-            case ErrorKind.TRANSIENT:
-                return explained(TransientSourceError, where, meaning)
             case ErrorKind.PRIVILEGE:
                 remedy = "Grant the user SELECT on both source tables"
-                return explained(RefusedSourceError, f"[DATABASE] MYSQL_USER: {where}", meaning.with_remedy(remedy))
+                return explained(MissingPrivilegeError, f"[DATABASE] MYSQL_USER: {where}", meaning.with_remedy(remedy))
             case ErrorKind.NO_TABLE | ErrorKind.NO_COLUMN:
                 remedy = "The source needs the tables and columns of the field's contract"
                 return explained(ConfigurationError, f"{self.place}: {where}", meaning.with_remedy(remedy))
             case ErrorKind.NO_DATABASE:
                 return explained(ConfigurationError, f"{self.place}: {where}", meaning)
             case _:
-                return explained(DatabaseConnectionError, where, meaning)
+                return database_error(where, meaning)
 
     async def _run(self, sql: str) -> None:
         async with self._connection.cursor() as cursor:

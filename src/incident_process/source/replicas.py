@@ -22,7 +22,7 @@ from asyncmy.cursors import DictCursor
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.core.logs import get_logger
 from incident_process.core.models import Record
-from incident_process.database.server_errors import ErrorKind, ErrorMeaning, explained
+from incident_process.database.errors import ErrorKind, ErrorMeaning, MissingPrivilegeError, explained
 from incident_process.source import gtid
 from incident_process.source.base import (
     AccountRows,
@@ -33,7 +33,6 @@ from incident_process.source.base import (
     unheard,
 )
 from incident_process.source.dialects import SourceDialect
-from incident_process.source.driver import RefusedSourceError
 from incident_process.source.gtid import Position
 from incident_process.source.mysql import CONNECT_SECONDS, MySQLDriver, MySQLSource
 
@@ -82,7 +81,7 @@ class Primary(MySQLSource):
         """
         try:
             return await self._attempt(lambda: gtid.primary_position(self._driver))
-        except RefusedSourceError as exc:
+        except MissingPrivilegeError as exc:
             raise ConfigurationError(
                 "[DATABASE] REPLICAS: the user of the source may not see whether the primary logs everything: "
                 f"{_RIGHTS.format('BINLOG MONITOR')}."

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError
 from incident_process.core.retry import retried
+from incident_process.database.errors import MissingPrivilegeError, TransientDatabaseError
 from incident_process.source import client_side, queries
 from incident_process.source.account_spool import Sighting, SurveySpool
 from incident_process.source.base import (
@@ -25,7 +26,7 @@ from incident_process.source.base import (
 from incident_process.source.column_types import Reading, expected, reading
 from incident_process.source.current_rows import account_text, customer_rows, payment_rows
 from incident_process.source.dialects import SQLITE_DIALECT, SourceDialect, converted_mark, is_utc, load_dates
-from incident_process.source.driver import Column, Driver, RefusedSourceError, Row, TransientSourceError
+from incident_process.source.driver import Column, Driver, Row
 from incident_process.source.in_flight import open_writers
 from incident_process.source.load_date import (
     Kind,
@@ -106,7 +107,7 @@ class SqlSource:
 
         try:
             return await self._attempt(work)
-        except RefusedSourceError:
+        except MissingPrivilegeError:
             return None
 
     async def indexes(self) -> dict[str, list[tuple[str, ...]]]:
@@ -188,7 +189,7 @@ class SqlSource:
         The work is repeated as a whole, so it must build its result anew each time.
         """
         async with self._lock:
-            return await retried(partial(self._once, work), TransientSourceError, attempts=ATTEMPTS, wait_initial=0.2)
+            return await retried(partial(self._once, work), TransientDatabaseError, attempts=ATTEMPTS, wait_initial=0.2)
 
     async def _once(self, work: Callable[[], Awaitable[T]]) -> T:
         try:

@@ -11,10 +11,10 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
-from incident_process.database.server_errors import ErrorKind, explained
+from incident_process.database.errors import database_error
 from incident_process.database.sqlite_errors import meaning_of_sqlite
 from incident_process.source.dialects import LOCAL_TEXT, SQLITE_DIALECT, SourceDialect
-from incident_process.source.driver import Column, Row, TransientSourceError
+from incident_process.source.driver import Column, Row
 from incident_process.source.load_date import local_text
 from incident_process.source.queries import Statement
 from incident_process.source.sql import SqlSource
@@ -123,10 +123,7 @@ class SqliteDriver:
             return DatabaseConnectionError(f"{self.place}: {self._path} is no SQLite database. Name one that is.")
         if str(error).startswith(("no such table", "no such column")):
             return ConfigurationError(f"{self.place}: {error}. The source needs the field's tables and columns.")
-        meaning = meaning_of_sqlite(error)
-        transient = meaning.kind is ErrorKind.TRANSIENT
-        where = f"{self.where[0].upper()}{self.where[1:]}"
-        return explained(TransientSourceError if transient else DatabaseConnectionError, where, meaning)
+        return database_error(f"{self.where[0].upper()}{self.where[1:]}", meaning_of_sqlite(error))
 
     async def _in_thread(self, call: "Callable[..., T]", *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *arguments))

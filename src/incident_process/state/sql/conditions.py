@@ -1,12 +1,12 @@
 """``Process_Operation_Condition`` in SQL: one row for each condition that stands (``state.alert_store``)."""
 
+from incident_process.database.errors import DuplicateError
 from incident_process.settings.database_urls import Target
 from incident_process.state.alert_store import AlertCondition, Stage
 from incident_process.state.sql import schema
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import SqlDatabase
 from incident_process.state.sql.dialect import instant_of, stamp
-from incident_process.state.sql.error_translation import DuplicateError
 
 _ALL = """
     SELECT Condition_Name, Stage, Since_Dtm, Claimed_Dtm, Told FROM Process_Operation_Condition

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.retry import retried
+from incident_process.database.errors import TransientDatabaseError
 from incident_process.settings.database_urls import SqliteTarget, Target, parse_target
 from incident_process.state.sql.connection import Connection
-from incident_process.state.sql.error_translation import TransientStateError
 
 T = TypeVar("T")
 Work = Callable[[Connection], Awaitable[T]]
@@ -79,7 +79,7 @@ class SqlDatabase:
     async def _again(self, work: Work[T], *, writes: bool) -> T:
         return await retried(
             partial(self._once, work, writes=writes),
-            TransientStateError,
+            TransientDatabaseError,
             attempts=_RETRY_ATTEMPTS,
             wait_initial=0.1,
             seconds=_RETRY_SECONDS,

@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import Identity, Lease
+from incident_process.database.errors import MissingTableError
 from incident_process.state.sql import tracking
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import stamp
-from incident_process.state.sql.error_translation import MissingTableError
 
 _FIELDS = ("Key_Name", "Source", "Receiver", "Renaming", "Moved_To")
 _COLUMNS = ", ".join(("Operation_name", *_FIELDS))

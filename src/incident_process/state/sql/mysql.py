@@ -13,13 +13,13 @@ from asyncmy.constants.CLIENT import FOUND_ROWS
 
 from incident_process.core.errors import DatabaseConnectionError
 from incident_process.database.connect import set_up
-from incident_process.database.server_errors import handshake
+from incident_process.database.server_errors import handshake, meaning_of_error
 from incident_process.database.session import Session
 from incident_process.settings.database_urls import MySQLTarget
 from incident_process.state.codec import PART_BYTES
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import MYSQL
-from incident_process.state.sql.error_translation import mysql_fault
+from incident_process.state.sql.error_translation import state_error
 
 CONNECT_SECONDS = 10.0
 """The limit for connecting, the handshake included."""
@@ -133,7 +133,7 @@ class MySQLConnection(Connection):
         try:
             yield
         except (asyncmy.MySQLError, OSError, RuntimeError) as exc:
-            fault = mysql_fault(exc, self._place)
-            if fault is None:
+            meaning = meaning_of_error(exc)
+            if meaning is None:
                 raise
-            raise fault from exc
+            raise state_error(self._place, meaning) from exc

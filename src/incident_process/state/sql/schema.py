@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 
 from incident_process.core.errors import IncidentProcessError
+from incident_process.database.errors import KeyRequiredError, MissingColumnError, MissingTableError
 from incident_process.state import schema_version
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import SqlDatabase
 from incident_process.state.sql.dialect import MYSQL, exact_text
-from incident_process.state.sql.error_translation import KeyRequiredError, MissingColumnError, MissingTableError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from incident_process.core.errors import DatabaseConnectionError
+from incident_process.database.sqlite_errors import meaning_of_sqlite
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import SQLITE
-from incident_process.state.sql.error_translation import sqlite_fault
+from incident_process.state.sql.error_translation import state_error
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -89,7 +90,7 @@ class SqliteConnection(Connection):
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: call(*args, **kwargs))
         except sqlite3.Error as exc:
-            raise sqlite_fault(exc, self._place) from exc
+            raise state_error(self._place, meaning_of_sqlite(exc)) from exc
 
     # -- in the thread ------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from incident_process.core.models import (
     RunRecord,
     RunStatus,
 )
+from incident_process.database.errors import LockedError
 from incident_process.settings.database_urls import Target
 from incident_process.state import codec
 from incident_process.state.sql import archive, ledger, outbox, runs, schema, scopes, stopped, tracking
@@ -33,7 +34,6 @@ from incident_process.state.sql import identity as identities
 from incident_process.state.sql import lease as leases
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import LEASE_SECONDS, SqlDatabase
-from incident_process.state.sql.error_translation import LockedError
 from incident_process.state.sql.lease import Scope, SqlLeaseState
 
 T = TypeVar("T")

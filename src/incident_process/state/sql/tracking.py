@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 
 from incident_process.core.errors import ConfigurationError, LeaseLostError
 from incident_process.core.models import NEVER, Advance, Lease, Operation
+from incident_process.database.errors import MissingTableError
 from incident_process.state.sql import schema
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.dialect import instant_of, instant_or_none, local_of, local_stamp, stamp
-from incident_process.state.sql.error_translation import MissingTableError
 from incident_process.state.sql.lease import ensure_row
 
 _NEVER_LOCAL = NEVER.replace(tzinfo=None)
