@@ -1,4 +1,4 @@
-"""Processes beside this one that read and build, so that sending is not kept waiting for them (docs/performance.md)."""
+"""Processes beside this one that read and build, so that sending does not wait for them (docs/performance.md)."""
 
 import asyncio
 import os
@@ -21,31 +21,31 @@ from incident_process.source.base import Source
 log = get_logger()
 
 FEW_ACCOUNTS = 2000
-"""A run over so few is over before another process has started."""
+"""Accounts up to which a run is over before another process has started."""
 MOST_PROCESSES = 3
-"""How many are started where the setting does not say: one process cannot send more than so many can build."""
+"""Processes, at most, where the setting names no number: one process cannot send more than these can build."""
 ENOUGH_WAITING = 2
-"""Tasks that keep a process busy: while it builds one, the rows of the other are read."""
+"""Requests that keep a process busy: it builds one while the database reads the rows of the other."""
 QUIET = 0.1
-"""The share of accounts that need an incident below which this process has little to send, and time to build too."""
+"""Share of accounts that need an incident below which this process sends little, and has time to build too."""
 PATIENCE_SECONDS = 300.0
-"""How long a process may take to start, and to answer. One that is frozen never answers; one that is only slow is not
-waited for any longer either, for a task may as well be done twice."""
+"""Seconds that a process may take to start, and to answer. A frozen one never answers; a slow one is dropped too, for a
+request may safely be built twice."""
 END_SECONDS = 5.0
-"""How long a process has to end once it is told to, before it is killed."""
+"""Seconds that a process has to end by itself before it is killed."""
 
 
 def building_processes(settings: Settings) -> int:
     """Return how many processes build documents for a run over many accounts."""
     if settings.engine.engine != "local":
-        return 0  # on a cluster there are many workers anyway
+        return 0  # a cluster has many workers anyway
     wanted = settings.process.builders
     return min(len(os.sched_getaffinity(0)) - 1, MOST_PROCESSES) if wanted is None else wanted
 
 
 @asynccontextmanager
 async def open_builder(settings: Settings, source: Source) -> AsyncIterator[DocumentBuilder]:
-    """Have a builder as ``[PROCESS] build_processes`` says; its processes end with the block.
+    """Provide a builder as ``[PROCESS] build_processes`` says; its processes end with the block.
 
     On a cluster, coordinator and workers build for themselves.
     """
@@ -62,7 +62,7 @@ async def open_builder(settings: Settings, source: Source) -> AsyncIterator[Docu
 
 
 class BuildPool:
-    """A ``DocumentBuilder`` that hands its tasks to processes, and does itself what none of them does."""
+    """A ``DocumentBuilder`` that hands requests to processes, and builds those itself that no process answers."""
 
     def __init__(self, settings: Settings, local: LocalBuilder, count: int, *, at_once: bool) -> None:
         self._settings = settings
@@ -73,26 +73,26 @@ class BuildPool:
         self._processes: list[BuildProcess] = []
         self._quiet = False
         self._here = asyncio.Lock()
-        """Held while this process builds a task besides those of the others: one at a time, for it has to send, too."""
+        """Locked while this process builds beside the others: one request at a time, for it has to send too."""
 
     @property
     def prefetch_limit(self) -> int:
-        """One task for each process, and one so that none of them waits for the next.
+        """One request for each process, and one more so that none of them waits.
 
-        In quiet times as many as keep all of them busy, and one for this one. What was built ahead takes memory, but
-        not then: nothing comes of most accounts.
+        In quiet times as many as keep all of them busy, and one for this process. Prefetched results take memory, but
+        not then: most accounts need no incident.
         """
         if not self._processes:
             return 0
         return ENOUGH_WAITING * len(self._processes) + 1 if self._quiet else len(self._processes) + 1
 
     def warm_up(self, accounts: int) -> None:
-        """Start the processes if it is worth while; until they are there, tasks are done here."""
+        """Start the processes if there are enough accounts; until they are ready, this process builds."""
         if accounts > FEW_ACCOUNTS:
             self._start_all()
 
     async def build(self, task: BuildRequest) -> BuildResult:
-        """Do one task, wherever there is the least to do."""
+        """Build one request where the least is queued."""
         if self._at_once:
             self._start_all()
             await asyncio.wait(self._starting)
@@ -144,7 +144,7 @@ class BuildPool:
 
 
 class BuildProcess:
-    """One such process, seen from this one. It answers tasks in the order in which it was given them."""
+    """One build process, seen from the run's process. It answers requests in the order in which it gets them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -158,11 +158,11 @@ class BuildProcess:
 
     @property
     def waiting(self) -> int:
-        """How many tasks it has not answered yet."""
+        """Requests that it has not answered yet."""
         return len(self._answers)
 
     async def start(self) -> bool:
-        """Start it, and return whether it is there and has connected to the source."""
+        """Start the process; return whether it runs and has connected to the source."""
         ours, theirs = socket.socketpair()
         try:
             self._process = _spawn(theirs)
@@ -183,7 +183,7 @@ class BuildProcess:
         return True
 
     async def build(self, task: BuildRequest) -> BuildResult | None:
-        """Return what the task came to, None where the process failed in it, is gone, or does not answer."""
+        """Return the result; None where the process failed at the request, has ended, or does not answer."""
         if self.gone or self._writer is None:
             return None
         answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
@@ -198,7 +198,7 @@ class BuildProcess:
         return self._decode(got) if got else None
 
     async def close(self) -> None:
-        """End it: gently, then not."""
+        """End the process: first by closing its socket, then by killing it."""
         self.gone = True
         if self._reading is not None:
             self._reading.cancel()
@@ -235,5 +235,5 @@ class BuildProcess:
 def _spawn(theirs: socket.socket) -> "subprocess.Popen[bytes]":
     number, null = theirs.fileno(), subprocess.DEVNULL
     command = safe_path.command("incident_process.app.build_worker", str(number))
-    # This interpreter, this package, nothing of the current folder, and of the caller's but one end of the socket.
+    # It gets this interpreter, this package, nothing of the current folder, and of the caller only the socket's end.
     return subprocess.Popen(command, pass_fds=(number,), stdin=null, stdout=null, stderr=null)  # noqa: S603

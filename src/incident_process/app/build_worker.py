@@ -1,9 +1,9 @@
 """A process that reads and builds for a run, and can do nothing else: it knows neither state nor receiver.
 
 ``app.build_pool`` starts it on a safe path (``core.safe_path``), with one end of a socket as its file descriptor N.
-First the settings come in, pickled: they hold passwords, which must stand neither in arguments nor in the environment.
-Then tasks come in. Each is answered by its result, or by nothing where it failed: the run's process then does the task
-itself, and meets the error, if it is one, with all that belongs to it.
+First it receives the settings, pickled: they hold passwords, which must be neither in arguments nor in the environment.
+Then it receives requests. It answers each with its result, or with nothing where it failed: the run's process then
+builds the request itself, and meets the error, if any, with its full context.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ FAILED = b""
 
 
 async def serve(descriptor: int) -> None:
-    """Answer until the other side closes, or ends in whatever way."""
+    """Answer requests until the other side closes or ends."""
     stream = socket.socket(fileno=descriptor)
     reader, writer = await asyncio.open_connection(sock=stream, limit=BUFFER_BYTES)
     sent = await read_frame(reader)
     if sent is None:
         return
-    settings = pickle.loads(sent)  # noqa: S301  # from the process that started this one, over a socket of their own
+    settings = pickle.loads(sent)  # noqa: S301  # from the process that started this one, over a private socket
     async with make_source(settings) as source:
         builder = LocalBuilder(source, settings.process.zone)
         write_frame(writer, READY)
@@ -44,7 +44,7 @@ async def serve(descriptor: int) -> None:
 
 
 async def _answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, builder: LocalBuilder) -> None:
-    """Answer tasks in their order; the database works on the rows of one while the documents of another are built."""
+    """Answer requests in their order; the database reads the rows of one while this process builds another."""
     decode = msgspec.msgpack.Decoder(BuildRequest).decode
     answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()
 
@@ -69,7 +69,7 @@ async def _answer(builder: LocalBuilder, task: BuildRequest) -> bytes:
 
 
 def main() -> None:
-    """Serve, deaf to signals that are meant for the run: this process ends when the run's process closes or ends."""
+    """Serve, and ignore signals that are meant for the run: this process ends when the run's process closes or ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     logging.getLogger().addHandler(logging.NullHandler())

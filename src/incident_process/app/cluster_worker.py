@@ -1,7 +1,6 @@
-"""What a scheduler hands out: the functions that a worker of a cluster loads by their names.
+"""The functions that a scheduler hands out and a worker of a cluster loads by name.
 
-Nothing that is raised here leaves the process: a scheduler keeps and shows tracebacks, whose texts may hold what must
-not be shown.
+No exception leaves the process: a scheduler keeps and shows tracebacks, whose texts may hold secrets.
 """
 
 import functools
@@ -16,7 +15,7 @@ from incident_process.core.errors import IncidentProcessError, where_raised
 
 
 def run_chunk(reference: Reference, task: ChunkTask) -> ChunkResult:
-    """Do one task and return what came of it, errors included; the function that the scheduler hands out."""
+    """Process one task and return its result, errors included; the scheduler hands this function out."""
     from distributed import get_worker
 
     worker = get_worker()
@@ -30,7 +29,7 @@ def run_chunk(reference: Reference, task: ChunkTask) -> ChunkResult:
 
 
 def end_run(run_id: str, reason: str) -> None:
-    """Stop the chunks of a run in this process, in good order, and do none of those that are still handed to it."""
+    """Stop the chunks of a run in this process in good order, and process none that it gets later."""
     _runtime().end(run_id, reason)
 
 

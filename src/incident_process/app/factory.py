@@ -35,8 +35,8 @@ async def open_parts(
 ) -> AsyncIterator[Parts]:
     """Open source, state and transport for a run, and close them in the reverse order.
 
-    Raises DatabaseConnectionError when a database cannot be reached, ConfigurationError when what it holds or how it
-    is named is not right.
+    Raises DatabaseConnectionError when a database cannot be reached, ConfigurationError when its tables or a setting
+    are not as they must be.
     """
     faults = CrashPoints.from_environment(environ)
     async with AsyncExitStack() as stack:
@@ -60,7 +60,7 @@ async def open_parts(
 def make_processor(settings: Settings) -> Callable[[RunContext, LeaseHeartbeat, RunCounters], Processor] | None:
     """Return what makes a run's processor over a cluster; None where the run's own process does all.
 
-    Raises ConfigurationError when what the settings ask for is not installed.
+    Raises ConfigurationError when the engine of the settings is not installed.
     """
     if settings.engine.engine == "local":
         return None
@@ -103,7 +103,7 @@ def _mysql_source(kind: "type[AnyMySQL]", target: MySQLTarget, zone: ZoneInfo) -
 
 
 def make_store(settings: Settings, operation: str | None = None) -> StateStore:
-    """Return the state store that the settings name, not yet connected; of another ``operation`` where one is given."""
+    """Return the state store that the settings name, not yet connected, of their operation or of ``operation``."""
     process = settings.process
     name = operation or process.operation_name
     if process.tracking is Tracking.MONGO:
@@ -123,9 +123,9 @@ def make_store(settings: Settings, operation: str | None = None) -> StateStore:
 
 
 def make_store_at(url: str, settings: Settings) -> tuple[StateStore, str]:
-    """Return the operation's state in the database that a URL names, not yet connected, and how messages name it.
+    """Return the operation's state in the database that a URL names, not yet connected, and its place for messages.
 
-    Raises ConfigurationError for a URL that names none; it is not repeated, for it may hold a password.
+    Raises ConfigurationError for a URL that names none, without the URL, which may hold a password.
     """
     process = settings.process
     if url.partition("://")[0].lower() in {"mongodb", "mongodb+srv"}:
@@ -148,7 +148,7 @@ def make_store_at(url: str, settings: Settings) -> tuple[StateStore, str]:
 
 
 def make_conditions(settings: Settings) -> AlertStore:
-    """Return the store of standing conditions, beside the state, not yet connected."""
+    """Return the store of alert conditions, beside the state, not yet connected."""
     process = settings.process
     if process.tracking is Tracking.MONGO:
         from incident_process.state.mongo.conditions import MongoConditions
@@ -163,7 +163,7 @@ def make_conditions(settings: Settings) -> AlertStore:
 def make_transport(settings: Settings, url: str | None = None) -> HttpTransport:
     """Return the transport to the configured receiver, not yet opened.
 
-    To another ``url`` the configured credentials do not go.
+    Another ``url`` does not get the configured credentials.
     """
     api = settings.api
     headers = api.request_headers if url is None or url == api.api_url else {}

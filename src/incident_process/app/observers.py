@@ -1,6 +1,6 @@
-"""Those who look on while a run is at work: metrics, alerts, traces. Each is loaded only where the settings ask for it.
+"""The observers of a run: metrics, alerts, traces. Each is loaded only where the settings ask for it.
 
-They see what the run does and may not change it: whatever goes wrong with them is a warning.
+They see what the run does and may not change it: any fault of theirs is a warning.
 """
 
 from collections.abc import Sequence
@@ -21,72 +21,72 @@ log = get_logger()
 
 
 class Observer(Protocol):
-    """Looks on while one run is at work, or many one after the other."""
+    """Observes one run, or many one after the other."""
 
     name: str
-    """For people: what is wanting where it fails."""
+    """For messages: what is missing where the observer fails."""
 
     def attach(self, parts: Parts) -> Parts:
-        """Return the parts with which the run is to work."""
+        """Return the parts that the run must use."""
         ...
 
     async def ended(self, kind: RunKind, report: RunReport, parts: Parts | None) -> None:
-        """Take note of the end of a run; ``parts`` None: it could not even begin."""
+        """Note the end of a run; ``parts`` is None where it could not begin."""
         ...
 
 
 class Observers:
-    """All watchers of one run, and the guard against their faults."""
+    """All observers of one run, and the guard against their faults."""
 
-    def __init__(self, watchers: Sequence[Observer]) -> None:
-        self._watchers = watchers
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = observers
 
     def attach(self, parts: Parts) -> Parts:
-        """Let each watcher stand between the run and its parts."""
-        for watcher in self._watchers:
-            parts = watcher.attach(parts)
+        """Let each observer stand between the run and its parts."""
+        for observer in self._observers:
+            parts = observer.attach(parts)
         return parts
 
     async def ended(self, kind: RunKind, report: RunReport, parts: Parts | None) -> None:
-        """Tell each watcher how the run ended."""
-        for watcher in self._watchers:
+        """Tell each observer how the run ended."""
+        for observer in self._observers:
             try:
-                await watcher.ended(kind, report, parts)
-            except Exception as exc:  # a run that is done must not fail for want of a spectator
-                told = str(exc) if isinstance(exc, IncidentProcessError) else type(exc).__name__
-                log.warning("The end of the run could not be noted in the %s: %s", watcher.name, told)
+                await observer.ended(kind, report, parts)
+            except Exception as exc:  # an observer's fault must not fail a finished run
+                text = str(exc) if isinstance(exc, IncidentProcessError) else type(exc).__name__
+                log.warning("The end of the run could not be noted in the %s: %s", observer.name, text)
 
     async def failed(self, kind: RunKind, error: BaseException, parts: Parts | None) -> None:
-        """Tell each watcher that the run ended in a fault."""
-        if self._watchers:
+        """Tell each observer that a fault ended the run."""
+        if self._observers:
             await self.ended(kind, getattr(error, "report", None) or _failed(error), parts)
 
 
 def observers_for(settings: Settings, meter: "Meter | None" = None, notifier: "Notifier | None" = None) -> Observers:
-    """Return those whom the settings ask for.
+    """Return the observers that the settings ask for.
 
     Args:
         settings: Those of the run.
-        meter: The metrics of a process that has many runs; a single run has its own.
+        meter: The metrics of a process that has many runs; None makes new ones.
         notifier: The same for alerts.
 
     Raises:
-        ConfigurationError: Something that they need is not installed.
+        ConfigurationError: An observer needs something that is not installed.
     """
-    watchers: list[Observer] = []
+    observers: list[Observer] = []
     if settings.tracing.endpoint:
         from incident_process.observability.tracing import TraceObserver
 
-        watchers.append(TraceObserver(settings))  # the innermost: it hands the trace to the transport itself
+        observers.append(TraceObserver(settings))  # the innermost: it hands the trace to the transport itself
     if meter is not None or settings.metrics.textfile is not None:
-        watchers.append(_Metered(meter or make_meter(settings), settings.metrics.textfile))
+        observers.append(_Metered(meter or make_meter(settings), settings.metrics.textfile))
     if settings.notify.urls:
-        watchers.append(_Notified(notifier or make_notifier(settings)))
-    return Observers(watchers)
+        observers.append(_Notified(notifier or make_notifier(settings)))
+    return Observers(observers)
 
 
 def require(settings: Settings) -> None:
-    """Raise ConfigurationError when something that the settings ask for is not installed."""
+    """Raise ConfigurationError when the settings ask for something that is not installed."""
     if settings.tracing.endpoint:
         import incident_process.observability.tracing
     if settings.engine.engine == "dask":
@@ -94,14 +94,14 @@ def require(settings: Settings) -> None:
 
 
 def make_meter(settings: Settings) -> "Meter":
-    """Return metrics that nothing has been counted in."""
+    """Return metrics in which nothing has been counted."""
     from incident_process.observability.meter import Meter
 
     return Meter(settings.process.operation_name)
 
 
 def make_notifier(settings: Settings) -> "Notifier":
-    """Return who tells the conditions of the operation."""
+    """Return the notifier of the operation's conditions."""
     from incident_process.app.factory import make_conditions
     from incident_process.observability.alerts import Notifier
 
@@ -109,7 +109,7 @@ def make_notifier(settings: Settings) -> "Notifier":
 
 
 class _Metered:
-    """Metrics, and the file that every run brings up to date."""
+    """Metrics, and the file that every run updates."""
 
     name = "metrics"
 
@@ -148,7 +148,7 @@ class _Notified:
 
 
 def _failed(error: BaseException) -> RunReport:
-    """Report a run that a fault ended before it could report itself; only messages of our own are repeated."""
+    """Return the report of a run that a fault ended before it could report; it repeats only this package's messages."""
     return failed_report(
         str(error) if isinstance(error, IncidentProcessError) else f"unexpected fault: {type(error).__name__}"
     )

@@ -22,13 +22,13 @@ Result = TypeVar("Result")
 def run_window(settings: Settings, *, now: bool = False, progress: Progress | None = None) -> RunReport:
     """Process one window and report it (SPEC 7, 9).
 
-    With tracking in SQL it goes ahead when the operation is due; ``now``: before that, too.
+    With tracking in SQL the run goes ahead when the operation is due; with ``now`` also before that.
 
-    SIGTERM and SIGINT end the run in good order when it was called from the main thread: what is under way is
-    recorded, the rest stays pending, and the report says ``incomplete``.
+    When the main thread calls it, SIGTERM and SIGINT end the run in good order: the run records what is under way,
+    leaves the rest pending, and reports ``incomplete``.
 
     Raises:
-        ConfigurationError: A setting, a table or a column is not as it has to be.
+        ConfigurationError: A setting, a table or a column is not as it must be.
         DatabaseConnectionError: Source or state cannot be reached; ``report`` says how far the run had come.
     """
 
@@ -39,7 +39,7 @@ def run_window(settings: Settings, *, now: bool = False, progress: Progress | No
 
 
 def in_loop(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine to its end from synchronous code, also where an event loop is already running in this thread."""
+    """Run a coroutine to its end from synchronous code, also where an event loop already runs in this thread."""
     if not _has_loop():
         return _run(work)
     result: list[Result] = []
@@ -60,7 +60,7 @@ def in_loop(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def _has_loop() -> bool:
-    """Tell whether an event loop runs in this thread. What is raised later has nothing to do with there being none."""
+    """Return whether an event loop runs in this thread; separate, so that later errors do not chain to RuntimeError."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -91,41 +91,42 @@ async def _run_leased(
 async def conduct(
     settings: Settings,
     make: Callable[[Parts], Awaitable[Run]],
-    watch: Observers,
+    observers: Observers,
     *,
     progress: Progress | None = None,
     held: Callable[[Run], AbstractContextManager[None]] | None = None,
 ) -> RunReport:
-    """Do one run in the running event loop, with those who watch it.
+    """Do one run in the running event loop, with its observers.
 
     Args:
         settings: Those of the run.
         make: Makes the run of the opened parts.
-        watch: Who looks on, and is told how it ended.
-        progress: Who is shown how far it is.
-        held: What stands around the run, in place of ending it in good order at the first SIGTERM or SIGINT.
+        observers: The observers.
+        progress: Shows how far the run is.
+        held: Makes a context manager around the run that handles signals; None ends the run in good order at the
+            first SIGTERM or SIGINT.
 
     Raises:
         IncidentProcessError: As in ``run_window``.
     """
-    kind, told = RunKind.WINDOW, False
+    kind, is_reported = RunKind.WINDOW, False
     try:
         async with open_parts(settings, progress=progress) as parts:
-            run = await make(watch.attach(parts))
+            run = await make(observers.attach(parts))
             kind = run.kind
             try:
                 with held(run) if held is not None else stopping(run.request_stop):
                     report = await run.run()
             except Exception as exc:
-                told = True
-                await watch.failed(kind, exc, parts)
+                is_reported = True
+                await observers.failed(kind, exc, parts)
                 raise
-            told = True
-            await watch.ended(kind, report, parts)
+            is_reported = True
+            await observers.ended(kind, report, parts)
             return report
     except Exception as exc:
-        if not told:
-            await watch.failed(kind, exc, None)
+        if not is_reported:
+            await observers.failed(kind, exc, None)
         raise
 
 
@@ -137,7 +138,7 @@ class stopping:  # noqa: N801  # used as a verb: with stopping(...):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __enter__(self) -> None:
-        """Take the signals over, if this is the main thread."""
+        """Handle the signals, if this is the main thread."""
         if threading.current_thread() is not threading.main_thread():
             return
         self._loop = asyncio.get_running_loop()
@@ -145,7 +146,7 @@ class stopping:  # noqa: N801  # used as a verb: with stopping(...):
             self._loop.add_signal_handler(number, self._caught, number)
 
     def __exit__(self, *exc_info: object) -> None:
-        """Give the signals back."""
+        """Stop handling the signals."""
         self._give_back()
 
     def _caught(self, number: signal.Signals) -> None:

@@ -1,1 +1,1 @@
-"""The same run over a cluster: who hands chunks out, what travels, what a worker does. One machine needs none of it."""
+"""The same run over a cluster: what the coordinator hands out, what travels, what a worker does."""

@@ -1,9 +1,9 @@
-"""What is done with one chunk that is worked on apart from its run: the same processor, under the lease of its scope.
+"""Processes one chunk apart from its run: with the same processor, under the lease of the chunk's own scope.
 
-A chunk is claimed as an operation is (SPEC 6): whoever takes its lease first sends what the scope's outbox holds, as it
-was written, and then goes over the accounts. So a task may run twice, at once or one after the other: what the first
-has delivered is unchanged to the second, what it has only written down is sent under the same ids, and what it still
-would write is refused.
+A worker claims a chunk as a run claims an operation (SPEC 6): it takes the scope's lease, sends the incidents of the
+scope's outbox as they are, and then processes the accounts. So a task may run twice, at once or one after the other:
+incidents that the first delivered are unchanged to the second, incidents that it only enqueued are sent under the same
+ids, and its later writes are rejected.
 """
 
 import asyncio
@@ -23,43 +23,43 @@ from incident_process.pipeline.processor import ChunkProcessor, limits
 from incident_process.source.base import SelectedAccount
 
 LOOK_SECONDS = 1.0
-"""So often it is looked whether the lease of the chunk still holds."""
+"""Seconds between two checks whether the chunk's lease still applies."""
 
 
 async def process_chunk(
     parts: Parts, task: ChunkTask, sharing: int, begun: Callable[[ChunkProcessor], None]
 ) -> ChunkResult:
-    """Do the task and return what came of it.
+    """Process the task's accounts and return the result.
 
     Args:
-        parts: What this worker works with.
-        task: What to do.
-        sharing: How many tasks this process may have under way at once.
-        begun: Is shown the processor, through which it can be stopped.
+        parts: Source, state and transport of this worker.
+        task: The chunk.
+        sharing: Tasks that this process may have under way at once.
+        begun: Called with the processor, through which the caller can stop it.
 
     Raises:
-        LeaseLostError: The task belongs to a run that is over, or somebody else does it now.
-        DatabaseConnectionError: Source or state cannot be reached, or the state has been silent for as long as the
+        LeaseLostError: The task's run is over, or another worker has its chunk now.
+        DatabaseConnectionError: Source or state cannot be reached, or the state gave no answer for as long as the
             lease lasts.
     """
     patience = parts.settings.process.lease_seconds
     begin = uptime()
     heartbeats: list[LeaseHeartbeat] = []
-    work = asyncio.ensure_future(_claimed(parts, task, sharing, begun, heartbeats.append))
+    work = asyncio.ensure_future(_process_under_lease(parts, task, sharing, begun, heartbeats.append))
     try:
         while not (await asyncio.wait({work}, timeout=LOOK_SECONDS))[0]:
             if heartbeats[0].is_valid() or heartbeats[0].lost if heartbeats else uptime() - begin < patience:
                 continue
-            # Its last statement may wait much longer for an answer, and somebody else could do the chunk.
+            # Its last statement may wait much longer, and another worker could process the chunk meanwhile.
             raise DatabaseConnectionError(f"the state gave a worker no answer for {patience:g} s: it is cut off")
         return work.result()
     finally:
         if not work.done():
-            work.add_done_callback(_note_nothing)
+            work.add_done_callback(_retrieve_end)
             work.cancel()
 
 
-async def _claimed(
+async def _process_under_lease(
     parts: Parts,
     task: ChunkTask,
     sharing: int,
@@ -83,7 +83,7 @@ async def _claimed(
             since_id=task.since_id,
             key_name=task.key_name,
         )
-        async with ChunkProcessor(context, heartbeat, counters, _allowed(parts, task, sharing)) as processor:
+        async with ChunkProcessor(context, heartbeat, counters, _limits_of(parts, task, sharing)) as processor:
             begun(processor)
             await processor.drain_own_outbox()
             if processor.sender.stopped is None:
@@ -105,14 +105,14 @@ async def _claimed(
         )
 
 
-def _note_nothing(work: "asyncio.Future[ChunkResult]") -> None:
-    """Take note of how abandoned work ended, so that nobody complains that nobody did."""
+def _retrieve_end(work: "asyncio.Future[ChunkResult]") -> None:
+    """Retrieve the end of abandoned work, so that asyncio does not log it as never retrieved."""
     if not work.cancelled():
         work.exception()
 
 
 def counters_of(done: ChunkResult) -> RunCounters:
-    """Return the figures of a chunk as those of a run are kept."""
+    """Return the figures of a chunk as a run keeps them."""
     counters = RunCounters()
     counters.by_status = Counter(done.counts)
     counters.unchanged, counters.resumed = done.unchanged, done.resumed
@@ -121,10 +121,10 @@ def counters_of(done: ChunkResult) -> RunCounters:
     return counters
 
 
-def _allowed(parts: Parts, task: ChunkTask, sharing: int) -> SendLimits:
-    """Return how hard a task may try: its part of the cluster's connections and of its rate.
+def _limits_of(parts: Parts, task: ChunkTask, sharing: int) -> SendLimits:
+    """Return the limits of a task: its part of the cluster's connections and of its rate.
 
-    Where the tasks of this process share a gate, each may use what the others do not need.
+    Where the tasks of this process share a gate, each may use the connections that the others leave free.
     """
     return msgspec.structs.replace(
         limits(parts.settings.api),

@@ -1,11 +1,10 @@
-"""A processor whose chunks others work on: hands out tasks, adds up what comes back, and ends as one (SPEC 6).
+"""A processor that hands its chunks out to workers, adds up their results, and ends as one (SPEC 6).
 
-What the run itself must do stays here: the outboxes that earlier runs left, the fate of what used up its attempts, and
-with it the decision whether the watermark may move. Only ``process`` differs from that of one process.
+The run itself still does the rest: it drains the outboxes of earlier runs, decides on incidents that used up their
+attempts, and so decides whether the watermark may move. Only ``process`` differs from that of one process.
 
-A scope is used by one task after the other: a number of scopes that does not grow with the window is enough, because
-the fencing token, and not the number, tells one task from the next. A scope in which something is unsettled is left
-alone until the end.
+One task after the other uses a scope, so their number need not grow with the window: the fencing token, not the number,
+tells two tasks apart. No task gets a scope with undecided incidents before the end.
 """
 
 import asyncio
@@ -30,26 +29,26 @@ from incident_process.source.base import SelectedAccount
 log = get_logger()
 
 QUEUED = 2
-"""Tasks that are handed out for each that can be worked on, so that nobody waits for the next one."""
+"""Tasks handed out for each that can run, so that no worker waits for the next one."""
 SPARE = 4
-"""Scopes for each of these: more of them can be opened only while nobody is at work, and workers may join."""
+"""Scopes for each of these: further ones can be opened only while no task runs, and workers may join."""
 FAILING = 2
-"""Chunks in a row, without a success after, that end amid failures across accounts: then the service fails. A breaker
-that sees one chunk alone may have too few accounts to tell."""
+"""Chunks in a row, without a success after, that end amid failures across accounts: then the service fails. The breaker
+of one chunk may see too few accounts to tell."""
 ATTEMPTS = 3
-"""Workers that may fail at one chunk for want of a database, before it is held against the database."""
+"""Workers that may fail at one chunk for want of a database before the run fails."""
 AVOID_SECONDS = 60.0
-"""For so long such a worker is asked only if there is no other."""
+"""Seconds for which such a worker gets a task only if there is no other."""
 LOOK_SECONDS = 0.25
-"""After so long it is looked again whether the run is to end, whatever the tasks do."""
+"""Seconds between two checks whether the run must end."""
 END_SECONDS = 15.0
-"""How long tasks may take to end that were told to stop, beyond the time that a request may take."""
+"""Seconds that stopped tasks may take to end, beyond the time of one request."""
 TELL_SECONDS = 2.0
-"""So often they are told, because somebody may have begun meanwhile."""
+"""Seconds between two repetitions of the request to stop: a worker may have begun a task meanwhile."""
 
 
 class ClusterProcessor(ChunkProcessor):
-    """``ChunkProcessor`` over a pool of workers. Its own sender sends what the run itself has to send."""
+    """``ChunkProcessor`` over a pool of workers. Its own sender sends the incidents that the run itself has to send."""
 
     _elsewhere = 0
     _failing = 0
@@ -66,16 +65,16 @@ class ClusterProcessor(ChunkProcessor):
         super().__init__(context, heartbeat, counters)
         self._pool = pool
         self._begun_at: dict[int, int] = {}
-        """By scope, the place of its last task among all that were begun."""
+        """By scope, the position of its last task in the order of their beginnings."""
         self._left_before: dict[int, int] = {}
-        """By scope in which something is unsettled, the place of the first task that was begun after that was known."""
+        """By scope with undecided incidents, the number of tasks that had begun when they became known."""
 
     async def process(
         self, lists: AsyncIterator[list[SelectedAccount]], as_of: datetime, resend: ResendPolicy = ResendPolicy.CHANGED
     ) -> None:
-        """Have list after list of accounts worked on, until the lists end or the run is to.
+        """Have the workers process list after list of accounts, until the lists or the run end.
 
-        Raises the error of a worker as it was raised there, once nothing is under way any more.
+        Raises a worker's error as the worker raised it, once no task is under way any more.
         """
         first = await anext(lists, None)
         if first is None or self.sender.stopped is not None:
@@ -86,7 +85,7 @@ class ClusterProcessor(ChunkProcessor):
         try:
             async with self._pool() as pool:
                 tasks = _Tasks(self, pool, as_of, resend, since)
-                await tasks.go_over(first, lists)
+                await tasks.process_all(first, lists)
         except WorkerPoolLostError as exc:
             self.sender.stop(str(exc))
 
@@ -104,14 +103,14 @@ class ClusterProcessor(ChunkProcessor):
 
     @property
     def is_over(self) -> bool:
-        """True when tasks under way are to end, too."""
+        """True when tasks under way must end too."""
         if not self._heartbeat.is_valid():
             self.sender.stop("the lease was lost")
         return self.is_stopped
 
     @property
     def may_begin(self) -> bool:
-        """True while a further task may be handed out; asked before each."""
+        """True while a further task may be handed out; checked before each."""
         return not (self.is_over or self._is_enough())
 
     def begin(self, task: ChunkTask) -> None:
@@ -120,7 +119,7 @@ class ClusterProcessor(ChunkProcessor):
         self._begun_at[task.scope] = self._begun
 
     def add(self, task: ChunkTask, done: ChunkResult) -> None:
-        """Add what came of a task to the figures of the run."""
+        """Add the result of a task to the figures of the run."""
         self._counters.add(counters_of(done))
         if done.counts:
             self._announce()
@@ -136,7 +135,7 @@ class ClusterProcessor(ChunkProcessor):
         elif done.delivered:
             self._failing = 0
         if done.stopped is not None:
-            # The breaker of one stops all: what it has seen, the others are about to see.
+            # One breaker stops all: what it has seen, the other tasks are about to see.
             self.sender.stop(done.stopped)
         elif self._failing >= FAILING:
             self.sender.stop(broken(self._failure))
@@ -144,7 +143,7 @@ class ClusterProcessor(ChunkProcessor):
             self._parts.progress.advance(len(task.accounts))
 
     def _overtake(self, begun: int) -> None:
-        """Mark what failed elsewhere before a task was begun of which something has been taken."""
+        """Mark the undecided incidents that were known before the start of a task that delivered something."""
         before = [left for scope, left in self._left.items() if self._left_before.get(scope, 0) < begun]
         for left in (self._deliverer.hand_over(), *before):
             for undecided in left:
@@ -166,17 +165,17 @@ class _Tasks:
         self._rate = self._context.parts.settings.api.requests_per_second
         self._connections = self._context.parts.settings.api.max_connections
         self._connections_each = 1
-        """The part of the connections that the next task is given."""
+        """The part of the connections that the next task gets."""
         self._share = self._spent = 0.0
-        """The part of the rate that the next task is given, and what those under way have been given."""
+        """Requests a second that the next task gets, and that the tasks under way have."""
         self._count = 0
         self._free: deque[int] = deque()
         self._under_way: dict[asyncio.Task[ChunkResult], ChunkTask] = {}
-        self._cut_off: dict[str, float] = {}
-        """Workers that failed for want of a database, and when."""
+        self._without_database: dict[str, float] = {}
+        """Workers that failed for want of a database, and the loop's time in seconds when they did."""
         self._fault: Exception | None = None
 
-    async def go_over(self, first: list[SelectedAccount], lists: AsyncIterator[list[SelectedAccount]]) -> None:
+    async def process_all(self, first: list[SelectedAccount], lists: AsyncIterator[list[SelectedAccount]]) -> None:
         """Hand out a task for each list, and wait for all of them."""
         try:
             touched: list[SelectedAccount] | None = first
@@ -189,7 +188,7 @@ class _Tasks:
                 await self._end()
         finally:
             if self._under_way:
-                await self._tell()  # whatever it was that ended this: what they would still do, the next run does
+                await self._tell()  # whatever ended this run: the next run does the rest
                 for future in self._under_way:
                     future.cancel()
                 await asyncio.gather(*self._under_way, return_exceptions=True)
@@ -201,10 +200,10 @@ class _Tasks:
         return self._fault is not None or self._processor.is_over
 
     async def _has_room(self) -> bool:
-        """Wait until a further task may be begun; False when none may in this run."""
+        """Wait until a further task may begin; return False when none may in this run."""
         while self._fault is None and self._processor.may_begin:
             slots = await self._pool.slots()
-            # Who shares a limit does not queue: the task that is begun next would bring its part with it.
+            # Tasks that share a limit do not queue: the next task needs its part at once.
             most = min(slots, self._connections) if self._rate or slots > self._connections else slots * QUEUED
             self._connections_each = max(1, self._connections // max(1, slots))
             self._share = self._rate / max(1, slots)
@@ -219,11 +218,11 @@ class _Tasks:
         return False
 
     async def _open_scopes(self, more: int) -> None:
-        """Open further scopes. Nobody may be at work then: whoever holds one would lose it."""
+        """Open further scopes, only while no task runs: a task would lose its scope's lease."""
         while True:
             begin = self._count
             self._count += more
-            # What waits for its settlement would be sent once more by a task that is given its scope.
+            # A task would send undecided incidents once more if it got their scope.
             waiting = set(await self._context.parts.store.open_scopes(self._context.lease, self._count))
             self._free.extend(scope for scope in range(begin, self._count) if scope not in waiting)
             if self._free:
@@ -248,10 +247,10 @@ class _Tasks:
         self._under_way[asyncio.create_task(self._done(task))] = task
 
     async def _done(self, task: ChunkTask) -> ChunkResult:
-        """Have a task done, by another worker where one is cut off from a database that this process reaches."""
+        """Have a worker process the task, and another one where only the worker cannot reach a database."""
         for attempt in range(1, ATTEMPTS + 1):
             now = asyncio.get_running_loop().time()
-            avoid = {worker for worker, failed in self._cut_off.items() if now - failed < AVOID_SECONDS}
+            avoid = {worker for worker, failed in self._without_database.items() if now - failed < AVOID_SECONDS}
             done = await self._pool.run(task, avoid)
             fault = done.fault()
             if not isinstance(fault, DatabaseConnectionError | LeaseLostError) or attempt == ATTEMPTS or self._is_over:
@@ -259,11 +258,11 @@ class _Tasks:
             await self._context.parts.source.now()
             await self._context.parts.store.lease_state()
             log.warning("A worker could not do its chunk, another one is asked: %s", fault)
-            self._cut_off[done.worker] = asyncio.get_running_loop().time()
+            self._without_database[done.worker] = asyncio.get_running_loop().time()
         return done
 
     async def _collect(self) -> None:
-        """Wait a moment for tasks to end, and take what came of them."""
+        """Wait a moment for tasks to end, and add their results."""
         if not self._under_way:
             await asyncio.sleep(LOOK_SECONDS)
             return
@@ -274,17 +273,17 @@ class _Tasks:
             try:
                 done = future.result()
             except Exception as exc:
-                self._fails(exc)
+                self._note_fault(exc)
                 continue
             self._processor.add(task, done)
             fault = done.fault()
             if fault is not None:
-                self._fails(fault)
+                self._note_fault(fault)
             elif done.exhausted is None:
                 self._free.append(task.scope)
 
     async def _end(self) -> None:
-        """Tell those at work to come to an end, and wait for it as long as that can reasonably take."""
+        """Ask the workers to stop, and wait for that as long as it can reasonably take."""
         loop = asyncio.get_running_loop()
         seconds = self._context.parts.settings.api.timeout_seconds + END_SECONDS
         until, told = loop.time() + seconds, -TELL_SECONDS
@@ -299,8 +298,8 @@ class _Tasks:
     async def _tell(self) -> None:
         await self._pool.end(self._context.run_id, self._processor.sender.stopped or "the run failed elsewhere")
 
-    def _fails(self, fault: Exception) -> None:
-        """Note the first fault; that of a chunk says more than that the team was lost."""
+    def _note_fault(self, fault: Exception) -> None:
+        """Note the first fault; a chunk's fault says more than the loss of the pool."""
         if isinstance(fault, WorkerPoolLostError) and isinstance(self._fault, IncidentProcessError):
             return
         if self._fault is None or isinstance(self._fault, WorkerPoolLostError):

@@ -1,7 +1,7 @@
-"""The engine on a Dask cluster: starts one or joins one, and hands chunks to its workers. Loaded only where it is used.
+"""The engine on a Dask cluster: starts or joins one, and hands chunks to its workers. Loaded only where it is used.
 
-A cluster of this machine talks over TLS with certificates that live as long as it does: whoever reaches a scheduler may
-run code in its workers, and other users of the machine reach its ports. Certificates for a ``tls://`` scheduler are
+A cluster of this machine talks over TLS with certificates that live as long as it does: a user who reaches a scheduler
+may run code in its workers, and other users of the machine reach its ports. Certificates for a ``tls://`` scheduler are
 Dask's own configuration (``distributed.comm.tls``).
 """
 
@@ -36,24 +36,24 @@ except ImportError as exc:  # an extra, see pyproject.toml
 log = get_logger()
 
 THREADS = 2
-"""Chunks that a worker of a local cluster has under way at once: one is read and built while another is sent."""
+"""Chunks that a worker of a local cluster has under way at once: it builds one while it sends another."""
 CONNECT_SECONDS = 10.0
-"""How long a scheduler may take to answer."""
+"""Seconds that a scheduler may take to answer."""
 WORKERLESS_SECONDS = 60.0
-"""How long a cluster may be without any worker before the run gives up."""
+"""Seconds that a cluster may be without any worker before the run gives up."""
 ASK_SECONDS = 1.0
-"""So long an answer of the scheduler about its workers is relied on."""
+"""Seconds for which the scheduler's answer about its workers is used."""
 TELL_SECONDS = 5.0
-"""How long workers may take to hear something."""
+"""Seconds that the workers may take to receive a message."""
 
 
 @asynccontextmanager
 async def dask_pool(
     settings: Settings, run_chunk: Callable[[Reference, ChunkTask], ChunkResult], end_run: Callable[[str, str], None]
 ) -> AsyncIterator["DaskPool"]:
-    """Have a cluster's workers at hand while the block runs; they load ``run_chunk`` and ``end_run`` by their names.
+    """Provide a cluster's workers while the block runs; they load ``run_chunk`` and ``end_run`` by their names.
 
-    Raises WorkerPoolLostError when the cluster cannot be had.
+    Raises WorkerPoolLostError when the cluster cannot be started or reached.
     """
     engine = settings.engine
     with _quiet():
@@ -88,7 +88,7 @@ class DaskPool:
         self._seen = time.monotonic()
 
     async def slots(self) -> int:
-        """Return how many threads the workers have; waits for nobody, but gives up once there was none for long."""
+        """Return how many threads the workers have; raise WorkerPoolLostError once there was no worker for too long."""
         now = time.monotonic()
         if now - self._asked > ASK_SECONDS:
             await self._ask()
@@ -102,21 +102,21 @@ class DaskPool:
         return sum(self._threads.values())
 
     async def run(self, task: ChunkTask, avoid: Collection[str]) -> ChunkResult:
-        """Have a task done by one worker, and by another one should it die over it.
+        """Have one worker process a task, and another one should it die.
 
-        Where some are to be avoided the scheduler may hand it to the others alone: were that only a wish, an idle one
-        that fails at once would take it back from a busy one that could do it.
+        With ``avoid`` the scheduler may use only the other workers: if that were a mere preference, an idle worker that
+        fails at once would take the task back from a busy one that could process it.
         """
         others = self._threads.keys() - set(avoid) if avoid else frozenset()
         done = await self._run(task, others)
-        if done is None:  # those others are gone, and it would wait for them for ever
+        if done is None:  # the others are gone, and the task would wait for them for ever
             done = await self._run(task, frozenset())
         if not isinstance(done, ChunkResult):
             raise WorkerPoolLostError(f"{self._name} gave no result for a chunk")
         return done
 
     async def _run(self, task: ChunkTask, workers: Set[str]) -> object:
-        """Return the result of a task that only these workers may do, or all; None where none of these is left."""
+        """Return the result of a task that only these workers may process, or all; None where none of these is left."""
         future = self._client.submit(
             self._run_chunk,
             self._reference,
@@ -148,8 +148,8 @@ class DaskPool:
             future.release()
 
     async def end(self, run_id: str, reason: str) -> None:
-        """Tell all workers that the run is to end."""
-        with suppress(Exception):  # who cannot be told is fenced by the next run
+        """Tell all workers that the run must end."""
+        with suppress(Exception):  # the next run fences a worker that cannot be told
             async with asyncio.timeout(TELL_SECONDS):
                 await self._client.run(self._end_run, run_id, reason, on_error="ignore")
 
@@ -172,8 +172,8 @@ async def _result(future: Any) -> object:
 class _Shielded(WorkerPlugin):
     """Shields a worker of a local cluster.
 
-    It lives on at Ctrl-C, which a terminal sends to all: the run ends it in order. And it answers no HTTP: Dask's pages
-    ask nobody who they are, so every user of the machine could read them, and they have no setting that turns them off.
+    It survives Ctrl-C, which a terminal sends to all: the run ends it in order. And it serves no HTTP: Dask's pages
+    need no login, so every user of the machine could read them, and no setting turns them off.
     """
 
     name = "incident-process-shield"
@@ -197,7 +197,7 @@ async def _local(stack: AsyncExitStack, workers: int) -> Any:
                 dashboard_address="127.0.0.1:0",
                 scheduler_kwargs={"dashboard": False},
                 local_directory=folder,
-                memory_limit=0,  # what a chunk takes is bounded by chunk_accounts
+                memory_limit=0,  # chunk_accounts bounds the memory of a chunk
                 silence_logs=logging.CRITICAL,
                 asynchronous=True,
             )
@@ -216,7 +216,7 @@ async def _local(stack: AsyncExitStack, workers: int) -> Any:
 
 @contextmanager
 def _safe_interpreters() -> Iterator[None]:
-    """Let the workers' interpreters, also those that replace a lost one, look for no module in the current folder."""
+    """Keep the workers' interpreters, also later replacements, from importing modules of the current folder."""
     before = {name: os.environ.get(name) for name in safe_path.SAFE}
     os.environ.update(safe_path.SAFE)
     try:
@@ -241,7 +241,7 @@ async def _remote(stack: AsyncExitStack, scheduler: str) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Dask's own logs off stderr while the block runs: what matters to a run is said by the run."""
+    """Keep Dask's own logs off stderr while the block runs: the run itself says what matters."""
     loggers = [logging.getLogger(name) for name in ("distributed", "distributed.core", "tornado", "bokeh")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -249,11 +249,11 @@ def _quiet() -> Iterator[None]:
     try:
         with dask.config.set(
             {
-                # A scheduler that is gone must not be waited for: the next run begins where this one ends.
+                # The run must not wait for a scheduler that is gone: the next run begins where this one ends.
                 "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS:g}s",
-                # Workers of a local cluster have this too: their profiler takes samples of all threads every 10 ms.
+                # This applies to workers of a local cluster too: their profiler would sample all threads every 10 ms.
                 "distributed.worker.profile.enabled": False,
-                # Until their servers are stopped, they have no page.
+                # Their servers have no page until they are stopped.
                 "distributed.scheduler.http.routes": [],
                 "distributed.worker.http.routes": [],
             }

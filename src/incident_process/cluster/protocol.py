@@ -1,8 +1,8 @@
-"""Chunks that others work on: what a task says, what comes back, and what the coordinator asks of a pool of workers.
+"""What the coordinator and its workers exchange: tasks, results, and the interface of a pool of workers.
 
 A task holds what only the coordinator knows: which accounts, as of when, under which scope and epoch. Everything else
-(databases, receiver, credentials) a worker takes from its own configuration; none of it travels. Tasks and results are
-plain records, so that nothing of a worker's errors travels either but the sentence that is meant for an operator.
+(databases, receiver, credentials) a worker takes from its own configuration. Tasks and results are plain records, so of
+a worker's error only the sentence for the operator travels.
 """
 
 from collections.abc import Collection, Mapping
@@ -22,9 +22,9 @@ class WorkerPoolLostError(DeliveryIncompleteError):
 
 
 class ChunkTask(Record, frozen=True, kw_only=True):
-    """One chunk: accounts to go over, under the lease of a scope (``state.base``).
+    """One chunk: accounts to process under the lease of a scope (``state.base``).
 
-    ``requests_per_second`` is the share of this task in the setting, 0 where there is no limit. ``since_id`` and
+    ``requests_per_second`` is the task's share of the setting, 0 where there is no limit. ``since_id`` and
     ``key_name``: as in ``RunContext``.
     """
 
@@ -41,17 +41,16 @@ class ChunkTask(Record, frozen=True, kw_only=True):
     key_name: str = ""
 
     def __repr__(self) -> str:
-        """Leave the accounts out: schedulers log and show what they hand out."""
+        """Leave the accounts out: schedulers log and show the tasks that they hand out."""
         return f"ChunkTask({self.run_id}, scope {self.scope}, {len(self.accounts)} accounts)"
 
 
 class ChunkResult(Record, frozen=True, kw_only=True):
-    """What came of a task.
+    """The result of a task.
 
-    ``worker`` names who did it. ``counts`` are the incidents by their status, ``waiting`` is
-    why some have none (``RunCounters``). ``delivered``, ``well`` and ``failure``
-    are the evidence of its sender on the service, ``stopped`` why that was cut short. With ``error``, the name of a
-    class and a sentence, the rest says how far it had come.
+    ``worker`` is the address of the worker. ``counts`` are the incidents by status, ``waiting`` says why some have none
+    (``RunCounters``). ``delivered``, ``well`` and ``failure`` are its sender's evidence on the service, ``stopped`` why
+    the sender stopped early. With ``error``, the name of a class and a sentence, the rest says how far the task came.
     """
 
     worker: str = ""
@@ -70,30 +69,30 @@ class ChunkResult(Record, frozen=True, kw_only=True):
 
     @classmethod
     def failed(cls, error: IncidentProcessError) -> "ChunkResult":
-        """Return what came of a task that an error ended: the class that callers know it by, and its sentence."""
+        """Return the result of a task that an error ended: the class that callers know it by, and its sentence."""
         name = next(known.__name__ for known in type(error).__mro__ if known.__name__ in _KNOWN)
         return cls(error=(name, str(error)))
 
     def fault(self) -> IncidentProcessError | None:
-        """Return the error that ended the task, to be raised; None where there was none."""
+        """Return the error that ended the task, for the caller to raise; None where there was none."""
         return None if self.error is None else _KNOWN[self.error[0]](self.error[1])
 
 
 class WorkerPool(Protocol):
-    """The workers of a cluster. All methods raise WorkerPoolLostError when they are out of reach for good."""
+    """The workers of a cluster. All methods but ``end`` raise WorkerPoolLostError once the workers are lost."""
 
     async def slots(self) -> int:
-        """Return how many chunks they can work on at once, now."""
+        """Return how many chunks the workers can process at once, now."""
         ...
 
     async def run(self, task: ChunkTask, avoid: Collection[str]) -> ChunkResult:
-        """Have a task done, by somebody else than these workers if there is anybody."""
+        """Have a worker process the task, one outside of ``avoid`` if there is any."""
         ...
 
     async def end(self, run_id: str, reason: str) -> None:
-        """Have the run's tasks stopped in good order: those under way record what they know, others do nothing.
+        """Stop the run's tasks in good order: those under way record what they know, others do nothing.
 
-        Holds for those whom it reaches, and may be said again; raises nothing.
+        It applies to the workers that it reaches, and may be repeated; it raises nothing.
         """
         ...
 

@@ -1,7 +1,7 @@
-"""How a worker comes by the settings of a run: by reference to its own configuration, never by their values.
+"""How a worker gets the settings of a run: by reference to its own configuration, never by their values.
 
-Credentials stay out of everything that a scheduler sees. What has to be the same on both sides, so that a worker reads
-the same source, writes the same state and posts to the same receiver, is compared by digests that hold for one run.
+So a scheduler sees no credentials. Settings that must be equal on both sides, so that a worker reads the same source,
+writes the same state and posts to the same receiver, are compared by digests that apply to one run.
 """
 
 import hashlib
@@ -17,13 +17,14 @@ from incident_process.settings.database_urls import SqliteTarget, Target
 from incident_process.settings.load import CONFIG_VARIABLE
 
 DIGEST_BYTES = 8
+"""Bytes of a setting's digest."""
 
 
 class Reference(Record, frozen=True, kw_only=True):
-    """Where a worker finds the settings, and how it knows that they are the right ones.
+    """Where a worker finds the settings, and the digests by which it checks them.
 
     ``config``: the coordinator's configuration file, None where there is none. ``is_local``: the worker is a child of
-    the coordinator; any other one looks at its own INCIDENT_PROCESS_CONFIG first.
+    the coordinator; any other worker uses its own INCIDENT_PROCESS_CONFIG first.
     """
 
     config: str | None
@@ -34,7 +35,7 @@ class Reference(Record, frozen=True, kw_only=True):
 
     @classmethod
     def to(cls, settings: Settings, salt: str) -> "Reference":
-        """Return the reference to these settings; ``salt`` is of one run."""
+        """Return the reference to these settings; ``salt`` is new for each run."""
         return cls(
             config=str(settings.config_path.absolute()) if settings.config_path else None,
             is_local=not settings.engine.is_remote,
@@ -44,10 +45,10 @@ class Reference(Record, frozen=True, kw_only=True):
         )
 
     def load(self) -> Settings:
-        """Return the settings as this process has them.
+        """Return the settings as this process reads them.
 
         Raises:
-            ConfigurationError: They cannot be read, or are not those of the run, or the program is another version.
+            ConfigurationError: They cannot be read, or differ from the run's, or the program has another version.
         """
         if self.version != __version__:
             raise ConfigurationError(
@@ -73,10 +74,10 @@ def _digests(settings: Settings, salt: str) -> dict[str, str]:
 
 
 def _essentials(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield what decides where a chunk's work comes from and goes to; nothing of it is a credential.
+    """Yield the settings that decide where a chunk's rows come from and its incidents go to; none is a credential.
 
-    Databases by their names: their servers may have other addresses where a worker is. That the state is the same one
-    shows when a scope is acquired.
+    Databases by name: their servers may have other addresses for a worker. A scope's lease shows that the state is the
+    same one.
     """
     process, api = settings.process, settings.api
     yield "[API] api_url", api.api_url

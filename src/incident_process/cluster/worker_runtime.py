@@ -1,8 +1,8 @@
 """What a worker of a cluster runs: one chunk after the other, in an event loop beside those of Dask.
 
-A process has one home for the settings of a run: source, state and transport are opened for its first chunk, shared by
-all that it works on, and closed when nothing was to be done for a while. Nothing that is raised here leaves the
-process: a scheduler keeps and shows tracebacks, whose texts may hold what must not be shown.
+For the settings of a run a process opens source, state and transport once, for its first chunk; all its chunks share
+them, and it closes them when it was idle for a while. No exception leaves the process: a scheduler keeps and shows
+tracebacks, whose texts may hold secrets.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from incident_process.source.base import Source
 OpenParts = Callable[[Settings], AbstractAsyncContextManager[Parts]]
 
 IDLE_SECONDS = 60.0
-"""After so long without a chunk the connections are closed; a cluster outlives runs."""
+"""Seconds without a chunk after which the connections are closed; a cluster outlives runs."""
 REMEMBERED_RUNS = 32
-"""Of so many runs it is remembered that they are to end."""
+"""Runs of which the worker remembers that they must end."""
 
 
 class WorkerRuntime:
-    """The event loop of this process, and what its chunks share.
+    """The event loop of this process, and the parts that its chunks share.
 
     Args:
         open_parts: Opens source, state and transport as the settings say.
@@ -49,14 +49,14 @@ class WorkerRuntime:
         self._ended: OrderedDict[str, str] = OrderedDict()
 
     def do(self, reference: Reference, task: ChunkTask, sharing: int) -> ChunkResult:
-        """Do the task, from a thread of the worker; errors as of ``Reference.load`` and ``process_chunk``."""
+        """Process the task, from a thread of the worker; raise as ``Reference.load`` and ``process_chunk`` do."""
         settings = reference.load()
-        if not logs.get_logger().handlers:  # to stderr alone: a file that is rotated is for one process
+        if not logs.get_logger().handlers:  # to stderr only: one process must own a file that is rotated
             logs.configure(settings.process.log_level, settings.process.log_format)
         return asyncio.run_coroutine_threadsafe(self._do(settings, task, sharing), self._running()).result()
 
     def end(self, run_id: str, reason: str) -> None:
-        """Stop the run's chunks, from whatever thread."""
+        """Stop the run's chunks; any thread may call it."""
         self._running().call_soon_threadsafe(self._end, run_id, reason)
 
     async def _do(self, settings: Settings, task: ChunkTask, sharing: int) -> ChunkResult:
@@ -75,11 +75,11 @@ class WorkerRuntime:
             async with AsyncExitStack() as stack:
                 opened = self._opened_for(settings)
                 parts = await stack.enter_async_context(opened)
-                if not task.requests_per_second:  # a part of a rate is the task's own
+                if not task.requests_per_second:  # a share of a rate belongs to its task alone
                     parts = msgspec.structs.replace(parts, gate=opened.gate(task.max_connections * sharing))
                 if settings.database.replicas:
-                    # How far replicas must have come is settled by a source's first reading: what another worker has
-                    # read of this chunk before, perhaps later than this one's last, must not be followed by less.
+                    # A source's first reading decides how far replicas must have come. Another worker may have read
+                    # this chunk before, and later than this worker's last reading: this one must not read less.
                     source = await stack.enter_async_context(self._make_source(settings))
                     parts = msgspec.structs.replace(parts, source=source)
                 return await process_chunk(parts, task, sharing, show)
@@ -96,7 +96,7 @@ class WorkerRuntime:
             processor.sender.stop(reason)
 
     def _opened_for(self, settings: Settings) -> "_OpenParts":
-        """Return what is open, or can be opened, for these settings; one cluster may serve several operations."""
+        """Return the open parts, or parts to open, for these settings; one cluster may serve several operations."""
         self._opened = [each for each in self._opened if not each.is_empty or each.settings == settings]
         for each in self._opened:
             if each.settings == settings:
@@ -115,7 +115,7 @@ class WorkerRuntime:
 
 
 class _OpenParts:
-    """Source, state and transport for one configuration: an asynchronous context manager that may be entered often."""
+    """Source, state and transport for one configuration: a reusable asynchronous context manager."""
 
     def __init__(self, settings: Settings, open_parts: OpenParts) -> None:
         self.settings = settings
@@ -128,7 +128,7 @@ class _OpenParts:
         self._gate: Gate | None = None
 
     def gate(self, most: int) -> Gate:
-        """Return the gate of all chunks here, with so many requests at once at most; what it finds serves the next."""
+        """Return the gate of all chunks here, for ``most`` requests at once at most; it keeps what it has learned."""
         api = self.settings.api
         if self._gate is None:
             self._gate = Gate(most, timeout_seconds=api.timeout_seconds, adaptive=api.adaptive)
@@ -137,11 +137,11 @@ class _OpenParts:
 
     @property
     def is_empty(self) -> bool:
-        """True when nothing is open and nobody is about to open anything."""
+        """True when nothing is open or about to be opened."""
         return self._parts is None and not self._users
 
     async def __aenter__(self) -> Parts:
-        """Open what is not open; raise DatabaseConnectionError or ConfigurationError."""
+        """Open the parts if they are closed; raise DatabaseConnectionError or ConfigurationError."""
         self._users += 1
         try:
             async with self._changing:
@@ -153,7 +153,7 @@ class _OpenParts:
             raise
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """Close it if nobody comes for a while."""
+        """Close the parts after ``IDLE_SECONDS`` without a user."""
         self._users -= 1
         if self._closing is not None:
             self._closing.cancel()
@@ -161,7 +161,7 @@ class _OpenParts:
 
     async def _close_when_idle(self) -> None:
         await asyncio.sleep(IDLE_SECONDS)
-        self._closing = None  # from here on it is not to be cancelled
+        self._closing = None  # from here on no caller may cancel it
         async with self._changing:
             if not self._users:
                 self._parts = self._gate = None

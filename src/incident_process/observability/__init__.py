@@ -1,1 +1,1 @@
-"""Who looks on while a run is at work: figures for Prometheus, alerts, traces. None of them may change what it does."""
+"""The observers of a run: figures for Prometheus, alerts, traces. None of them may change what the run does."""

@@ -1,8 +1,8 @@
-"""Which conditions there are, what a run says of them, and who has to tell it. Pure functions.
+"""The conditions, what a run says of them, and which process must send their alerts. Pure functions.
 
-A condition is *found* with a sentence (it stands), with None (it does not), or not at all, where the run does not
-know. What was told so far is a ``state.alert_store.AlertCondition``; one step of compare-and-set decides who tells the
-next.
+A condition is *found* with a sentence (it holds), with None (it does not), or not at all, where the run does not know.
+``state.alert_store.AlertCondition`` is what was sent so far; one step of compare-and-set decides which process sends
+the next alert.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from incident_process.core.models import (
 from incident_process.state.alert_store import AlertCondition, Stage
 
 TELLING_SECONDS = 300
-"""After so long somebody who took on the telling is believed to have failed, and the next one tries."""
+"""Seconds after which a process that claimed an alert counts as failed, and the next one sends it."""
 
 Found = dict[str, str | None]
 
@@ -34,9 +34,9 @@ class ConditionName(StrEnum):
 
     RUN = "run"  # the last window run failed, or left something pending
     DEAD_LETTERS = "dead_letters"  # the last run made dead letters
-    LAG = "lag"  # no window was gone through for longer than [NOTIFY] lag_seconds
+    LAG = "lag"  # no window was processed for longer than [NOTIFY] lag_seconds
     OPERATION = "operation"  # inactive, or terminated
-    SIGHT = "sight"  # a schedule can read source or state no longer
+    SIGHT = "sight"  # a schedule can no longer read source or state
 
 
 TITLES = {
@@ -50,7 +50,7 @@ _REFUSED = frozenset({RunStatus.INACTIVE, RunStatus.TERMINATED})
 
 
 def found_by(kind: RunKind, report: RunReport) -> Found:
-    """Return what a run that is over says of the conditions."""
+    """Return what a finished run says of the conditions."""
     found: Found = {}
     status, message = report.status, report.message or "no reason was given"
     run = f"run {report.run_id}" if report.run_id else "the run"
@@ -72,14 +72,14 @@ def found_by(kind: RunKind, report: RunReport) -> Found:
 
 
 def lag_found(runs: Sequence[RunRecord], now: datetime, limit_seconds: float) -> Found:
-    """Return what is known of the lag: how long ago the last window ended that was gone through.
+    """Return the condition of the lag: how long ago the last processed window ended.
 
-    A watermark alone would not tell: it stays where it is as long as no new rows come.
+    The watermark does not show that: it stays where it is as long as no new rows come.
 
     Args:
         runs: The newest runs.
         now: The source's clock.
-        limit_seconds: What is too long; 0 for no limit.
+        limit_seconds: The longest lag that is no condition; 0 for no limit.
     """
     ends = [run.window.end for run in runs if run.kind is RunKind.WINDOW and run.status in DONE and run.window]
     if not limit_seconds or not ends:
@@ -90,9 +90,9 @@ def lag_found(runs: Sequence[RunRecord], now: datetime, limit_seconds: float) ->
 
 
 class AlertStep(Record, frozen=True, kw_only=True):
-    """One change of a condition by compare-and-set; ``telling`` says what its winner has to send, if anything.
+    """One change of a condition by compare-and-set; ``telling`` is the alert that its winner has to send, if any.
 
-    ``settled`` is the change that follows once that was sent; where it cannot be sent, it is tried again later.
+    ``settled`` is the change that follows once the alert was sent; an alert that cannot be sent is retried later.
     """
 
     before: AlertCondition | None
@@ -101,35 +101,35 @@ class AlertStep(Record, frozen=True, kw_only=True):
 
     @property
     def settled(self) -> AlertCondition | None:
-        """The condition once its telling has arrived."""
+        """The condition once its alert has arrived."""
         if self.after is None or self.after.stage is Stage.ENDING:
             return None
         return msgspec.structs.replace(self.after, stage=Stage.STANDING)
 
 
 def step(name: str, said: str | None, known: AlertCondition | None, now: datetime) -> AlertStep | None:
-    """Return what to do about a condition that was found, None when there is nothing to do.
+    """Return the step for a condition that was found, None when there is nothing to do.
 
     Args:
-        name: Which condition.
-        said: The sentence when it stands, None when it does not.
-        known: What was told so far.
+        name: The condition.
+        said: The sentence when it holds, None when it does not.
+        known: What was sent so far.
         now: This machine's clock.
     """
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)
-    return _stands(name, said, known, now) if said is not None else _gone(known, now)
+    return _step_if_found(name, said, known, now) if said is not None else _step_if_over(known, now)
 
 
 def is_told(known: AlertCondition | None) -> bool:
-    """Return True unless somebody has taken on to tell a condition's beginning or end, and has not done it yet."""
+    """Return False while a process has claimed the alert of a condition's beginning or end and not sent it yet."""
     return known is None or known.stage is Stage.STANDING
 
 
-def _stands(name: str, said: str, known: AlertCondition | None, now: datetime) -> AlertStep | None:
+def _step_if_found(name: str, said: str, known: AlertCondition | None, now: datetime) -> AlertStep | None:
     if known is None:
         new = AlertCondition(name=name, stage=Stage.BEGINNING, since=now, claimed_at=now, told=said)
         return AlertStep(before=None, after=new, telling=Stage.BEGINNING)
-    if known.stage is Stage.ENDING:  # it came back before anybody was told that it had gone
+    if known.stage is Stage.ENDING:  # it came back before the alert of its end was sent
         return AlertStep(before=known, after=msgspec.structs.replace(known, stage=Stage.STANDING, claimed_at=now))
     if known.stage is Stage.BEGINNING and _is_stale(known, now):
         again = msgspec.structs.replace(known, claimed_at=now, told=said)
@@ -137,18 +137,18 @@ def _stands(name: str, said: str, known: AlertCondition | None, now: datetime) -
     return None
 
 
-def _gone(known: AlertCondition | None, now: datetime) -> AlertStep | None:
+def _step_if_over(known: AlertCondition | None, now: datetime) -> AlertStep | None:
     if known is None:
         return None
     stale = _is_stale(known, now)
     if known.stage is Stage.STANDING or (known.stage is Stage.ENDING and stale):
         ending = msgspec.structs.replace(known, stage=Stage.ENDING, claimed_at=now)
         return AlertStep(before=known, after=ending, telling=Stage.ENDING)
-    if known.stage is Stage.BEGINNING and stale:  # nobody was told of it
+    if known.stage is Stage.BEGINNING and stale:  # no alert of it was sent
         return AlertStep(before=known, after=None)
     return None
 
 
 def _is_stale(known: AlertCondition, now: datetime) -> bool:
-    # Either way: a clock that was set back must not keep an alert from being told for as long.
+    # Before or after: a clock that was set back must not delay an alert by as much.
     return abs(now - known.claimed_at) > timedelta(seconds=TELLING_SECONDS)

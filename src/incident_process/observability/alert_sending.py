@@ -1,4 +1,4 @@
-"""The messages themselves, through Apprise. Its addresses hold tokens: they are never logged, by us or by it."""
+"""Sends the alerts through Apprise. Its addresses hold tokens: neither this module nor Apprise logs them."""
 
 import asyncio
 import logging
@@ -14,13 +14,13 @@ log = get_logger()
 async def send(addresses: Sequence[str], title: str, text: str, *, good: bool) -> bool:
     """Send one message to all addresses; return True when at least one of them took it.
 
-    Those that did not are named by their place in a warning: to try all of them again would tell the others twice.
+    A warning names the others by their position: to retry all addresses would send some of them the message twice.
 
     Args:
-        addresses: As Apprise writes them.
-        title: What it is about.
-        text: What is known, without personal data.
-        good: The news is good.
+        addresses: Apprise URLs.
+        title: The subject.
+        text: The message, without personal data.
+        good: Whether the news is good.
     """
     _quiet()
     asset = apprise.AppriseAsset(app_id="incident-process", app_desc="", app_url="")
@@ -42,7 +42,7 @@ async def send(addresses: Sequence[str], title: str, text: str, *, good: bool) -
 
 
 def _quiet() -> None:
-    """Keep Apprise, and what it sends with, from writing addresses into anybody's log."""
+    """Keep Apprise and its HTTP library from writing addresses into any log."""
     for name in ("apprise", "urllib3", "requests"):
         logger = logging.getLogger(name)
         logger.propagate = False

@@ -1,4 +1,4 @@
-"""Tells what was found to those whom ``[NOTIFY] urls`` names. Whatever fails here is a warning, never a failed run."""
+"""Sends alerts to the addresses of ``[NOTIFY] urls``. Any fault here is a warning, never a failed run."""
 
 import asyncio
 import socket
@@ -27,13 +27,13 @@ from incident_process.state.alert_store import AlertCondition, AlertStore, Stage
 log = get_logger()
 
 RUNS = 50
-"""How many of the newest runs are looked through for the last window that was gone through."""
+"""Newest runs that are searched for the last processed window."""
 SENDING_SECONDS = 30
-"""How long the sending of one message may take, over all addresses."""
+"""Seconds that sending one message may take, over all addresses."""
 
 
 class Notifier:
-    """Tells conditions of one operation.
+    """Sends the alerts of one operation.
 
     Args:
         settings: With ``[NOTIFY] urls`` set.
@@ -46,10 +46,10 @@ class Notifier:
         self._operation = settings.process.operation_name
         self._local = LocalAlerts(self._operation)
         self._told: dict[str, bool] = {}
-        """Which conditions stand and which do not, as far as there is nothing left to tell of them."""
+        """By condition, whether it holds, where every alert of it has been sent."""
 
     async def ended(self, kind: RunKind, report: RunReport, parts: Parts | None) -> None:
-        """Tell what a run that is over has found; ``parts`` None where it could not even begin."""
+        """Send what a finished run has found; ``parts`` is None where it could not begin."""
         found = found_by(kind, report)
         limit = self._settings.notify.lag_seconds
         if limit and parts is not None and report.status is not RunStatus.FAILED:
@@ -57,26 +57,26 @@ class Notifier:
         await self.tell(found)
 
     async def looked(self, runs: Sequence[RunRecord], now: datetime) -> None:
-        """Tell what a schedule saw between two runs."""
+        """Send what a schedule has found between two runs."""
         await self._changed({ConditionName.SIGHT: None, **lag_found(runs, now, self._settings.notify.lag_seconds)})
 
     async def blind(self, reason: str) -> None:
-        """Tell that a schedule can no longer read source or state."""
+        """Send that a schedule can no longer read source or state."""
         await self._changed({ConditionName.SIGHT: reason})
 
     async def _changed(self, found: Found) -> None:
-        """Tell what was found between runs, unless it was found the last time, too, and all is told of it."""
+        """Send what was found between runs, unless the last finding was the same and its alert was sent."""
         if all(self._told.get(name) == (said is not None) for name, said in found.items()):
             return
         try:
             await self.tell(found)
-        except Exception as exc:  # of Apprise, of a state that is away: no reason to stop looking
+        except Exception as exc:  # Apprise's, or the state is away: the schedule goes on
             log.warning(
                 "An alert could not be told: %s", exc if isinstance(exc, IncidentProcessError) else type(exc).__name__
             )
 
     async def tell(self, found: Mapping[str, str | None]) -> None:
-        """Compare what was found with what was told, and tell the difference."""
+        """Compare what was found with what was sent, and send the difference."""
         if not found:
             return
         for name in found:
@@ -97,7 +97,7 @@ class Notifier:
                     self._told[name] = said is not None
 
     async def _take(self, store: AlertStore, due: AlertStep) -> bool:
-        """Make the change, tell what it calls for, and note that it was told; return whether nothing is left to do."""
+        """Make the change, send its alert, and note that it was sent; return whether nothing is left to do."""
         if not await store.change(due.before, due.after):
             return False
         if due.telling is None or due.after is None:
@@ -125,7 +125,7 @@ class Notifier:
 
 
 async def _move(local: LocalAlerts, store: AlertStore) -> None:
-    """Hand over what was noted on this machine while the state was away."""
+    """Move the conditions that this machine noted while the state was away into the state."""
     for condition in (await local.all()).values():
         await store.change(None, condition)
         await local.change(condition, None)

@@ -1,6 +1,6 @@
-"""The conditions where the state cannot be reached: a file of this user on this machine, until it can.
+"""The conditions while the state cannot be reached: a file of this user on this machine.
 
-An outage of the state's database is itself a condition; without this, every run of a cron line would tell it anew.
+An outage of the state's database is itself a condition; without this file every run by cron would send it anew.
 """
 
 import hashlib
@@ -20,13 +20,14 @@ from incident_process.core.safe_files import (
 from incident_process.state.alert_store import AlertCondition
 
 MOST_BYTES = 1024 * 1024
+"""Bytes of the file that are read, at most."""
 
 
 class LocalAlerts:
-    """``AlertStore`` in a JSON file; what cannot be read counts as empty.
+    """``AlertStore`` in a JSON file; an unreadable file counts as empty.
 
-    Where the file cannot be written, the object keeps the conditions itself: an outage is told again by the next
-    process, which is better than by none.
+    Where the file cannot be written, the object keeps the conditions itself: the next process then sends an outage
+    again, which is better than no alert.
     """
 
     def __init__(self, operation: str, folder: Path | None = None) -> None:
@@ -90,8 +91,8 @@ class LocalAlerts:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with ExitStack() as stack:
-            # Where there is no lock, nothing is shared that had to be guarded; and where another process keeps it for
-            # long, an outage that is told twice is better than one that is told by nobody.
+            # Without a lock file there is nothing shared to guard; and where another process keeps the lock for long,
+            # an alert that is sent twice is better than one that is never sent.
             with suppress(OSError):
                 stack.enter_context(locked(self._path.with_suffix(".lock")))
             yield

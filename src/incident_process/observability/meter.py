@@ -1,7 +1,7 @@
-"""What feeds the metrics: the state store and the transport of a run, each behind a thin layer that looks on.
+"""Feeds the metrics: thin layers around the state store and the transport of a run record what passes.
 
-These layers exist only in a process that has metrics on, so a run without them pays nothing. The run's own figures
-are taken from the run's record as it is written, so that the counters add up to what ``history`` shows.
+They exist only in a process with metrics on, so a run without them pays nothing. The run's own figures are taken from
+its record when it is written, so that the counters add up to what ``history`` shows.
 """
 
 import inspect
@@ -41,7 +41,7 @@ _WRITES = frozenset(
     for name, member in vars(StateStore).items()
     if inspect.isfunction(member) and "lease" in inspect.signature(member).parameters
 )
-"""What the contract fences by a lease: exactly the writes of a run."""
+"""The methods that the contract fences by a lease: exactly the writes of a run."""
 
 
 class Meter:
@@ -52,15 +52,15 @@ class Meter:
         self._counted: tuple[str, Counts] = ("", Counts())
         self._watermark: datetime | None = None
         self._clock: tuple[datetime, float] | None = None
-        """The source's time, and this machine's time since boot when it was asked."""
+        """The source's time, and this machine's seconds since boot when it was queried."""
         self._file: TextFile | None = None
         self._own: str | None = None
-        """The last run of this process."""
+        """Id of the last run of this process."""
         self._newest: str | None = None
-        """The newest run that was over at the last look, of whatever process."""
+        """Id of the newest finished run at the last reading, of any process."""
 
     def attach(self, parts: Parts) -> Parts:
-        """Return the parts of a run with somebody who looks on."""
+        """Return the parts of a run with layers that record what passes."""
         return msgspec.structs.replace(
             parts,
             store=cast("StateStore", _WatchedStore(parts.store, self)),
@@ -69,7 +69,7 @@ class Meter:
         )
 
     def sending(self, sender: Sender) -> None:
-        """Show the breaker of this sender and what it lets out at once from now on."""
+        """Show this sender's breaker and limits from now on."""
 
         def state() -> float:
             circuit = (
@@ -84,17 +84,17 @@ class Meter:
         shown.rate_limit.set_function(lambda: rate if (rate := sender.gate.rate.per_second) < inf else nan)
 
     def seen(self, now: datetime, operation: Operation | None, ended: Sequence[RunRecord] = ()) -> None:
-        """Note the source's clock, where the operation stands, and what another process has done.
+        """Note the source's clock, the state of the operation, and the runs of other processes.
 
-        ``ended`` are the window runs that are over, newest first.
+        ``ended`` are the finished window runs, newest first.
         """
         self._clock = (now, uptime())
         self.moved(operation)
-        # Not each time: this process's own last run may have failed without a record, and then an older one is newest.
+        # Only a change counts: this process's last run may have failed without a record, and an older one is newest.
         if ended and ended[0].run_id != self._newest:
             self._newest = ended[0].run_id
             if self._newest != self._own:
-                self._take(now, ended)
+                self._show_other_process(now, ended)
 
     def moved(self, operation: Operation | None) -> None:
         """Note the watermark; before the first run there is none."""
@@ -104,11 +104,11 @@ class Meter:
         self.instruments.watermark_lag.set_function(self._lag)
 
     def progressed(self, run: RunRecord) -> None:
-        """Count what is new in the figures of a run, which are totals of that run."""
+        """Count the increase in the figures of a run, which are totals of that run."""
         self._count(run.run_id, run.counts)
 
     def ended(self, kind: RunKind, report: RunReport) -> None:
-        """Count a run that is over."""
+        """Count a finished run."""
         shown = self.instruments
         self._own = report.run_id
         if report.run_id is not None:
@@ -124,7 +124,7 @@ class Meter:
         shown.lease.set(0)
 
     async def write(self, path: Path) -> None:
-        """Bring the file for the textfile collector up to date; raise OSError when it cannot be written."""
+        """Update the file for the textfile collector; raise OSError when it cannot be written."""
         if self._file is None or self._file.path != path:
             self._file = TextFile(path, self.instruments)
         await self._file.update()
@@ -138,14 +138,14 @@ class Meter:
                 self.instruments.incidents.labels(outcome).inc(more)
         self.instruments.pending.set(counts.pending)
 
-    def _take(self, now: datetime, ended: Sequence[RunRecord]) -> None:
-        """Show the last run as its record has it, where another process did it; what was counted stays this one's."""
+    def _show_other_process(self, now: datetime, ended: Sequence[RunRecord]) -> None:
+        """Show the last run by its record, where another process did it; the counters stay this process's own."""
         shown, last = self.instruments, ended[0]
         shown.pending.set(last.counts.pending)
         shown.last_success.set(last.status in DONE)
         if last.ended_at is not None:
             shown.last_duration.set((last.ended_at - last.started_at).total_seconds())
-            # Its times are of the source's clock, this one is read against that of this machine.
+            # The record has the source's clock; last_end is compared with this machine's.
             shown.last_end.set((datetime.now(UTC) - (now - last.ended_at)).timestamp())
         until = next((run.window.end for run in ended if run.status in DONE and run.window is not None), None)
         if until is not None:
@@ -159,7 +159,7 @@ class Meter:
 
 
 class _WatchedStore:
-    """The state store, every write timed. What it does not name goes to the store as it is."""
+    """The state store with every write timed. Other methods go to the store unchanged."""
 
     def __init__(self, store: StateStore, meter: Meter) -> None:
         self._store = store
@@ -171,7 +171,7 @@ class _WatchedStore:
         if name not in _WRITES:
             return method
         timed = self._timed(name, method)
-        setattr(self, name, timed)  # found without this detour from now on
+        setattr(self, name, timed)  # Python finds it without __getattr__ from now on
         return timed
 
     def _timed(self, name: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -221,7 +221,7 @@ class _WatchedStore:
 
 
 class _WatchedTransport:
-    """The transport, every attempt timed."""
+    """The transport with every attempt timed."""
 
     def __init__(self, transport: Transport, instruments: Instruments) -> None:
         self._transport = transport

@@ -1,4 +1,4 @@
-"""Every metric that there is: its name, its meaning, its labels. Dashboards and alert rules are written by this page.
+"""Every metric: its name, its meaning, its labels. Dashboards and alert rules depend on them.
 
 All names begin with ``incident_process_``; times are seconds, instants seconds since 1970.
 """
@@ -18,17 +18,17 @@ ATTEMPT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 WRITE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 OUTCOMES = ("delivered", "unchanged", "skipped", "dead")
-"""What may become of an account in a run; pending is none, it is a gauge of its own."""
+"""Outcomes of an account in a run; pending is a gauge of its own instead."""
 
 ANSWERS = ("2xx", "3xx", "4xx", "5xx", "other", "none")
-"""The classes of answers to an attempt; none: there was no answer."""
+"""Classes of answers to an attempt; none: there was no answer."""
 
 CIRCUITS = ("closed", "probing", "open")
 """The circuit breaker's states in the order of their figures."""
 
 
 class Instruments(Collector):
-    """The metrics of one process in a registry of their own; each carries the label ``operation`` beside its own."""
+    """The metrics of one process in their own registry; each has the label ``operation`` beside its own."""
 
     def __init__(self, operation: str) -> None:
         self.operation = operation
@@ -65,14 +65,14 @@ class Instruments(Collector):
         self.writes = self._histogram("state_write_seconds", "Seconds of one write to the state", WRITE_SECONDS, "step")
         self.breaker.set(0)
         self.lease.set(0)
-        for outcome in OUTCOMES:  # a series that appears with its first event hides that event from rate()
+        for outcome in OUTCOMES:  # a series that begins with its first event hides that event from rate()
             self.incidents.labels(outcome)
         for status in RunStatus:
             if status is not RunStatus.RUNNING:
                 self.runs.labels(RunKind.WINDOW.value, status.value)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what there is to say: no value that nothing has set yet, no times of a series' creation."""
+        """Yield the metrics without values that were never set, and without the creation times of series."""
         for family in self.registry.collect():
             family.samples = [
                 item._replace(labels={**item.labels, "operation": self.operation})

@@ -1,10 +1,10 @@
 """The metrics as a file for the textfile collector of node_exporter (``[METRICS] textfile``).
 
-A run by cron lives for seconds, a counter is for ever: so each process adds to the file what it has counted since it
-last wrote, under a lock, and puts the whole in place in one step. Gauges are as the last writer saw them.
+A run by cron lives for seconds, a counter for ever. So each process adds to the file what it has counted since its last
+write, under a lock, and puts the whole file in place in one step. Gauges have the values of the last writer.
 
-The file is for everybody to read and its folder may be for others to write to, so each user has a lock of their own
-(``core.safe_files``): processes of two users exclude one another no more than two computers would.
+Every user may read the file, and others may write to its folder, so each user has a lock of their own
+(``core.safe_files``): processes of two users exclude each other no more than two computers would.
 """
 
 import errno
@@ -28,11 +28,12 @@ from incident_process.core.safe_files import (
 )
 
 WRITE_SECONDS = 10.0
-"""How long all of it may take, the wait for the lock included; a folder of a server that is away never answers."""
+"""Seconds for one update, with the wait for the lock; a folder on a server that is away never answers."""
 MOST_BYTES = 16 * 1024 * 1024
+"""Bytes of the file that are read, at most."""
 _CUMULATIVE = frozenset({"counter", "histogram"})
 _NOT_OURS = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EINVAL, errno.EFBIG})
-"""Nothing there, a link, a socket or pipe, too long: whatever it is, it is replaced."""
+"""Errors for no file, a link, a socket or pipe, a file that is too long: the new file replaces it."""
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
@@ -44,11 +45,11 @@ class TextFile:
         self._path = expanded(path)
         self._metrics = metrics
         self._written: dict[_Key, float] = {}
-        """What of this process is in the file already."""
+        """This process's values that the file already has."""
         self._at_work = False
 
     async def update(self) -> None:
-        """Bring the file up to date, outside of the event loop; raise OSError, TimeoutError among them, if it fails."""
+        """Update the file, outside of the event loop; raise OSError, which includes TimeoutError, if that fails."""
         if self._at_work:
             raise OSError(errno.EBUSY, "an earlier try to write it has not come to its end")
         self._at_work = True
@@ -58,12 +59,12 @@ class TextFile:
             raise exc if exc.strerror else TimeoutError(errno.ETIMEDOUT, f"it took over {WRITE_SECONDS:g} s") from exc
 
     def write(self) -> None:
-        """Bring the file up to date; raise OSError when it cannot be written."""
+        """Update the file; raise OSError when it cannot be written."""
         with locked(self._path.with_name(f".{self._path.name}.{os.geteuid()}.lock")):
             sweep(self._path)
             mine = list(self._metrics.collect())
             merged = _Merged(_read(self._path), mine, self._written)
-            # Another user's node_exporter reads it. The temporary file has another ending than the collector looks for.
+            # Another user's node_exporter reads it. The temporary file has an ending that the collector does not read.
             replace(self._path, generate_latest(merged), 0o644)
         self._written = {
             _key(sample): sample.value for metric in mine if metric.type in _CUMULATIVE for sample in metric.samples
@@ -77,7 +78,7 @@ class TextFile:
 
 
 class _Merged(Collector):
-    """What the file holds and what this process has seen since, as one."""
+    """The metrics of the file and of this process since its last write, merged."""
 
     def __init__(self, old: dict[str, Metric], mine: Iterable[Metric], written: dict[_Key, float]) -> None:
         self._metrics = dict(old)
@@ -102,7 +103,7 @@ def _added(old: Metric | None, mine: Metric, written: dict[_Key, float]) -> Metr
 
 
 def _read(path: Path) -> dict[str, Metric]:
-    """Return what the file holds; nothing when it is not there, or was not written by this program."""
+    """Return the metrics of the file; none when it is missing or another program has written it."""
     try:
         text = read_plain(path, MOST_BYTES).decode("utf-8")
         return {metric.name: metric for metric in text_string_to_metric_families(text)}
@@ -110,12 +111,12 @@ def _read(path: Path) -> dict[str, Metric]:
         if exc.errno in _NOT_OURS:
             return {}
         raise
-    except (ValueError, LookupError):  # what the parser says of a text that is no metrics
+    except (ValueError, LookupError):  # the parser's errors for a text without metrics
         return {}
 
 
 def _key(sample: Sample) -> _Key:
     labels = dict(sample.labels)
-    if "le" in labels:  # written as 1.0 by one side and as 1.0 or 1 by the other
+    if "le" in labels:  # one side writes 1.0, the other 1.0 or 1
         labels["le"] = str(float(labels["le"]))
     return sample.name, tuple(sorted(labels.items()))

@@ -1,8 +1,8 @@
 """Spans for OpenTelemetry: one for the run, one for each chunk, one for each request, whose context the receiver gets.
 
-Imported only where ``[TRACING] endpoint`` is set. Attributes are figures, ids and statuses: no account, no body, no
-text that a receiver wrote. The collector is not waited for while a run is at work; what it does not take is lost, with
-a warning at the end.
+Loaded only where ``[TRACING] endpoint`` is set. Attributes are figures, ids and statuses: no account, no body, no text
+that a receiver wrote. A run does not wait for the collector; spans that it does not take are lost, with a warning at
+the end.
 """
 
 import asyncio
@@ -43,13 +43,13 @@ except ImportError as exc:  # an extra, see pyproject.toml
 log = logs.get_logger()
 
 EXPORT_SECONDS = 5.0
-"""How long one sending of spans may take, and how long the end of a run waits for the last."""
+"""Seconds that one export of spans may take, and for which the end of a run waits for the last one."""
 
 _BAD = frozenset({RunStatus.FAILED, RunStatus.INCOMPLETE, RunStatus.TERMINATED, RunStatus.INACTIVE})
 
 
 class CarriesTrace(Protocol):
-    """A transport that can tell the receiver which trace a request belongs to."""
+    """A transport that can tell the receiver to which trace a request belongs."""
 
     async def post(
         self,
@@ -87,7 +87,7 @@ class TraceObserver:
 
     def attach(self, parts: Parts) -> Parts:
         """Return the parts of the run with spans around chunks and requests."""
-        transport = cast("CarriesTrace", parts.transport)  # the composition root's own can, and no other gets here
+        transport = cast("CarriesTrace", parts.transport)  # ``app.factory`` makes no other transport
         receiver = urlsplit(parts.settings.api.api_url).hostname or ""
         return msgspec.structs.replace(
             parts,
@@ -96,7 +96,7 @@ class TraceObserver:
         )
 
     async def ended(self, kind: RunKind, report: RunReport, _parts: Parts | None) -> None:
-        """End the run's span and send what has not been sent."""
+        """End the run's span and send the spans that are left."""
         self._chunks.end_all()
         counts = report.counts
         attributes: dict[str, Any] = {
@@ -120,7 +120,7 @@ class TraceObserver:
 
 
 class _Chunks:
-    """The spans of the chunks that are under way, and which incident belongs to which."""
+    """The spans of the chunks that are under way, and the span of each incident's chunk."""
 
     def __init__(self, tracer: Tracer, run: Span) -> None:
         self.tracer = tracer
@@ -168,7 +168,7 @@ class _Chunks:
 
 
 class _TracedStore:
-    """The state store: a chunk begins with its outbox entry and ends with its outcomes."""
+    """The state store: a chunk's span begins with its outbox entry and ends with its outcomes."""
 
     def __init__(self, store: StateStore, chunks: _Chunks) -> None:
         self._store = store
@@ -199,7 +199,7 @@ class _TracedStore:
 
 
 class _TracedTransport:
-    """The transport: a span for each attempt, under that of its chunk."""
+    """The transport with a span for each attempt, under the span of its chunk."""
 
     def __init__(self, transport: CarriesTrace, chunks: _Chunks, receiver: str) -> None:
         self._transport = transport
@@ -216,7 +216,7 @@ class _TracedTransport:
             set_span_in_context(chunk),
             kind=SpanKind.CLIENT,
             attributes={**self._attributes, "incident_process.incident_id": incident_id},
-            record_exception=False,  # its text may hold what must not leave
+            record_exception=False,  # its text may hold secrets
             set_status_on_exception=False,
         ) as span:
             answer = await self._transport.post(body, key, may_send, fresh=fresh, trace=_traceparent(span))
@@ -230,7 +230,7 @@ class _TracedTransport:
 
 
 class _Exporter(SpanExporter):
-    """Sends spans, and counts what could not be sent."""
+    """Sends spans, and counts failed exports."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self.failures = 0
@@ -249,13 +249,13 @@ class _Exporter(SpanExporter):
 
 
 def _traceparent(span: Span) -> str:
-    """Return the context as W3C Trace Context writes it."""
+    """Return the context in the form of W3C Trace Context."""
     context = span.get_span_context()
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
 def _quiet() -> None:
-    """Keep the library's own warnings, which repeat its errors by the batch, off stderr: one of ours says it."""
+    """Keep the library's own warnings, one for each failed batch, off stderr: the run logs one of its own."""
     for name in ("opentelemetry", "urllib3"):
         logger = logging.getLogger(name)
         logger.propagate = False
