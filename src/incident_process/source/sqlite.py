@@ -1,25 +1,21 @@
-"""SQLite as the embedded source, over the standard library, in one worker thread."""
+"""SQLite as the embedded source."""
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
-from functools import partial
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.database.errors import database_error
+from incident_process.database.file_connection import FileConnection
 from incident_process.database.sqlite_errors import meaning_of_sqlite
 from incident_process.source.dialects import LOCAL_TEXT, SQLITE_DIALECT, SourceDialect
 from incident_process.source.driver import Column, Row
 from incident_process.source.load_date import local_text
 from incident_process.source.queries import Statement
 from incident_process.source.sql import SqlSource
-
-T = TypeVar("T")
 
 BUSY_SECONDS = 10.0
 """How long a statement waits for a writer's lock."""
@@ -45,7 +41,7 @@ class SqliteSource(SqlSource):
 
 
 class SqliteDriver:
-    """One connection of ``sqlite3`` and the thread that it lives in."""
+    """One connection of ``sqlite3``, for reading."""
 
     place = "[DATABASE] URL"
 
@@ -53,26 +49,18 @@ class SqliteDriver:
         self.where = f"the SQLite source database {path}"
         self._path = path
         self._zone = zone
-        self._connection: sqlite3.Connection | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._file = FileConnection("sqlite-source", self._set_up)
 
     async def connect(self) -> SourceDialect:
         """Open the file for reading."""
-        if self._connection is None:
-            if self._thread is None:
-                self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-source")
-            await self._in_thread(self._open)
+        if not self._file.is_open:
+            await self._file.open(f"{self._path.absolute().as_uri()}?mode=ro", BUSY_SECONDS)
         return SQLITE_DIALECT
 
     async def close(self) -> None:
-        """Close the file and end the thread."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            # What a cancelled task left behind in the thread ends now, and closing comes after it.
-            if self._connection is not None:
-                self._connection.interrupt()
-            await asyncio.get_running_loop().run_in_executor(thread, self._shut)
-            thread.shutdown()
+        """Close the file and end the thread, with what a cancelled task left behind in it."""
+        self._file.interrupt()
+        await self._file.close()
 
     async def drop(self) -> None:
         """Close as ``close`` does, to the end, even when the task is being cancelled."""
@@ -81,20 +69,20 @@ class SqliteDriver:
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[None]:
         """A transaction: from its first read on, no writer changes what it sees."""
-        await self._in_thread(self._execute, "BEGIN")
+        await self._file.call(self._execute, "BEGIN")
         yield
-        await self._in_thread(self._execute, "COMMIT")
+        await self._file.call(self._execute, "COMMIT")
 
     async def fetch(self, statement: Statement) -> list[Row]:
         """Return all rows of a statement."""
-        return await self._in_thread(lambda: list(self._cursor(statement).fetchall()))
+        return await self._file.call(lambda: list(self._cursor(statement).fetchall()))
 
     async def stream(self, statement: Statement, size: int) -> AsyncIterator[list[Row]]:
         """Yield the rows of a statement as SQLite finds them."""
-        cursor = await self._in_thread(self._cursor, statement)
-        while rows := await self._in_thread(cursor.fetchmany, size):
+        cursor = await self._file.call(self._cursor, statement)
+        while rows := await self._file.call(cursor.fetchmany, size):
             yield list(rows)
-        await self._in_thread(cursor.close)
+        await self._file.call(cursor.close)
 
     async def columns(self, table: str) -> Mapping[str, Column]:
         """Return the declared types of a table's columns."""
@@ -125,45 +113,22 @@ class SqliteDriver:
             return ConfigurationError(f"{self.place}: {error}. The source needs the field's tables and columns.")
         return database_error(f"{self.where[0].upper()}{self.where[1:]}", meaning_of_sqlite(error))
 
-    async def _in_thread(self, call: "Callable[..., T]", *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *arguments))
-
-    def _open(self) -> None:
-        connection = sqlite3.connect(
-            f"{self._path.absolute().as_uri()}?mode=ro",
-            uri=True,
-            timeout=BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,  # interrupt() comes from the event loop's thread
-        )
+    def _set_up(self, connection: sqlite3.Connection) -> None:
         # A row whose text is no UTF-8 must neither end every run nor be quoted by the driver's error.
         connection.text_factory = lambda text: text.decode("utf-8", "replace")
-        try:
-            if connection.execute("PRAGMA encoding").fetchone()[0] != "UTF-8":
-                raise ConfigurationError(
-                    f"{self.place}: {self._path} keeps its text in UTF-16, whose order is another. Use a database "
-                    "made with PRAGMA encoding = 'UTF-8'."
-                )
-            connection.execute("PRAGMA automatic_index = ON")  # the join with the newest dates stands on it
-            connection.create_function(LOCAL_TEXT, 1, self._local_text, deterministic=True)
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
+        if connection.execute("PRAGMA encoding").fetchone()[0] != "UTF-8":
+            raise ConfigurationError(
+                f"{self.place}: {self._path} keeps its text in UTF-16, whose order is another. Use a database "
+                "made with PRAGMA encoding = 'UTF-8'."
+            )
+        connection.execute("PRAGMA automatic_index = ON")  # the join with the newest dates stands on it
+        connection.create_function(LOCAL_TEXT, 1, self._local_text, deterministic=True)
 
     def _local_text(self, value: str | float | bytes | None) -> str | float | bytes | None:
         return local_text(value, self._zone) if isinstance(value, str) else value
 
-    def _shut(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(sqlite3.Error):
-                connection.close()
-
     def _cursor(self, statement: Statement) -> sqlite3.Cursor:
-        if self._connection is None:
-            raise sqlite3.OperationalError("the file is closed")
-        return self._connection.execute(statement.sql, statement.parameters)
+        return self._file.connection.execute(statement.sql, statement.parameters)
 
     def _execute(self, sql: str) -> None:
         self._cursor(Statement(sql=sql)).close()

@@ -1,14 +1,13 @@
-"""A connection to a SQLite file, over the standard library, in one worker thread."""
+"""The state's connection to a SQLite file: its transactions, and what keeps it durable and private."""
 
-import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from incident_process.core.errors import DatabaseConnectionError
+from incident_process.database.file_connection import FileConnection
 from incident_process.database.sqlite_errors import meaning_of_sqlite
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import SQLITE
@@ -22,18 +21,14 @@ BUSY_SECONDS = 12.0
 
 
 class SqliteConnection(Connection):
-    """One connection of ``sqlite3`` and the thread that it lives in.
-
-    The thread does one thing after the other, so what a cancelled task has left in it ends before it is undone.
-    """
+    """One connection of ``sqlite3``; what a cancelled task has left in its thread ends before it is undone."""
 
     dialect = SQLITE
 
     def __init__(self, path: Path, place: str) -> None:
         self._path = path
         self._place = place
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-state")
-        self._connection: sqlite3.Connection | None = None
+        self._file = FileConnection("sqlite-state", _set_up, _empty_journal)
         self._begin = ""  # the statement that begins the transaction; it goes with the first one, in one step
 
     async def connect(self) -> None:
@@ -43,7 +38,11 @@ class SqliteConnection(Connection):
             raise DatabaseConnectionError(
                 f"The folder {folder} of the state's SQLite file does not exist: create it, or correct [STATE] url"
             )
-        await self._call(self._open)
+        with suppress(OSError):  # of a file that is there, or cannot be made: SQLite says which
+            # unsent bodies are personal data: for the owner's eyes, and SQLite gives the files beside it the same mode
+            self._path.touch(mode=0o600, exist_ok=False)
+        with self._translated():
+            await self._file.open(self._path, BUSY_SECONDS)
 
     async def alive(self) -> bool:
         """A file does not go away."""
@@ -69,16 +68,11 @@ class SqliteConnection(Connection):
 
     async def close(self) -> None:
         """Close the file and end the thread."""
-        await self._call(self._shut)
-        self._thread.shutdown()
+        await self._file.close()
 
     def drop(self) -> None:
         """Stop the statement, undo, and close, in the thread and without waiting for it."""
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.interrupt()
-        self._thread.submit(self._shut)
-        self._thread.shutdown(wait=False)
+        self._file.drop()
 
     async def _run(self, sql: str, values: Sequence[Any]) -> tuple[int, list[Row]]:
         return await self._call(self._statement, sql, values)
@@ -87,34 +81,24 @@ class SqliteConnection(Connection):
         await self._call(self._statements, sql, rows)
 
     async def _call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._translated():
+            return await self._file.call(call, *args, **kwargs)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: call(*args, **kwargs))
+            yield
         except sqlite3.Error as exc:
             raise state_error(self._place, meaning_of_sqlite(exc)) from exc
 
     # -- in the thread ------------------------------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        with suppress(OSError):  # of a file that is there, or cannot be made: SQLite says which
-            # unsent bodies are personal data: for the owner's eyes, and SQLite gives the files beside it the same mode
-            self._path.touch(mode=0o600, exist_ok=False)
-        self._connection = sqlite3.connect(
-            self._path,
-            timeout=BUSY_SECONDS,
-            isolation_level=None,  # transactions are begun and ended here, not by the driver
-            check_same_thread=False,  # interrupt() comes from the event loop's thread
-        )
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")  # no commit may be forgotten by a power cut
-        self._connection.execute("PRAGMA secure_delete = ON")  # bodies are personal data: gone means overwritten
-
     def _begun(self) -> sqlite3.Connection:
         """Return the connection, in its transaction."""
-        assert self._connection is not None  # noqa: S101 - connect() comes first
         begin, self._begin = self._begin, ""
         if begin:
-            self._connection.execute(begin)
-        return self._connection
+            self._file.connection.execute(begin)
+        return self._file.connection
 
     def _statement(self, sql: str, values: Sequence[Any]) -> tuple[int, list[Row]]:
         cursor = self._begun().execute(sql, values)
@@ -125,18 +109,20 @@ class SqliteConnection(Connection):
 
     def _undo(self) -> None:
         self._begin = ""
-        if self._connection is not None and self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        if self._file.is_open and self._file.connection.in_transaction:
+            self._file.connection.execute("ROLLBACK")
 
-    def _shut(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(sqlite3.Error):
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                # The journal still holds what was deleted. Whoever else has the file open keeps it from being removed
-                # with the last connection, so it is emptied here, if nobody reads just now.
-                connection.execute("PRAGMA busy_timeout = 0")
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            with suppress(sqlite3.Error):
-                connection.close()
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # no commit may be forgotten by a power cut
+    connection.execute("PRAGMA secure_delete = ON")  # bodies are personal data: gone means overwritten
+
+
+def _empty_journal(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+    # The journal still holds what was deleted. Whoever else has the file open keeps it from being removed with the last
+    # connection, so it is emptied here, if nobody reads just now.
+    connection.execute("PRAGMA busy_timeout = 0")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
