@@ -1,6 +1,6 @@
 """Rules that say what a receiver means by its answers, one a line: ``STATUS TEXT`` (SPEC 5).
 
-Here they are read and checked; ``delivery.response_rules`` holds answers against them.
+This module reads and checks them; ``delivery.response_rules`` applies them to answers.
 """
 
 import re
@@ -14,17 +14,17 @@ _STATUS = re.compile(r"([2-5])(?:([0-9]{2})|xx)", re.IGNORECASE)
 
 
 class Rule(NamedTuple):
-    """One rule. It fits an answer with one of the statuses whose body the pattern is found in; None: any body."""
+    """One rule. It fits an answer with one of the statuses and a body in which the pattern occurs; None: any body."""
 
     statuses: range
     pattern: re.Pattern[str] | None
 
 
 def parse_rule(line: str) -> Rule:
-    """Return the rule that a line holds.
+    """Return the rule of a line.
 
     Raises:
-        ValueError: It holds none. The message is what is wrong with the line, and what would be right.
+        ValueError: The line is no rule. The message says what is wrong with the line, and what would be right.
     """
     status, _, text = line.strip().partition(" ")
     found = _STATUS.fullmatch(status)
@@ -64,4 +64,4 @@ def _rule_lines(value: Any) -> Any:
 
 
 RuleLines = Annotated[tuple[str, ...], BeforeValidator(_rule_lines), Expected("one `STATUS TEXT` a line")]
-"""Lines of which each is a rule."""
+"""Lines, each a rule."""

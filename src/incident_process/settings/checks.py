@@ -1,4 +1,4 @@
-"""What must be given, and what is given in vain: the rules between keys. Rules of a single key are in ``keys``."""
+"""Missing keys, and keys without effect: the rules between keys. Rules of a single key are in ``keys``."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def missing_keys(given: RawSettings) -> Iterator[Problem]:
-    """Yield a problem for every key that is needed with the others as they are, and is not there."""
+    """Yield a problem for each missing key that the other keys make necessary."""
     yield from missing_keys_of(given, "database")
     yield from missing_keys_of(given, "api")
     if _tracking(given) == Tracking.MONGO:
@@ -27,7 +27,7 @@ def missing_keys(given: RawSettings) -> Iterator[Problem]:
 
 
 def missing_keys_of(given: RawSettings, section: str) -> Iterator[Problem]:
-    """Yield a problem for every key that this section needs for itself, whatever stands in the others."""
+    """Yield a problem for each missing key that this section needs by itself, whatever the other sections say."""
     match section:
         case "database":
             yield from _database_gaps(given)
@@ -79,7 +79,7 @@ def _engine_gaps(given: RawSettings) -> Iterator[Problem]:
 
 
 def warnings(given: RawSettings) -> Iterator[str]:
-    """Yield a warning for what is given in vain, or at a risk that its writer may not have seen."""
+    """Yield a warning for each key without effect, and for each risk that its writer may not have seen."""
     origin = given.default_origin
     if given.get("database", "url") and given.get("database", "mysql_host"):
         yield f"{origin}: {label('database', 'url')} is set, so the MYSQL keys of the connection have no effect."
@@ -103,7 +103,7 @@ def warnings(given: RawSettings) -> Iterator[str]:
 
 
 def _tracking(given: RawSettings) -> str:
-    """Return the tracking that was asked for, which may be none that there is."""
+    """Return the tracking that the settings name, which may be an unknown one."""
     value: Any = given.get("process", "tracking")
     if value is None:
         return "" if given.has("process", "tracking") else Tracking.MONGO

@@ -1,7 +1,7 @@
-"""Which database is meant: connection settings in the form that the connecting code needs, passwords masked.
+"""Connection settings in the form that the connecting code needs, passwords masked.
 
 URLs are ``sqlite:///relative.db``, ``sqlite:////absolute.db`` and ``mysql://user:password@host:3306/database``
-(``mariadb://`` says the same). Each part is percent-decoded. No error message repeats any part of a URL.
+(``mariadb://`` means the same). Each part is percent-decoded. No error message repeats any part of a URL.
 """
 
 import re
@@ -23,7 +23,7 @@ _MONGO_HOST = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::(?P<port>.*))?", re.DOT
 
 
 Verify = Literal["on", "ca", "off"]
-"""How much of a server's certificate is checked."""
+"""Which checks of a server's certificate apply."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +31,7 @@ class Tls:
     """How MySQL connections are encrypted.
 
     ``ca`` None means the system's authorities; ``cert`` and ``key`` identify this client, where the server asks.
-    ``verify``: ``on`` checks who signed the server's certificate and that it names the host, ``ca`` the first alone.
+    ``verify``: ``on`` checks the authority and the host name of the server's certificate, ``ca`` only the authority.
     """
 
     ca: Path | None = None
@@ -53,8 +53,8 @@ class Tls:
         if self.verify == "off":
             context.verify_mode = ssl.CERT_NONE
         if self.ca:
-            # From Python 3.13 on certificates must have extensions that those lack which MySQL makes for itself, and
-            # many of a company's own authority. The chain is checked as before.
+            # From Python 3.13 on certificates need extensions that MySQL's own certificates lack, and those of many
+            # companies' own authorities. The chain is checked as before.
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if self.cert:
             try:
@@ -75,7 +75,7 @@ class SqliteTarget:
 
     @property
     def place(self) -> str:
-        """Name it as messages and the state may."""
+        """Return its name for messages and the state."""
         return f"sqlite:///{self.path}"
 
 
@@ -92,11 +92,11 @@ class MySQLTarget:
 
     @property
     def place(self) -> str:
-        """Name it as messages and the state may: without user and password."""
+        """Return its name for messages and the state: without user and password."""
         return f"mysql://{self.host.lower()}:{self.port}/{self.database}"
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """Return what the driver takes as its ``ssl`` argument; None without TLS."""
+        """Return the driver's ``ssl`` argument; None without TLS."""
         return self.tls.context() if self.tls else None
 
 
@@ -140,7 +140,7 @@ def parse_replicas(urls: str, main: MySQLTarget | None = None) -> tuple[MySQLTar
 
     Args:
         urls: Written like the main URL. One without ``user:password@`` or without a database takes them from ``main``.
-        main: The source database, whose encryption holds for all of them; None checks how the URLs are written only.
+        main: The source database, whose encryption applies to all of them; None only checks the form of the URLs.
 
     Raises:
         ValueError: A URL names no MySQL database, or two name the same server. The message is the end of a sentence.
@@ -164,10 +164,10 @@ def parse_replicas(urls: str, main: MySQLTarget | None = None) -> tuple[MySQLTar
 
 
 def check_mongo_url(url: str) -> None:
-    """Check the hosts and ports of a MongoDB URL; the rest is the driver's to judge, which is not loaded for this.
+    """Check the hosts and ports of a MongoDB URL; the driver, which is not loaded for this, checks the rest.
 
     Raises:
-        ValueError: One of them cannot be right. The message is the end of a sentence.
+        ValueError: A host or port is wrong. The message is the end of a sentence.
     """
     scheme, _, rest = url.partition("://")
     if scheme not in ("mongodb", "mongodb+srv"):
@@ -204,7 +204,7 @@ def _sqlite(rest: str) -> SqliteTarget:
 
 
 def _mysql(rest: str, tls: Tls | None, base: MySQLTarget | None = None) -> MySQLTarget:
-    # The last @ ends the credentials, so that a password pasted with / ? # or @ in it is still read as one.
+    # The last @ ends the credentials, so a pasted password with / ? # or @ in it still counts as one.
     credentials, _, location = rest.rpartition("@")
     user, _, password = credentials.partition(":")
     address, _, database = location.partition("/")
@@ -238,7 +238,7 @@ def _address(address: str) -> tuple[str, int]:
 
 
 def _is_port(text: str) -> bool:
-    # isdecimal alone would take digits of other scripts, and int no end of digits
+    # isdecimal alone would accept digits of other scripts; the length bounds what int must read
     return text.isascii() and text.isdecimal() and len(text) <= len(str(_MAX_PORT)) and 1 <= int(text) <= _MAX_PORT
 
 

@@ -1,8 +1,8 @@
-"""The kinds of values that a configuration may hold, stricter than pydantic where its kindness would hide a slip.
+"""The kinds of values in a configuration, stricter than pydantic where its tolerance would hide a mistake.
 
-A validator that raises ``ValueError`` states what is wrong and what would be right, as the end of a sentence that
-starts with the key ("… names a file that does not exist: …"). Every other fault is answered from the field's type and
-bounds. No message ever holds the value: whether it may be shown is decided in ``problems`` alone.
+A validator that raises ``ValueError`` says what is wrong and what would be right, as the end of a sentence that
+starts with the key ("… names a file that does not exist: …"). Every other fault is explained by the field's type and
+bounds. No message here holds the value: ``messages`` alone decides whether to show it.
 """
 
 import difflib
@@ -24,19 +24,19 @@ _OWN_HEADERS = frozenset({"content-type", "accept", "idempotency-key", "content-
 
 
 class Expected(NamedTuple):
-    """What would be a right value, in words, where type and bounds do not say it all."""
+    """A right value in words, where type and bounds do not say it all."""
 
     text: str
 
 
 class Needed(NamedTuple):
-    """When the key must be there, in words, for the reference and the template."""
+    """When the key must be given, in words, for the reference and the template."""
 
     text: str
 
 
 class Hidden(NamedTuple):
-    """A value that is no secret in itself, but where people put one: errors never show it."""
+    """A value that is no secret itself, but where people put one: errors never show it."""
 
 
 def _matching(pattern: re.Pattern[str], value: Any) -> Any:
@@ -46,7 +46,7 @@ def _matching(pattern: re.Pattern[str], value: Any) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    # pydantic also reads 1_000 and 5.0, which other readers of the same file do not.
+    # pydantic also accepts 1_000 and 5.0, which other readers of the same file do not.
     return _matching(_WHOLE, value)
 
 
@@ -91,8 +91,8 @@ def parse_headers(value: Any) -> Any:
     """Read ``Name: value`` lines into a mapping, and check names and values of a mapping in the same way.
 
     Raises:
-        ValueError: A line is no header, a name is no HTTP token, comes twice or is set by the program itself, or a
-            value cannot be sent. The message gives the line's place, never its text, which may hold a credential.
+        ValueError: A line is no header, a name is no HTTP token, comes twice or is one that the program itself sets,
+            or a value cannot be sent. The message gives the line's number, never its text, which may hold a credential.
     """
     if isinstance(value, str):
         lines = [line.strip() for line in value.splitlines() if line.strip()]
@@ -146,11 +146,11 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_number), AllowInfNan(False)]
 """A finite decimal number in plain digits."""
 Days = Annotated[Whole, BeforeValidator(_off_is_zero)]
-"""A number of days, where ``off`` says 0."""
+"""A number of days; ``off`` means 0."""
 File = Annotated[Path, AfterValidator(_existing_file)]
-"""A file that is there and can be read."""
+"""A file that exists and that this process can read."""
 SWITCH = BeforeValidator(_switch)
-"""``on`` or ``off``, written in any of the ways in which a yes or no may be, among further words."""
+"""``on`` or ``off``, in any usual spelling of yes and no, among further words."""
 LOWER = BeforeValidator(_lower)
 """A word from a list, in any case."""
 UPPER = BeforeValidator(_upper)

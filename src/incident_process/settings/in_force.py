@@ -1,4 +1,4 @@
-"""The configuration in force: every key with its value, secrets masked, and where the value comes from (SPEC 7)."""
+"""The configuration in force: every key with its value, secrets masked, and the value's origin (SPEC 7)."""
 
 import enum
 import os
@@ -33,9 +33,9 @@ def keys_in_force(
     """Return all keys in the order of the sections.
 
     Args:
-        settings: What ``Settings.load`` made of the same arguments.
-        config: The file that was asked for; None: it was found by its place.
-        environ: The environment, by default this process's.
+        settings: The result of ``Settings.load`` with the same arguments.
+        config: The file that the caller named; None where it was found in a usual place.
+        environ: The environment; None: this process's.
     """
     given, _ = load.layers(config, os.environ if environ is None else environ)
     return list(_keys(settings, given))
@@ -49,7 +49,7 @@ def _keys(settings: Settings, given: load.Layer) -> Iterator[KeyInForce]:
         if name == "api_url":
             shown: str | None = _without_query(value)
         elif isinstance(value, SecretStr) and name in _ADDRESSES:
-            # In a list a comma of a password is written %2C; elsewhere it may stand as it is.
+            # In a list a password's comma is written %2C; elsewhere it may stay as it is.
             addresses = value.get_secret_value().split(",") if name == "replicas" else [value.get_secret_value()]
             shown = ", ".join(_without_password(address.strip()) for address in addresses)
         else:
@@ -63,7 +63,7 @@ def _keys(settings: Settings, given: load.Layer) -> Iterator[KeyInForce]:
 
 
 _ADDRESSES = frozenset({"url", "mongo_url", "replicas"})
-"""Keys whose values are secret for the password in them alone."""
+"""Keys that are secret only for the password in their values."""
 
 
 def _without_password(address: str) -> str:

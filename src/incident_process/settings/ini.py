@@ -1,4 +1,4 @@
-"""Reading an INI file: values literally as they stand, keys and sections in any case, faults by line number.
+"""Reads an INI file: values literally, keys and sections in any case, faults with their line numbers.
 
 A fault's message never repeats the line, which may hold a password. For the same reason errors are raised after their
 ``except`` block: the parser's own exception, which holds the text, is then not even their hidden context.
@@ -20,16 +20,16 @@ def parse(text: str, path: Path) -> dict[str, dict[str, str]]:
     """Return the values of an INI text by section and key, both in lower case.
 
     Values keep ``%``, ``;`` and ``#``; only a line that starts with ``;`` or ``#`` is a comment. A line that starts
-    with blanks continues the value above it, over empty lines and comments between them, as Python's own parser has it.
+    with blanks continues the value above it, over empty lines and comments between them, as in Python's own parser.
 
     Args:
         text: The content of the file.
-        path: Where it came from, for messages.
+        path: The file, for messages.
 
     Raises:
         ConfigurationError: A line cannot be read, or a section or key comes twice.
     """
-    # [DEFAULT] is a section like any other here: its values would leak into all others, other programs' included.
+    # [DEFAULT] is an ordinary section here: its values would otherwise apply to all, those of other programs included.
     parser = configparser.ConfigParser(
         interpolation=None, inline_comment_prefixes=None, strict=True, default_section="\0"
     )
@@ -47,8 +47,8 @@ def read(path: Path) -> str:
     """Return the content of a configuration file.
 
     Raises:
-        FileNotFoundError: There is no such file; whether that is a fault is for the caller to say.
-        ConfigurationError: The file is there but cannot be read, or is not UTF-8 text.
+        FileNotFoundError: There is no such file; the caller decides whether that is a fault.
+        ConfigurationError: The file cannot be read, or is not UTF-8 text.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -63,15 +63,15 @@ def read(path: Path) -> str:
 
 def _lines(text: str) -> Iterator[str]:
     # Only \n ends a line, as in a file that is read line by line. A header at the left margin can be nothing else, so
-    # it is safe to fold here, where the parser still counts lines: then [API] beside [ api ] is a duplicate to it. What
-    # follows is left out: the parser does so too, but takes `[API] ; as in [OLD]` for a name up to the last bracket.
+    # lower case is safe here, where the parser still counts lines: it then reports [API] beside [ api ] as a duplicate.
+    # Text after the bracket is dropped: the parser would drop it too, but read `[API] ; as in [OLD]` to the last one.
     for line in text.replace("\r\n", "\n").split("\n"):
         found = _HEADER.match(line)
         yield f"[{found.group(1).lower()}]" if found else line
 
 
 def lines(text: str) -> dict[tuple[str, str], int]:
-    """Return the line of each key of a text that ``parse`` reads, by section and key in lower case; the first is 1."""
+    """Return the line number, from 1, of each key of a text that ``parse`` reads, by section and key in lower case."""
     found: dict[tuple[str, str], int] = {}
     section, indent = "", sys.maxsize
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
@@ -80,7 +80,7 @@ def lines(text: str) -> dict[tuple[str, str], int]:
             continue
         depth = len(line) - len(line.lstrip())
         if depth > indent:
-            continue  # the value above goes on
+            continue  # the line continues the value above
         if header := _HEADER.match(written):
             section, indent = header[1].lower(), sys.maxsize
         elif key := _KEY.match(written):

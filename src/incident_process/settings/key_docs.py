@@ -1,4 +1,4 @@
-"""What can be said about every key, from the fields of ``keys``: the stuff of messages, reference and template."""
+"""Describes every key, from the fields of ``keys``, for messages, reference and template."""
 
 import enum
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ _PLAIN: dict[Any, str] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Key:
-    """One key, in words. ``default`` None: there is none, and ``needed`` says when a value must be given.
+    """One key, in words. Where ``default`` is None, ``needed`` says when a value must be given.
 
     ``expected`` describes a right value and follows "it must be"; ``shown`` says whether an error may repeat a value.
     """
@@ -51,7 +51,7 @@ def keys() -> Iterator[Key]:
 
 
 def key(section: str, name: str) -> Key:
-    """Return the description of one key, both names in lower case; KeyError when there is none."""
+    """Return the description of one key, both names in lower case; raise KeyError when there is none."""
     model = SECTIONS[section]
     field = model.model_fields[name]
     needed = _first(field, Needed)
@@ -74,14 +74,14 @@ def is_secret(section: str, name: str) -> bool:
 
 
 def label(section: str, name: str | None = None) -> str:
-    """Return how a place is written in a message: ``[SECTION] KEY``, the key in the case of the template."""
+    """Return the name of a key or section in messages: ``[SECTION] KEY``, the key in the case of the template."""
     model = SECTIONS.get(section)
     shown = name.upper() if name and model and model.upper else name
     return f"[{section.upper()}] {shown}" if shown else f"[{section.upper()}]"
 
 
 def table() -> str:
-    """Return a Markdown table: section and key, default, meaning, a right value. It ends with a line break."""
+    """Return a Markdown table of all keys: section and key, default, meaning, a right value."""
     lines = ["| key | default | meaning | value |", "|---|---|---|---|"]
     lines += [_row(what) for what in keys()]
     return "\n".join(lines) + "\n"

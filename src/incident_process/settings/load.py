@@ -2,7 +2,7 @@
 
 Each source gives ``{section: {key: value}}`` in lower case. A value carries the name of its origin, for messages.
 
-Read here and not by pydantic-settings, which took 0.1 s of every start for what is these few functions.
+pydantic-settings would do the same, but took 0.1 s of every start.
 """
 
 import os
@@ -26,10 +26,10 @@ class Sourced(str):
     __slots__ = ("line", "origin")
     origin: str
     line: int | None
-    """In a file, where its key stands."""
+    """Line number of its key, where it comes from a file."""
 
     def __new__(cls, value: str, origin: str, line: int | None = None) -> "Sourced":
-        """Return the value with the name of the file or variable that it came from."""
+        """Return the value with the name of its file or variable."""
         new = super().__new__(cls, value)
         new.origin = origin
         new.line = line
@@ -37,7 +37,7 @@ class Sourced(str):
 
     @property
     def place(self) -> str:
-        """Where it came from, with the line."""
+        """Its origin, with the line."""
         return self.origin if self.line is None else f"{self.origin}, line {self.line}"
 
     def __repr__(self) -> str:
@@ -52,7 +52,7 @@ def environment(environ: Mapping[str, str]) -> Layer:
     """Return the values of the variables ``INCIDENT_PROCESS__SECTION__KEY``, in any case.
 
     Raises:
-        ConfigurationError: A variable lacks the section or the key, is no UTF-8 text, or two differ in case only.
+        ConfigurationError: A variable lacks the section or the key, is not UTF-8 text, or two differ only in case.
     """
     values: Layer = {}
     for variable in sorted(environ):
@@ -73,7 +73,7 @@ def environment(environ: Mapping[str, str]) -> Layer:
 
 
 def _is_utf8(value: str) -> bool:
-    """Tell whether a variable's bytes were UTF-8; of other bytes Python makes characters that nothing can encode."""
+    """Return whether a variable's bytes were UTF-8; Python decodes other bytes to characters that cannot be encoded."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -91,14 +91,14 @@ def file(path: Path, text: str) -> Layer:
 
 
 def layers(config: Path | None, environ: Mapping[str, str]) -> tuple[Layer, Path | None]:
-    """Return the values that hold, the environment's over the file's or the embedded default's, and the file.
+    """Return the values in force, the environment's over the file's or the embedded default's, and the file.
 
     Args:
-        config: The file that was asked for, if any.
+        config: The file that the caller named, if any.
         environ: The environment.
 
     Raises:
-        ConfigurationError: A file that was named is missing, or one of the sources cannot be read.
+        ConfigurationError: A named file is missing, or a source cannot be read.
     """
     found = locate(config, environ)
     named = environment(environ)
@@ -106,9 +106,9 @@ def layers(config: Path | None, environ: Mapping[str, str]) -> tuple[Layer, Path
 
 
 def embedded(named: Layer) -> Layer:
-    """Return what holds without a file: source and state in one SQLite file of the user, a receiver on this machine.
+    """Return the values without a file: source and state in one SQLite file of the user, a receiver on this machine.
 
-    Without the database where ``named``, the environment's values, has one.
+    The database is left out where ``named``, the environment's values, has one.
     """
     values: Layer = {
         "api": {"api_url": Sourced(DEFAULT_API_URL, "embedded default")},
@@ -121,7 +121,7 @@ def embedded(named: Layer) -> Layer:
 
 
 def embedded_database() -> Path:
-    """Return the SQLite file of the user that is source and state where there is no configuration."""
+    """Return the user's SQLite file that is source and state where there is no configuration."""
     from platformdirs import user_data_path
 
     require_home("the database that holds without a configuration")
@@ -129,12 +129,12 @@ def embedded_database() -> Path:
 
 
 def over(upper: Layer, lower: Layer) -> Layer:
-    """Return both layers' values, key by key the upper one's where both have one."""
+    """Return both layers' values; the upper layer's apply where both have a key."""
     return {section: {**lower.get(section, {}), **upper.get(section, {})} for section in {**lower, **upper}}
 
 
 def named_path(config: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Return the file that the argument or else INCIDENT_PROCESS_CONFIG names, whether it is there or not."""
+    """Return the file that the argument, or else INCIDENT_PROCESS_CONFIG, names, whether it exists or not."""
     named = {name.upper(): value for name, value in environ.items()}.get(CONFIG_VARIABLE)
     path = config or (Path(named) if named else None)
     return expanded(path) if path else None
@@ -144,14 +144,14 @@ def locate(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, str] 
     """Find and read the configuration file (SPEC 8).
 
     Args:
-        config: The file that was asked for, if any; then it must be there.
-        environ: The environment, where INCIDENT_PROCESS_CONFIG may name a file that must be there, too.
+        config: The file that the caller named, if any; it must exist.
+        environ: The environment, where INCIDENT_PROCESS_CONFIG may name a file, which must exist too.
 
     Returns:
-        Path and content of the first file found, None when there is none at all.
+        Path and content of the first file found; None when there is none.
 
     Raises:
-        ConfigurationError: A file that was named is missing, or one that is there cannot be read.
+        ConfigurationError: A named file is missing, or one that exists cannot be read.
     """
     path = named_path(config, environ)
     if path:
@@ -172,13 +172,13 @@ def locate(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, str] 
 
 
 def planted(path: Path) -> str | None:
-    """Return a warning where a file that was found by its place alone may be of somebody who is not this user or root.
+    """Return a warning where another user than this one and root may have written a file found in a usual place.
 
-    It says where the rows go and which receiver gets the credentials that the environment may hold.
+    Such a file decides where the rows go and which receiver gets the credentials of the environment.
     """
     try:
         found = path.stat()
-    except OSError:  # it is gone again
+    except OSError:  # the file is gone again
         return None
     if found.st_uid not in {os.geteuid(), 0}:
         why = f"belongs to another user (uid {found.st_uid})"

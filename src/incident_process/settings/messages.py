@@ -1,4 +1,4 @@
-"""From what is wrong to sentences: every mistake with its place, its fault and its remedy, all of them at once."""
+"""From problems to sentences: each mistake with its place, its fault and its remedy, all of them at once."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -11,11 +11,11 @@ from incident_process.core.errors import APIConfigError, ConfigurationError
 from incident_process.settings.key_docs import key, label
 from incident_process.settings.keys import SECTIONS
 
-_NEAR = 0.8  # similarity above which an unknown name is taken for a slip of the pen
+_NEAR = 0.8  # similarity above which an unknown name counts as a misspelt one
 _LONGEST_SHOWN = 60
 
 Origins = Mapping[tuple[str, str], str]
-"""Where each value came from, by section and key in lower case: a file's name, or an environment variable's."""
+"""The origin of each value, by section and key in lower case: a file's name, or an environment variable's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,20 +34,20 @@ class Problem:
 
 
 def rejection(problems: Iterable[Problem]) -> ConfigurationError:
-    """Return the error that states these problems, a line each: APIConfigError if the receiver's address is in it."""
+    """Return the error for these problems, one a line: APIConfigError if the receiver's address is among them."""
     found = sorted(problems, key=_place)
     receiver = any((item.section, item.name) == ("api", "api_url") for item in found)
     return (APIConfigError if receiver else ConfigurationError)("\n".join(map(str, found)))
 
 
 def explain(error: ValidationError, origins: Origins, default_origin: str, within: str | None = None) -> list[Problem]:
-    """Return what pydantic found, in our words.
+    """Return pydantic's findings in this program's words.
 
     Args:
         error: Of the settings as a whole, or of one section.
         origins: Where the values came from.
-        default_origin: Names the place of a value that is missing.
-        within: The section's name, where it is of one.
+        default_origin: The place of a missing value.
+        within: The section's name, where the error is of one section.
     """
     problems = []
     for detail in error.errors(include_url=False):
@@ -59,19 +59,19 @@ def explain(error: ValidationError, origins: Origins, default_origin: str, withi
 
 
 def missing(section: str, name: str, origin: str, remedy: str = "") -> Problem:
-    """Return the problem of a needed key that has no value; ``remedy`` is what else would do."""
+    """Return the problem of a needed key that has no value; ``remedy`` is the alternative."""
     what = key(section, name)
     text = f"is missing: set it ({what.description}), for example {what.name} = {what.example}{remedy}"
     return Problem(section=section, name=name, text=text, origin=origin)
 
 
 def near_section(section: str) -> str | None:
-    """Return the section that was probably meant by an unknown name."""
+    """Return the known section that is nearest to an unknown name, None where none is near."""
     return _nearest(section, SECTIONS)
 
 
 def near_key(section: str, name: str) -> str | None:
-    """Return the key that was probably meant by an unknown name in a known section."""
+    """Return the key of a known section that is nearest to an unknown name, None where none is near."""
     return _nearest(name, SECTIONS[section].model_fields)
 
 

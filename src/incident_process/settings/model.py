@@ -41,10 +41,10 @@ Part = TypeVar("Part", bound=Section)
 
 
 class Settings(BaseModel):
-    """All settings of one process (SPEC 8). ``Settings.load()`` reads them; secrets are masked in every repr.
+    """All settings of one process (SPEC 8). ``Settings.load()`` reads them; every repr masks secrets.
 
-    ``Settings(api={"api_url": …}, database={"url": …}, …)`` builds them in code, checked in the same way and without a
-    look at files or environment; with nothing given at all it reads what ``load()`` does.
+    ``Settings(api={"api_url": …}, database={"url": …}, …)`` builds them in code, with the same checks and without
+    files or environment; without any argument it reads what ``load()`` reads.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -70,12 +70,12 @@ class Settings(BaseModel):
 
         Args:
             config: The INI file; None looks at INCIDENT_PROCESS_CONFIG, then at config/databaseConfig.ini and
-                DB_Config.ini in the current folder. With no file at all, the embedded default holds.
-            environ: The environment, by default this process's.
+                DB_Config.ini in the current folder. Without any file the embedded default applies.
+            environ: The environment; None: this process's.
 
         Raises:
             ConfigurationError: Something is wrong or missing; the message has a sentence for each problem.
-            APIConfigError: The receiver's address is among it.
+            APIConfigError: The receiver's address is among the problems.
         """
         return cls.model_validate(_read(config, environ))
 
@@ -87,7 +87,7 @@ class Settings(BaseModel):
 
         Raises:
             ConfigurationError: Something is wrong or missing in the section, or the file cannot be read.
-            APIConfigError: The receiver's address is among it.
+            APIConfigError: The receiver's address is among the problems.
         """
         name = next(name for name, model in SECTIONS.items() if model is section)
         given = normalize(_read(config, environ))
@@ -102,9 +102,9 @@ class Settings(BaseModel):
 
     @classmethod
     def find(cls, config: Path | None = None, environ: Mapping[str, str] | None = None) -> Path | None:
-        """Return the file that ``load`` would read with these arguments, None for the embedded default.
+        """Return the file that ``load`` would read with these arguments; None for the embedded default.
 
-        A file that was named is returned even where it does not exist yet, so that ``init`` can write it.
+        A named file is returned even where it does not exist yet, so that ``init`` can write it.
         """
         named = load.named_path(config, os.environ if environ is None else environ)
         return named or next((place for place in load.USUAL_PLACES if place.exists()), None)
@@ -127,7 +127,7 @@ class Settings(BaseModel):
 
     @property
     def file_holds_secrets(self) -> bool:
-        """Whether a credential stands in the configuration file itself; ConfigurationError where it cannot be read."""
+        """Whether the configuration file itself holds a credential; ConfigurationError where it cannot be read."""
         if self.config_path is None:
             return False
         written = load.file(self.config_path, ini.read(self.config_path))
@@ -162,7 +162,7 @@ class Settings(BaseModel):
         """The MongoDB database of the state.
 
         Raises:
-            ConfigurationError: ``[MONGODB]`` names none, which is possible with tracking = sql only.
+            ConfigurationError: ``[MONGODB]`` names none, which is possible only with tracking = sql.
         """
         absent = [name for name, value in self.mongodb if not value]
         if absent:
@@ -186,9 +186,9 @@ def _read(config: str | os.PathLike[str] | None, environ: Mapping[str, str] | No
 def _unstated(
     error: ValidationError, given: RawSettings, problems: list[Problem], section: str | None = None
 ) -> list[Problem]:
-    """Return what pydantic found, without the keys of ``problems``.
+    """Return pydantic's findings, without the keys of ``problems``.
 
-    A needed key that is not there has its own, better sentence from the completeness check.
+    The completeness check has a better sentence for a needed key that is missing.
     """
     stated = {(item.section, item.name) for item in problems}
     found = explain(error, given.origins, given.default_origin, section)

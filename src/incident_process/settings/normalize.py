@@ -1,4 +1,4 @@
-"""From what the sources gave to what the sections can check: names sorted out, text trimmed, origins kept aside."""
+"""From the sources' values to values that the sections can check: names sorted, text trimmed, origins kept aside."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ _MANY_LINES = (
 
 @dataclass(kw_only=True, slots=True)
 class RawSettings:
-    """The values as given, by section and key, and what was noticed about them so far."""
+    """The values as given, by section and key, and the problems and warnings found so far."""
 
     values: dict[str, Any] = field(repr=False)
     default_origin: str
@@ -34,18 +34,18 @@ class RawSettings:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     meant: set[tuple[str, str]] = field(default_factory=set)
-    """Keys that were given in a way that is a problem of its own, so they are not reported as missing, too."""
+    """Keys given in a way that is a problem itself, so that they are not reported as missing too."""
 
     def get(self, section: str, name: str) -> Any:
         """Return the value of a key, None when it is not given."""
         return self.values[section].get(name)
 
     def has(self, section: str, name: str) -> bool:
-        """Return whether a key was given, well or badly."""
+        """Return whether a key was given, rightly or wrongly."""
         return name in self.values[section] or (section, name) in self.meant
 
     def problems_of(self, section: str) -> list[Problem]:
-        """Return what was noticed about a section, also under a name that was probably meant for it."""
+        """Return the problems of a section, also those under a misspelt name of it."""
         return [item for item in self.problems if section in (item.section, near_section(item.section))]
 
     def reject(self, section: str, name: str | None, text: str, origin: str) -> None:
@@ -54,10 +54,10 @@ class RawSettings:
 
 
 def normalize(data: Mapping[str, Any]) -> RawSettings:
-    """Sort out what was given.
+    """Sort the given values by section and key, and note problems and warnings.
 
-    Unknown names that are near a known one are problems, other unknown keys are warnings, other unknown sections are
-    left to the programs that they belong to. An empty value counts as not given.
+    An unknown name near a known one is a problem, another unknown key a warning; other unknown sections belong to other
+    programs and are ignored. An empty value counts as not given.
     """
     path = data.get("config_path")
     given = RawSettings(values={section: {} for section in SECTIONS}, default_origin=str(path or "configuration"))
@@ -91,8 +91,8 @@ def _take(given: RawSettings, section: str, name: str, value: Any) -> None:
         if not value and (section, name) != _AS_IT_IS:
             return
         if CONTROL.search(value) and (section, name) not in _MANY_LINES:
-            # In a file this is a key that was indented and so became part of the value above it. No validator may
-            # see such a value: its message would show what the next line holds.
+            # In a file this is an indented key, which so became part of the value above it. No validator may see such a
+            # value: its message would show what the next line holds.
             given.meant.add((section, name))
             given.reject(
                 section,

@@ -17,8 +17,8 @@ def render(values: Mapping[str, Mapping[str, str]] | None = None) -> str:
     """Return a configuration file with every key, one line on each, and its default.
 
     Args:
-        values: What to set, by section and key, names in any case; everything else is commented out. None sets an
-            example for every key that a MySQL source with tracking = mongo needs, to be edited.
+        values: The values to set, by section and key, names in any case; every other key is commented out. None sets
+            an example, to be edited, for every key that a MySQL source with tracking = mongo needs.
 
     Raises:
         KeyError: There is no such section or key.
@@ -39,7 +39,7 @@ def _entry(what: Key, value: str | None) -> list[str]:
     notes = [note for note in (what.needed, what.default and f"default {what.default}") if note]
     comment = f"; {what.description}{f' ({notes[0]})' if notes else ''}"
     if value is not None:
-        # Further lines of a value are known by their indentation.
+        # The reader knows further lines of a value by their indentation.
         return [comment, f"{what.name} = " + value.replace("\n", "\n  ")]
     return [comment, f";{what.name} = {what.example if what.default is None else what.default}"]
 

@@ -1,8 +1,8 @@
-"""The source against the receiver's own log, by code that shares nothing with the pipeline (SPEC 10).
+"""Compares the source with the receiver's own log, by code that shares nothing with the pipeline (SPEC 10).
 
-What an account's last document has to say is worked out here once more, in the simplest way, from all rows of the
-source: arrears, day of the newest reading, products, contacts, last payment. The receiver's file says what was accepted
-and in which order. Neither the ledger nor the code that builds documents is asked: they are what is being checked.
+It works out once more, in the simplest way, what an account's last document must say, from all rows of the source:
+arrears, day of the newest reading, products, contacts, last payment. The receiver's file says what was accepted, in
+which order. It uses neither the ledger nor the code that builds documents: these are what it checks.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ _ENVELOPE = {
     "Rejected_Dtm",
     "updatedAt",
 }
-"""What a run adds to the content (SPEC 4); two documents that differ in nothing else are one content."""
+"""What a run adds to the content (SPEC 4); documents that differ only here have the same content."""
 
 _CUSTOMERS = """
 SELECT ACCOUNT_NUM AS account, ASSET_ID, PRODUCT_NAME, PROMOTION_INTEG_ID, ASSET_STATUS, TECNICAL_CONTACT_EMAIL,
@@ -51,27 +51,27 @@ GROUP BY incident_id HAVING COUNT(DISTINCT idempotency_key) > 1
 _ANSWERED_409 = "SELECT COUNT(*) FROM request WHERE answer = 409"
 
 Facts = dict[str, Any]
-"""What a document has to say of an account, by subject."""
+"""What a document must say of an account, by subject."""
 
 
 class Comparison(Record, frozen=True, kw_only=True):
-    """What was found. The three lists hold one sentence a difference, account numbers masked."""
+    """The result. Each of the three lists holds one sentence for each difference, account numbers masked."""
 
     accounts: int
-    """Accounts in the source that can make an incident."""
+    """Accounts of the source that can make an incident."""
     waiting: int
     """Accounts that have payments but no customer row yet."""
     accepted: int
     """Incidents that the receiver has accepted."""
     known_already: int
-    """Requests that the receiver answered 409: repeated by a resumed run, and not stored twice."""
+    """Requests that the receiver answered 409: a resumed run repeated them, and the receiver stored nothing."""
     missed: list[str]
     duplicated: list[str]
     reused_ids: list[str]
 
     @property
     def differences(self) -> list[str]:
-        """All of them; empty when the promise is kept."""
+        """All differences; empty when the promise is kept."""
         return self.missed + self.duplicated + self.reused_ids
 
 
@@ -128,7 +128,7 @@ def _missed(expected: dict[str, Facts], said: dict[str, Facts]) -> Iterator[str]
 
 
 def _expected(source: Path) -> tuple[dict[str, Facts], int]:
-    """Return the facts of each account that has a customer row, and how many accounts have payments alone."""
+    """Return the facts of each account that has a customer row, and how many accounts have only payments."""
     with closing(_open(source)) as connection:
         connection.row_factory = sqlite3.Row
         payments = {
@@ -179,7 +179,7 @@ def _money(amount: float | None) -> Decimal:
 
 
 def _instant(text: str | None) -> str:
-    """Return a date or time of the source, which is in UTC, as documents have it."""
+    """Return a date or time of the source, which is in UTC, in the form of documents."""
     if text is None:
         return NO_DATE
     day, _, time = text.partition(" ")
@@ -190,7 +190,7 @@ def _instant(text: str | None) -> str:
 
 
 def _said(document: dict[str, Any]) -> Facts:
-    """Return the same facts as a document says them."""
+    """Return the same facts as a document states them."""
     action = document["Last_Actions"][0]
     return {
         "arrears": document["Arrears"],
@@ -205,7 +205,7 @@ def _said(document: dict[str, Any]) -> Facts:
 
 
 def _content(document: dict[str, Any]) -> str:
-    """Return a digest of the document without its envelope: equal where the content is."""
+    """Return a digest of the document without its envelope: equal where the content is equal."""
     content = {name: value for name, value in document.items() if name not in _ENVELOPE}
     crosses = content["Account_Cross_Details"]
     content["Account_Cross_Details"] = [cross | {"Incident_Id": 0} for cross in crosses]
@@ -213,10 +213,10 @@ def _content(document: dict[str, Any]) -> str:
 
 
 def _number(amount: Decimal) -> str:
-    """Return the same text for the same amount: 10.50 and 10.5 are one content."""
+    """Return the same text for the same amount: 10.50 and 10.5 are the same content."""
     return f"{amount.normalize():f}"
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Open a file for reading only; that is all this module may do with what it judges."""
+    """Open a file for reading only: this module must not change what it checks."""
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)

@@ -1,7 +1,7 @@
-"""Synthetic rows in the field's full columns: nobody's data, the same for the same seed (SPEC 2).
+"""Synthetic rows in the field's full columns, of no real person, the same for the same seed (SPEC 2).
 
 Every value of an account follows from the seed and the account's index alone, so a population of ten is the beginning
-of a population of a million. What a load changes (amounts, bills, payments) follows from the load's date besides.
+of a population of a million. Values that a load changes (amounts, bills, payments) also follow from the load's date.
 Rows are tuples in the order of the table's columns, made one by one: 300,000 in some ten seconds of a modest core.
 """
 
@@ -18,7 +18,7 @@ Row = tuple[Value, ...]
 Option = TypeVar("Option")
 
 MAX_ASSETS = 4
-_STRIDE = 61_803_403  # shares no factor with the number of accounts: each index gets an account number of its own
+_STRIDE = 61_803_403  # shares no factor with the number of accounts: each index gets its own account number
 _ACCOUNTS = 100_000_000  # eight digits, so that every account number begins with zeros
 _FIRST_DAY = date(2009, 1, 1).toordinal()
 _AT = {table: {name: at for at, name in enumerate(columns)} for table, columns in declared_types().items()}
@@ -29,7 +29,7 @@ class Population:
 
     Args:
         seed: Another seed gives other accounts.
-        assets: Assets, and so customer rows in a load, of every account; None: 1 to 4, by account.
+        assets: Assets of every account, and so its customer rows in a load; None: 1 to 4, by account.
     """
 
     def __init__(self, seed: int = 1, assets: int | None = None) -> None:
@@ -38,7 +38,7 @@ class Population:
         self._offset = _Draw(seed).below(_ACCOUNTS)
 
     def account(self, index: int) -> str:
-        """Return the account number: 10 digits, at least two zeros first, another one for each index below 10^8."""
+        """Return the account number: 10 digits, at least two zeros first, a different one for each index below 10^8."""
         return f"{(index * _STRIDE + self._offset) % _ACCOUNTS:010d}"
 
     def assets(self, index: int) -> int:
@@ -46,12 +46,12 @@ class Population:
         return self._assets or _Draw(self._seed, index, "assets").below(MAX_ASSETS) + 1
 
     def customers(self, indexes: Iterable[int], loaded: date) -> Iterator[Row]:
-        """Yield the customer rows of one load: for each account one row an asset.
+        """Yield the customer rows of one load: one row for each asset of each account.
 
         Args:
             indexes: The accounts, by index.
-            loaded: LOAD_DATE. A date gives ``YYYY-MM-DD``; a datetime (aware UTC, or naive as it shall stand in the
-                table) gives ``YYYY-MM-DD HH:MM:SS``, with a fraction where it has one.
+            loaded: LOAD_DATE. A date gives ``YYYY-MM-DD``; a datetime (aware UTC, or naive as the table must have it)
+                gives ``YYYY-MM-DD HH:MM:SS``, with a fraction where it has one.
         """
         stamp = written(loaded)
         empty: list[Value] = [None] * len(_AT[CUSTOMER_TABLE])
@@ -153,7 +153,7 @@ class Population:
 
 
 class _Draw:
-    """Reproducible bits that follow from what they are drawn for; enough for some fifty draws."""
+    """Reproducible bits that follow from their purpose; enough for some fifty draws."""
 
     __slots__ = ("_bits",)
 
@@ -169,7 +169,7 @@ class _Draw:
 
 
 def written(moment: date) -> str:
-    """Return a date or datetime as it stands in the tables; an aware datetime in UTC."""
+    """Return a date or datetime in the form of the tables; an aware datetime in UTC."""
     if not isinstance(moment, datetime):
         return moment.isoformat()
     if moment.tzinfo is not None:
@@ -178,7 +178,7 @@ def written(moment: date) -> str:
 
 
 def _person_fields(account: str, draw: _Draw) -> Mapping[str, Value]:
-    """Name, address and contacts; about one account in ten lacks each kind of contact."""
+    """Return name, address and contacts; about one account in ten lacks each kind of contact."""
     given, surname = draw.of(words.GIVEN_NAMES), draw.of(words.SURNAMES)
     town, district, province, zip_code, office, area = draw.of(words.TOWNS)
     house, street = f"No. {draw.below(400) + 1}", draw.of(words.STREETS)
@@ -225,7 +225,7 @@ def _person_fields(account: str, draw: _Draw) -> Mapping[str, Value]:
 
 
 def _load_fields(draw: _Draw, loaded: date, stamp: str) -> Mapping[str, Value]:
-    """What changes from load to load: amounts, the last bill, the last payment that the row itself knows."""
+    """Return the fields that change from load to load: amounts, the last bill, the row's own last payment."""
     outstanding, paid = draw.below(5_000_000) - 50_000, draw.below(20_000_000)
     billed = loaded.toordinal() - _FIRST_DAY - draw.below(30)
     return {
@@ -253,6 +253,6 @@ def _day(number: int) -> str:
 
 
 def _money(cents: int) -> str:
-    """Return an amount as text with two decimals: no driver makes a binary fraction of it on the way."""
+    """Return an amount as text with two decimals: no driver makes a binary fraction of it."""
     whole, rest = divmod(abs(cents), 100)
     return f"{'-' if cents < 0 else ''}{whole}.{rest:02d}"

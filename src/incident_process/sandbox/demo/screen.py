@@ -1,4 +1,4 @@
-"""What the reader of the demo sees: neat on a terminal, plain when piped, never wider than 100 columns."""
+"""The demo's output: formatted on a terminal, plain when piped, at most 100 columns wide."""
 
 from collections.abc import Sequence
 from typing import TextIO
@@ -11,7 +11,7 @@ WIDTH = 100
 
 
 class Screen:
-    """Writes to a stream. Nothing in the texts is taken for markup."""
+    """Writes to a stream. No text is read as markup."""
 
     def __init__(self, stream: TextIO) -> None:
         tty = stream.isatty()
@@ -20,20 +20,20 @@ class Screen:
         self._console.width = min(self._console.width, WIDTH) if tty else WIDTH
 
     def title(self, text: str) -> None:
-        """Head a step."""
+        """Print the heading of a step."""
         self._console.print()
         self._console.print(text, style="bold")
 
     def say(self, text: str, style: str | None = None) -> None:
-        """Say one sentence or more."""
+        """Print one sentence or more."""
         self._console.print(text, style=style)
 
     def paste(self, command: str) -> None:
-        """Show a command for copying: never broken into lines of its own."""
+        """Print a command for copying, without line breaks."""
         self._console.print(f"  {command}", style="cyan", soft_wrap=True)
 
     def figures(self, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Show a table: the first column is text, the others are numbers."""
+        """Print a table: the first column is text, the others are numbers."""
         table = Table(box=self._box, pad_edge=False, padding=(0, 2, 0, 0))
         for at, name in enumerate(names):
             table.add_column(name, justify="right" if at else "left", no_wrap=at > 0)

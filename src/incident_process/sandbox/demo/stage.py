@@ -1,6 +1,6 @@
-"""What the demo plays on: one folder, the receiver and the commands as processes of their own, a source to write into.
+"""The demo's stage: one folder, the receiver and the commands as their own processes, a source to write into.
 
-The commands are the real ones, with a real configuration file; nothing of them is imported here.
+The commands are the real ones, with a real configuration file; this module imports nothing of them.
 """
 
 import json
@@ -26,7 +26,7 @@ from incident_process.sandbox.demo.tables import Value, create_sqlite, insert
 from incident_process.settings.template import render
 
 GAP_SECONDS = 1
-"""The time gap of the demo; with the usual 60 s every step would have to wait a minute."""
+"""Seconds of the demo's time gap; with the usual 60 s every step would wait a minute."""
 _READY_SECONDS = 30
 _RUN_SECONDS = 600
 _STOP_SECONDS = 10
@@ -34,7 +34,7 @@ _LAST_LINES = 5
 
 
 class Result(Record, frozen=True, kw_only=True):
-    """How a run ended. ``report`` is what ``run --json`` printed, empty where it was killed before."""
+    """How a run ended. ``report`` is what ``run --json`` printed, empty where the run was killed before."""
 
     exit_status: int
     report: dict[str, Any]
@@ -47,7 +47,7 @@ class Result(Record, frozen=True, kw_only=True):
 
 
 class DemoStage:
-    """The demo's folder with everything in it. Use ``set_up``."""
+    """The demo's folder with everything in it. Make it by ``set_up``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -68,7 +68,7 @@ class DemoStage:
         return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
     def fresh(self) -> datetime:
-        """Return a LOAD_DATE, in whole seconds, after the last run's window and inside of the next one's.
+        """Return a LOAD_DATE, in whole seconds, after the last run's window and inside the next one's.
 
         Waits for the clock to get there: two seconds at most.
         """
@@ -84,7 +84,7 @@ class DemoStage:
     # -- the commands ---------------------------------------------------------------------------------------------
 
     def run(self, *, fault: str | None = None) -> Result:
-        """Run ``incident-process run --json``, once it is due; ``fault`` names where SIGKILL shall end it.
+        """Run ``incident-process run --json``, once it is due; ``fault`` names the crash point that kills it.
 
         Raises:
             IncidentProcessError: It printed no report and was not killed on purpose.
@@ -115,7 +115,7 @@ class DemoStage:
         return IncidentProcessError(f"{what} Its log ends: {' | '.join(lines[-_LAST_LINES:])}")
 
     def pending(self) -> int:
-        """Return how many incidents the ledger holds without an outcome."""
+        """Return how many incidents the ledger has without an outcome."""
         with closing(sqlite3.connect(self.state)) as connection:
             query = "SELECT COUNT(*) FROM Incident_Delivery WHERE Status = 'pending'"
             return int(connection.execute(query).fetchone()[0])
@@ -128,7 +128,7 @@ class DemoStage:
 
 @contextmanager
 def set_up(folder: Path, accounts: int) -> Iterator[DemoStage]:
-    """Create source, state and configuration in a folder, and keep the receiver running as long as the block does.
+    """Create source, state and configuration in a folder, and keep the receiver running while the block runs.
 
     Raises:
         ConfigurationError: The folder cannot be written, or holds an earlier demo.
@@ -154,7 +154,7 @@ def environment() -> dict[str, str]:
 
 
 def spoken(*arguments: str) -> str:
-    """Return a command line for the reader to paste, with the program under the name that started this one."""
+    """Return a command line for the reader to paste, with the name by which this program was started."""
     program = (
         [sys.argv[0]]
         if Path(sys.argv[0]).name == "incident-process"
@@ -220,7 +220,7 @@ def _configure(stage: DemoStage, accounts: int) -> None:
     if done.returncode:
         raise stage.failure(f"init ended with exit status {done.returncode}.")
     with closing(sqlite3.connect(stage.state)) as connection, connection:
-        # An hour lies between two runs as a rule; nobody who watches wants to wait for it.
+        # By default an hour lies between two runs; the demo's reader should not wait for it.
         connection.execute("UPDATE Process_Operation SET execution_duration = 0")
 
 

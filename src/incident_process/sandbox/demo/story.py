@@ -20,21 +20,21 @@ from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 
 _SHOWN_DIFFERENCES = 20
 _CRASH = "posted:2"
-"""The receiver has answered the second chunk, and the state does not know it yet: the worst moment to die."""
+"""The receiver has answered the second chunk, and the state does not know it yet: the worst moment for a crash."""
 
 
 def tell(folder: Path | None, accounts: int, stream: TextIO) -> Comparison:
-    """Tell the whole story and return what its last step found.
+    """Tell the whole story and return the comparison of its last step.
 
     Args:
-        folder: Where source, state, receiver's file, configuration and logs are kept; it must not hold an earlier
-            demo. None: a temporary folder that is removed afterwards.
-        accounts: How many synthetic accounts the history has, 10 or more.
-        stream: Where it is told.
+        folder: The folder for source, state, receiver's file, configuration and logs; it must not hold an earlier
+            demo. None: a temporary folder, removed afterwards.
+        accounts: Number of synthetic accounts in the history, 10 or more.
+        stream: The stream to print to.
 
     Raises:
         ConfigurationError: The folder cannot be used.
-        IncidentProcessError: A command did not do what the story needs; its log's last lines are in the message.
+        IncidentProcessError: A command did not do what the story needs; the message has its log's last lines.
     """
     began = time.monotonic()
     place = nullcontext(str(folder)) if folder else tempfile.TemporaryDirectory(prefix="incident-process-demo-")
@@ -74,7 +74,7 @@ class _Story:
         )
 
     def history(self) -> None:
-        """Two loads of customers and two of payments; some rows twice, as they are in the field."""
+        """Load customers twice and payments twice, some rows repeated, as in the field; then run."""
         self._screen.title("1. First run, over the history")
         now, n, people = self._stage.fresh(), self._n, self._people
         days = [(now - timedelta(days=back)).date() for back in (30, 10)]
@@ -100,7 +100,7 @@ class _Story:
         self._report(self._stage.run(), "completed")
 
     def awkward_rows(self) -> None:
-        """New rows, a row that equals the watermark, a late row, a customer row that was waited for."""
+        """Load new rows, a row on the watermark, a late row, and a skipped account's customer row; then run."""
         self._screen.title("2. Second run: new rows, a row on the boundary, a late row")
         n, people, watermark = self._n, self._people, self._watermark
         fresh = self._stage.fresh()
@@ -121,7 +121,7 @@ class _Story:
         self._report(self._stage.run(), "completed", delivered=due)
 
     def nothing_new(self) -> None:
-        """A run with nothing to do reads the lookback again, sends nothing, and says so to the receiver."""
+        """Run without new data: the run reads the lookback again, sends nothing, and posts {} to the receiver."""
         self._screen.title("3. Third run: no new data")
         before = self._stage.answers()
         result = self._stage.run()
@@ -135,7 +135,7 @@ class _Story:
         )
 
     def crash(self) -> None:
-        """More payments, and a run that dies between the receiver's answer and the note of it."""
+        """Load payments, and kill the run after the receiver's answer and before the state knows it."""
         self._screen.title("4. Fourth run: killed with SIGKILL in the middle")
         paying = range(self._n // 2, self._n // 2 + max(5, self._n // 4))
         self._stage.load(PAYMENT_TABLE, self._people.payments(paying, self._stage.fresh()))
@@ -151,7 +151,7 @@ class _Story:
         )
 
     def resume(self) -> None:
-        """The next run empties the outbox under the same ids and keys, then goes over the window again."""
+        """Run again: the run sends the outbox under the same ids and keys, then processes the window once more."""
         self._screen.title("5. Fifth run: resumes")
         known = self._stage.answers().get(409, 0)
         result = self._stage.run()
@@ -191,7 +191,7 @@ class _Story:
         return found
 
     def _report(self, result: Result, status: str, *, delivered: int | None = None) -> None:
-        """Show what a run reported; an outcome that the story did not expect ends it."""
+        """Print what a run reported; raise where the outcome is not the story's."""
         report = result.report
         if result.exit_status or report["status"] != status or delivered not in (None, report["delivered"]):
             wanted = status if delivered is None else f"{status} with {delivered} delivered"
@@ -239,7 +239,7 @@ def _port(url: str) -> int:
 
 @contextmanager
 def _ending_on_sigterm() -> Iterator[None]:
-    """Make SIGTERM end the demo by an exception, so that the receiver is stopped and the folder removed."""
+    """Let SIGTERM end the demo by an exception, so that the receiver is stopped and the folder removed."""
 
     def end(number: int, _frame: FrameType | None) -> None:
         sys.exit(128 + number)

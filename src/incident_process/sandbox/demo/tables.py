@@ -12,7 +12,7 @@ from incident_process.document import contract
 from incident_process.source.indexes import INDEX_ADVICE
 
 Value = str | int | None
-"""What a row holds: values that the drivers of SQLite and MySQL alike bind as they are. Money and dates are text."""
+"""A row's value, which the drivers of SQLite and MySQL bind unchanged. Money and dates are text."""
 
 
 @cache
@@ -42,7 +42,7 @@ def create_sqlite(path: Path) -> None:
 def insert(connection: sqlite3.Connection, table: str, rows: Iterable[Sequence[Value]]) -> int:
     """Insert whole rows, in the order of the table's columns, in one transaction; return how many.
 
-    The rows are taken one by one, so memory does not grow with their number.
+    It takes the rows one by one, so memory does not grow with their number.
     """
     marks = ", ".join("?" * len(declared_types()[table]))
     with connection:

@@ -1,8 +1,8 @@
-"""The invented words of the synthetic rows. No name, number or address belongs to anybody.
+"""The invented words of the synthetic rows. No name, number or address belongs to a real person.
 
 Surnames are made up. Mobile numbers begin with 079 and fixed lines with 099, which Sri Lanka has not assigned.
-NIC-like numbers carry a day of the year above 900, which no calendar has. Mail goes to the domains that are reserved
-for examples. Towns, districts and provinces are real, because regions are what such data is grouped by.
+NIC-like numbers have a day of the year above 900, which no calendar has. Mail goes to domains that are reserved for
+examples. Towns, districts and provinces are real, because such data is grouped by region.
 """
 
 GIVEN_NAMES = ("Amaya", "Dilan", "Ishara", "Kasun", "Malini", "Nimal", "Priya", "Ruwan", "Sanduni", "Tharindu")

@@ -1,14 +1,14 @@
-"""A local receiver that keeps the field's contract (SPEC 5, 7): for trying things out, for tests, for the benchmark.
+"""A local receiver that follows the field's contract (SPEC 5, 7): for trying things out, for tests, for the benchmark.
 
-    faults.py   what it can be told to do wrong, and the dice that decide it request by request
-    limits.py   how many requests it takes a second, and how many at once
-    body.py     what a body must be like, and what is said of one that is not
-    log.py      the SQLite file: what was accepted, and every request
-    app.py      the HTTP behaviour: one POST in, one answer (or none) out
-    server.py   the process: socket, signals, uvicorn
-    report.py   reading the file afterwards, for a third party that compares
+    faults.py           the faults it can be told to make, and the dice that choose them for each request
+    capacity.py         how many requests it takes a second, and how many at once
+    body.py             what a body must be like, and what the answer says of one that is not
+    request_log.py      the SQLite file: accepted incidents, and every request
+    receiver_app.py     the HTTP behaviour: one POST in, one answer (or none) out
+    receiver_server.py  the process: socket, signals, uvicorn
+    receiver_report.py  reads the file afterwards, for an independent comparison
 
-Importing this package is cheap: the web server and the schema library are loaded when ``serve`` is called.
+Importing this package is cheap: ``serve`` loads the web server and the schema library.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from incident_process.sandbox.receiver.receiver_report import export, summary
 __all__ = ["INCIDENT_PATH", "Faults", "export", "serve", "summary"]
 
 INCIDENT_PATH = "/Request_Incident_External_information"
-"""Where incidents are posted; the name is the field's."""
+"""Path to which incidents are posted; the field has chosen the name."""
 
 
 def serve(host: str, port: int, database: Path, faults: Faults, on_ready: Callable[[str], None]) -> None:
@@ -29,9 +29,9 @@ def serve(host: str, port: int, database: Path, faults: Faults, on_ready: Callab
     Args:
         host: Name or address to listen on.
         port: TCP port, 0 for a free one.
-        database: SQLite file that holds what was accepted; made when missing, gone on with when there.
-        faults: What to do wrong from the start; ``POST /_control`` changes it while the server runs.
-        on_ready: Called once, when connections are answered, with the full URL to post incidents to.
+        database: SQLite file for accepted incidents; created when missing, continued when it exists.
+        faults: Faults from the start; ``POST /_control`` changes them while the server runs.
+        on_ready: Called once, when the server answers, with the full URL to post incidents to.
 
     Raises:
         ConfigurationError: The port is in use, the address cannot be listened on, the file is not a receiver's, or

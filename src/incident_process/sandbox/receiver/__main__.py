@@ -1,6 +1,6 @@
 """``python -m incident_process.sandbox.receiver``: the receiver alone, for tests and scripts.
 
-Its URL is the one line that it prints. The command for people is ``incident-process receiver``.
+It prints one line, its URL. The command for people is ``incident-process receiver``.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from incident_process.sandbox.receiver.faults import changed
 
 
 def main() -> int:
-    """Serve until a signal comes; return the exit status: 0, or 2 for what the caller has to put right."""
+    """Serve until a signal comes; return the exit status: 0, or 2 for a mistake of the caller."""
     program = "python -m incident_process.sandbox.receiver"
     parser = argparse.ArgumentParser(prog=program, description="A local receiver.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")

@@ -1,4 +1,4 @@
-"""What the receiver makes of a body: the few fields it needs, and what is wrong with it, without any value of it."""
+"""What the receiver reads of a body: the few fields it needs, and what is wrong with it, without its values."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -10,16 +10,16 @@ import msgspec
 from incident_process.document.contract import incident_schema
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
-"""A larger body is turned away (413)."""
+"""Bytes; the receiver rejects a larger body (413)."""
 
 _MAX_PROBLEMS = 5  # enough to act upon; a foreign document can break every rule at once
-_MAX_ID = 2**53 - 1  # above it, readers that keep numbers as doubles would mix up neighbouring ids (SPEC 5)
+_MAX_ID = 2**53 - 1  # above it, readers that keep numbers as doubles would confuse neighbouring ids (SPEC 5)
 
 
 class Examined(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a body; ``problem`` is None when it keeps the contract, and then ``incident_id`` is there.
+    """What the receiver knows of a body; ``problem`` is None for a valid one, which always has an ``incident_id``.
 
-    Its values are personal data: it is never shown.
+    Its values are personal data: no message shows them.
     """
 
     incident_id: int | None = None
@@ -28,16 +28,16 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Examiner:
-    """Checks bodies against ``contract/incident.schema.json``; the schema is compiled once."""
+    """Checks bodies against ``contract/incident.schema.json``; it compiles the schema once."""
 
     def __init__(self) -> None:
         schema = msgspec.json.decode(incident_schema())
-        # mask: the library would quote the offending value, which is somebody's name or address
+        # mask: the library would quote the wrong value, which may be a customer's name or address
         self._validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True, mask="the value")
         self._decode = msgspec.json.Decoder().decode
 
     def examine(self, body: bytes) -> Examined:
-        """Return what the receiver needs of ``body`` and, where it breaks the contract, what is wrong."""
+        """Return the fields that the receiver needs and, where the body breaks the contract, what is wrong."""
         try:
             document = self._decode(body)
         except UnicodeDecodeError:
@@ -60,15 +60,15 @@ class Examiner:
         try:
             if not self._validator.is_valid(document):
                 return _describe(list(islice(self._validator.iter_errors(document), _MAX_PROBLEMS + 1)))
-        except ValueError:  # raised where the value is nested deeper than the library goes
+        except ValueError:  # the value is nested deeper than the library goes
             return "$: the body is nested too deeply"
-        if number is None:  # the schema allows null, the field's receiver does not: it is what a 409 is about
+        if number is None:  # the schema allows null, the field's receiver does not: its 409 is about this number
             return f"$.Incident_Id: an integer from 1 to {_MAX_ID} is required"
         return None
 
 
 def _as_id(value: Any) -> int | None:
-    """Return a valid Incident_Id as int, None for all else; JSON's 7.0 is the integer 7."""
+    """Return a valid Incident_Id as int, None for any other value; JSON's 7.0 is the integer 7."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MAX_ID:
@@ -84,5 +84,5 @@ def _describe(errors: Sequence[jsonschema_rs.ValidationError]) -> str:
 
 
 def _path(parts: Sequence[str | int]) -> str:
-    """Return where in the body: ``$.Contact_Details[0].Contact``."""
+    """Return the place in the body: ``$.Contact_Details[0].Contact``."""
     return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)

@@ -1,4 +1,4 @@
-"""What a receiver can take: so many requests a second, and so many at once with a queue before them."""
+"""A receiver's limits: requests a second, and requests at once with a queue before them."""
 
 import asyncio
 import math
@@ -11,7 +11,7 @@ from incident_process.sandbox.receiver.faults import Faults
 
 
 class RateLimit:
-    """``Faults.rate_limit`` in its three kinds. ``takes`` is asked once for each request."""
+    """``Faults.rate_limit`` in its three kinds. Call ``takes`` once for each request."""
 
     def __init__(self, faults: Faults) -> None:
         self._most = faults.rate_limit
@@ -23,7 +23,7 @@ class RateLimit:
         self._filled = time.time()
 
     def takes(self, now: float) -> bool:
-        """Tell whether one more request is taken at this time, in seconds of a clock."""
+        """Return whether the limit allows one more request at this time, in seconds of a clock."""
         if not self._most:
             return True
         if self._kind == "bucket":
@@ -56,14 +56,14 @@ class Workers:
 
     @property
     def full(self) -> bool:
-        """True when all are at work and their queue has no place left."""
+        """True when all workers are busy and their queue has no place left."""
         if self._free is None or self._queue is None or not self._free.locked():
             return False
         return self._waiting >= self._queue
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
-        """Wait for one of them, and have it work on a request while the block runs."""
+        """Wait for a worker, and keep it busy with a request while the block runs."""
         if self._free is None:
             yield
             return

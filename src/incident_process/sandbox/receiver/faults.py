@@ -1,4 +1,4 @@
-"""What the receiver can be told to do wrong, and the dice that decide it for each request."""
+"""The faults that the receiver can be told to make, and the dice that choose them for each request."""
 
 import re
 from collections.abc import Mapping
@@ -21,16 +21,16 @@ _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The receiver's misbehaviour; without arguments it does none.
+    """The receiver's faults; by default it makes none.
 
     Rates are shares of all requests, drawn once per request in the order of the fields, so they add up; where they
-    add up to more than 1, the earlier ones win. Every fault meets ``{}`` and invalid bodies too.
+    add up to more than 1, the earlier ones win. Every fault applies to ``{}`` and invalid bodies too.
     """
 
     latency_ms: Milliseconds = 0.0
-    """Wait this long before each answer; what is to be stored is stored by then."""
+    """Delay before each answer; an incident is stored by then."""
     jitter_ms: Milliseconds = 0.0
-    """Wait up to this much longer, evenly distributed."""
+    """Longest further delay, evenly distributed."""
     reject_before_rate: Rate = 0.0
     """Cut the connection with nothing stored."""
     fail_rate: Rate = 0.0
@@ -40,9 +40,9 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     stall_rate: Rate = 0.0
     """Store, then never answer: the client has to give up."""
     fail_status: ErrorStatus = 503
-    """What ``fail_rate`` and ``fail_next`` answer."""
+    """The status of ``fail_rate`` and ``fail_next``."""
     retry_after: str | None = None
-    """Sent as it is in ``Retry-After`` with every failure caused by a fault: seconds or an HTTP date."""
+    """``Retry-After``, sent as it is, with every failure caused by a fault: seconds or an HTTP date."""
     fail_accounts: dict[str, ErrorStatus] = {}
     """Accounts that always get this status, whatever else is set; nothing of them is stored."""
     fail_next: Count = 0
@@ -52,29 +52,29 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     refuse_accounts: dict[str, AnyStatus] = {}
     """Accounts that a business rule refuses with this status and ``refuse_text``; nothing of them is stored."""
     refuse_share: Rate = 0.0
-    """So large a part of all accounts, always the same ones, is refused with ``refuse_status``."""
+    """Share of all accounts, always the same ones, that is refused with ``refuse_status``."""
     refuse_status: AnyStatus = 500
     """The status for ``refuse_share``. With one below 300 the answer says ``"success": false``."""
     refuse_text: str = "Incident already exists in open cases"
-    """What a refusal says."""
+    """The text of a refusal."""
     rate_limit: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = 0.0
-    """So many requests a second are taken, the others are answered ``rate_status``; 0: no limit."""
+    """Requests a second that the receiver takes; it answers the others with ``rate_status``. 0: no limit."""
     rate_kind: Literal["second", "sliding", "bucket"] = "second"
-    """In each second of the clock, in any second, or from a bucket of ``rate_burst`` that is filled evenly."""
+    """The limit's period: each second of the clock, any second, or a bucket of ``rate_burst`` that fills evenly."""
     rate_burst: Annotated[int, msgspec.Meta(ge=1)] = 1
-    """How many requests the bucket holds."""
+    """Requests that the bucket holds."""
     rate_status: ErrorStatus = 429
-    """What is answered beyond the limit of the rate; 503 is usual, too."""
+    """The status beyond the limit of the rate; 503 is usual too."""
     rate_retry_after: str | None = None
-    """Sent as it is in ``Retry-After`` with that answer."""
+    """``Retry-After``, sent as it is, with that status."""
     workers: Count = 0
-    """So many requests are worked on at once, for ``work_ms`` each; the others queue. 0: no limit."""
+    """Requests that the receiver works on at once, for ``work_ms`` each; the others queue. 0: no limit."""
     work_ms: Milliseconds = 50.0
-    """How long one of the ``workers`` takes for a request."""
+    """Time that one of the ``workers`` takes for a request."""
     queue: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """Places in their queue; who finds none is answered 503. None: without end."""
+    """Places in their queue; a request without a place is answered 503. None: no limit."""
     proxy_status: ErrorStatus | None = None
-    """What a proxy before the receiver answers to everybody, in HTML: 400 of a TLS port, 502."""
+    """The status with which a proxy before the receiver answers every request, in HTML: 400 of a TLS port, 502."""
     proxy_body_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """The largest body that the proxy lets through; larger ones are answered 413, in HTML."""
     honour_keys: bool = False
@@ -84,7 +84,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Fault(StrEnum):
-    """What is done wrong with one request; the value of ``fault`` in the receiver's own log."""
+    """The fault of one request; the value of ``fault`` in the receiver's own log."""
 
     REJECT_BEFORE = "reject_before"  # nothing stored, connection cut
     FAIL = "fail"  # nothing stored, answered with an error
@@ -94,7 +94,7 @@ class Fault(StrEnum):
     REFUSE = "refuse"  # nothing stored, a business rule says no
     RATE = "rate"  # nothing stored, one too many in this second
     BUSY = "busy"  # nothing stored, no place in the queue
-    PROXY = "proxy"  # nothing stored, answered by what stands before the receiver
+    PROXY = "proxy"  # nothing stored, a proxy before the receiver answers
 
 
 def changed(faults: Faults, changes: Mapping[str, Any]) -> Faults:
@@ -115,26 +115,26 @@ def changed(faults: Faults, changes: Mapping[str, Any]) -> Faults:
 
 
 class Dice:
-    """Decides, request by request, which fault strikes. ``faults`` is the present setting, counters counted down."""
+    """Chooses the fault of each request. ``faults`` is the present setting, with counters counted down."""
 
     def __init__(self, faults: Faults) -> None:
         self.faults = changed(faults, {})
         self._random = Random(self.faults.seed)  # noqa: S311 - chance for tests, no secret
 
     def change(self, changes: Mapping[str, Any]) -> Faults:
-        """Change the named settings, and return all of them; ConfigurationError leaves everything as it was."""
+        """Change the named settings, and return all of them; a ConfigurationError changes nothing."""
         self.faults = changed(self.faults, changes)
         if "seed" in changes:
             self._random.seed(self.faults.seed)
         return self.faults
 
     def reset(self) -> Faults:
-        """Do nothing wrong from now on, and return the settings."""
+        """Remove all faults, and return the settings."""
         self.faults = Faults()
         return self.faults
 
     def roll(self, account: str | None) -> Fault | None:
-        """Return the fault of the next request, and count down what is counted."""
+        """Return the fault of the next request, and count down the counters."""
         faults = self.faults
         if account is not None and account in faults.fail_accounts:
             return Fault.FAIL_ACCOUNT
@@ -169,11 +169,11 @@ class Dice:
         return faults.fail_status
 
     def _shares(self, account: str) -> bool:
-        """Tell whether the account is one of ``refuse_share``: by its number, so that it always is or never."""
+        """Return whether the account is one of ``refuse_share``: by its number, so the answer never changes."""
         return crc32(account.encode()) / 2**32 < self.faults.refuse_share
 
     def delay(self) -> float:
-        """Return how long to wait before the next answer, in seconds."""
+        """Return the seconds to wait before the next answer."""
         faults = self.faults
         if not (faults.latency_ms or faults.jitter_ms):
             return 0.0

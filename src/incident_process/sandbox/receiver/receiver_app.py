@@ -6,7 +6,7 @@
 | GET /healthz | 200 |
 | GET, POST, DELETE /_control | 200 with the faults in force; POST changes those it names, DELETE ends them all |
 
-Nothing of a body is ever logged or sent back.
+The receiver never logs or sends back any part of a body.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ Cut = Callable[[], None]
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
-CUT = "cut"  # where in scope["state"] the server puts the function that cuts the connection
+CUT = "cut"  # key in scope["state"] of the server's function that cuts the connection
 
 _logger = logging.getLogger("incident_process.sandbox.receiver")
 _encode = msgspec.json.Encoder().encode
@@ -43,7 +43,7 @@ _SAID = {
     Fault.PROXY: "a proxy before the receiver",
 }
 LIMITS = frozenset({"rate_limit", "rate_kind", "rate_burst", "workers", "work_ms", "queue"})
-"""Faults that count from when they are set."""
+"""Faults that start to count when they are set."""
 _TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes"
 
 
@@ -56,7 +56,7 @@ class ReceiverAnswer(msgspec.Struct, frozen=True):
 
 
 class ReceiverApp:
-    """Answers requests: ``log`` is where they are stored, ``dice`` says what goes wrong."""
+    """Answers requests: ``log`` stores them, ``dice`` chooses the faults."""
 
     def __init__(self, log: RequestLog, dice: Dice) -> None:
         self._log = log
@@ -73,7 +73,7 @@ class ReceiverApp:
                 answer = await self._incident(scope, receive)
             else:
                 answer = await self._other(scope, receive)
-        except asyncio.CancelledError:  # the server stops and waits no longer
+        except asyncio.CancelledError:  # the server stops
             answer = None
         except Exception as exc:  # whatever it is, the client gets an answer and the log no body
             _logger.error("a request failed: %s", type(exc).__name__)
@@ -85,12 +85,12 @@ class ReceiverApp:
             await _send(send, answer)
 
     async def _incident(self, scope: Scope, receive: Receive) -> ReceiverAnswer | None:
-        """Return the answer to one incident, or None where the connection is to be cut."""
+        """Return the answer to one incident, or None to cut the connection."""
         if scope["method"] != "POST":
             return _not_allowed("POST")
         body = await _read(receive)
         if body is None:
-            return None  # the client went away before it had sent everything: that is no request yet
+            return None  # the client closed before it had sent everything: that is no request yet
         stopped = await self._stopped(scope, body)
         if stopped is not None:
             return stopped
@@ -98,7 +98,7 @@ class ReceiverApp:
             return await self._worked_on(scope, receive, body)
 
     async def _stopped(self, scope: Scope, body: bytes) -> ReceiverAnswer | None:
-        """Return the answer of what stands before the receiver's own work; None: the request goes on to that."""
+        """Return the answer of a proxy or a limit before the receiver's own work; None: the request goes on."""
         faults = self._dice.faults
         status, fault = faults.proxy_status, Fault.PROXY
         headers: Headers = _HTML
@@ -151,7 +151,7 @@ class ReceiverApp:
         return ReceiverAnswer(status, {"detail": problem})
 
     def _limit_by(self, faults: Faults) -> None:
-        """Limit from now on as the faults say; what was counted until now is forgotten."""
+        """Apply the limits of these faults from now on, and forget earlier counts."""
         self._rate = RateLimit(faults)
         self._workers = Workers(faults)
 
@@ -188,10 +188,10 @@ class ReceiverApp:
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """Return the whole body, None when the client went away.
+    """Return the whole body, None when the client closed the connection.
 
-    What comes after the limit is read and thrown away: an answer given before the client has sent everything would
-    be lost with the connection's reset. The result is then longer than MAX_BODY_BYTES.
+    The rest beyond the limit is read and dropped: an answer before the client has sent everything would be lost with
+    the connection's reset. The result is then longer than MAX_BODY_BYTES.
     """
     message = await receive()
     if message["type"] == "http.request" and not message["more_body"]:
@@ -248,5 +248,5 @@ def _from_loopback(scope: Scope) -> bool:
 
 
 def _from_page(scope: Scope) -> bool:
-    """Return whether a browser sent this for a page, of any site; a page cannot leave these headers out."""
+    """Return whether a web page sent this, of any site; a page cannot leave these headers out."""
     return any(name in {b"origin", b"sec-fetch-site"} for name, _ in scope["headers"])

@@ -1,4 +1,4 @@
-"""Reading the receiver's file afterwards: so that a third party can compare, without the receiver or this program."""
+"""Reads the receiver's file afterwards, for a comparison that needs neither the receiver nor this program."""
 
 import hashlib
 import sqlite3
@@ -19,12 +19,12 @@ SELECT seq, received_at, incident_id, account_num, idempotency_key, body FROM ac
 
 
 def export(database: Path, out: TextIO, *, bodies: bool = True) -> int:
-    """Write one JSON object a line for each accepted incident, in the order of acceptance; the receiver may be running.
+    """Write one JSON object a line for each accepted incident, in the order of acceptance; the receiver may run.
 
     Args:
         database: The receiver's SQLite file.
-        out: Where the lines go; memory does not grow with their number.
-        bodies: False leaves ``body`` out, which is personal data; ``sha256`` of the exact bytes received stays.
+        out: The stream for the lines; memory does not grow with their number.
+        bodies: False leaves out ``body``, which is personal data; ``sha256`` of the exact bytes received stays.
 
     Returns:
         The number of lines.
@@ -44,7 +44,7 @@ def export(database: Path, out: TextIO, *, bodies: bool = True) -> int:
                 "sha256": hashlib.sha256(body).hexdigest(),
             }
             if bodies:
-                # made one line, but not parsed and written anew: every number stays as it was spelled
+                # put on one line without parsing: every number keeps its spelling
                 line["body"] = msgspec.Raw(msgspec.json.format(body, indent=-1))
             out.write(msgspec.json.encode(line).decode() + "\n")
             count += 1
@@ -58,7 +58,7 @@ def summary(database: Path) -> dict[str, Any]:
         ConfigurationError: The file is missing or is not a receiver's.
     """
     with _reading(database) as connection:
-        connection.execute("BEGIN")  # the figures are of one instant
+        connection.execute("BEGIN")  # all figures are of one instant
         accepted, accounts = connection.execute("SELECT count(*), count(DISTINCT account_num) FROM accepted").fetchone()
         answers = connection.execute("SELECT answer, count(*) FROM request GROUP BY answer ORDER BY answer").fetchall()
         connection.execute("COMMIT")

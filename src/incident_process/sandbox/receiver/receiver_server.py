@@ -16,8 +16,8 @@ from incident_process.sandbox.receiver.request_log import RequestLog
 
 _BACKLOG = 2048
 _LAST_PORT = 65_535
-_KEEP_ALIVE_SECONDS = 75  # longer than clients keep idle connections: faults come from ``Faults`` only
-_LAST_ANSWERS_SECONDS = 2  # how long a stop waits for answers under way; stalled requests are cut then
+_KEEP_ALIVE_SECONDS = 75  # longer than clients keep idle connections: only ``Faults`` may cause faults
+_LAST_ANSWERS_SECONDS = 2  # a stop waits so long for answers under way, then cuts stalled requests
 
 
 def run_server(host: str, port: int, database: Path, faults: Faults, on_ready: Callable[[str], None]) -> None:
@@ -52,7 +52,7 @@ def _config(app: ReceiverApp) -> uvicorn.Config:
 
 
 class _CuttableProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with the connection in reach of the application: ASGI knows no way to cut it."""
+    """uvicorn's protocol that lets the application cut the connection, for which ASGI has no way."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

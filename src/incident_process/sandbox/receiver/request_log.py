@@ -1,9 +1,8 @@
-"""The receiver's SQLite file: what it accepted, and every request that it was sent.
+"""The receiver's SQLite file: accepted incidents, and every request.
 
-All writes go through ``RequestLog.record``. Requests that wait at the same moment share one transaction, and each is
-answered only after the commit. The file is in WAL mode with synchronous NORMAL: what was committed survives ``kill -9``
-of the receiver, though not a power cut. It is written from the event loop's own thread: a commit costs less than a
-handover.
+All writes go through ``RequestLog.record``. Requests that wait at the same moment share one transaction, and each gets
+its answer only after the commit. The file is in WAL mode with synchronous NORMAL: committed rows survive ``kill -9`` of
+the receiver, though not a power cut. The event loop's own thread writes it: a commit costs less than a handover.
 """
 
 import asyncio
@@ -16,7 +15,7 @@ import msgspec
 
 from incident_process.core.errors import ConfigurationError
 
-APPLICATION_ID = 0x49505256  # "IPRV", in the file's header: tells a receiver's file from any other SQLite file
+APPLICATION_ID = 0x49505256  # "IPRV" in the file's header distinguishes a receiver's file from any other SQLite file
 
 _TABLES = """
 CREATE TABLE accepted (
@@ -46,14 +45,14 @@ ON CONFLICT (incident_id) DO NOTHING
 _REQUEST = """
 INSERT INTO request (received_at, incident_id, account_num, idempotency_key, answer, fault) VALUES (?, ?, ?, ?, ?, ?)
 """
-KNOWN_KEY = "honour_keys"  # the fault of a request that was answered from its Idempotency-Key
+KNOWN_KEY = "honour_keys"  # fault of a request that was answered from its Idempotency-Key
 
 
 class LoggedRequest(msgspec.Struct, kw_only=True):
-    """One request as it goes to the file.
+    """One request as the file stores it.
 
-    With a ``body``, it is stored under ``incident_id`` unless that (or, with ``honour_key``, its key) is known. Without
-    one, ``status`` is the answer. ``silent`` says that the client is told nothing, whatever the answer would be.
+    A request with a ``body`` is accepted under ``incident_id`` unless that (or, with ``honour_key``, its key) is known.
+    Without a body, ``status`` is the answer. ``silent``: the client gets no answer, whatever it would be.
     """
 
     incident_id: int | None
@@ -67,7 +66,7 @@ class LoggedRequest(msgspec.Struct, kw_only=True):
 
 
 class RequestVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What the file says to an entry: the answer's status, and the Incident_Id that it names."""
+    """The answer to a request: its status, and the Incident_Id that it names."""
 
     status: int
     incident_id: int | None
@@ -81,19 +80,19 @@ class RequestLog:
         self._waiting: list[tuple[LoggedRequest, asyncio.Future[RequestVerdict]]] = []
 
     def close(self) -> None:
-        """Close the file; its write-ahead log is folded into it."""
+        """Close the file; SQLite folds its write-ahead log into it."""
         self._connection.close()
 
     def index_keys(self) -> None:
-        """Make Idempotency-Keys quick to find; only a receiver that honours them pays for this index."""
+        """Index the Idempotency-Keys; only a receiver that honours them pays for the index."""
         self._connection.execute(_KEY_INDEX)
 
     async def record(self, entry: LoggedRequest) -> RequestVerdict:
-        """Write the entry, and return the verdict once it is committed; sqlite3.Error when it could not be."""
+        """Write the entry, and return the verdict once it is committed; raise sqlite3.Error when that fails."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[RequestVerdict] = loop.create_future()
         if not self._waiting:
-            loop.call_soon(self._commit)  # after the requests that the loop has ready by now: they share it
+            loop.call_soon(self._commit)  # after the requests that are ready by now: they share the commit
         self._waiting.append((entry, future))
         return await future
 
@@ -104,7 +103,7 @@ class RequestLog:
             execute("BEGIN IMMEDIATE")
             verdicts = [self._write(entry) for entry, _ in waiting]
             execute("COMMIT")
-        except Exception as exc:  # whatever it is, it belongs to those who wait: this callback has no other caller
+        except Exception as exc:  # whatever it is, it goes to the waiting requests: this callback has no other caller
             if self._connection.in_transaction:
                 self._connection.rollback()
             for _, future in waiting:
@@ -136,10 +135,10 @@ class RequestLog:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Open or make the file; ConfigurationError when it is something else or cannot be written."""
+    """Open or create the file; raise ConfigurationError when it is another program's or cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # bodies are personal data: for the owner's eyes, and SQLite gives the files beside it the same mode
+        # bodies are personal data: only the owner may read them, and SQLite gives the files beside it the same mode
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as exc:
         raise ConfigurationError(f"receiver database {path}: cannot be written ({exc.strerror})") from exc
@@ -156,7 +155,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("BEGIN IMMEDIATE")  # two receivers may be started on one new file
+    connection.execute("BEGIN IMMEDIATE")  # two receivers may start on one new file
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         for statement in _TABLES.split(";"):

@@ -1,7 +1,7 @@
-"""The sections of the configuration and their keys: the one place where a key, its default and its meaning are stated.
+"""The sections of the configuration and their keys: the one place that defines a key, its default and its meaning.
 
-Reference, template and error messages are made from these fields. An attribute is the key's name in lower case; in the
-file, names may be written in any case.
+Reference, template and error messages are made from these fields. An attribute is the key's name in lower case; the
+file may write names in any case.
 """
 
 from incident_process.settings.keys.api import Api

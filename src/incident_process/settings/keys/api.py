@@ -1,4 +1,4 @@
-"""The keys of ``[API]``: the receiver, and how it is treated (SPEC 5)."""
+"""The keys of ``[API]``: the receiver, and how the program treats it (SPEC 5)."""
 
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -11,7 +11,7 @@ from incident_process.settings.keys.section import Section
 
 
 class Api(Section):
-    """``[API]``: the receiver, and how it is treated (SPEC 5)."""
+    """``[API]``: the receiver, and how the program treats it (SPEC 5)."""
 
     title = "The receiver of the incidents"
 
@@ -68,7 +68,7 @@ class Api(Section):
 
     @property
     def request_headers(self) -> dict[str, str]:
-        """The headers that the settings add to each request, in the clear."""
+        """The headers that the settings add to each request, unmasked."""
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}
         if self.bearer_token is not None:
             headers["Authorization"] = f"Bearer {self.bearer_token.get_secret_value()}"

@@ -1,4 +1,4 @@
-"""The section of the dashboard: where it listens, who may open it, who may change something or see personal data."""
+"""The keys of ``[DASHBOARD]``: where it listens, who may open it, who may change something or see personal data."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,14 +10,14 @@ from incident_process.settings.field_types import Expected, Whole
 from incident_process.settings.keys.section import Section
 
 MIN_TOKEN = 16
-"""The fewest characters of a token that guards the dashboard."""
+"""Least characters of a token that guards the dashboard."""
 
 _TOKEN = Expected("16 or more printable ASCII characters")
 _NAME = re.compile(r"[\w.@-]{1,60}")
 
 
 class Holder(NamedTuple):
-    """Whose token it is: the name of a person, or the key that holds one token for several."""
+    """To whom a token belongs: the name of a person, or the key of a token that several people share."""
 
     name: str
     is_person: bool
@@ -28,7 +28,7 @@ def _named(value: Any) -> Any:
     """Read lines of ``NAME: TOKEN``, or check a mapping in the same way.
 
     Raises:
-        ValueError: A line is none, or its token is easy to guess. The message gives its place, never its text.
+        ValueError: A line has another form, or its token is easy to guess. The message gives its number, not its text.
     """
     if isinstance(value, str):
         lines = filter(None, map(str.strip, value.splitlines()))
@@ -80,7 +80,7 @@ class Dashboard(Section):
     )
     unmask_token: Annotated[SecretStr | None, _TOKEN] = Field(
         default=None,
-        description="for those who may also see personal fields, which is logged each time; without it, nobody may",
+        description="lets its owner also see personal fields, which is logged each time; without it, no user may",
         examples=["another-long-random-text"],
     )
     tokens: _Named = Field(

@@ -1,4 +1,4 @@
-"""The keys of ``[ENGINE]``: on how many processes and machines the chunks of a run are worked on."""
+"""The keys of ``[ENGINE]``: on how many processes and machines a run's chunks are processed."""
 
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -12,9 +12,9 @@ SCHEMES = ("tcp", "tls")
 
 
 class Engine(Section):
-    """``[ENGINE]``: who works on the chunks of accounts that a run consists of."""
+    """``[ENGINE]``: which processes work on the chunks of accounts of a run."""
 
-    title = "Who works on the chunks of a run; `dask` needs the extra `incident-process[dask]`"
+    title = "Which processes work on the chunks of a run; `dask` needs the extra `incident-process[dask]`"
 
     engine: Annotated[Literal["local", "dask"], LOWER] = Field(
         default="local", description="local: this process; dask: the workers of a Dask cluster"
@@ -46,5 +46,5 @@ class Engine(Section):
 
     @property
     def is_remote(self) -> bool:
-        """True when the chunks are worked on by a cluster that was there before the run."""
+        """True when a cluster that was there before the run processes the chunks."""
         return self.engine == "dask" and self.scheduler is not None

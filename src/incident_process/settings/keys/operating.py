@@ -1,7 +1,4 @@
-"""The sections for those who operate the program: schedule, log file, metrics, alerts, traces.
-
-Stated in the same manner as those of ``keys``, which lists them with its own.
-"""
+"""The keys for operating the program: schedule, log file, metrics, alerts, traces."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,7 +18,7 @@ from incident_process.settings.keys.section import Section
 
 
 class Schedule(Section):
-    """``[SCHEDULE]``: when ``schedule`` runs, and where it answers those who watch it (SPEC 7)."""
+    """``[SCHEDULE]``: when ``schedule`` runs, and where it serves health and metrics (SPEC 7)."""
 
     title = "The command `schedule`, which stays up and runs when due"
 
@@ -41,13 +38,13 @@ class Schedule(Section):
         default=15,
         ge=0.1,
         le=3600,
-        description="seconds after which it looks again whether a run is due, at the latest",
+        description="seconds between two checks whether a run is due, at most",
     )
     retry_seconds: Number = Field(
         default=30,
         ge=0.1,
         le=86400,
-        description="seconds until a run that failed or was left incomplete is tried again; doubled each time",
+        description="seconds until a run that failed or stayed incomplete is retried; doubled each time",
     )
     retry_cap_seconds: Number = Field(default=900, ge=0.1, le=86400, description="the longest such pause, in seconds")
     stop_seconds: Number = Field(
@@ -72,7 +69,7 @@ class Schedule(Section):
             from cronsim import CronSim, CronSimError
 
             try:
-                if len(value.split()) != 5:  # the library takes a sixth field, for seconds, which crontab does not
+                if len(value.split()) != 5:  # the library accepts a sixth field, for seconds; crontab does not
                     raise CronSimError
                 next(CronSim(value, datetime(2026, 1, 1, tzinfo=UTC)))
             except (CronSimError, StopIteration):
@@ -84,7 +81,7 @@ class Schedule(Section):
 
 
 class Log(Section):
-    """``[LOG]``: a log file beside stderr, and how it is kept from growing."""
+    """``[LOG]``: a log file beside stderr, and its rotation."""
 
     title = "A log file beside stderr, in the form that [PROCESS] log_format and log_level say"
 
@@ -93,13 +90,13 @@ class Log(Section):
     )
     rotation: Annotated[Literal["size", "day", "none"], LOWER] = Field(
         default="size",
-        description="when a new file is begun: at max_bytes, at midnight UTC, or never (for logrotate; a file that was "
+        description="when a new file begins: at max_bytes, at midnight UTC, or never (for logrotate; a file that was "
         "moved away is noticed). size and day are for one process at a time",
     )
     max_bytes: Whole = Field(
         default=10_000_000, ge=1000, le=10_000_000_000, description="size at which rotation = size begins a new file"
     )
-    backups: Whole = Field(default=5, ge=1, le=1000, description="how many old files are kept")
+    backups: Whole = Field(default=5, ge=1, le=1000, description="old files to keep")
 
 
 class Metrics(Section):
@@ -109,7 +106,7 @@ class Metrics(Section):
 
     textfile: Annotated[Path | None, Expected("the path of a file that ends in .prom")] = Field(
         default=None,
-        description="file that every run brings up to date, for the textfile collector of node_exporter",
+        description="file that every run updates, for the textfile collector of node_exporter",
         examples=["/var/lib/node_exporter/incident_process.prom"],
     )
 
@@ -134,7 +131,7 @@ def _addresses(value: Any) -> Any:
 
 
 class Notify(Section):
-    """``[NOTIFY]``: who is told when something is wrong, and when it is over."""
+    """``[NOTIFY]``: where alerts go when something is wrong, and when it is over."""
 
     title = "Alerts, once when something goes wrong and once when it is over"
 
@@ -149,7 +146,7 @@ class Notify(Section):
         default=0,
         ge=0,
         le=31_536_000,
-        description="tell when no window has been gone through for so many seconds; 0: do not",
+        description="seconds without a processed window after which an alert is sent; 0: no alert",
     )
 
 

@@ -41,7 +41,7 @@ class Process(Section):
     source_timezone: Annotated[str, Expected("a zone's name such as UTC or Asia/Colombo")] = Field(
         default="UTC", description="zone of dates in the source that carry none"
     )
-    chunk_accounts: Whole = Field(default=1000, ge=1, le=100_000, description="accounts that are worked on at a time")
+    chunk_accounts: Whole = Field(default=1000, ge=1, le=100_000, description="accounts that a run processes at a time")
     build_processes: Annotated[str, LOWER, Expected("auto or a whole number from 0 to 16")] = Field(
         default="auto",
         pattern=r"^(auto|[0-9]|1[0-6])$",
@@ -54,14 +54,14 @@ class Process(Section):
     in_doubt: Annotated[Literal["resend", "park"], LOWER] = Field(
         default="resend",
         description="what a run does with an incident that an earlier one may have sent without an answer: resend it "
-        "under the same id and key, or park it as a dead letter for somebody to decide",
+        "under the same id and key, or park it as a dead letter for an operator to decide",
     )
     lease_seconds: Number = Field(
-        default=60, ge=1, le=86400, description="seconds after which a runner that fell silent is replaced"
+        default=60, ge=1, le=86400, description="seconds without a renewal after which another runner takes over"
     )
     created_by: str = Field(default="drs_admin", min_length=1, max_length=100, description="author named in documents")
     keep_bodies: Annotated[Days, Expected("off or a whole number of days from 0 to 3650")] = Field(
-        default=0, ge=0, le=3650, description="days that delivered bodies (personal data) are kept; 0 or off: not"
+        default=0, ge=0, le=3650, description="days that delivered bodies (personal data) are kept; 0 or off: not kept"
     )
     execution_duration: Whole = Field(
         default=60, ge=1, le=525_600, description="minutes between runs, given to the operation's row by init"
@@ -70,12 +70,12 @@ class Process(Section):
         default="text", description="log lines as text, or one JSON object a line"
     )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], UPPER] = Field(
-        default="INFO", description="least severity that is logged"
+        default="INFO", description="lowest severity that is logged"
     )
 
     @property
     def builders(self) -> int | None:
-        """``build_processes`` as a number, None where it is left to the program."""
+        """``build_processes`` as a number; None where the program decides."""
         return None if self.build_processes == "auto" else int(self.build_processes)
 
     @field_validator("source_timezone")

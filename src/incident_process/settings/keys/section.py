@@ -10,7 +10,7 @@ from incident_process.settings.field_types import Hidden
 
 
 class Section(BaseModel):
-    """One section. ``title`` heads it in the template, ``upper`` says how its keys are shown."""
+    """One section. ``title`` heads it in the template; ``upper`` shows its keys in upper case."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -18,7 +18,7 @@ class Section(BaseModel):
     upper: ClassVar[bool] = False
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """Return what a repr shows: of an address only where it leads, since people put credentials into the rest."""
+        """Return the fields for a repr: of an address only its place, since people put credentials into the rest."""
         for name, value in super().__repr_args__():
             field = type(self).model_fields.get(name or "")
             is_hidden = field is not None and any(isinstance(item, Hidden) for item in field.metadata)
