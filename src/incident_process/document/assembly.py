@@ -34,12 +34,12 @@ __all__ = [
     "build_content",
     "build_document",
     "check",
-    "content_digest",
     "current_rows",
     "digest",
     "newest_payment",
+    "render_body",
+    "with_incident_id",
 ]
-__all__ += ["render_body", "with_incident_id"]
 
 _C = {name: position for position, name in enumerate(CUSTOMER_COLUMNS)}
 _P = {name: position for position, name in enumerate(PAYMENT_COLUMNS)}
@@ -196,27 +196,6 @@ def build_document(
 ) -> incident_model.IncidentDocument:
     """Return the content within its envelope, as the model; raise DataProcessingError when it does not fit."""
     return decoded(render_body(content, incident_id, now, created_by))
-
-
-def content_digest(body: bytes) -> str:
-    """Return the digest of the content of a sent body: the same that ``digest`` returned for that content.
-
-    Raises DataProcessingError when the bytes are no body of this contract.
-    """
-    incident = decoded(body)
-    contacts = [(item.Contact_Type, item.Contact, item.Create_Dtm) for item in incident.Contact_Details]
-    values = [
-        incident.Account_Num,
-        incident.Customer_Ref,
-        incident.Arrears,
-        incident.Last_Bss_Reading_Date,
-        contacts,
-        incident.Product_Details,
-        incident.Customer_Details,
-        incident.Account_Details,
-        incident.Last_Actions[0],
-    ]
-    return digest(DocumentContent(account=incident.Account_Num, contacts=contacts, values=_json_values(values)))
 
 
 def with_incident_id(body: bytes, incident_id: int) -> bytes:

@@ -38,15 +38,15 @@ class Instruments(Collector):
             "Source's clock less Last_execution_dtm, as `status` shows it; absent before it runs",
         )
         self.processed_until = self._gauge(
-            "processed_until_timestamp_seconds", "End of the newest window that was gone through, new data or not"
+            "processed_until_timestamp_seconds", "End of the newest processed window, with or without new data"
         )
         self.incidents = self._counter("incidents", "Accounts by what became of them", "outcome")
         self.pending = self._gauge("pending_incidents", "Incidents without an outcome after the last run, or so far")
         self.runs = self._counter("runs", "Runs by kind and by how they ended", "kind", "status")
-        self.last_duration = self._gauge("last_run_duration_seconds", "How long the last run took")
+        self.last_duration = self._gauge("last_run_duration_seconds", "Seconds that the last run took")
         self.last_end = self._gauge("last_run_end_timestamp_seconds", "When the last run ended")
         self.last_success = self._gauge(
-            "last_run_success", "1 when the last window run did not fail nor stay incomplete"
+            "last_run_success", "1 when the last window run neither failed nor stayed incomplete"
         )
         self.attempts = self._histogram("attempt_seconds", "Seconds of one POST", ATTEMPT_SECONDS, "answer")
         self.retries = self._counter("retries", "Attempts beyond the first of an incident within a run")
@@ -55,11 +55,11 @@ class Instruments(Collector):
         )
         self.in_flight = self._gauge("requests_in_flight", "Requests that wait for an answer")
         self.in_flight_limit = self._gauge(
-            "requests_in_flight_limit", "How many may, as the receiver's answers have it; max_connections at most"
+            "requests_in_flight_limit", "Requests that may wait, by the receiver's answers; max_connections at most"
         )
         self.rate_limit = self._gauge(
             "requests_per_second_limit",
-            "Requests a second that the receiver is held to take; absent while it has turned none away for its rate",
+            "Requests a second that the receiver takes; absent until it has rejected one for its rate",
         )
         self.lease = self._gauge("lease_held", "1 while this process holds the operation's lease")
         self.writes = self._histogram("state_write_seconds", "Seconds of one write to the state", WRITE_SECONDS, "step")
