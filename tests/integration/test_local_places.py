@@ -13,7 +13,7 @@ import dns.resolver
 import pytest
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, LocalResourceError
-from incident_process.core.local_places import expanded, require_home, temporary_file
+from incident_process.core.local_places import expand_home, require_home, temporary_file
 from incident_process.source.account_spool import Sighting, SurveySpool
 from incident_process.state.mongo.connection import Connection, translating
 
@@ -51,7 +51,7 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPat
     with pytest.raises(ConfigurationError, match="set HOME, or name the file by its whole path"):
         require_home("the database")
     with pytest.raises(ConfigurationError, match="no home folder is known for its ~: set HOME"):
-        expanded(Path("~/incidents.ini"))
+        expand_home(Path("~/incidents.ini"))
 
 
 def command(*arguments: str, **environ: bytes) -> subprocess.CompletedProcess[str]:

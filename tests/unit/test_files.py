@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from incident_process.core.safe_files import (
-    aside,
+    in_own_thread,
     locked,
-    private,
+    private_opener,
     read_plain,
+    remove_leftovers,
     replace,
-    sweep,
 )
 
 
@@ -90,7 +90,7 @@ def test_what_killed_processes_left_is_swept_away_and_nothing_else(tmp_path: Pat
     for name in (".a.prom.x1.new", ".b.prom.x1.new", "a.prom", ".a.prom.0.lock"):
         (tmp_path / name).touch()
     (tmp_path / ".a.prom.x2.new").symlink_to(path)
-    sweep(path)
+    remove_leftovers(path)
     assert {item.name for item in tmp_path.iterdir()} == {".b.prom.x1.new", "a.prom", ".a.prom.0.lock"}
 
 
@@ -108,7 +108,7 @@ def test_only_a_file_of_a_sensible_size_is_read(tmp_path: Path) -> None:
 
 
 def test_a_private_file_is_its_owner_s(tmp_path: Path) -> None:
-    with open(tmp_path / "file", "w", opener=private) as file:
+    with open(tmp_path / "file", "w", opener=private_opener) as file:
         file.write("x")
     assert mode(tmp_path / "file") == 0o600
 
@@ -125,7 +125,7 @@ def test_work_that_hangs_holds_up_neither_the_loop_nor_its_end() -> None:
     async def wait() -> None:
         turning = asyncio.create_task(turn())
         with pytest.raises(TimeoutError):
-            await aside(never.wait, 0.5)
+            await in_own_thread(never.wait, 0.5)
         turning.cancel()
 
     began = time.monotonic()
@@ -137,8 +137,8 @@ def test_work_that_hangs_holds_up_neither_the_loop_nor_its_end() -> None:
 
 def test_work_hands_back_what_it_comes_to() -> None:
     async def both() -> None:
-        assert await aside(lambda: 7, 5) == 7
+        assert await in_own_thread(lambda: 7, 5) == 7
         with pytest.raises(KeyError):
-            await aside(lambda: {0: 0}[1], 5)
+            await in_own_thread(lambda: {0: 0}[1], 5)
 
     asyncio.run(both())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from incident_process.core.errors import DataProcessingError
 from incident_process.document import assembly, incident_model, validation
 from incident_process.document.convert import NO_DATE, stamp
-from incident_process.document.envelope import decoded
+from incident_process.document.envelope import decode_body
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 
 ZONE = ZoneInfo("UTC")
@@ -63,8 +63,8 @@ def test_every_body_that_is_made_fits_the_model_and_is_the_models_own_encoding(
         body = assembly.render_body(content, 7, NOW, author)
     except DataProcessingError:
         return
-    assert ENCODER.encode(decoded(body)) == body
-    assert digest_of(decoded(body)) == assembly.digest(content)
+    assert ENCODER.encode(decode_body(body)) == body
+    assert digest_of(decode_body(body)) == assembly.digest(content)
 
 
 def digest_of(document: incident_model.IncidentDocument) -> str:
@@ -115,15 +115,19 @@ def test_an_incident_id_out_of_the_models_bounds_is_refused(incident_id: int) ->
 def test_the_bounds_are_the_models() -> None:
     content = assembly.build_content("1", [blank()], [], ZONE)
     for incident_id in (1, 2**53 - 1):
-        assert decoded(assembly.render_body(content, incident_id, NOW, "x")).Incident_Id == incident_id
+        assert decode_body(assembly.render_body(content, incident_id, NOW, "x")).Incident_Id == incident_id
 
 
 def made() -> list[validation.Part]:
     return [
         incident_model.Contact(Contact_Type="fix", Contact="1", Create_Dtm=NO_DATE, Create_By="x"),
-        *decoded(assembly.render_body(assembly.build_content("1", [blank()], [], ZONE), 1, NOW, "x")).Last_Actions,
-        decoded(assembly.render_body(assembly.build_content("1", [blank()], [], ZONE), 1, NOW, "x")).Customer_Details,
-        decoded(assembly.render_body(assembly.build_content("1", [blank()], [], ZONE), 1, NOW, "x")).Account_Details,
+        *decode_body(assembly.render_body(assembly.build_content("1", [blank()], [], ZONE), 1, NOW, "x")).Last_Actions,
+        decode_body(
+            assembly.render_body(assembly.build_content("1", [blank()], [], ZONE), 1, NOW, "x")
+        ).Customer_Details,
+        decode_body(
+            assembly.render_body(assembly.build_content("1", [blank()], [], ZONE), 1, NOW, "x")
+        ).Account_Details,
     ]
 
 
@@ -139,7 +143,7 @@ def test_each_field_of_another_type_is_named(part: validation.Part) -> None:
 def test_a_timestamp_has_the_models_form() -> None:
     assert stamp(NOW) == "2026-03-01T12:00:00.000Z"
     with pytest.raises(DataProcessingError, match="timestamp"):
-        validation.stamped("2026-03-01 12:00:00")
+        validation.checked_timestamp("2026-03-01 12:00:00")
 
 
 def test_an_author_that_is_no_text_makes_no_envelope() -> None:

@@ -42,11 +42,11 @@ class Story:
             self.heard.append(title.partition(":")[0])
         return self.takes
 
-    def blind(self) -> None:
-        asyncio.run(self._notifier.blind("nobody answers"))
+    def unreachable(self) -> None:
+        asyncio.run(self._notifier.unreachable("nobody answers"))
 
     def sees(self) -> None:
-        asyncio.run(self._notifier.looked([], NOW))
+        asyncio.run(self._notifier.between_runs([], NOW))
 
 
 @pytest.fixture
@@ -71,22 +71,22 @@ def story(notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Story
 
 
 def test_what_was_told_is_told_once(story: Story) -> None:
-    for look in (story.sees, story.blind, story.blind, story.sees, story.sees, story.blind):
+    for look in (story.sees, story.unreachable, story.unreachable, story.sees, story.sees, story.unreachable):
         look()
     assert story.heard == ["Alert", "Over", "Alert"]
 
 
 def test_what_could_not_be_sent_is_sent_after_a_later_look(story: Story) -> None:
     story.takes = False
-    story.blind()
+    story.unreachable()
     story.takes = True
-    story.blind()
+    story.unreachable()
     story.takes = False
     story.sees()
     story.takes = True
     story.sees()
     assert story.heard == ["Alert", "Over"]
-    story.blind()
+    story.unreachable()
     assert story.heard == ["Alert", "Over", "Alert"], "the next time is news again"
 
 
@@ -94,8 +94,8 @@ def test_what_could_not_be_sent_is_sent_after_a_later_look(story: Story) -> None
 def test_an_outage_of_the_state_is_told_where_nothing_can_be_noted(story: Story) -> None:
     """As under systemd and in containers, whose file systems are read-only."""
     story.state.away = True
-    story.blind()
-    story.blind()
+    story.unreachable()
+    story.unreachable()
     assert story.heard == ["Alert"]
     story.state.away = False
     story.sees()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from incident_process.core.errors import ConfigurationError, DataProcessingError
 from incident_process.document import assembly
-from incident_process.document.returned import PARTS, as_doubles, differing, part_digests, returned
+from incident_process.document.returned import PARTS, as_doubles, differing, part_digests, restore_content
 from incident_process.operations import receiver_export
 from tests.unit.test_document import NOW, UTC_ZONE, customer, payment
 
@@ -97,7 +97,7 @@ SPELLINGS: dict[str, Callable[[str, Any], Any]] = {
 def test_the_same_values_are_the_same_content(spelling: str) -> None:
     draft, body = sent()
     document = json.loads(json.dumps(spelled(body, SPELLINGS[spelling]), default=_number), parse_float=Decimal)
-    assert returned(document).digest == assembly.digest(draft)
+    assert restore_content(document).digest == assembly.digest(draft)
 
 
 def _number(value: Any) -> Any:
@@ -109,7 +109,7 @@ def test_dates_as_http_writes_them() -> None:
     document = spelled(body, times(lambda when: format_datetime(when.replace(microsecond=0), usegmt=True)))
     document["Product_Details"][0]["Effective_Dtm"] = body["Product_Details"][0]["Effective_Dtm"]  # it has a fraction
     document["Account_Details"]["Acc_Effective_Dtm"] = body["Account_Details"]["Acc_Effective_Dtm"]
-    assert returned(document).digest == assembly.digest(draft)
+    assert restore_content(document).digest == assembly.digest(draft)
 
 
 def test_what_a_receiver_adds_and_leaves_out_is_named_and_changes_nothing() -> None:
@@ -119,7 +119,7 @@ def test_what_a_receiver_adds_and_leaves_out_is_named_and_changes_nothing() -> N
     del body["Customer_Details"]["Nic"]
     body["Customer_Ref"] = None
     body["Customer_Details"]["Company_Registry_Number"] = "filled in by the receiver"
-    found = returned(dict(sorted(body.items())))
+    found = restore_content(dict(sorted(body.items())))
     assert found.digest == assembly.digest(draft)
     assert set(found.foreign) == {"_id", "__v", "createdAt", "Product_Details._id"}
     assert set(found.absent) == {"Customer_Ref", "Customer_Details.Nic"}
@@ -139,7 +139,7 @@ def test_what_a_receiver_adds_and_leaves_out_is_named_and_changes_nothing() -> N
 def test_other_values_are_other_content_and_say_where(change: Callable[[dict[str, Any]], Any], part: str) -> None:
     draft, body = sent()
     change(body)
-    found = returned(body)
+    found = restore_content(body)
     assert found.digest != assembly.digest(draft)
     assert differing(part_digests(draft), found.parts) == [part]
     assert part in PARTS
@@ -151,7 +151,7 @@ def test_other_values_are_other_content_and_say_where(change: Callable[[dict[str
 def test_what_cannot_be_read_is_other_content(value: Any) -> None:
     _, body = sent()
     body["Arrears"] = value
-    found = returned(body)
+    found = restore_content(body)
     assert (found.digest, found.unreadable) == ("", ("Arrears",))
 
 
@@ -159,15 +159,15 @@ def test_an_account_that_became_a_number_is_refused() -> None:
     _, body = sent()
     body["Account_Num"] = 1
     with pytest.raises(DataProcessingError, match="leading zeros"):
-        returned(body)
+        restore_content(body)
 
 
 @given(st.decimals(min_value=0, max_value=Decimal(10) ** 16, places=2))
 def test_an_amount_that_was_a_double_is_the_same_amount(amount: Decimal) -> None:
     draft, body = sent(owed=amount)
-    found = returned(json.loads(json.dumps(spelled(body, amounts(float)), default=_number), parse_float=Decimal))
+    found = restore_content(json.loads(json.dumps(spelled(body, amounts(float)), default=_number), parse_float=Decimal))
     assert found.digest == assembly.digest(draft) or found.as_doubles == as_doubles(draft)
-    exact = returned(body)
+    exact = restore_content(body)
     assert exact.digest == assembly.digest(draft)
 
 
@@ -210,7 +210,7 @@ def test_an_export_may_have_any_form(tmp_path: Path, form: str, encoding: str, m
         for body in TWO:
             last = received.last(body["Account_Num"])
             assert last is not None
-            assert last.digest == returned(json.loads(text(body), parse_float=Decimal)).digest
+            assert last.digest == restore_content(json.loads(text(body), parse_float=Decimal)).digest
         assert received.last("0000000003") is None
 
 
@@ -223,7 +223,7 @@ def test_the_document_with_the_highest_id_counts_whatever_the_order(tmp_path: Pa
             assert received is not None
             last = received.last("1")
             assert last is not None
-            assert last.digest == returned(json.loads(text(newer), parse_float=Decimal)).digest
+            assert last.digest == restore_content(json.loads(text(newer), parse_float=Decimal)).digest
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from incident_process.core.models import (
 )
 from incident_process.core.window import (
     MAX_INCIDENT_ID,
-    hold,
+    guarded_end,
     id_floor,
     plan,
     refusal,
@@ -116,18 +116,18 @@ def test_ids_are_positive_even_before_their_epoch() -> None:
 
 def test_the_guard_holds_the_end_below_the_oldest_open_transaction() -> None:
     writers = [NOON - timedelta(minutes=5), NOON - timedelta(minutes=30)]
-    held = hold(NOON, NOON + timedelta(seconds=60), writers, 6 * 3600)
+    held = guarded_end(NOON, NOON + timedelta(seconds=60), writers, 6 * 3600)
     assert held.end == NOON - timedelta(minutes=30, seconds=1)
     assert held.given_up == 0
 
 
 def test_the_guard_lets_go_of_what_is_open_for_too_long_but_not_of_the_rest() -> None:
     writers = [NOON - timedelta(hours=7), NOON - timedelta(minutes=5)]
-    held = hold(NOON, NOON, writers, 6 * 3600)
+    held = guarded_end(NOON, NOON, writers, 6 * 3600)
     assert held.end == NOON - timedelta(minutes=5, seconds=1)
     assert held.given_up == 1
 
 
 def test_the_guard_never_moves_the_end_forward() -> None:
-    assert hold(NOON, NOON + timedelta(hours=1), [NOON + timedelta(minutes=30)], 6 * 3600).end == NOON
-    assert hold(NOON, NOON, [], 0).end == NOON
+    assert guarded_end(NOON, NOON + timedelta(hours=1), [NOON + timedelta(minutes=30)], 6 * 3600).end == NOON
+    assert guarded_end(NOON, NOON, [], 0).end == NOON

@@ -124,10 +124,10 @@ def export(
         return 0
     import msgspec
 
-    from incident_process.core.safe_files import private
+    from incident_process.core.safe_files import private_opener
 
     try:
-        with open(out, "wb", opener=private) as file:
+        with open(out, "wb", opener=private_opener) as file:
             file.writelines(msgspec.json.encode(entry) + b"\n" for entry in found)
     except OSError as exc:
         msg = f"--out {out} cannot be written ({exc.strerror}): name a file in a folder that you may write to."

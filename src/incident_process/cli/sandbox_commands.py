@@ -54,8 +54,8 @@ def receiver(
     import msgspec
 
     import incident_process.sandbox.receiver as service
-    from incident_process.core.safe_files import private
-    from incident_process.sandbox.receiver.faults import changed
+    from incident_process.core.safe_files import private_opener
+    from incident_process.sandbox.receiver.faults import with_changes
 
     if summary:
         (emit_json if as_json else emit_pairs)(service.summary(database))
@@ -66,14 +66,14 @@ def receiver(
             service.export(database, sys.stdout, bodies=bodies)
         else:
             try:
-                with open(export, "w", encoding="utf-8", opener=private) as out:
+                with open(export, "w", encoding="utf-8", opener=private_opener) as out:
                     service.export(database, out, bodies=bodies)
             except OSError as exc:
                 msg = f"--export {export} cannot be written ({exc.strerror}): name a file where you may write."
                 raise ConfigurationError(msg) from exc
         return 0
     try:
-        chosen = changed(service.Faults(), msgspec.json.decode(faults, type=dict[str, object]))
+        chosen = with_changes(service.Faults(), msgspec.json.decode(faults, type=dict[str, object]))
     except msgspec.DecodeError as exc:
         msg = f'--faults is no JSON object: write it like {{"latency_ms": 20}} ({exc}).'
         raise typer.BadParameter(msg) from exc

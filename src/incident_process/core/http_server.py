@@ -144,7 +144,7 @@ def listen(host: str, port: int, refusal: Callable[[str], str], *, backlog: int 
         raise ConfigurationError(refusal(str(reason))) from exc
 
 
-def shown(host: str) -> str:
+def url_host(host: str) -> str:
     """Return the host as a URL has it that this machine can call."""
     if host in {"", "0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to: every address includes this one
         return "127.0.0.1" if host != "::" else "[::1]"

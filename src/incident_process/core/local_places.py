@@ -17,7 +17,7 @@ PREFIX = "incident-process-"
 """The prefix of the names of temporary files and folders."""
 
 
-def expanded(path: Path) -> Path:
+def expand_home(path: Path) -> Path:
     """Return the path with ``~`` as the user's home; raise ConfigurationError where no home is known."""
     try:
         return path.expanduser()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from incident_process.core.errors import ConfigurationError
-from incident_process.core.local_places import expanded
+from incident_process.core.local_places import expand_home
 
 
 def open_log_file(
@@ -29,7 +29,7 @@ def open_log_file(
     Raises:
         ConfigurationError: The file cannot be written.
     """
-    path = expanded(path)
+    path = expand_home(path)
     try:
         match rotation:
             case "size":

@@ -12,7 +12,7 @@ T = TypeVar("T")
 _ours = ContextVar("_ours", default=False)
 
 
-async def retried(
+async def call_with_retries(
     work: Callable[[], Awaitable[T]],
     on: type[Exception],
     *,
@@ -42,7 +42,7 @@ async def retried(
 
 
 def _not_ours(record: logging.LogRecord) -> bool:
-    """Return whether a record of stamina or asyncmy comes from work outside ``retried``.
+    """Return whether a record of stamina or asyncmy comes from work outside ``call_with_retries``.
 
     A script without logging would show a bare line on stderr for each retry here, and for each warning of the database,
     which repeats a statement's values. The script's own use of either library is not silenced.

@@ -82,7 +82,7 @@ def replace(path: Path, content: bytes, mode: int) -> None:
         raise
 
 
-def sweep(path: Path) -> None:
+def remove_leftovers(path: Path) -> None:
     """Remove the temporary files of this user's processes that were killed in ``replace``; call it under their lock."""
     for left in path.parent.glob(f".{path.name}.*.new"):
         with suppress(OSError):
@@ -105,7 +105,7 @@ def open_to_others(path: Path) -> str | None:
     return "write" if mode & stat.S_IWOTH else "read" if mode & stat.S_IROTH else None
 
 
-async def aside(work: Callable[[], T], seconds: float) -> T:
+async def in_own_thread(work: Callable[[], T], seconds: float) -> T:
     """Do blocking work in its own thread; if it hangs, it holds up nothing else.
 
     Raises TimeoutError when it takes longer than ``seconds``; the work itself goes on.
@@ -136,8 +136,8 @@ async def aside(work: Callable[[], T], seconds: float) -> T:
         return await answer
 
 
-def private(path: str, flags: int) -> int:
-    """Open a file for ``open(..., opener=private)``: a new file is for its owner alone."""
+def private_opener(path: str, flags: int) -> int:
+    """Open a file for ``open(..., opener=private_opener)``: a new file is for its owner alone."""
     return os.open(path, flags, 0o600)
 
 

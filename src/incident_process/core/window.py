@@ -39,14 +39,14 @@ def system_date(now: datetime, gap_seconds: float, tracking: Tracking) -> dateti
     return date.replace(microsecond=0) if tracking is Tracking.SQL else date
 
 
-class Hold(Record, frozen=True, kw_only=True):
+class GuardedEnd(Record, frozen=True, kw_only=True):
     """The window's end that the in-flight guard allows, and how many transactions were open too long to wait for."""
 
     end: datetime
     given_up: int
 
 
-def hold(end: datetime, now: datetime, writers: Sequence[datetime], limit_seconds: float) -> Hold:
+def guarded_end(end: datetime, now: datetime, writers: Sequence[datetime], limit_seconds: float) -> GuardedEnd:
     """Hold the window's end below the start of the oldest open transaction that has changed rows (SPEC 3).
 
     Its rows may be stamped from its start on and appear when it commits. The guard does not wait for a transaction that
@@ -56,7 +56,7 @@ def hold(end: datetime, now: datetime, writers: Sequence[datetime], limit_second
     awaited = [started for started in writers if (now - started).total_seconds() <= limit_seconds]
     oldest = min(awaited, default=None)
     held = end if oldest is None else min(end, oldest - timedelta(seconds=1))
-    return Hold(end=held, given_up=len(writers) - len(awaited))
+    return GuardedEnd(end=held, given_up=len(writers) - len(awaited))
 
 
 def plan(operation: Operation, end: datetime) -> Window:

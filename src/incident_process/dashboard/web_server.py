@@ -7,7 +7,7 @@ from collections.abc import Callable
 import uvicorn
 
 from incident_process.core.errors import ConfigurationError
-from incident_process.core.http_server import Server, bounded, listen, shown
+from incident_process.core.http_server import Server, bounded, listen, url_host
 from incident_process.core.logs import get_logger
 from incident_process.dashboard.application import make_app
 from incident_process.dashboard.security_middleware import host_names
@@ -26,7 +26,7 @@ def run_server(settings: Settings, host: str | None, port: int | None, on_ready:
     address = host if host is not None else settings.dashboard.host
     _check(settings, address)
     with _listen(address, settings.dashboard.port if port is None else port) as listener:
-        url = f"http://{shown(address)}:{listener.getsockname()[1]}/"
+        url = f"http://{url_host(address)}:{listener.getsockname()[1]}/"
         app = make_app(settings, host_names(address, settings.dashboard.names))
         config = uvicorn.Config(
             app,
@@ -88,7 +88,7 @@ def _check(settings: Settings, host: str) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     def refusal(reason: str) -> str:
         return (
-            f"The dashboard cannot listen on {shown(host)}:{port} ({reason}): name another address with --host and "
+            f"The dashboard cannot listen on {url_host(host)}:{port} ({reason}): name another address with --host and "
             "--port, or under [DASHBOARD]."
         )
 

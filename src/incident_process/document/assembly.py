@@ -18,7 +18,7 @@ from incident_process.core.errors import DataProcessingError
 from incident_process.core.models import NEVER, Record
 from incident_process.document import incident_model
 from incident_process.document.convert import NO_DATE, moment, money, stamp, text, whole
-from incident_process.document.envelope import Envelope, check, decoded, encoder
+from incident_process.document.envelope import Envelope, check, decode_body, encoder
 from incident_process.document.rows import Row, current_rows, newest_payment
 from incident_process.document.validation import validate_parts
 from incident_process.source.columns import (
@@ -195,12 +195,12 @@ def build_document(
     content: DocumentContent, incident_id: int, now: datetime, created_by: str
 ) -> incident_model.IncidentDocument:
     """Return the content within its envelope, as the model; raise DataProcessingError when it does not fit."""
-    return decoded(render_body(content, incident_id, now, created_by))
+    return decode_body(render_body(content, incident_id, now, created_by))
 
 
 def with_incident_id(body: bytes, incident_id: int) -> bytes:
     """Return the same body under another Incident_Id; raise DataProcessingError when the bytes are no body."""
-    incident = decoded(body)
+    incident = decode_body(body)
     incident.Incident_Id = incident_id
     for cross in incident.Account_Cross_Details:
         cross.Incident_Id = incident_id

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from incident_process.document.validation import stamped
+from incident_process.document.validation import checked_timestamp
 
 NO_DATE = "1900-01-01T00:00:00.000Z"
 ZERO = Decimal("0.00")
@@ -69,14 +69,14 @@ def money(value: Any) -> Decimal:
 @lru_cache(maxsize=8192)  # many rows share few distinct dates
 def stamp(instant: datetime) -> str:
     """Return an aware UTC instant as ``YYYY-MM-DDTHH:MM:SS.mmmZ``, cut to milliseconds."""
-    return stamped(f"{instant.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z")
+    return checked_timestamp(f"{instant.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z")
 
 
 def moment(value: Any, zone: ZoneInfo) -> str:
     """Return a date column's value as UTC text; ``zone`` applies to a value without one (SPEC 2)."""
     if type(value) is datetime and value.tzinfo is None and zone.key == "UTC":
         # Payments have hardly two instants alike, so no cache; and in UTC nothing needs converting.
-        return stamped(f"{value.isoformat(timespec='milliseconds')}Z")
+        return checked_timestamp(f"{value.isoformat(timespec='milliseconds')}Z")
     return _moment(value, zone)
 
 

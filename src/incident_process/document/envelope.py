@@ -11,7 +11,7 @@ import msgspec
 
 from incident_process.document import incident_model
 from incident_process.document.convert import NO_DATE
-from incident_process.document.validation import unfit
+from incident_process.document.validation import contract_error
 
 encoder = msgspec.json.Encoder(decimal_format="number")
 decoder = msgspec.json.Decoder(incident_model.IncidentDocument)
@@ -70,7 +70,7 @@ class Envelope:
             incident_id: The Incident_Id.
         """
         if not 0 < incident_id < _LARGEST_ID:
-            raise unfit("Incident_Id is out of bounds")
+            raise contract_error("Incident_Id is out of bounds")
         number = b"%d" % incident_id
         account, customer_ref, arrears, read_on, _, products, customer, details, action, status, _ = values
         return self._whole % (
@@ -92,7 +92,7 @@ class Envelope:
         )
 
 
-def decoded(body: bytes) -> incident_model.IncidentDocument:
+def decode_body(body: bytes) -> incident_model.IncidentDocument:
     """Return a body as the model.
 
     Raises DataProcessingError when it does not fit the model; the message names the place, not the value.
@@ -100,12 +100,12 @@ def decoded(body: bytes) -> incident_model.IncidentDocument:
     try:
         return decoder.decode(body)
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise unfit(str(exc)) from exc
+        raise contract_error(str(exc)) from exc
 
 
 def check(body: bytes) -> None:
     """Raise DataProcessingError when the body does not fit the model."""
-    decoded(body)
+    decode_body(body)
 
 
 def _with_gaps(part: type[msgspec.Struct], gaps: Mapping[str, bytes], constant: Mapping[str, Any]) -> bytes:

@@ -95,7 +95,7 @@ def is_document(value: Any) -> bool:
     return isinstance(value, Mapping) and _ACCOUNT in value and any(mark in value for mark in _MARKS)
 
 
-def returned(document: Mapping[str, Any]) -> ReturnedDocument:
+def restore_content(document: Mapping[str, Any]) -> ReturnedDocument:
     """Restore the content of a document whose JSON was read with fractions as Decimal.
 
     Raises DataProcessingError where the document names no account.

@@ -2,7 +2,7 @@
 
 Decoding each finished body against the model took longer than building it. So each piece is checked once, where it is
 made: the body's constant rest by the model's own decoder (``envelope``), each part by the types of the model's fields
-(``validate_parts``), a timestamp where it is written (``stamped``).
+(``validate_parts``), a timestamp where it is written (``checked_timestamp``).
 """
 
 import re
@@ -49,19 +49,19 @@ def validate_parts(parts: Iterable[Part], amounts: Iterable[Decimal]) -> None:
         if found != kinds:
             fields = msgspec.structs.fields(part)
             wrong = next(field.name for field, kind, is_ in zip(fields, kinds, found, strict=True) if kind is not is_)
-            raise unfit(f"{type(part).__name__}.{wrong} is of another type than the model says")
+            raise contract_error(f"{type(part).__name__}.{wrong} is of another type than the model says")
     for amount in amounts:
         if not amount.is_finite():
-            raise unfit("an amount of money is no finite number")
+            raise contract_error("an amount of money is no finite number")
 
 
-def stamped(text: str) -> str:
+def checked_timestamp(text: str) -> str:
     """Return the text of a timestamp if it has the model's form; raise DataProcessingError otherwise."""
     if _TIMESTAMP.search(text) is None:
-        raise unfit("a timestamp is not of the model's form")
+        raise contract_error("a timestamp is not of the model's form")
     return text
 
 
-def unfit(why: str) -> DataProcessingError:
+def contract_error(why: str) -> DataProcessingError:
     """Return the error for a document that does not fit."""
     return DataProcessingError(f"the document does not fit the incident contract: {why}")

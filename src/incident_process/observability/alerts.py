@@ -56,11 +56,11 @@ class Notifier:
             found |= lag_found(await parts.store.runs(limit=RUNS), await parts.source.now(), limit)
         await self.tell(found)
 
-    async def looked(self, runs: Sequence[RunRecord], now: datetime) -> None:
+    async def between_runs(self, runs: Sequence[RunRecord], now: datetime) -> None:
         """Send what a schedule has found between two runs."""
         await self._changed({ConditionName.SIGHT: None, **lag_found(runs, now, self._settings.notify.lag_seconds)})
 
-    async def blind(self, reason: str) -> None:
+    async def unreachable(self, reason: str) -> None:
         """Send that a schedule can no longer read source or state."""
         await self._changed({ConditionName.SIGHT: reason})
 

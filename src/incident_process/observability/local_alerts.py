@@ -12,7 +12,7 @@ import msgspec
 
 from incident_process.core.safe_files import (
     LOCK_SECONDS,
-    aside,
+    in_own_thread,
     locked,
     read_plain,
     replace,
@@ -55,7 +55,7 @@ class LocalAlerts:
     async def change(self, before: AlertCondition | None, after: AlertCondition | None) -> bool:
         """Compare and set; see ``state.alert_store``."""
         known = before or after
-        return known is None or await aside(lambda: self._change(known.name, before, after), 2 * LOCK_SECONDS)
+        return known is None or await in_own_thread(lambda: self._change(known.name, before, after), 2 * LOCK_SECONDS)
 
     def is_empty(self) -> bool:
         """Return True where no condition is noted, which is nearly always so."""

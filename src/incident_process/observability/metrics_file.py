@@ -18,13 +18,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from incident_process.core.local_places import expanded
+from incident_process.core.local_places import expand_home
 from incident_process.core.safe_files import (
-    aside,
+    in_own_thread,
     locked,
     read_plain,
+    remove_leftovers,
     replace,
-    sweep,
 )
 
 WRITE_SECONDS = 10.0
@@ -42,7 +42,7 @@ class TextFile:
 
     def __init__(self, path: Path, metrics: Collector) -> None:
         self.path = path
-        self._path = expanded(path)
+        self._path = expand_home(path)
         self._metrics = metrics
         self._written: dict[_Key, float] = {}
         """This process's values that the file already has."""
@@ -54,14 +54,14 @@ class TextFile:
             raise OSError(errno.EBUSY, "an earlier try to write it has not come to its end")
         self._at_work = True
         try:
-            await aside(self._write_last, WRITE_SECONDS)
+            await in_own_thread(self._write_last, WRITE_SECONDS)
         except TimeoutError as exc:
             raise exc if exc.strerror else TimeoutError(errno.ETIMEDOUT, f"it took over {WRITE_SECONDS:g} s") from exc
 
     def write(self) -> None:
         """Update the file; raise OSError when it cannot be written."""
         with locked(self._path.with_name(f".{self._path.name}.{os.geteuid()}.lock")):
-            sweep(self._path)
+            remove_leftovers(self._path)
             mine = list(self._metrics.collect())
             merged = _Merged(_read(self._path), mine, self._written)
             # Another user's node_exporter reads it. The temporary file has an ending that the collector does not read.

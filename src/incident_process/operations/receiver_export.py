@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TextIO
 from incident_process.core.errors import ConfigurationError, DataProcessingError
 from incident_process.core.local_places import PREFIX, temporary_space
 from incident_process.core.logs import get_logger
-from incident_process.document.returned import ReturnedDocument, documents_in, returned
+from incident_process.document.returned import ReturnedDocument, documents_in, restore_content
 
 log = get_logger()
 
@@ -93,7 +93,7 @@ class ReceiverLog:
 
     def _returned(self, document: Mapping[str, Any], line: int) -> ReturnedDocument:
         try:
-            item = returned(document)
+            item = restore_content(document)
         except DataProcessingError as exc:
             raise unusable(self.path, f"is not as it was sent (line {line}): {exc}") from exc
         self._absent.update(item.absent)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from incident_process.core.logs import get_logger
 from incident_process.core.models import iso
-from incident_process.core.window import hold
+from incident_process.core.window import guarded_end
 from incident_process.settings import Settings
 from incident_process.source.base import Source
 
@@ -28,7 +28,7 @@ async def held_end(source: Source, settings: Settings, end: datetime, now: datet
             "lookback. Remedy: GRANT PROCESS ON *.* to the source's user."
         )
         return end
-    held = hold(end, now, writers, limit)
+    held = guarded_end(end, now, writers, limit)
     if held.given_up:
         log.warning(
             "%d transaction(s) of the source have been open for more than %g s: the window no longer waits for "

@@ -141,7 +141,7 @@ class Scheduler:
         if self._meter is not None:
             self._meter.seen(view.now, view.operation, view.ended)
         if self._notifier is not None:
-            await self._notifier.looked(view.runs, view.now)
+            await self._notifier.between_runs(view.runs, view.now)
 
     async def _out_of_sight(self, exc: Exception) -> float:
         """Say that source or state cannot be read, and return how long to wait."""
@@ -152,7 +152,7 @@ class Scheduler:
         self._failures += 1
         self._readiness.unseen(told)
         if self._notifier is not None and self._failures > 1:  # one look alone may have met a restart
-            await self._notifier.blind(told)
+            await self._notifier.unreachable(told)
         return self._pause()
 
     def _pause(self) -> float:

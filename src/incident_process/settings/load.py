@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from incident_process.core.errors import ConfigurationError
-from incident_process.core.local_places import expanded, require_home
+from incident_process.core.local_places import expand_home, require_home
 from incident_process.settings import ini
 
 CONFIG_VARIABLE = "INCIDENT_PROCESS_CONFIG"
@@ -102,7 +102,7 @@ def layers(config: Path | None, environ: Mapping[str, str]) -> tuple[Layer, Path
     """
     found = locate(config, environ)
     named = environment(environ)
-    return over(named, file(*found) if found else embedded(named)), found[0] if found else None
+    return merge_layers(named, file(*found) if found else embedded(named)), found[0] if found else None
 
 
 def embedded(named: Layer) -> Layer:
@@ -128,7 +128,7 @@ def embedded_database() -> Path:
     return user_data_path("incident-process") / "incidents.db"
 
 
-def over(upper: Layer, lower: Layer) -> Layer:
+def merge_layers(upper: Layer, lower: Layer) -> Layer:
     """Return both layers' values; the upper layer's apply where both have a key."""
     return {section: {**lower.get(section, {}), **upper.get(section, {})} for section in {**lower, **upper}}
 
@@ -137,7 +137,7 @@ def named_path(config: Path | None, environ: Mapping[str, str]) -> Path | None:
     """Return the file that the argument, or else INCIDENT_PROCESS_CONFIG, names, whether it exists or not."""
     named = {name.upper(): value for name, value in environ.items()}.get(CONFIG_VARIABLE)
     path = config or (Path(named) if named else None)
-    return expanded(path) if path else None
+    return expand_home(path) if path else None
 
 
 def locate(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, str] | None:
@@ -171,7 +171,7 @@ def locate(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, str] 
     return None
 
 
-def planted(path: Path) -> str | None:
+def planted_file_warning(path: Path) -> str | None:
     """Return a warning where another user than this one and root may have written a file found in a usual place.
 
     Such a file decides where the rows go and which receiver gets the credentials of the environment.

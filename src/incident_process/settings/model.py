@@ -178,7 +178,9 @@ def _read(config: str | os.PathLike[str] | None, environ: Mapping[str, str] | No
     values: dict[str, Any] = dict(given)
     if found:
         values["config_path"] = found
-        warning = None if load.named_path(Path(config) if config else None, environ) else load.planted(found)
+        warning = (
+            None if load.named_path(Path(config) if config else None, environ) else load.planted_file_warning(found)
+        )
         values["warnings"] = () if warning is None else (warning,)
     return values
 

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError
-from incident_process.core.retry import retried
+from incident_process.core.retry import call_with_retries
 from incident_process.database.errors import MissingPrivilegeError, TransientDatabaseError
 from incident_process.source import client_side, queries
 from incident_process.source.account_spool import Sighting, SurveySpool
@@ -189,7 +189,9 @@ class SqlSource:
         The work is repeated as a whole, so it must build its result anew each time.
         """
         async with self._lock:
-            return await retried(partial(self._once, work), TransientDatabaseError, attempts=ATTEMPTS, wait_initial=0.2)
+            return await call_with_retries(
+                partial(self._once, work), TransientDatabaseError, attempts=ATTEMPTS, wait_initial=0.2
+            )
 
     async def _once(self, work: Callable[[], Awaitable[T]]) -> T:
         try:

@@ -153,7 +153,7 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.upper().startswith("INCIDENT_PROCESS")}
 
 
-def spoken(*arguments: str) -> str:
+def command_line(*arguments: str) -> str:
     """Return a command line for the reader to paste, with the name by which this program was started."""
     program = (
         [sys.argv[0]]

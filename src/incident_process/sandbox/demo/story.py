@@ -15,7 +15,7 @@ from typing import TextIO
 from incident_process.sandbox.demo.compare import Comparison, compare
 from incident_process.sandbox.demo.data import Population
 from incident_process.sandbox.demo.screen import Screen
-from incident_process.sandbox.demo.stage import DemoStage, Result, set_up, spoken
+from incident_process.sandbox.demo.stage import DemoStage, Result, command_line, set_up
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 
 _SHOWN_DIFFERENCES = 20
@@ -213,20 +213,20 @@ def _what_next(screen: Screen, stage: DemoStage, folder: Path | None, example: s
     screen.title("What to look at next")
     if folder is None:
         screen.say("The temporary folder is removed now. To keep source, state, receiver's file and logs:")
-        screen.paste(spoken("demo", "--folder", "demo-data"))
+        screen.paste(command_line("demo", "--folder", "demo-data"))
         return
     config = ("--config", str(stage.config))
     screen.say(f"Everything is in {stage.folder}. Where the operation stands, its runs, its deliveries:")
-    screen.paste(spoken("status", *config))
-    screen.paste(spoken("history", *config))
-    screen.paste(spoken("deliveries", "--limit", "10", *config))
+    screen.paste(command_line("status", *config))
+    screen.paste(command_line("history", *config))
+    screen.paste(command_line("deliveries", "--limit", "10", *config))
     screen.say("The deliveries and the document of the account whose payment came late:")
-    screen.paste(spoken("deliveries", "--account", example, *config))
-    screen.paste(spoken("preview", "--account", example, *config))
+    screen.paste(command_line("deliveries", "--account", example, *config))
+    screen.paste(command_line("preview", "--account", example, *config))
     screen.say("What the receiver has, and the receiver itself once more, for runs of your own:")
     database = ("--database", str(stage.receiver))
-    screen.paste(spoken("receiver", "--summary", *database))
-    screen.paste(spoken("receiver", "--port", str(_port(stage.url)), *database))
+    screen.paste(command_line("receiver", "--summary", *database))
+    screen.paste(command_line("receiver", "--port", str(_port(stage.url)), *database))
 
 
 def _incidents(count: int) -> str:

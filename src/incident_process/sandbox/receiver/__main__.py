@@ -12,7 +12,7 @@ import msgspec
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.logs import one_line
 from incident_process.sandbox.receiver import Faults, serve
-from incident_process.sandbox.receiver.faults import changed
+from incident_process.sandbox.receiver.faults import with_changes
 
 
 def main() -> int:
@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--faults", default="{}", help='what to do wrong, as JSON: {"latency_ms": 20}')
     arguments = parser.parse_args()
     try:
-        faults = changed(Faults(), msgspec.json.decode(arguments.faults, type=dict[str, object]))
+        faults = with_changes(Faults(), msgspec.json.decode(arguments.faults, type=dict[str, object]))
         serve(arguments.host, arguments.port, arguments.database, faults, _say)
     except (ConfigurationError, msgspec.DecodeError) as exc:
         sys.stderr.write(f"{one_line(str(exc))}\n")

@@ -97,7 +97,7 @@ class Fault(StrEnum):
     PROXY = "proxy"  # nothing stored, a proxy before the receiver answers
 
 
-def changed(faults: Faults, changes: Mapping[str, Any]) -> Faults:
+def with_changes(faults: Faults, changes: Mapping[str, Any]) -> Faults:
     """Return ``faults`` with the named settings changed.
 
     Raises:
@@ -118,12 +118,12 @@ class Dice:
     """Chooses the fault of each request. ``faults`` is the present setting, with counters counted down."""
 
     def __init__(self, faults: Faults) -> None:
-        self.faults = changed(faults, {})
+        self.faults = with_changes(faults, {})
         self._random = Random(self.faults.seed)  # noqa: S311 - chance for tests, no secret
 
     def change(self, changes: Mapping[str, Any]) -> Faults:
         """Change the named settings, and return all of them; a ConfigurationError changes nothing."""
-        self.faults = changed(self.faults, changes)
+        self.faults = with_changes(self.faults, changes)
         if "seed" in changes:
             self._random.seed(self.faults.seed)
         return self.faults

@@ -8,7 +8,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from incident_process.core.errors import ConfigurationError
-from incident_process.core.http_server import Server, listen, shown
+from incident_process.core.http_server import Server, listen, url_host
 from incident_process.sandbox.receiver import INCIDENT_PATH
 from incident_process.sandbox.receiver.faults import Dice, Faults
 from incident_process.sandbox.receiver.receiver_app import CUT, ReceiverApp
@@ -26,7 +26,7 @@ def run_server(host: str, port: int, database: Path, faults: Faults, on_ready: C
     log = RequestLog(database)
     try:
         with _listen(host, port) as listener:
-            url = f"http://{shown(host)}:{listener.getsockname()[1]}{INCIDENT_PATH}"
+            url = f"http://{url_host(host)}:{listener.getsockname()[1]}{INCIDENT_PATH}"
             Server(_config(ReceiverApp(log, dice)), lambda: on_ready(url)).run(sockets=[listener])
     finally:
         log.close()
@@ -64,7 +64,7 @@ class _CuttableProtocol(HttpToolsProtocol):
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    where = f"{shown(host)}:{port}"
+    where = f"{url_host(host)}:{port}"
     if not 0 <= port <= _LAST_PORT:  # the system's own functions would take it modulo 65536
         raise ConfigurationError(f"receiver: {port} is no TCP port; name one from 0 (any free one) to {_LAST_PORT}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from incident_process.core.errors import ConfigurationError
-from incident_process.core.retry import retried
+from incident_process.core.retry import call_with_retries
 from incident_process.database.errors import TransientDatabaseError
 from incident_process.settings.database_urls import SqliteTarget, Target, parse_target
 from incident_process.state.sql.connection import Connection
@@ -77,7 +77,7 @@ class SqlDatabase:
             return await self._again(work, writes=True)
 
     async def _again(self, work: Work[T], *, writes: bool) -> T:
-        return await retried(
+        return await call_with_retries(
             partial(self._once, work, writes=writes),
             TransientDatabaseError,
             attempts=_RETRY_ATTEMPTS,
