@@ -502,9 +502,9 @@ class TestSecrets:
             frames.append(frame.tb_frame)
             frame = frame.tb_next
         own = [item for item in frames if item.f_globals["__name__"] == "incident_process.settings.model"]
-        given_values = [item.f_locals["given"] for item in own if "given" in item.f_locals]
-        assert given_values
-        assert SECRET not in repr(given_values)
+        raw_values = [item.f_locals["raw"] for item in own if "raw" in item.f_locals]
+        assert raw_values
+        assert SECRET not in repr(raw_values)
 
 
 class TestTargets:

@@ -39,8 +39,8 @@ def building_processes(settings: Settings) -> int:
     """Return how many processes build documents for a run over many accounts."""
     if settings.engine.engine != "local":
         return 0  # a cluster has many workers anyway
-    wanted = settings.process.builders
-    return min(len(os.sched_getaffinity(0)) - 1, MOST_PROCESSES) if wanted is None else wanted
+    configured = settings.process.builders
+    return min(len(os.sched_getaffinity(0)) - 1, MOST_PROCESSES) if configured is None else configured
 
 
 @asynccontextmanager
@@ -191,11 +191,11 @@ class BuildProcess:
         write_frame(self._writer, self._encode(task))
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                got = await answer
+                encoded = await answer
         except TimeoutError:
             self._kill()
             return None
-        return self._decode(got) if got else None
+        return self._decode(encoded) if encoded else None
 
     async def close(self) -> None:
         """End the process: first by closing its socket, then by killing it."""

@@ -32,10 +32,10 @@ async def serve(descriptor: int) -> None:
     """Answer requests until the other side closes or ends."""
     stream = socket.socket(fileno=descriptor)
     reader, writer = await asyncio.open_connection(sock=stream, limit=BUFFER_BYTES)
-    sent = await read_frame(reader)
-    if sent is None:
+    message = await read_frame(reader)
+    if message is None:
         return
-    settings = pickle.loads(sent)  # noqa: S301  # from the process that started this one, over a private socket
+    settings = pickle.loads(message)  # noqa: S301  # from the process that started this one, over a private socket
     async with make_source(settings) as source:
         builder = LocalBuilder(source, settings.process.zone)
         write_frame(writer, READY)
@@ -49,8 +49,8 @@ async def _answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()
 
     async def take() -> None:
-        while (sent := await read_frame(reader)) is not None:
-            answers.put_nowait(asyncio.create_task(_answer(builder, decode(sent))))
+        while (message := await read_frame(reader)) is not None:
+            answers.put_nowait(asyncio.create_task(_answer(builder, decode(message))))
         answers.put_nowait(None)
 
     async def hand_back() -> None:

@@ -286,10 +286,10 @@ class _Tasks:
         """Ask the workers to stop, and wait for that as long as it can reasonably take."""
         loop = asyncio.get_running_loop()
         seconds = self._context.parts.settings.api.timeout_seconds + END_SECONDS
-        until, told = loop.time() + seconds, -TELL_SECONDS
+        until, told_at = loop.time() + seconds, -TELL_SECONDS
         while self._under_way and loop.time() < until:
-            if loop.time() - told >= TELL_SECONDS:
-                told = loop.time()
+            if loop.time() - told_at >= TELL_SECONDS:
+                told_at = loop.time()
                 await self._tell()
             await self._collect()
         if self._under_way:

@@ -37,13 +37,13 @@ class CrashPoints:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "CrashPoints":
         """Read ``STEP`` or ``STEP:N`` from the environment; raise ConfigurationError for anything else."""
-        wanted = environ.get(VARIABLE, "")
-        if not wanted:
+        setting = environ.get(VARIABLE, "")
+        if not setting:
             return cls()
-        step, _, time = wanted.partition(":")
+        step, _, time = setting.partition(":")
         if step not in set(CrashPoint) or not (time or "1").isdigit():
             names = ", ".join(CrashPoint)
-            msg = f"{VARIABLE}={wanted} names no crash point: use one of {names}, with :N for the N-th time."
+            msg = f"{VARIABLE}={setting} names no crash point: use one of {names}, with :N for the N-th time."
             raise ConfigurationError(msg)
         return cls(CrashPoint(step), int(time or "1"))
 

@@ -50,10 +50,10 @@ WIDEST_MODE = 0o640
 def _opener(path: str, flags: int) -> int:
     """Open a log file; if this user owns it, reduce its mode to ``WIDEST_MODE`` whatever it was before."""
     descriptor = os.open(path, flags, WIDEST_MODE)
-    found = os.fstat(descriptor)
-    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & ~WIDEST_MODE:
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) & ~WIDEST_MODE:
         with suppress(OSError):  # a file system without modes
-            os.fchmod(descriptor, stat.S_IMODE(found.st_mode) & WIDEST_MODE)
+            os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & WIDEST_MODE)
     return descriptor
 
 

@@ -38,10 +38,10 @@ def locked(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _PLAIN, 0o600)
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, f"its lock {path.name} is not a file of this user: remove it")
-        if stat.S_IMODE(found.st_mode) != 0o600:
+        if stat.S_IMODE(status.st_mode) != 0o600:
             os.fchmod(descriptor, 0o600)
         _take(descriptor, path.name, seconds)
         yield
@@ -113,7 +113,7 @@ async def in_own_thread(work: Callable[[], T], seconds: float) -> T:
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 
-    def told(result: T | None, error: BaseException | None) -> None:
+    def deliver(result: T | None, error: BaseException | None) -> None:
         if answer.done():  # the caller has stopped waiting
             return
         if error is not None:
@@ -128,7 +128,7 @@ async def in_own_thread(work: Callable[[], T], seconds: float) -> T:
         except BaseException as exc:  # the caller raises it again
             error = exc
         with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(told, result, error)
+            loop.call_soon_threadsafe(deliver, result, error)
 
     # A daemon: the interpreter's end waits for a thread of the loop's own pool, but not for this one.
     threading.Thread(target=target, name="incident-process-aside", daemon=True).start()
@@ -148,8 +148,8 @@ def _take(descriptor: int, name: str, seconds: float) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > until:
-                told = f"another process has held its lock {name} for {seconds:g} s"
-                raise TimeoutError(errno.ETIMEDOUT, told) from None
+                reason = f"another process has held its lock {name} for {seconds:g} s"
+                raise TimeoutError(errno.ETIMEDOUT, reason) from None
             time.sleep(_POLL_SECONDS)
         else:
             return

@@ -53,10 +53,10 @@ def guarded_end(end: datetime, now: datetime, writers: Sequence[datetime], limit
     has been open for longer than the limit; the lookback finds its late rows. Starts are known to the second, so the
     end goes one second below.
     """
-    awaited = [started for started in writers if (now - started).total_seconds() <= limit_seconds]
-    oldest = min(awaited, default=None)
-    held = end if oldest is None else min(end, oldest - timedelta(seconds=1))
-    return GuardedEnd(end=held, given_up=len(writers) - len(awaited))
+    to_wait_for = [started for started in writers if (now - started).total_seconds() <= limit_seconds]
+    oldest = min(to_wait_for, default=None)
+    guarded = end if oldest is None else min(end, oldest - timedelta(seconds=1))
+    return GuardedEnd(end=guarded, given_up=len(writers) - len(to_wait_for))
 
 
 def plan(operation: Operation, end: datetime) -> Window:

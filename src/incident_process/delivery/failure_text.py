@@ -13,9 +13,10 @@ from incident_process.core.logs import PERSONAL_FIELDS
 from incident_process.delivery.http.transport import Answer
 from incident_process.delivery.status_texts import status_text
 
-LONGEST = 240
+LONGEST = 240  # characters of a reason
 _WORD = r"[^\s,;:()\[\]{}]"
 _OWN = re.compile(rf"""(?<!\w)'[^']*'(?!\w)|"[^"]*"|(?=(?:{_WORD}*?\d){{3}}){_WORD}+|{_WORD}*(?:@|\*\*\*){_WORD}*""")
+# Above: text that may belong to one record, which is quoted, holds three digits or an @, or is masked.
 _MASKS = re.compile(r"…(?:[\s,.-]*…)+")
 _ANSWERED = re.compile(r"(?:gave up after \d+ attempts in \d+ runs; last: )?(HTTP \d{3}[^:]*)(?:: (.*))?", re.DOTALL)
 _LONG_NUMBER = re.compile(r"\d{4,}")
@@ -55,14 +56,14 @@ def reason(answer: Answer, body: bytes, secrets: Collection[str] = ()) -> str:
     if answer.status is None:
         return f"no answer ({answer.error})"
     status = status_text(answer.status)
-    said = _words_of(answer.excerpt)
-    if not said or said.casefold() in status.casefold():
+    words = _words_of(answer.excerpt)
+    if not words or words.casefold() in status.casefold():
         return status
     # Mask before the cut, which could leave half a value that no mask would find.
     document = msgspec.json.decode(body)
     values, personal = [*_texts(document), *secrets], list(_personal(document))
-    said = _mask_values(said, [*values, *map(_escape, values)], [*personal, *map(_escape, personal)])
-    return f"{status}: {said}"[:LONGEST]
+    words = _mask_values(words, [*values, *map(_escape, values)], [*personal, *map(_escape, personal)])
+    return f"{status}: {words}"[:LONGEST]
 
 
 def alike(reason: str) -> str:
@@ -81,9 +82,9 @@ def alike(reason: str) -> str:
 
 def grouped(reasons: Counter[str], most: int = 3) -> str:
     """Return the most frequent reasons, at most ``most``, each with its number of incidents."""
-    told = [f"{reason}: {count} incident{'s' if count > 1 else ''}" for reason, count in reasons.most_common(most)]
+    lines = [f"{reason}: {count} incident{'s' if count > 1 else ''}" for reason, count in reasons.most_common(most)]
     left = reasons.total() - sum(count for _, count in reasons.most_common(most))
-    return "; ".join([*told, f"other reasons: {left}"] if left else told)
+    return "; ".join([*lines, f"other reasons: {left}"] if left else lines)
 
 
 def has_words(reason: str) -> bool:
@@ -100,16 +101,16 @@ def _words_of(excerpt: bytes) -> str:
         answer = msgspec.json.decode(excerpt)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _plain(excerpt)
-    said = answer if isinstance(answer, str) else ""
+    words = answer if isinstance(answer, str) else ""
     if isinstance(answer, dict):
-        said = next((answer[name] for name in _TELLING if answer.get(name)), "")
-    if isinstance(said, list):  # FastAPI's form: where and what, for each problem
-        said = "; ".join(_problem(item) for item in said)
-    elif isinstance(said, dict):
-        said = said.get("message", "")
-    elif isinstance(said, bool):
-        said = ""
-    return _one_line(str(said))
+        words = next((answer[name] for name in _TELLING if answer.get(name)), "")
+    if isinstance(words, list):  # FastAPI's form: where and what, for each problem
+        words = "; ".join(_problem(item) for item in words)
+    elif isinstance(words, dict):
+        words = words.get("message", "")
+    elif isinstance(words, bool):
+        words = ""
+    return _one_line(str(words))
 
 
 def _plain(excerpt: bytes) -> str:
@@ -130,13 +131,13 @@ def _problem(item: Any) -> str:
     return f"{where}: {item.get('msg', '')}"
 
 
-def _mask_values(said: str, values: Collection[str], personal: Collection[str]) -> str:
+def _mask_values(words: str, values: Collection[str], personal: Collection[str]) -> str:
     """Return the text with each value in it masked, whatever its case.
 
     Of personal values each part of ``PART`` characters or more is masked too: validation errors quote values that they
     cut, receivers repeat a surname. Overlapping places are masked as one, so that no end is left.
     """
-    low = _lower(said)
+    low = _lower(words)
     spans = [
         span
         for value in {_lower(_one_line(value)) for value in values}
@@ -152,9 +153,9 @@ def _mask_values(said: str, values: Collection[str], personal: Collection[str]) 
     shown, at = [], 0
     for start, end in sorted(spans):
         if start >= at:
-            shown += [said[at:start], MASK]
+            shown += [words[at:start], MASK]
         at = max(at, end)
-    return "".join([*shown, said[at:]])
+    return "".join([*shown, words[at:]])
 
 
 def _parts(value: str) -> Iterator[str]:
@@ -170,11 +171,11 @@ def _lower(text: str) -> str:
     return "".join(low if len(low := c.lower()) == 1 else c for c in text)
 
 
-def _places(said: str, value: str) -> Iterator[tuple[int, int]]:
-    at = said.find(value)
+def _places(words: str, value: str) -> Iterator[tuple[int, int]]:
+    at = words.find(value)
     while at >= 0:
         yield at, at + len(value)
-        at = said.find(value, at + 1)
+        at = words.find(value, at + 1)
 
 
 def _one_line(text: str) -> str:

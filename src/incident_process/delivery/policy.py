@@ -6,9 +6,9 @@ from enum import StrEnum
 
 from incident_process.core.models import DeliveryStatus, Record
 
-FIRST_DELAY_SECONDS = 0.2
-LONGEST_DELAY_SECONDS = 15.0
-RETRYABLE = frozenset({408, 425})
+FIRST_DELAY_SECONDS = 0.2  # before the first retry, at most
+LONGEST_DELAY_SECONDS = 15.0  # before any retry
+RETRYABLE = frozenset({408, 425})  # 4xx after which the same request may succeed
 GATEWAY = frozenset({502, 503, 504})
 """A gateway's statuses for a service that it cannot reach: any record may meet them."""
 SUSPECT = frozenset({401, 402, 403, 404, 405, 406, 407, 411, 413, 421, 426, 431, 451})

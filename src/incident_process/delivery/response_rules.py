@@ -14,7 +14,7 @@ VERDICTS = {
     "retry_when": ResponseClass.RETRY,
 }
 """The keys in the order in which equally exact rules apply, and the verdict of each."""
-FIRST_ERROR = 400
+FIRST_ERROR = 400  # the lowest status whose text may be a reason
 
 
 class NamedRule(Record, frozen=True, kw_only=True):

@@ -76,7 +76,7 @@ _NEWER = {
     416: "Range Not Satisfiable",
     422: "Unprocessable Content",
 }
-"""What version 0.1.0 wrote for these statuses on Python 3.13."""
+"""Words that version 0.1.0 wrote for these statuses on Python 3.13."""
 
 
 def status_text(status: int) -> str:

@@ -43,7 +43,7 @@ _TIMES = (
     "updatedAt",
     "Rejected_Dtm",
 )
-_LARGEST_ID = 2**53
+_ID_LIMIT = 2**53  # every Incident_Id is below it
 
 
 class Envelope:
@@ -69,7 +69,7 @@ class Envelope:
             contacts: Its contacts, as JSON of the body.
             incident_id: The Incident_Id.
         """
-        if not 0 < incident_id < _LARGEST_ID:
+        if not 0 < incident_id < _ID_LIMIT:
             raise contract_error("Incident_Id is out of bounds")
         number = b"%d" % incident_id
         account, customer_ref, arrears, read_on, _, products, customer, details, action, status, _ = values

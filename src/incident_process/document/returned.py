@@ -150,7 +150,7 @@ def differing(one: bytes, other: bytes) -> list[str]:
     return [name for at, name in enumerate(PARTS) if one[at * size : at * size + size] != other[at * size :][:size]]
 
 
-_PART_BYTES = 6
+_PART_BYTES = 6  # of the digest of each part
 
 
 def as_doubles(content: DocumentContent) -> str:

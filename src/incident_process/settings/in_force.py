@@ -37,27 +37,27 @@ def keys_in_force(
         config: The file that the caller named; None where it was found in a usual place.
         environ: The environment; None: this process's.
     """
-    given, _ = load.layers(config, os.environ if environ is None else environ)
-    return list(_keys(settings, given))
+    layer, _ = load.layers(config, os.environ if environ is None else environ)
+    return list(_keys(settings, layer))
 
 
-def _keys(settings: Settings, given: load.Layer) -> Iterator[KeyInForce]:
+def _keys(settings: Settings, layer: load.Layer) -> Iterator[KeyInForce]:
     for key in keys():
         section, name = key.section.lower(), key.name.lower()
         value = getattr(getattr(settings, section), name)
-        origin = given.get(section, {}).get(name)
+        origin = layer.get(section, {}).get(name)
         if name == "api_url":
-            shown: str | None = _without_query(value)
+            text: str | None = _without_query(value)
         elif isinstance(value, SecretStr) and name in _ADDRESSES:
             # In a list a password's comma is written %2C; elsewhere it may stay as it is.
             addresses = value.get_secret_value().split(",") if name == "replicas" else [value.get_secret_value()]
-            shown = ", ".join(_without_password(address.strip()) for address in addresses)
+            text = ", ".join(_without_password(address.strip()) for address in addresses)
         else:
-            shown = _shown(value)
+            text = _shown(value)
         yield KeyInForce(
             section=key.section,
             key=key.name,
-            value=shown,
+            value=text,
             origin=DEFAULT if origin is None or not str(origin) else origin.place,
         )
 
@@ -84,17 +84,17 @@ def _without_query(url: str) -> str:
 def _shown(value: Any) -> str | None:
     match value:
         case SecretStr():
-            shown: str | None = MASK
+            text: str | None = MASK
         case bool():
-            shown = "on" if value else "off"
+            text = "on" if value else "off"
         case enum.Enum():
-            shown = str(value.value)
+            text = str(value.value)
         case Mapping():
-            shown = ", ".join(f"{name}: {MASK}" for name in value) or None
+            text = ", ".join(f"{name}: {MASK}" for name in value) or None
         case tuple():
-            shown = ", ".join(MASK for _ in value) or None
+            text = ", ".join(MASK for _ in value) or None
         case float():
-            shown = str(int(value)) if value.is_integer() else str(value)
+            text = str(int(value)) if value.is_integer() else str(value)
         case _:
-            shown = None if value is None else str(value)
-    return shown
+            text = None if value is None else str(value)
+    return text

@@ -12,7 +12,7 @@ from incident_process.settings.key_docs import key, label
 from incident_process.settings.keys import SECTIONS
 
 _NEAR = 0.8  # similarity above which an unknown name counts as a misspelt one
-_LONGEST_SHOWN = 60
+_LONGEST_SHOWN = 60  # characters of a wrong value that a message repeats
 
 Origins = Mapping[tuple[str, str], str]
 """The origin of each value, by section and key in lower case: a file's name, or an environment variable's."""

@@ -90,12 +90,12 @@ class Settings(BaseModel):
             APIConfigError: The receiver's address is among the problems.
         """
         name = next(name for name, model in SECTIONS.items() if model is section)
-        given = normalize(_read(config, environ))
-        problems = [*given.problems_of(name), *checks.missing_keys_of(given, name)]
+        raw = normalize(_read(config, environ))
+        problems = [*raw.problems_of(name), *checks.missing_keys_of(raw, name)]
         try:
-            found = section.model_validate(given.values[name])
+            found = section.model_validate(raw.values[name])
         except ValidationError as exc:
-            problems += _unstated(exc, given, problems, name)
+            problems += _unstated(exc, raw, problems, name)
         if problems:
             raise rejection(problems)
         return found
@@ -114,13 +114,13 @@ class Settings(BaseModel):
     def _all_problems_at_once(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if isinstance(data, cls):
             return data
-        given = normalize(data or _read(None, None))
-        problems = [*given.problems, *checks.missing_keys(given)]
-        warnings = (*given.warnings, *checks.warnings(given), *given.values.get("warnings", ()))
+        raw = normalize(data or _read(None, None))
+        problems = [*raw.problems, *checks.missing_keys(raw)]
+        warnings = (*raw.warnings, *checks.warnings(raw), *raw.values.get("warnings", ()))
         try:
-            settings = handler(given.values | {"warnings": warnings})
+            settings = handler(raw.values | {"warnings": warnings})
         except ValidationError as exc:
-            problems += _unstated(exc, given, problems)
+            problems += _unstated(exc, raw, problems)
         if problems:
             raise rejection(problems)
         return settings
@@ -174,8 +174,8 @@ class Settings(BaseModel):
 def _read(config: str | os.PathLike[str] | None, environ: Mapping[str, str] | None) -> dict[str, Any]:
     """Return the values as they are written, the environment's over those of the file or of the embedded default."""
     environ = os.environ if environ is None else environ
-    given, found = load.layers(Path(config) if config else None, environ)
-    values: dict[str, Any] = dict(given)
+    raw, found = load.layers(Path(config) if config else None, environ)
+    values: dict[str, Any] = dict(raw)
     if found:
         values["config_path"] = found
         warning = (
@@ -186,12 +186,12 @@ def _read(config: str | os.PathLike[str] | None, environ: Mapping[str, str] | No
 
 
 def _unstated(
-    error: ValidationError, given: RawSettings, problems: list[Problem], section: str | None = None
+    error: ValidationError, raw: RawSettings, problems: list[Problem], section: str | None = None
 ) -> list[Problem]:
     """Return pydantic's findings, without the keys of ``problems``.
 
     The completeness check has a better sentence for a needed key that is missing.
     """
     stated = {(item.section, item.name) for item in problems}
-    found = explain(error, given.origins, given.default_origin, section)
+    found = explain(error, raw.origins, raw.default_origin, section)
     return [item for item in found if (item.section, item.name) not in stated]

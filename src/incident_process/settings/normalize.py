@@ -60,17 +60,17 @@ def normalize(data: Mapping[str, Any]) -> RawSettings:
     programs and are ignored. An empty value counts as not given.
     """
     path = data.get("config_path")
-    given = RawSettings(values={section: {} for section in SECTIONS}, default_origin=str(path or "configuration"))
+    raw = RawSettings(values={section: {} for section in SECTIONS}, default_origin=str(path or "configuration"))
     for name, content in data.items():
         section = name.lower()
         if section in SECTIONS and isinstance(content, Mapping | Section):
             for key, value in _items(content):
-                _take(given, section, key, value)
+                _take(raw, section, key, value)
         elif isinstance(content, Mapping) and section not in SECTIONS:
-            _unknown_section(given, name, content)
+            _unknown_section(raw, name, content)
         else:
-            given.values[section] = content
-    return given
+            raw.values[section] = content
+    return raw
 
 
 def _items(content: Mapping[str, Any] | Section) -> Iterator[tuple[str, Any]]:
@@ -80,12 +80,12 @@ def _items(content: Mapping[str, Any] | Section) -> Iterator[tuple[str, Any]]:
         yield name.lower(), value
 
 
-def _take(given: RawSettings, section: str, name: str, value: Any) -> None:
-    origin = value.origin if isinstance(value, Sourced) else given.default_origin
+def _take(raw: RawSettings, section: str, name: str, value: Any) -> None:
+    origin = value.origin if isinstance(value, Sourced) else raw.default_origin
     if name not in SECTIONS[section].model_fields:
-        _unknown_key(given, section, name, origin)
+        _unknown_key(raw, section, name, origin)
         return
-    given.origins[section, name] = origin
+    raw.origins[section, name] = origin
     if isinstance(value, str):
         value = str(value) if (section, name) == _AS_IT_IS else str(value).strip()
         if not value and (section, name) != _AS_IT_IS:
@@ -93,8 +93,8 @@ def _take(given: RawSettings, section: str, name: str, value: Any) -> None:
         if CONTROL.search(value) and (section, name) not in _MANY_LINES:
             # In a file this is an indented key, which so became part of the value above it. No validator may see such a
             # value: its message would show what the next line holds.
-            given.meant.add((section, name))
-            given.reject(
+            raw.meant.add((section, name))
+            raw.reject(
                 section,
                 name,
                 "holds a line break or another control character: give one line, and start the next key at the "
@@ -102,25 +102,25 @@ def _take(given: RawSettings, section: str, name: str, value: Any) -> None:
                 origin,
             )
             return
-    given.values[section][name] = value
+    raw.values[section][name] = value
 
 
-def _unknown_key(given: RawSettings, section: str, name: str, origin: str) -> None:
+def _unknown_key(raw: RawSettings, section: str, name: str, origin: str) -> None:
     near = near_key(section, name)
     if near:
-        given.meant.add((section, near))
-        shown = label(section, near).partition("] ")[2]
-        given.reject(section, name, f"is unknown: did you mean {shown}?", origin)
+        raw.meant.add((section, near))
+        key_name = label(section, near).partition("] ")[2]
+        raw.reject(section, name, f"is unknown: did you mean {key_name}?", origin)
     else:
-        given.warnings.append(f"{origin}: {label(section, name)} is unknown and has no effect.")
+        raw.warnings.append(f"{origin}: {label(section, name)} is unknown and has no effect.")
 
 
-def _unknown_section(given: RawSettings, section: str, content: Mapping[str, Any]) -> None:
+def _unknown_section(raw: RawSettings, section: str, content: Mapping[str, Any]) -> None:
     origins = [value.origin for value in content.values() if isinstance(value, Sourced)]
-    origin = origins[0] if origins else given.default_origin
+    origin = origins[0] if origins else raw.default_origin
     near = near_section(section.lower())
     if near:
-        given.meant.update((near, name.lower()) for name in content)
-        given.reject(section, None, f"is an unknown section: did you mean {label(near)}?", origin)
-    elif origin != given.default_origin:  # the variable's name says that it is meant for this program
-        given.warnings.append(f"{origin}: {label(section)} is an unknown section, so this has no effect.")
+        raw.meant.update((near, name.lower()) for name in content)
+        raw.reject(section, None, f"is an unknown section: did you mean {label(near)}?", origin)
+    elif origin != raw.default_origin:  # the variable's name says that it is meant for this program
+        raw.warnings.append(f"{origin}: {label(section)} is an unknown section, so this has no effect.")

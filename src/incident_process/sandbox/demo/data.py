@@ -71,8 +71,8 @@ class Population:
         stamp = written(loaded)
         for index in indexes:
             draw = _Draw(self._seed, index, stamp, "payment")
-            made = loaded - timedelta(seconds=60 + draw.below(7_000))
-            paid = written(made.replace(microsecond=0))
+            paid_at = loaded - timedelta(seconds=60 + draw.below(7_000))
+            paid = written(paid_at.replace(microsecond=0))
             money = _money(draw.below(1_500_000) + 10_000)
             row: list[Value] = [None] * len(_AT[PAYMENT_TABLE])
             _fill(
@@ -80,7 +80,7 @@ class Population:
                 PAYMENT_TABLE,
                 {
                     "AP_ACCOUNT_NUMBER": self.account(index),
-                    "ACCOUNT_PAYMENT_SEQ": made.toordinal() - _FIRST_DAY,
+                    "ACCOUNT_PAYMENT_SEQ": paid_at.toordinal() - _FIRST_DAY,
                     "AP_ACCOUNT_PAYMENT_MNY": money,
                     "ACCOUNT_PAYMENT_DAT": paid,
                     "CREATED_DTM": paid,

@@ -27,10 +27,10 @@ from incident_process.settings.template import render
 
 GAP_SECONDS = 1
 """Seconds of the demo's time gap; with the usual 60 s every step would wait a minute."""
-_READY_SECONDS = 30
-_RUN_SECONDS = 600
-_STOP_SECONDS = 10
-_LAST_LINES = 5
+_READY_SECONDS = 30  # until the receiver must answer
+_RUN_SECONDS = 600  # for one command, at most
+_STOP_SECONDS = 10  # for the receiver to stop before it is killed
+_LAST_LINES = 5  # of the log, in an error
 
 
 class Result(Record, frozen=True, kw_only=True):
@@ -137,9 +137,9 @@ def set_up(folder: Path, accounts: int) -> Iterator[DemoStage]:
     stage = DemoStage(folder.absolute())
     try:
         stage.folder.mkdir(parents=True, exist_ok=True)
-        taken = [path.name for path in (stage.source, stage.state, stage.receiver, stage.config) if path.exists()]
-        if taken:
-            raise ConfigurationError(f"--folder {folder} holds {', '.join(taken)} already: name a new folder.")
+        existing = [path.name for path in (stage.source, stage.state, stage.receiver, stage.config) if path.exists()]
+        if existing:
+            raise ConfigurationError(f"--folder {folder} holds {', '.join(existing)} already: name a new folder.")
         create_sqlite(stage.source)
     except (OSError, sqlite3.OperationalError) as exc:
         raise ConfigurationError(f"--folder {folder} cannot be written ({exc}): name another folder.") from exc

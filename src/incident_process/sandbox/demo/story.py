@@ -18,7 +18,7 @@ from incident_process.sandbox.demo.screen import Screen
 from incident_process.sandbox.demo.stage import DemoStage, Result, command_line, set_up
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 
-_SHOWN_DIFFERENCES = 20
+_SHOWN_DIFFERENCES = 20  # sentences, at most
 _CRASH = "posted:2"
 """The receiver has answered the second chunk, and the state does not know it yet: the worst moment for a crash."""
 

@@ -120,12 +120,12 @@ class Dashboard(Section):
 
     @property
     def has_token(self) -> bool:
-        """Whether anybody can sign in."""
+        """Whether any token lets a user sign in."""
         return self.token is not None or bool(self.tokens)
 
     @property
     def has_unmask_token(self) -> bool:
-        """Whether anybody can be allowed to see personal fields."""
+        """Whether any token lets a user see personal fields."""
         return self.unmask_token is not None or bool(self.unmask_tokens)
 
     @property
