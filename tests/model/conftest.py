@@ -1,4 +1,4 @@
-"""What the model's tests replace in the program: time since boot, and the chance in the jitter."""
+"""The model's tests replace two things in the program: the time since boot and the chance in the jitter."""
 
 import logging
 import random
@@ -13,7 +13,7 @@ from tests.model import machine
 
 @pytest.fixture(autouse=True)
 def _virtual(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the program live in the world's time, reproducibly, and keep thousands of runs from logging."""
+    """Give the program the world's time and a fixed chance, and keep thousands of runs from logging."""
     monkeypatch.setattr("incident_process.core.clock.uptime", machine.uptime)
     monkeypatch.setattr("incident_process.pipeline.lease.uptime", machine.uptime)
     # Thousands of runs that were killed leave cycles behind, in a process that goes on.

@@ -1,4 +1,4 @@
-"""What can happen, one method for each kind of event, and the calm after it all in which SPEC 10 is asked for."""
+"""A history: one method for each kind of event, and at the end the calm in which SPEC 10 is checked."""
 
 from datetime import timedelta
 from functools import lru_cache
@@ -16,12 +16,12 @@ from incident_process.pipeline.transform import LocalBuilder
 from incident_process.settings import Settings
 from incident_process.source.base import Source
 from incident_process.state.base import StateStore
+from tests.model.invariant_checker import InvariantChecker
 from tests.model.network import Requests
 from tests.model.process import Process, Run
 from tests.model.receiver import Receiver
 from tests.model.source import Rows
 from tests.model.state import OPERATION, Database, Store
-from tests.model.witness import Witness
 from tests.model.world import (
     CLOCK_ERROR,
     GAP_SECONDS,
@@ -71,12 +71,12 @@ def settings(tracking: Tracking, *, guard: bool = True) -> Settings:
 
 
 class History:
-    """One history, as it goes on: each method is an event, and one that cannot be now is left out."""
+    """One history. Each method is an event, and does nothing where the event is impossible now."""
 
     def __init__(self, setup: Setup, flaws: Flaws) -> None:
         self.world = World(setup, flaws)
         self.receiver = Receiver(honours_keys=setup.honours_keys)
-        self.witness = Witness(self.world, self.receiver)
+        self.checker = InvariantChecker(self.world, self.receiver)
         self.database = Database(self.world)
         self.live: list[Process] = []
         self._names = 0
@@ -84,7 +84,7 @@ class History:
     # -- loaders --------------------------------------------------------------------------------------------------
 
     def load(self, account: str, asset: str | None, late: int) -> None:
-        """A row is inserted and committed at once, stamped some seconds before."""
+        """A loader inserts a row stamped ``late`` seconds ago, and commits at once."""
         self.world.rows.append(self.world.row(account, asset, late))
 
     def begin(self) -> None:
@@ -104,10 +104,10 @@ class History:
             self.world.commit(self.world.open[at % len(self.world.open)])
 
     def amend(self, account: str, value: int) -> None:
-        """The account's newest row is changed in its place, if it is young enough for the lookback.
+        """A loader changes the account's newest row in place, if the row is young enough for the lookback.
 
-        Not where states are restored: which contents were delivered in between is lost then, so that one that comes
-        back looks like its first delivery (decision 0008).
+        Not where states are restored: a restored state has lost which contents were delivered in between, so a content
+        that returns looks like a first delivery (decision 0008).
         """
         young = self.world.floor(self.world.source_now() - timedelta(seconds=LATEST_STAMP))
         rows = [row for row in self.world.rows if row.account == account and row.asset and row.stamp >= young]
@@ -117,12 +117,12 @@ class History:
     # -- runners --------------------------------------------------------------------------------------------------
 
     def start(self, kind: str, local: bool) -> None:
-        """A runner is started, if not too many are at work."""
+        """A runner starts, if fewer than ``MOST_RUNNERS`` are at work."""
         if len(self.live) < MOST_RUNNERS:
             self.live.append(self._process(kind, local=local))
 
     def go(self, at: int, points: int) -> None:
-        """A runner goes on for so many points; the others stand still meanwhile."""
+        """A runner goes on for this many points; the others stand still meanwhile."""
         if self.live:
             process = self.live[at % len(self.live)]
             try:
@@ -133,7 +133,7 @@ class History:
                 self.live.remove(process)
 
     def finish(self) -> None:
-        """All runners come to their end."""
+        """All runners finish."""
         while self.live:
             self.go(0, WHOLE)
 
@@ -152,14 +152,14 @@ class History:
     # -- surroundings ---------------------------------------------------------------------------------------------
 
     def wait(self, seconds: int) -> None:
-        """Time goes on while nobody does anything."""
+        """Time passes and nothing else happens."""
         self.world.pass_time(seconds)
 
     def set_clock(self, which: str, off: int) -> None:
-        """The source's or the state's clock is set.
+        """An operator sets the source's or the state's clock.
 
-        Where states are restored the source's clock is set forward only: of ids, the counter and the clock are the
-        two guards, and here the one is lost already.
+        Where states are restored, only forward: the counter and the clock guard the ids, and a restored state has
+        already lost the counter.
         """
         if which == "state":
             self.world.state_ahead = off * CLOCK_ERROR
@@ -172,26 +172,26 @@ class History:
         queues[where].append(what)
 
     def mood(self, mood: str) -> None:
-        """The receiver comes up, goes down, or turns everybody away."""
+        """The receiver comes up, goes down, or rejects every request."""
         self.receiver.mood = mood
 
-    def ail(self, account: str, how: str) -> None:
-        """The receiver fails for one account, or turns it away, until the calm."""
+    def make_account_fail(self, account: str, how: str) -> None:
+        """The receiver answers one account with 500 ("sick") or rejects it ("poisoned") until the calm."""
         (self.receiver.sick if how == "sick" else self.receiver.poisoned).add(account)
 
     def arrive(self) -> None:
-        """What was held up in the network arrives."""
+        """Delayed requests arrive."""
         self.receiver.arrive()
 
     def back_up(self) -> None:
-        """Somebody keeps a copy of the state."""
+        """An operator backs the state up."""
         self.database.back_up()
 
     def restore(self) -> None:
-        """Somebody puts the copy in the place of the state, while no runner is at work.
+        """An operator restores the backup while no runner is at work.
 
-        That takes longer than a request is on its way: an old content that arrives after the state which knew of it
-        was lost can be told from a new one by nobody.
+        Delayed requests arrive before: nothing can tell an old content that arrives after the state has forgotten it
+        from a new one.
         """
         if self.world.setup.restores and not self.live:
             self.receiver.arrive()
@@ -199,14 +199,14 @@ class History:
             self.database.restore()
 
     def end(self) -> None:
-        """Kill whoever is left."""
+        """Kill all runners."""
         while self.live:
             self.crash(0)
 
     # -- the calm -------------------------------------------------------------------------------------------------
 
     def calm(self) -> None:
-        """End all trouble, let a last run finish, and judge."""
+        """End all faults, let a last run finish, and check the receiver's log."""
         world = self.world
         for transaction in list(world.open):
             world.commit(transaction)
@@ -222,11 +222,11 @@ class History:
         if self._dead():
             self._last("replay")
         as_of = world.source_now() - timedelta(seconds=GAP_SECONDS)
-        self.witness.judge(as_of)
+        self.checker.check_log(as_of)
         world.pass_time(GAP_SECONDS)
-        posts = self.witness.posts
+        posts = self.checker.posts
         self._last("window")
-        if self.witness.posts != posts:
+        if self.checker.posts != posts:
             world.violate("restless", "a run without new rows posted incidents")
 
     def _last(self, kind: str) -> None:
@@ -237,7 +237,7 @@ class History:
             self.world.violate("stuck", f"the last run ended as {process.report}, {process.fault}")
 
     def _dead(self) -> list[str]:
-        """Accounts whose last word is a dead letter that the receiver has not: others need no replay."""
+        """Return the accounts whose newest entry is a dead letter that the receiver does not have."""
         has = {item.incident_id for item in self.receiver.log}
         newest = {entry.account: (number, entry) for number, entry in sorted(self.database.data.ledger.items())}
         return [
@@ -254,13 +254,13 @@ class History:
 
     def _parts(self, process: Process) -> Parts:
         # The doubles have what runs call; anything else would be an AttributeError, not a wrong answer.
-        source = cast("Source", Rows(process, self.world, self.witness))
+        source = cast("Source", Rows(process, self.world, self.checker))
         return Parts(
             settings=settings(self.world.setup.tracking, guard=not self.world.flaws.guard),
             source=source,
             builder=LocalBuilder(source, ZoneInfo("UTC")),
-            store=cast("StateStore", Store(process, self.world, self.database, self.witness)),
-            transport=Requests(process, self.world, self.receiver, self.witness),
+            store=cast("StateStore", Store(process, self.world, self.database, self.checker)),
+            transport=Requests(process, self.world, self.receiver, self.checker),
             faults=CrashPoints(),
             progress=NoProgress(),
         )

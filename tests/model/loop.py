@@ -1,6 +1,6 @@
-"""An event loop that somebody else turns by hand, in virtual time: one for each runner, as a process has its own.
+"""An event loop that the test steps by hand, in virtual time: one for each runner, as each process has its own.
 
-Nothing waits. When a loop has nothing to do but to wait for a timer, the world's time goes on to that timer.
+No loop waits. Where only a timer is left, the world's time jumps to that timer.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ class Time(Protocol):
 
 
 MOST_CANCELLATIONS = 20
-"""A task may catch the first, to clean up; each next one meets what it does for that."""
+"""Cancellations of one task at most: it may catch the first to clean up, and each next one hits the clean-up."""
 
 
 class DeadlockError(Exception):
@@ -28,7 +28,7 @@ class DeadlockError(Exception):
 
 
 class SteppedLoop(asyncio.BaseEventLoop):
-    """Runs one callback at a time, when it is told to. A loop that is not turned is a process that is stopped."""
+    """Runs one callback for each ``step``. A loop without steps is a stopped process."""
 
     _ready: deque[asyncio.Handle]
     _scheduled: list[asyncio.TimerHandle]
@@ -53,7 +53,7 @@ class SteppedLoop(asyncio.BaseEventLoop):
         self._run(self._ready.popleft())
 
     def abandon(self) -> None:
-        """End all tasks without letting time go on: what their clean-up reaches for is gone, as the process is."""
+        """Cancel all tasks while time stands still: the process is gone, and with it all that their clean-up needs."""
         for _ in range(MOST_CANCELLATIONS):
             tasks = asyncio.all_tasks(self)
             if not tasks:
@@ -64,7 +64,7 @@ class SteppedLoop(asyncio.BaseEventLoop):
                 self._run(self._ready.popleft())
         left = asyncio.all_tasks(self)
         self.close()
-        assert not left, "these hold on to a process that is gone"
+        assert not left, "these tasks outlive their process"
 
     def _collect_due(self) -> None:
         while self._scheduled and (self._scheduled[0].cancelled() or self._scheduled[0].when() <= self.time()):
@@ -83,5 +83,5 @@ class SteppedLoop(asyncio.BaseEventLoop):
 
 
 def _raise(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Let what asyncio would only log end the test."""
+    """Raise what asyncio would only log."""
     raise context.get("exception") or AssertionError(context["message"])

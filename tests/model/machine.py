@@ -1,4 +1,4 @@
-"""The state machine: hypothesis chooses what happens next, and makes a history that went wrong as short as it can."""
+"""The state machine: hypothesis chooses each next event, and shortens a history that breaks an invariant."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from tests.model.network import FAULTS
 from tests.model.world import LATEST_STAMP, LEASE_SECONDS, Flaws, Setup, Violation, World
 
 FACTOR = int(os.environ.get("MODEL_FACTOR", "1"))
-"""A long run: so many times the usual number of histories."""
+"""Multiplies the number of histories, for a long run."""
 STEPS = 40
 
 NewRow = tuple[str, str | None, int]
@@ -38,19 +38,19 @@ class BrokenError(AssertionError):
 
 
 class Stage:
-    """Which world the patched clocks look at: that of the history that is being played."""
+    """The world that the patched clocks read: that of the current history."""
 
     world: World | None = None
 
 
 def uptime() -> float:
-    """Stand for the time since boot."""
+    """Return the world's time in place of the seconds since boot."""
     assert Stage.world is not None
     return Stage.world.elapsed
 
 
 class Storm(RuleBasedStateMachine):
-    """Runs, crashes, late commits, lost answers and the rest, in any order; afterwards the calm."""
+    """Runs, crashes, late commits, lost answers and other events in any order; then the calm."""
 
     honours_keys = False
     restores = False
@@ -82,7 +82,7 @@ class Storm(RuleBasedStateMachine):
             raise BrokenError(self.history.world.violations)
 
     def teardown(self) -> None:
-        """Let the calm come, unless the history ended in an error."""
+        """Play the calm and check it, unless the history ended in an error."""
         if self.history is None:
             return
         try:
@@ -92,7 +92,7 @@ class Storm(RuleBasedStateMachine):
         finally:
             self.history.end()
 
-    # Few rules, each of which does enough to matter: hypothesis takes each as often as any other.
+    # Few rules that each do much: hypothesis chooses all rules equally often.
 
     @rule(rows=st.lists(rows, min_size=1, max_size=3))
     def load(self, rows: list[NewRow]) -> None:
@@ -134,7 +134,7 @@ class Storm(RuleBasedStateMachine):
 
     @rule(fresh=st.lists(rows, max_size=2), before=few_points, between=points, after=points, by_clock=st.booleans())
     def overtake(self, fresh: list[NewRow], before: int, between: int, after: int, by_clock: bool) -> None:
-        """A runner stands still past its lease, by the store's clock or by everybody's; another comes; it wakes up."""
+        """A runner stops past its lease, by the store's clock or by all clocks; a second runs; the first goes on."""
         self._now.finish()
         self.load(fresh)
         self._now.wait(70)
@@ -173,8 +173,8 @@ class Storm(RuleBasedStateMachine):
         getattr(self._now, how[0])(*how[1:])
 
     @rule(account=accounts, asset=assets, how=st.sampled_from(["sick", "poisoned"]), points=points)
-    def ail(self, account: str, asset: str | None, how: str, points: int) -> None:
-        self._now.ail(account, how)
+    def make_account_fail(self, account: str, asset: str | None, how: str, points: int) -> None:
+        self._now.make_account_fail(account, how)
         self._now.load(account, asset, 70)
         self._run("window", local=True, points=points)
 
@@ -210,7 +210,7 @@ class RestoredWithKeys(Storm):
 
 
 def search(machine: type[Storm], histories: int, *, flaws: Flaws | None = None, shorten: bool = True) -> None:
-    """Play so many histories; raise BrokenError for one that breaks an invariant, made short or as it is."""
+    """Play this many histories; raise BrokenError for one that breaks an invariant, shortened if ``shorten``."""
     played = type(machine.__name__, (machine,), {"flaws": flaws or Flaws()})
     run_state_machine_as_test(
         played,

@@ -1,15 +1,14 @@
-"""Between a runner and the receiver: requests and answers that get lost, come late, or fail."""
+"""The network between runners and receiver: it loses, delays and fails requests and answers."""
 
 from incident_process.delivery.http.transport import Answer, MaySend, always
+from tests.model.invariant_checker import InvariantChecker
 from tests.model.process import Port, Process
 from tests.model.receiver import MOODS, WORDS, Answered, Receiver, read
-from tests.model.witness import Witness
 from tests.model.world import World
 
 FAULTS = ("unsent", "lost", "unanswered", "late", "500", "503", "429", "500 stored", "foreign")
-"""What may befall a request: there is no connection; it never arrives; its answer is lost; it arrives long after the
-sender gave up; it is answered by a failure without being stored, or after it was; or another program has used its
-Incident_Id before."""
+"""Faults of a request: no connection; the request is lost; the answer is lost; the request arrives after the sender
+gave up; the receiver fails before or after it stores the body; another program has used the Incident_Id before."""
 
 ANSWER_SECONDS = 5.0
 TIMEOUT_SECONDS = 30.0
@@ -18,11 +17,11 @@ TIMEOUT_SECONDS = 30.0
 class Requests(Port):
     """One process's ``Transport``."""
 
-    def __init__(self, process: Process, world: World, receiver: Receiver, witness: Witness) -> None:
+    def __init__(self, process: Process, world: World, receiver: Receiver, checker: InvariantChecker) -> None:
         super().__init__(process, world.post_faults)
         self._world = world
         self._receiver = receiver
-        self._witness = witness
+        self._checker = checker
 
     async def post(self, body: bytes, key: str | None, _may_send: MaySend = always, *, fresh: bool = False) -> Answer:
         """Post the body once, over a connection that is there already."""
@@ -30,7 +29,7 @@ class Requests(Port):
             await self.process.pause()
             return self._told(self._receiver.weather.answer(self._world.elapsed) or Answered(self._mood))
         incident = read(body)
-        first = self._witness.posted(self.process, incident, body)
+        first = self._checker.check_request(self.process, incident, body)
         await self.process.pause()
         fault = self._faults.popleft() if self._faults else ""
         if fault == "foreign" and first:
@@ -46,7 +45,7 @@ class Requests(Port):
         told = self._receiver.weather.answer(self._world.elapsed)
         status = 0 if told is not None else self._receiver.answer(body, key)
         if status == 409 and not first and incident.incident_id in self._receiver.foreign:
-            self._witness.excuse(incident.account)
+            self._checker.excuse(incident.account)
         await self.process.wait(ANSWER_SECONDS if fault == "unanswered" else 0.0)
         if told is None and fault == "unanswered":
             told = Answered(None)

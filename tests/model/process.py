@@ -13,25 +13,25 @@ from tests.model.world import World
 T = TypeVar("T")
 
 MOST_CALLBACKS = 200_000
-"""A run needs some hundreds; more means that it turns in circles."""
+"""Callbacks of one ``go`` at most. A run needs some hundreds; more means that it turns in circles."""
 
 
 class Run(Protocol):
-    """A run of the pipeline, of whatever kind."""
+    """A run of the pipeline, of any kind."""
 
     async def run(self) -> RunReport:
-        """Do it."""
+        """Run it to its end."""
         ...
 
     def request_stop(self, reason: str) -> None:
-        """End it in good order."""
+        """Ask the run to record what is under way and to end."""
         ...
 
 
 class Process:
-    """A runner that is turned step by step, from one *point* to the next: a point lies before and after each effect.
+    """A runner that the test steps from one *point* to the next. A point lies before and after each effect.
 
-    ``local``: on the machine of the others, so that they see that it is gone.
+    ``local``: on the same machine as the others, which therefore see when it is gone.
     """
 
     def __init__(self, world: World, name: str, *, local: bool) -> None:
@@ -47,17 +47,17 @@ class Process:
         self._task: asyncio.Task[RunReport] | None = None
 
     def start(self, run: Run) -> None:
-        """Begin the run; nothing of it happens before ``go``."""
+        """Create the run's task; ``go`` begins it."""
         self.run = run
         self._task = self._loop.create_task(run.run())
 
     @property
     def gone(self) -> bool:
-        """True once the process is no more, for whatever reason."""
+        """True once the process has ended or was killed."""
         return self.dead or self._task is None
 
     def go(self, points: int) -> None:
-        """Turn the process until it has come to so many further points, or to its end."""
+        """Step the process through this many points, or to its end."""
         until = self._points + points
         for _ in range(MOST_CALLBACKS):
             if self._task is None or self.dead or self._points >= until:
@@ -74,16 +74,16 @@ class Process:
         self.crash()
 
     def crash(self) -> None:
-        """End the process as SIGKILL would: from here on nothing that it does has an effect."""
+        """Kill the process as SIGKILL does: nothing that it does from now on has an effect."""
         self.dead = True
         self._leave()
 
     async def pause(self) -> None:
-        """A point: here the process may be ended, stopped, or overtaken."""
+        """Pass a point: here the test may kill or stop the process, or let another overtake it."""
         await self.wait(self._world.latency())
 
     async def wait(self, seconds: float) -> None:
-        """A point that takes its time."""
+        """Pass a point that takes this many seconds."""
         if not self.dead:
             self._points += 1
             await asyncio.sleep(seconds)
@@ -95,7 +95,7 @@ class Process:
         try:
             self.report = task.result()
         except DatabaseConnectionError as exc:
-            self.fault = exc  # the histories ask for these, and for no other error
+            self.fault = exc  # histories inject these, and no other error
         finally:
             self._leave()
 
@@ -106,16 +106,16 @@ class Process:
 
 
 class Port:
-    """One process's access to something that all processes share."""
+    """One process's access to something shared."""
 
     def __init__(self, process: Process, faults: deque[str]) -> None:
         self.process = process
         self._faults = faults
 
     async def call(self, effect: Callable[[], T]) -> T:
-        """Have the effect at one instant, somewhere between the asking and the answer.
+        """Do the effect at one instant between request and answer.
 
-        A fault that was asked for strikes before the effect, or swallows the answer after it.
+        An injected fault strikes before the effect, or loses the answer after it.
         """
         await self.process.pause()
         fault = self._faults.popleft() if self._faults else ""

@@ -1,4 +1,4 @@
-"""The receiver in memory: it knows ids, may honour keys, and has moods."""
+"""The receiver in memory: it knows ids, may honour keys, and may be well, down or refusing."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ MOODS = {"well": 201, "down": 503, "refusing": 401}
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """One line of the receiver's log: what the body says of the rows from which it was made."""
+    """One line of the receiver's log: what the body says of the rows behind it."""
 
     incident_id: int
     account: str
@@ -22,7 +22,7 @@ class Accepted:
 
 
 def read(body: bytes) -> Accepted:
-    """Read what a body says, by the places at which SPEC 4 puts it."""
+    """Return what a body says, read from the properties of SPEC 4."""
     document = msgspec.json.decode(body)
     products = {item["Product_Id"]: item for item in document["Product_Details"]}
     (action,) = document["Last_Actions"]
@@ -38,7 +38,7 @@ def read(body: bytes) -> Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What the receiver answers: ``status`` None where it does not."""
+    """What the receiver answers; ``status`` None: no answer."""
 
     status: int | None
     retry_after: str | None = None
@@ -49,10 +49,10 @@ WORDS = b'{"detail": "it already exists in open cases"}'
 
 
 class Weather:
-    """How the receiver is to everybody, for a while: it fails, refuses, or limits the rate.
+    """How the receiver answers all accounts for a while: it fails, refuses, or limits the rate.
 
-    It fails the requests from ``begin`` to ``end``, counted from where it is set, and takes ``per_second`` of the
-    others in each second; ``status`` None is no answer at all.
+    It fails the requests ``begin`` to ``end``, counted from when the weather is set, and accepts ``per_second`` of the
+    others in each second; ``status`` None is no answer.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Weather:
         self._taken: dict[int, int] = {}
 
     def answer(self, now: float) -> Answered | None:
-        """Return what everybody is told now, None where one is looked at by itself."""
+        """Return the answer to any request now, None where the body decides."""
         self._requests += 1
         if self._begin <= self._requests - 1 < self._end:
             return Answered(self._status)
@@ -89,7 +89,7 @@ class Weather:
 
 
 class Receiver:
-    """Stores one body under an id. A repeated id is answered by 409, a repeated key (where honoured) as it was."""
+    """Stores one body under an id. It answers a repeated id with 409, a repeated key (where honoured) with 201."""
 
     def __init__(self, *, honours_keys: bool) -> None:
         self.log: list[Accepted] = []
@@ -106,7 +106,7 @@ class Receiver:
         self._keys: set[str] = set()
 
     def answer(self, body: bytes, key: str) -> int:
-        """Take a request, and return the status."""
+        """Handle a request and return the status."""
         incident = read(body)
         if self.mood != "well":
             return MOODS[self.mood]
@@ -123,16 +123,16 @@ class Receiver:
         return 201
 
     def _refused(self, account: str) -> int | None:
-        """Return what this account is answered whatever is sent of it, None where it is taken."""
+        """Return the status that the account always gets, None where the receiver accepts it."""
         if account in self.sick:
             return 500
         return 422 if account in self.poisoned else self.refuses.get(account)
 
     def arrive(self) -> None:
-        """Let what was held up in the network arrive; nobody hears the answer."""
+        """Let delayed requests arrive; their answers are lost."""
         while self.in_the_network:
             self.answer(*self.in_the_network.popleft())
 
     def accepted(self, account: str) -> list[Accepted]:
-        """What was accepted of one account, in order."""
+        """Return what the receiver accepted of one account, in order."""
         return [item for item in self.log if item.account == account]

@@ -1,9 +1,9 @@
-"""Histories of receivers that have their own way of saying no (SPEC 5): whom they refuse, limit, and fail.
+"""Histories of receivers that refuse accounts, limit the rate, or fail (SPEC 5).
 
-Each is a number of days. On each, accounts arrive of which some are refused for ever, and the receiver is well, limits
-the rate, or fails everybody from one request on; then there is a run. When all days are over it is well again, but for
-those whom it refuses: then every account else has its content there, and after ``max_runs`` runs that deliver something
-the operation is completed, and those it refuses are dead letters.
+A history is a number of days. On each day accounts arrive, the receiver refuses some of them for ever, and it is well,
+limits the rate, or fails from one request on; then a run follows. After the last day the receiver is well again but for
+the accounts that it refuses: it must then have the content of all others, and after ``max_runs`` runs that deliver
+something, the operation is completed and the refused accounts are dead letters.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from tests.model.state import Entry
 from tests.model.world import Flaws, Setup
 
 REFUSING = (400, 403, 410, 413, 422, 500, 501, 502)
-"""What one account may be refused with: 429 and 503 are about the client, or the service."""
+"""Statuses that may refuse one account. 429 and 503 speak of the client or of the service."""
 FAILING = (None, 500, 502, 503)
-TURNING_AWAY = (400, 401, 404, 413, 422)
+REJECTING = (400, 401, 404, 413, 422)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sky:
-    """How the receiver is on one day, as ``Weather`` has it; with ``lasts`` it fails to the end of the run."""
+    """The receiver's weather on one day; with ``lasts`` it fails to the end of the run."""
 
     status: int | None = None
     begin: int = 0
@@ -39,7 +39,7 @@ class Sky:
 
 @dataclass(frozen=True, kw_only=True)
 class Day:
-    """So many accounts arrive, and as many that are refused with these statuses at most: a minority; then a run."""
+    """One day: ``healthy`` accounts arrive and at most as many that the receiver refuses; then a run follows."""
 
     healthy: int
     refused: tuple[int, ...]
@@ -57,19 +57,19 @@ limiting = st.builds(
 failing = st.builds(
     Sky, status=st.sampled_from(FAILING), begin=st.integers(0, 12), length=st.integers(1, 40), lasts=st.booleans()
 )
-turning_away = st.builds(Sky, status=st.sampled_from(TURNING_AWAY), begin=st.integers(0, 12), lasts=st.just(True))
+rejecting = st.builds(Sky, status=st.sampled_from(REJECTING), begin=st.integers(0, 12), lasts=st.just(True))
 days = st.builds(
     Day,
     healthy=st.integers(0, 6),
     refused=st.lists(st.sampled_from(REFUSING), max_size=4).map(tuple),
     refused_first=st.booleans(),
-    sky=st.one_of(well, well, limiting, failing, turning_away),
+    sky=st.one_of(well, well, limiting, failing, rejecting),
 )
 histories = st.tuples(st.sampled_from(Tracking), st.integers(0, 999), st.lists(days, min_size=1, max_size=6))
 
 
 class Season:
-    """One history, as it goes on."""
+    """One history while it is played."""
 
     def __init__(self, tracking: Tracking, seed: int) -> None:
         self.history = History(Setup(tracking, seed=seed), Flaws())
@@ -79,11 +79,11 @@ class Season:
 
     @property
     def refused(self) -> dict[str, int]:
-        """Those whom the receiver refuses for ever."""
+        """The accounts that the receiver refuses for ever, with their statuses."""
         return self.history.receiver.refuses
 
     def live(self, day: Day) -> None:
-        """Let a day pass."""
+        """Play one day."""
         kinds: list[int | None] = [*day.refused[: day.healthy], *[None] * day.healthy]
         for status in kinds if day.refused_first else reversed(kinds):
             self._arrive(status)
@@ -103,7 +103,7 @@ class Season:
             self.history.world.violate("waits", f"{sorted(waiting)} were not sent while {self.refused} are refused")
 
     def end(self) -> None:
-        """Let it be well again, and count the runs that deliver something until all is done."""
+        """Make the receiver well again and check that ``MAX_RUNS`` runs complete the operation."""
         self.history.receiver.weather = Weather()
         status = None
         for _ in range(MAX_RUNS):
@@ -134,7 +134,7 @@ class Season:
         return list(self.history.database.data.ledger.values())
 
     def _run(self) -> set[str]:
-        """Run a window to its end; return who has been delivered so far."""
+        """Run a window to its end; return the accounts delivered so far."""
         history = self.history
         history.world.pass_time(70)
         history.start("window", local=True)
@@ -148,11 +148,11 @@ class Season:
 
 
 def play(history: tuple[Tracking, int, list[Day]]) -> None:
-    """Play a history; raise BrokenError when an invariant does not hold."""
-    tracking, seed, of_days = history
+    """Play a history; raise BrokenError when an invariant breaks."""
+    tracking, seed, planned_days = history
     season = Season(tracking, seed)
     try:
-        for day in of_days:
+        for day in planned_days:
             season.live(day)
         season.end()
     finally:
@@ -162,7 +162,7 @@ def play(history: tuple[Tracking, int, list[Day]]) -> None:
 
 
 def search(count: int, *, shorten: bool = True) -> None:
-    """Play so many histories; raise BrokenError for one that breaks an invariant, made short or as it is."""
+    """Play this many histories; raise BrokenError for one that breaks an invariant, shortened if ``shorten``."""
     settings(
         max_examples=count,
         derandomize=True,

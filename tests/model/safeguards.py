@@ -1,4 +1,4 @@
-"""The safeguards of SPEC 3, 5 and 6, each with the way to take it out of the program or of the doubles."""
+"""The safeguards of SPEC 3, 5 and 6, each with what removes it from the program or from the doubles."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ NONE = Flaws()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Safeguard:
-    """What is taken out, how, where that is seen, and which invariants break.
+    """A safeguard: how to remove it, where that shows, and which invariants break then.
 
-    A scene must show all of them; a storm ends with the first.
+    A scene must break all of them; a storm ends with the first.
     """
 
     name: str
@@ -60,7 +60,7 @@ def _trust_409(patch: Patch) -> None:
 
 
 def _rebuild(patch: Patch) -> None:
-    """Build what lies in the outbox anew from the rows as they are now, under the ids that it has."""
+    """Rebuild the outbox from the present rows, under the ids that it has."""
 
     async def resume(processor: ChunkProcessor) -> None:
         parts, lease = processor._context.parts, processor._context.lease
@@ -106,7 +106,7 @@ def _instead_of(wanted: Decision, given: Decision) -> Callable[[Patch], None]:
 
 
 def _resend_all(patch: Patch) -> None:
-    """Send what differs from the newest delivery or not, unless something is on its way."""
+    """Send every content, changed or not, unless the account has one under way."""
 
     def decide(
         made: AccountContent, known: LastDelivery | None, _resend: ResendPolicy = ResendPolicy.CHANGED
@@ -132,7 +132,7 @@ def _no_notes(patch: Patch) -> None:
 
 
 class _Eager(WindowPlan):
-    """Moves the watermark once it knows the window's accounts, before anything is sent."""
+    """Moves the watermark once it knows the window's accounts, before it sends anything."""
 
     async def select(self, context: RunContext, counters: RunCounters) -> Selection | None:
         selection = await super().select(context, counters)

@@ -1,7 +1,4 @@
-"""Scenes: short histories in which one place after the other is tried at which a runner may be stopped.
-
-A storm meets such a place now and then; a scene leaves none out.
-"""
+"""Scenes: short histories that stop a runner at each of its points in turn. A storm meets only some of them."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -15,12 +12,12 @@ Script = Callable[[History], None]
 Scene = Callable[[], Iterator[tuple[Setup, Script]]]
 
 FIRST_RUN = 42
-"""Points after which a run over two accounts has ended."""
+"""Points after which a run over two accounts is over."""
 SECOND_RUN = 52
-"""The same for one that also resumes."""
+"""The same for a run that also resumes."""
 
 STRIDE = 4 if FACTOR == 1 else 1
-"""With two runners each place of each is tried; a long run tries each pair of them."""
+"""Points of the second runner between two tries; a long run tries each pair of points."""
 
 
 def _pairs() -> Iterator[tuple[int, int]]:
@@ -47,10 +44,10 @@ def _two_accounts(history: History) -> None:
 
 
 def _overtaken(*, by_clock: bool, change: bool) -> Scene:
-    """A runner is stopped at each of its points, and its successor at each of its own; then the first wakes up."""
+    """A runner stops at each of its points, its successor at each of its own; then the first goes on."""
 
     def script(before: int, between: int) -> Script:
-        def play_it(history: History) -> None:
+        def script_steps(history: History) -> None:
             _two_accounts(history)
             history.start("window", local=False)
             history.go(0, before)
@@ -62,7 +59,7 @@ def _overtaken(*, by_clock: bool, change: bool) -> Scene:
             history.go(1, between)
             history.go(0, WHOLE)
 
-        return play_it
+        return script_steps
 
     def scene() -> Iterator[tuple[Setup, Script]]:
         for before, between in _pairs():
@@ -72,10 +69,10 @@ def _overtaken(*, by_clock: bool, change: bool) -> Scene:
 
 
 def killed_twice() -> Iterator[tuple[Setup, Script]]:
-    """A runner is killed at each of its points, the source changes, and so is the next one; answers get lost."""
+    """A runner is killed at each of its points, the source changes, the next one is killed, too; answers get lost."""
 
     def script(first: int, second: int, fault: str) -> Script:
-        def play_it(history: History) -> None:
+        def script_steps(history: History) -> None:
             _two_accounts(history)
             history.fault("post", fault)
             history.start("window", local=True)
@@ -87,7 +84,7 @@ def killed_twice() -> Iterator[tuple[Setup, Script]]:
             history.go(0, second)
             history.crash(0)
 
-        return play_it
+        return script_steps
 
     for first, second in _pairs():
         fault = ("lost", "unanswered", "late")[second // STRIDE % 3]
@@ -95,10 +92,10 @@ def killed_twice() -> Iterator[tuple[Setup, Script]]:
 
 
 def stopped_then_killed() -> Iterator[tuple[Setup, Script]]:
-    """A runner is asked to stop at each of its points, and the next one, which sends what that had not, is killed."""
+    """A runner is asked to stop at each of its points; the next one, which sends the rest, is killed."""
 
     def script(stopped: int, killed: int) -> Script:
-        def play_it(history: History) -> None:
+        def script_steps(history: History) -> None:
             _two_accounts(history)
             history.start("window", local=True)
             history.go(0, stopped)
@@ -108,17 +105,17 @@ def stopped_then_killed() -> Iterator[tuple[Setup, Script]]:
             history.go(0, killed)
             history.crash(0)
 
-        return play_it
+        return script_steps
 
     for stopped, killed in _pairs():
         yield Setup(list(Tracking)[killed % 2]), script(stopped, killed)
 
 
 def restored_at_each_point() -> Iterator[tuple[Setup, Script]]:
-    """The state is copied at each point of a run, and the copy restored when that run has ended."""
+    """An operator backs the state up at each point of a run, and restores it once that run has ended."""
 
     def script(copied: int) -> Script:
-        def play_it(history: History) -> None:
+        def script_steps(history: History) -> None:
             _two_accounts(history)
             history.start("window", local=True)
             history.go(0, copied)
@@ -134,7 +131,7 @@ def restored_at_each_point() -> Iterator[tuple[Setup, Script]]:
             history.start("window", local=True)
             history.finish()
 
-        return play_it
+        return script_steps
 
     for copied in range(FIRST_RUN):
         for keys in (False, True):
@@ -145,7 +142,7 @@ def restored_at_each_point() -> Iterator[tuple[Setup, Script]]:
 def content_returns() -> Iterator[tuple[Setup, Script]]:
     """An account's content changes and changes back, with a delivery of each."""
 
-    def play_it(history: History) -> None:
+    def script_steps(history: History) -> None:
         history.load("0001", "a", 0)
         for value in (1, 2, 1):
             history.amend("0001", value)
@@ -155,14 +152,14 @@ def content_returns() -> Iterator[tuple[Setup, Script]]:
 
     for keys in (False, True):
         for tracking in Tracking:
-            yield Setup(tracking, honours_keys=keys), play_it
+            yield Setup(tracking, honours_keys=keys), script_steps
 
 
 def given_up() -> Iterator[tuple[Setup, Script]]:
-    """New content waits behind an incident that is given up in the same run."""
+    """New content waits behind an incident that becomes a dead letter in the same run."""
 
-    def play_it(history: History) -> None:
-        history.ail("0001", "sick")
+    def script_steps(history: History) -> None:
+        history.make_account_fail("0001", "sick")
         for _ in range(MAX_RUNS + 1):
             _two_accounts(history)
             history.wait(70)
@@ -170,14 +167,14 @@ def given_up() -> Iterator[tuple[Setup, Script]]:
             history.finish()
 
     for tracking in Tracking:
-        yield Setup(tracking), play_it
+        yield Setup(tracking), script_steps
 
 
 def committed_late() -> Iterator[tuple[Setup, Script]]:
-    """A transaction that has been open for longer than the lookback commits at each point of a run."""
+    """A transaction that was open longer than the lookback commits at each point of a run."""
 
     def script(point: int) -> Script:
-        def play_it(history: History) -> None:
+        def script_steps(history: History) -> None:
             history.begin()
             history.write(0, "0003", "a", 0)
             history.wait(2 * LOOKBACK_SECONDS)
@@ -186,7 +183,7 @@ def committed_late() -> Iterator[tuple[Setup, Script]]:
             history.go(0, point)
             history.commit(0)
 
-        return play_it
+        return script_steps
 
     for point in range(FIRST_RUN):
         for tracking in Tracking:
@@ -194,13 +191,13 @@ def committed_late() -> Iterator[tuple[Setup, Script]]:
 
 
 def never_answered() -> Iterator[tuple[Setup, Script]]:
-    """An account gets new content while attempts at its earlier one fail, fewer than those after which it is dead.
+    """An account gets new content while attempts at its earlier one fail, too few to make that a dead letter.
 
-    A request that arrives after its incident was given up is beyond the promise.
+    A request that arrives after its incident became a dead letter is beyond the promise.
     """
 
     def script(runs: int, times: int, fault: str) -> Script:
-        def play_it(history: History) -> None:
+        def script_steps(history: History) -> None:
             for _ in range(times):
                 history.fault("post", fault)
             for _ in range(runs):
@@ -209,7 +206,7 @@ def never_answered() -> Iterator[tuple[Setup, Script]]:
                 history.finish()
                 history.wait(1)
 
-        return play_it
+        return script_steps
 
     for runs in (2, 3):
         for times in range(1, MAX_ATTEMPTS * MAX_RUNS):

@@ -1,4 +1,4 @@
-"""A source in memory, by ``source.base``: each question is answered as of one instant."""
+"""A source in memory, by ``source.base``: it answers each question as of one instant."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
@@ -15,18 +15,18 @@ from incident_process.source.base import (
     unheard,
 )
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
+from tests.model.invariant_checker import InvariantChecker
 from tests.model.process import Port, Process
-from tests.model.witness import Witness
 from tests.model.world import Row, World
 
 
 class Rows(Port):
-    """One process's ``Source``; methods that no run calls are left out."""
+    """One process's ``Source``, without the methods that no run calls."""
 
-    def __init__(self, process: Process, world: World, witness: Witness) -> None:
+    def __init__(self, process: Process, world: World, checker: InvariantChecker) -> None:
         super().__init__(process, world.source_faults)
         self._world = world
-        self._witness = witness
+        self._checker = checker
         self._touched: list[SelectedAccount] = []
 
     async def now(self) -> datetime:
@@ -57,7 +57,7 @@ class Rows(Port):
             SelectedAccount(account=account, in_window=account in inside)
             for account in sorted({row.account for row in rows})
         ]
-        self._witness.looked_at(self.process, rows)
+        self._checker.note_survey(self.process, rows)
         customers = sum(row.asset is not None for row in new)
         return Survey(
             rows={CUSTOMER_TABLE: customers, PAYMENT_TABLE: len(new) - customers},

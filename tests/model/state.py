@@ -29,8 +29,8 @@ from incident_process.core.models import (
 from incident_process.core.process_identity import Runner
 from incident_process.settings.database_urls import parse_target
 from incident_process.state import codec
+from tests.model.invariant_checker import InvariantChecker
 from tests.model.process import Port, Process
-from tests.model.witness import Witness
 from tests.model.world import START, World
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Entry(Record, frozen=True, kw_only=True):
 
 
 class Waiting(Record, frozen=True, kw_only=True):
-    """One entry of the outbox, with what is pending of it; ``scope`` None: the operation's own."""
+    """One outbox entry with its pending incidents; ``scope`` None: the operation's own."""
 
     scope: int | None
     token: int
@@ -66,7 +66,7 @@ class Seat:
 
 @dataclass(slots=True)
 class Data:
-    """What lies in the store; a copy of it is a backup."""
+    """The store's content; a copy of it is a backup."""
 
     operation: Operation | None
     lease: Seat = field(default_factory=Seat)
@@ -84,7 +84,7 @@ class Data:
 
 
 class Database:
-    """The one state that all runners share."""
+    """The state that all runners share."""
 
     def __init__(self, world: World) -> None:
         sql = world.setup.tracking is Tracking.SQL
@@ -97,26 +97,26 @@ class Database:
         self._old = copy.deepcopy(self.data)
 
     def restore(self) -> None:
-        """Put the last copy in the place of the state; before the first one it is the empty state."""
+        """Replace the state by the last copy; before the first copy, by the empty state."""
         self.data = copy.deepcopy(self._old)
 
 
 class Store(Port):
-    """One process's ``StateStore``; methods that no run calls are left out."""
+    """One process's ``StateStore``, without the methods that no run calls."""
 
     def __init__(
         self,
         process: Process,
         world: World,
         database: Database,
-        witness: Witness,
+        checker: InvariantChecker,
         scope: int | None = None,
         epoch: int = 0,
     ) -> None:
         super().__init__(process, world.state_faults)
         self._world = world
         self._database = database
-        self._witness = witness
+        self._checker = checker
         self._scope = scope
         self._epoch = epoch
 
@@ -188,12 +188,12 @@ class Store(Port):
         return await self._write(lease, reopen)
 
     def scoped(self, scope: int, epoch: int) -> "Store":
-        return Store(self.process, self._world, self._database, self._witness, scope, epoch)
+        return Store(self.process, self._world, self._database, self._checker, scope, epoch)
 
     # -- tracking and runs ----------------------------------------------------------------------------------------
 
     async def identity(self) -> Identity | None:
-        """Known and noted: whether it is looked up is no part of a history."""
+        """Return a fixed identity: no history depends on it."""
         return Identity(
             operation=OPERATION,
             key_name=OPERATION,
@@ -223,7 +223,7 @@ class Store(Port):
                 moved = msgspec.structs.replace(moved, next_execution=step.system_date)
             if step.new_data:
                 moved = msgspec.structs.replace(moved, sequence=current.sequence + 1, last_execution=step.watermark)
-                self._witness.advanced(self.process, current.last_execution, step.watermark, self._data.newest)
+                self._checker.check_advance(self.process, current.last_execution, step.watermark, self._data.newest)
             if step.new_data or self._data.operation is not None:
                 self._data.operation = moved
             return moved
@@ -298,7 +298,7 @@ class Store(Port):
             if chunk.incidents:
                 whole = msgspec.structs.replace(chunk, parked=())
                 self._data.outbox[chunk.chunk_id] = Waiting(scope=self._scope, token=lease.token, chunk=whole)
-                self._witness.owns(self.process, chunk.incidents, born=True)
+                self._checker.note_owned(self.process, chunk.incidents, born=True)
 
         await self._write(lease, write)
 
@@ -307,7 +307,7 @@ class Store(Port):
             found = self._waiting()
             for chunk_id, waiting in found.items():
                 self._data.outbox[chunk_id] = msgspec.structs.replace(waiting, token=lease.token)
-                self._witness.owns(self.process, waiting.chunk.incidents)
+                self._checker.note_owned(self.process, waiting.chunk.incidents)
             return sorted(found, key=lambda name: found[name].chunk.incidents[0].incident_id)
 
         if self._world.flaws.claim:
@@ -346,7 +346,7 @@ class Store(Port):
                 raise IncidentProcessError(f"Incident_Id {old_id} is not pending")
             self._data.ledger[new.incident_id] = msgspec.structs.replace(entry, digest=new.digest)
             self._rewrite(found, codec.substitute(found.chunk.incidents, old_id, new))
-            self._witness.owns(self.process, [new], born=True)
+            self._checker.note_owned(self.process, [new], born=True)
 
         await self._write(lease, write)
         return msgspec.structs.replace(chunk, incidents=codec.substitute(chunk.incidents, old_id, new))
@@ -363,6 +363,6 @@ class Store(Port):
 
 
 def _gone_name() -> str:
-    """The name of a process of this machine that is no more, as the program would have written it."""
+    """Return the lease holder's name of a process of this machine that is gone."""
     this = Runner.this()
     return str(Runner(host=this.host, pid=NO_SUCH_PROCESS, machine=this.machine, started="1"))

@@ -1,7 +1,7 @@
-"""The pipeline as it is, before receivers that refuse some, limit the rate, and fail everybody for a while.
+"""The unchanged pipeline against receivers that refuse some accounts, limit the rate, and fail for a while.
 
-``MODEL_FACTOR=100`` plays a hundred times as many histories. Each safeguard is taken out in turn, and the same
-histories find what it is for.
+``MODEL_FACTOR=100`` plays a hundred times as many histories. The tests remove each safeguard in turn, and the same
+histories must break an invariant.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def _instead_of(wanted: set[ResponseClass], given: ResponseClass) -> Callable[[P
 
 def _try_no_more(patch: Patch) -> None:
     async def leave(_deliverer: ChunkDeliverer) -> None:
-        """Leave it at the attempts that there were."""
+        """Make no further attempt."""
 
     patch.setattr(ChunkDeliverer, "try_again", leave)
 

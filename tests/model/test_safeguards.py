@@ -1,7 +1,4 @@
-"""Each safeguard taken out by itself: the same storms and scenes find what it is for.
-
-So they would have found it missing in the program.
-"""
+"""Without any one safeguard the same storms and scenes break an invariant: they would notice that it is missing."""
 
 import pytest
 
@@ -24,14 +21,14 @@ def test_without_it_an_invariant_breaks(safeguard: Safeguard, monkeypatch: pytes
 
 
 def in_a_storm(storm: type[Storm], safeguard: Safeguard) -> set[str]:
-    """Return what the first history broke that broke anything."""
+    """Return the invariants that the first bad history broke."""
     with pytest.raises(BrokenError) as broken:
         search(storm, MOST_HISTORIES, flaws=safeguard.flaws, shorten=False)
     return broken.value.invariants
 
 
 def in_a_scene(scene: Scene, safeguard: Safeguard) -> set[str]:
-    """Return what the scene's histories broke, up to the one with which all has been seen that is looked for."""
+    """Return the invariants that the scene's histories broke, until all expected ones are among them."""
     found: set[str] = set()
     for setup, script in scene():
         found |= {violation.invariant for violation in play(setup, script, safeguard.flaws)}

@@ -1,7 +1,7 @@
-"""The pipeline as it is: whatever happens in whatever order, the invariants of SPEC 10 hold.
+"""The unchanged pipeline keeps the invariants of SPEC 10 whatever happens, in any order.
 
-``MODEL_FACTOR=100`` plays a hundred times as many storms, and every pair of places in the scenes. What a history may
-hold, and what lies beyond the promise, is said in ``history`` and ``world``.
+``MODEL_FACTOR=100`` plays a hundred times as many storms, and every pair of points in the scenes. ``history`` and
+``world`` say which events may happen and what lies beyond the promise.
 """
 
 import pytest

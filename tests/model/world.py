@@ -1,7 +1,7 @@
-"""What lies outside of every runner: clocks, the source's rows and transactions, the network's moods, and what broke.
+"""What all runners share: clocks, the source's rows and transactions, faults to come, and broken invariants.
 
-Time is virtual and passes for everybody; the source's clock and the state's clock may be set. Rows carry values that
-occur nowhere else unless a row is amended, so a body tells from which rows it was made.
+Time is virtual and passes for all runners; the source's clock and the state's clock may be set. Each row has its own
+value unless it is amended, so a body shows which rows it was made from.
 """
 
 import random
@@ -19,13 +19,13 @@ GUARD_SECONDS = 86_400
 LATENCIES = (0.0, 0.0, 0.001, 0.002, 0.005, 0.02, 0.3)
 
 LATEST_STAMP = 600
-"""So many seconds before its commit a row may be stamped at most, outside of transactions that the guard sees."""
+"""Seconds that a row's stamp may lie before its commit, outside of transactions that the guard sees."""
 CLOCK_ERROR = 300
-"""The clocks are set to so many seconds off either way. What these two and an unseen transaction may add up to lies
-well within the lookback: what comes later than that is left to ``reconcile`` (SPEC 10)."""
+"""Seconds by which a clock may be off, either way. These two and an unseen transaction together stay within the
+lookback: ``reconcile`` finds what comes later (SPEC 10)."""
 UNSEEN_SECONDS = 1200
 SEEN_SECONDS = 80_000
-"""For so long a transaction is open at most, where the guard does not see it and where it does."""
+"""Seconds that a transaction stays open at most: where the guard does not see it, and where it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Flaws:
-    """Safeguards that are taken out of the doubles (those of the pipeline are taken out by ``mutations``)."""
+    """Safeguards that the doubles leave out (``safeguards`` removes those of the pipeline)."""
 
     fencing: bool = False  # writes do not check the token
     claim: bool = False  # the outbox is read without a fenced write
@@ -62,7 +62,7 @@ class Row:
 
 @dataclass(slots=True)
 class Transaction:
-    """An open transaction of a loader: its rows appear when it commits."""
+    """A loader's open transaction: its rows appear at the commit."""
 
     began: float
     started: datetime
@@ -71,7 +71,7 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """An invariant that did not hold, by its name, and how."""
+    """A broken invariant: its name, and what happened."""
 
     invariant: str
     story: str
@@ -91,7 +91,7 @@ class World:
         self.post_faults: deque[str] = deque()
         self.state_faults: deque[str] = deque()
         self.source_faults: deque[str] = deque()
-        self.gone_here: set[str] = set()  # processes that are no more, as the machine of the others can tell
+        self.gone_here: set[str] = set()  # processes of this machine that are gone
         self.violations: list[Violation] = []
         self._chance = random.Random(setup.seed)
         self._values = 100  # below are the values of amended rows
@@ -99,15 +99,15 @@ class World:
     # -- clocks ---------------------------------------------------------------------------------------------------
 
     def source_now(self) -> datetime:
-        """What the source database's clock says."""
+        """Return the time of the source database's clock."""
         return START + timedelta(seconds=self.elapsed + self.source_ahead)
 
     def state_now(self) -> float:
-        """What the state store's clock says."""
+        """Return the seconds of the state store's clock."""
         return self.elapsed + self.state_ahead
 
     def pass_time(self, seconds: float) -> None:
-        """Let time go on; loaders do not keep their transactions open for ever."""
+        """Let time pass; a loader commits a transaction that has been open for too long."""
         limit = SEEN_SECONDS if self.setup.sees_writers else UNSEEN_SECONDS
         for transaction in list(self.open):
             if self.elapsed + seconds - transaction.began > limit:
@@ -115,7 +115,7 @@ class World:
         self.elapsed += seconds
 
     def latency(self) -> float:
-        """How long the next half of a call takes."""
+        """Return the seconds that the next half of a call takes."""
         return self._chance.choice(LATENCIES)
 
     # -- the source -----------------------------------------------------------------------------------------------
@@ -126,22 +126,22 @@ class World:
         return START.replace(hour=0, minute=0) + seconds * timedelta(seconds=self.setup.unit)
 
     def row(self, account: str, asset: str | None, late: int) -> Row:
-        """Make a row that is stamped ``late`` seconds ago."""
+        """Return a new row stamped ``late`` seconds ago."""
         self._values += 1
         stamp = self.floor(self.source_now() - timedelta(seconds=late))
         return Row(account=account, asset=asset, stamp=stamp, value=self._values)
 
     def commit(self, transaction: Transaction) -> None:
-        """Let the rows of a transaction appear."""
+        """Make a transaction's rows visible."""
         self.open.remove(transaction)
         self.rows += transaction.rows
 
     def rows_of(self, account: str, as_of: datetime) -> list[Row]:
-        """The committed rows of an account up to an instant."""
+        """Return the account's committed rows up to an instant."""
         return [row for row in self.rows if row.account == account and row.stamp <= as_of]
 
     # -- what broke -----------------------------------------------------------------------------------------------
 
     def violate(self, invariant: str, story: str) -> None:
-        """Note that an invariant did not hold."""
+        """Note a broken invariant."""
         self.violations.append(Violation(invariant, f"at {self.elapsed:.3f} s: {story}"))

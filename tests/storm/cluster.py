@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.storm.plan import Deed
+from tests.storm.plan import Fault
 from tests.support.cluster import Cluster
 from tests.support.command import Command
 
@@ -42,15 +42,15 @@ class ClusterPlace:
         if self._cluster is not None:
             self._cluster.close()
 
-    def ways(self, deed: Deed) -> tuple[Callable[[], object], Callable[[], object]]:
-        """How a deed is done, and undone."""
-        at = int(deed.details.get("worker", 0))
+    def ways(self, fault: Fault) -> tuple[Callable[[], object], Callable[[], object]]:
+        """Return what begins the fault and what ends it."""
+        at = int(fault.details.get("worker", 0))
         return {
             "kill worker": (lambda: self._kill_worker(at), self._add_worker),
             "freeze worker": (lambda: self._freeze(at), self._thaw),
             "add worker": (self._add_worker, lambda: self._kill_worker(at)),
             "kill scheduler": (self.kill, self.start),
-        }[deed.kind]
+        }[fault.kind]
 
     def _kill_worker(self, at: int) -> None:
         worker = self._workers.pop(at % len(self._workers))

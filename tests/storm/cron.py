@@ -1,4 +1,4 @@
-"""Runs the command over and over, as cron would, while the bad spirit kills, pauses and doubles the runners."""
+"""Runs the command over and over, as cron would, and kills, pauses and doubles the runners meanwhile."""
 
 import os
 import signal
@@ -23,11 +23,11 @@ EXPECTED = {0, 3, 4, 5}
 
 
 class Cron:
-    """``results`` counts how runs ended, ``spirit`` what was done to them; ``strange`` is what must not happen."""
+    """``results`` counts how runs ended, ``disturbances`` what cron did to them; ``strange`` what must not happen."""
 
     def __init__(self, command: Command, longest: float = LONGEST_RUN_SECONDS) -> None:
         self.results: Counter[str] = Counter()
-        self.spirit: Counter[str] = Counter()
+        self.disturbances: Counter[str] = Counter()
         self.strange: list[str] = []
         self._command = command
         self._longest = longest
@@ -59,7 +59,7 @@ class Cron:
             os.kill(first.pid, signal.SIGKILL)
         elif plan.ending == "terminate" and not first.has_ended:
             os.kill(first.pid, signal.SIGTERM)
-            self.spirit["run: asked to end"] += 1
+            self.disturbances["run: asked to end"] += 1
         elif plan.ending == "pause" and not first.has_ended:
             os.kill(first.pid, signal.SIGSTOP)
             time.sleep(plan.pause)
@@ -67,12 +67,12 @@ class Cron:
             runners.append(second)
             _watch(second, time.monotonic() + plan.overlap)
             os.kill(first.pid, signal.SIGCONT)
-            self.spirit["run: paused"] += 1
+            self.disturbances["run: paused"] += 1
         for number, running in enumerate(runners):
             self._note(self._wait(running), plan if number == 0 else None)
 
     def _second(self, stack: ExitStack) -> Running:
-        self.spirit["run: second runner"] += 1
+        self.disturbances["run: second runner"] += 1
         return stack.enter_context(self._command.started("run", "--json"))
 
     def _wait(self, running: Running) -> Finished:
@@ -87,7 +87,7 @@ class Cron:
         killed = ended.status == KILLED
         self.results["killed" if killed else str(ended.status)] += 1
         if killed and plan is not None:
-            self.spirit[f"run: killed {'at ' + plan.fault.partition(':')[0] if plan.fault else 'at random'}"] += 1
+            self.disturbances[f"run: killed {'at ' + plan.fault.partition(':')[0] if plan.fault else 'at random'}"] += 1
         asked = plan is not None and plan.ending == "terminate" and ended.status == -signal.SIGTERM
         if not (killed or asked or ended.status in EXPECTED):  # asked before it had begun: then nothing was begun
             self.strange.append(f"a run ended with status {ended.status}:\n{ended.stderr[-3000:]}")

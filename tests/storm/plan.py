@@ -1,6 +1,6 @@
 """What happens in a storm, all of it decided by the seed before anything begins. Pure: no clock, no process.
 
-When processes reach a decision, and what they are doing just then, is the machine's affair and different each time.
+When processes reach a planned moment, and what they do then, differs from machine to machine and each time.
 """
 
 import random
@@ -14,13 +14,13 @@ STATES = ("sqlite", "mariadb", "mysql", "mongo")
 SHARED = ("mariadb", "mysql", "mongo")
 """The states that workers on several machines can share."""
 ON_REQUEST = ("documentdb",)
-"""What only root can start, after it has been unpacked."""
+"""States that only root can start, after unpacking them."""
 SOURCES = ("mariadb", "mysql")
 
 FAULT_POINTS = ("leased", "claimed", "opened", "enqueued", "posted", "recorded", "advanced", "closed")
 EVERY_CHUNK = {"enqueued", "posted", "recorded"}
 CALM_SECONDS = 3.0
-"""How long each place is left alone at first, and between two faults at least."""
+"""Seconds without a fault at each place: at first, and at least between two faults."""
 
 TYPES = (("date", "datetime"), ("date", "datetime(6)"), ("datetime(6)", "datetime(6)"), ("datetime", "timestamp(6)"))
 ZONES = ("UTC", "Asia/Colombo")
@@ -44,7 +44,7 @@ class SitePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """One run as cron starts it, ``rest`` seconds after the last one, and what the bad spirit does to it.
+    """One run as cron starts it, ``rest`` seconds after the last one, and how it is disturbed.
 
     ``ending`` comes ``after`` so many seconds: none, kill, terminate, or pause (SIGSTOP for ``pause`` seconds, then a
     second runner, then SIGCONT after ``overlap`` seconds). ``twin`` is when a second runner is started beside it.
@@ -60,7 +60,7 @@ class RunPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deed:
+class Fault:
     """One fault at a place: it begins at ``at`` and ends by itself after ``seconds``."""
 
     at: float
@@ -79,16 +79,16 @@ class Plan:
     seconds: float
     site: SitePlan
     runs: tuple[RunPlan, ...]
-    deeds: dict[str, tuple[Deed, ...]]
+    faults: dict[str, tuple[Fault, ...]]
     cluster: bool = False
-    """Whether runs spread their chunks over a cluster, and the bad spirit is there, too."""
+    """Whether runs spread their chunks over a cluster, whose workers and scheduler suffer faults, too."""
 
     def lines(self) -> Iterator[str]:
-        """The plan for people; that of the writers is their module's."""
+        """Yield the plan for people; the writers' module tells their plan."""
         yield f"seed {self.seed}, source {self.source}, state {self.state}, {self.seconds:g} s"
         yield f"site: {self.site}"
-        for place, deeds in self.deeds.items():
-            yield from (f"{place}: {deed}" for deed in deeds)
+        for place, faults in self.faults.items():
+            yield from (f"{place}: {fault}" for fault in faults)
         for number, run in enumerate(self.runs, start=1):
             yield f"run {number}: {run}"
 
@@ -99,8 +99,8 @@ def make_plan(seed: int, state: str, seconds: float, *, source: str | None = Non
     Without another ``source``, the rows are on MySQL where the state is, and on MariaDB otherwise.
     """
     source = source or ("mysql" if state == "mysql" else "mariadb")
-    deeds = {
-        place: tuple(_deeds(random.Random(f"{seed} {state} {place}"), place, state, seconds))
+    faults = {
+        place: tuple(_faults(random.Random(f"{seed} {state} {place}"), place, state, seconds))
         for place in ("source", "state", "receiver", *(["cluster"] if cluster else []))
     }
     runs = _runs(random.Random(f"{seed} {state} runs"), seconds)
@@ -112,7 +112,7 @@ def make_plan(seed: int, state: str, seconds: float, *, source: str | None = Non
         seconds=seconds,
         site=site,
         runs=tuple(runs),
-        deeds=deeds,
+        faults=faults,
         cluster=cluster,
     )
 
@@ -156,28 +156,28 @@ def _runs(rng: random.Random, seconds: float) -> Iterator[RunPlan]:
             yield RunPlan(rest=rest, twin=twin)
 
 
-def _deeds(rng: random.Random, place: str, state: str, seconds: float) -> Iterator[Deed]:
+def _faults(rng: random.Random, place: str, state: str, seconds: float) -> Iterator[Fault]:
     at = CALM_SECONDS
     while True:
         at += rng.expovariate(1 / 4.0)
-        deed = _deed(rng, place, state, at)
-        if at + deed.seconds > seconds:
+        fault = _fault(rng, place, state, at)
+        if at + fault.seconds > seconds:
             return
-        yield deed
-        at += deed.seconds + CALM_SECONDS
+        yield fault
+        at += fault.seconds + CALM_SECONDS
 
 
-def _deed(rng: random.Random, place: str, state: str, at: float) -> Deed:
+def _fault(rng: random.Random, place: str, state: str, at: float) -> Fault:
     if place == "state" and state == "sqlite":
-        return Deed(at=at, kind="lock", seconds=rng.uniform(0.5, 7.0))
+        return Fault(at=at, kind="lock", seconds=rng.uniform(0.5, 7.0))
     if place == "cluster":
         kinds = ["kill worker"] * 4 + ["freeze worker"] * 3 + ["add worker"] * 2 + ["kill scheduler"]
         seconds = rng.uniform(0.5, LEASE_SECONDS + 3)
-        return Deed(at=at, kind=rng.choice(kinds), seconds=seconds, details={"worker": rng.randrange(3)})
+        return Fault(at=at, kind=rng.choice(kinds), seconds=seconds, details={"worker": rng.randrange(3)})
     network = ["cut", "stall", "refuse", "mute"]
     if place != "receiver":
         kind = rng.choice([*network, "kill", "cut"])
-        return Deed(at=at, kind=kind, seconds=0.0 if kind == "cut" else rng.uniform(0.3, 7.0))
+        return Fault(at=at, kind=kind, seconds=0.0 if kind == "cut" else rng.uniform(0.3, 7.0))
     kind = rng.choice(
         [
             *network,
@@ -196,11 +196,11 @@ def _deed(rng: random.Random, place: str, state: str, at: float) -> Deed:
         ]
     )
     details = _details(rng, kind)
-    return Deed(at=at, kind=kind, seconds=0.0 if kind == "cut" else rng.uniform(0.5, 7.0), details=details)
+    return Fault(at=at, kind=kind, seconds=0.0 if kind == "cut" else rng.uniform(0.5, 7.0), details=details)
 
 
 def _details(rng: random.Random, kind: str) -> dict[str, Any]:
-    """Return what the receiver is told for this kind of deed."""
+    """Return what a POST to the receiver's /_control says for this kind of fault."""
     details: dict[str, Any] = {}
     if kind == "drop":
         details = {"drop_rate": rng.choice((0.2, 0.5, 1.0))}

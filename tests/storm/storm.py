@@ -13,9 +13,9 @@ from pathlib import Path
 from tests.storm.cluster import ClusterPlace
 from tests.storm.compare import Findings, compare, healthy_dead, make_oracle, read_log, read_source
 from tests.storm.cron import LONGEST_ON_CLUSTER_SECONDS, LONGEST_RUN_SECONDS, Cron
+from tests.storm.fault_injector import FaultInjector
 from tests.storm.places import Place, ReceiverPlace, SourcePlace, StatePlace, make_state
 from tests.storm.plan import GAP_SECONDS, LEASE_SECONDS, Plan
-from tests.storm.spirit import Spirit
 from tests.storm.writers import Writer
 from tests.storm.writing import WRITERS
 from tests.support.command import Command
@@ -91,9 +91,9 @@ def run_storm(plan: Plan, folder: Path) -> Report:
         places: dict[str, Place | ClusterPlace] = {"source": source, "state": state, "receiver": receiver}
         if plan.cluster:
             places["cluster"] = ClusterPlace(stack, folder, command)
-        spirits = [Spirit(name, place, plan.deeds[name]) for name, place in places.items()]
-        _rage(plan, cron, writers, spirits)
-        for counted in (cron.spirit, *(spirit.done for spirit in spirits)):
+        injectors = [FaultInjector(name, place, plan.faults[name]) for name, place in places.items()]
+        _run_all(plan, cron, writers, injectors)
+        for counted in (cron.disturbances, *(injector.done for injector in injectors)):
             report.done.update(counted)
         report.runs.update(cron.results)
         for writer in writers:
@@ -133,12 +133,12 @@ def _configure(command: Command, plan: Plan, source: SourcePlace, receiver: Rece
     )
 
 
-def _rage(plan: Plan, cron: Cron, writers: list[Writer], spirits: list[Spirit]) -> None:
-    """Let everybody loose for the time of the plan; an error in one of them ends the storm and is raised."""
+def _run_all(plan: Plan, cron: Cron, writers: list[Writer], injectors: list[FaultInjector]) -> None:
+    """Run writers, injectors and cron for the time of the plan; raise the first error of any of them."""
     stop = threading.Event()
-    with ThreadPoolExecutor(max_workers=len(writers) + len(spirits) + 1) as pool:
+    with ThreadPoolExecutor(max_workers=len(writers) + len(injectors) + 1) as pool:
         works = [pool.submit(writer.write, stop) for writer in writers]
-        works += [pool.submit(spirit.haunt, stop) for spirit in spirits]
+        works += [pool.submit(injector.inject, stop) for injector in injectors]
         # The longest-lived of all: it ends with ``stop``, the others may have nothing left to do before.
         works.append(pool.submit(cron.work, plan.runs, stop))
         wait(works, plan.seconds, return_when=FIRST_EXCEPTION)

@@ -33,8 +33,8 @@ def test_nothing_missed_nothing_doubled(state: str, tmp_path: Path) -> None:
 def test_the_seed_decides_the_plan(state: str) -> None:
     plans = [make_plan(seed, state, 3600.0) for seed in (5, 5, 6)]
     assert plans[0] == plans[1] != plans[2]
-    assert all(deed.at + deed.seconds <= 3600.0 for deeds in plans[0].deeds.values() for deed in deeds)
-    kinds = {deed.kind for deed in plans[0].deeds["receiver"]}
+    assert all(fault.at + fault.seconds <= 3600.0 for faults in plans[0].faults.values() for fault in faults)
+    kinds = {fault.kind for fault in plans[0].faults["receiver"]}
     assert {
         "kill",
         "cut",

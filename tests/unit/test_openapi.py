@@ -32,7 +32,7 @@ def test_the_contract_as_fastapi_writes_it_has_no_differences() -> None:
 
 def test_what_the_description_lacks_is_missing_or_refused() -> None:
     found = differences(document(changed(Arrears=None, Remark=None)))
-    assert (found.missing, found.refused, found.turned_away) == (("Arrears", "Remark"), (), 0)
+    assert (found.missing, found.refused, found.rejections) == (("Arrears", "Remark"), (), 0)
     found = differences(document({**changed(Arrears=None), "additionalProperties": False}))
     assert (found.refused, found.missing) == (("Arrears",), ())
 
@@ -42,7 +42,7 @@ def test_what_it_has_more_is_required_or_unknown() -> None:
     schema["required"].append("Drc_Code")
     found = differences(document(schema))
     assert (found.required, found.unknown) == (("Drc_Code",), ("Note",))
-    assert found.turned_away == 1
+    assert found.rejections == 1
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""What an operator does by a command beside running: each a module, used by the command line and the dashboard."""
+"""What an operator does beside runs, a module each: the command line and the dashboard call them."""

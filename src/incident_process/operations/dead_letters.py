@@ -1,4 +1,4 @@
-"""What was turned away, and once more (SPEC 7)."""
+"""Open dead letters: list them, and group them by reason (SPEC 7)."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -12,11 +12,11 @@ from incident_process.state.base import StateStore
 
 PAGE = 1000
 MOST = 1_000_000
-"""Of more dead letters the newest are looked at: that is no list to go through, but a receiver to mend."""
+"""Dead letters that are read at most, the newest: nobody works through more, they point to a broken receiver."""
 
 
 async def pages(store: StateStore, *, account: str | None = None) -> AsyncIterator[list[LedgerEntry]]:
-    """Yield the dead letters that still stand, newest first: those that nothing else of their account has followed."""
+    """Yield pages of the open dead letters, newest first: those that no later incident of their account follows."""
     before: int | None = None
     for _ in range(MOST // PAGE):
         page = await store.dead_letters(account=account, before=before, limit=PAGE)
@@ -28,7 +28,7 @@ async def pages(store: StateStore, *, account: str | None = None) -> AsyncIterat
 
 
 async def standing(store: StateStore, *, account: str | None = None, reason: str | None = None) -> list[LedgerEntry]:
-    """Return the dead letters that still stand, newest first; ``reason``: whose error holds it, in any case."""
+    """Return the open dead letters, newest first; with ``reason``, those whose error contains it in any case."""
     return [
         entry
         async for page in pages(store, account=account)
@@ -38,21 +38,21 @@ async def standing(store: StateStore, *, account: str | None = None, reason: str
 
 
 def group_of(entry: LedgerEntry) -> str:
-    """Return a name for the reason of a dead letter: the same for those that were turned away for the same."""
+    """Return a name for the reason of a dead letter: dead letters of one reason get one name."""
     return hashlib.sha256(f"{entry.http_status}\n{reason_of(entry)}".encode()).hexdigest()[:12]
 
 
 def reason_of(entry: LedgerEntry) -> str:
-    """Return why it was turned away, without what tells one record from another: that is no other reason."""
+    """Return why the receiver rejected it, without what differs from record to record."""
     return alike(with_fixed_texts(entry.error or "no reason was given"))
 
 
 def _texts(entry: LedgerEntry) -> tuple[str, str]:
-    """Return the reason as it was noted and as it would be noted now: a search finds both."""
+    """Return the reason as the ledger has it and as a run would write it now: a search finds both."""
     error = entry.error or ""
     return error, with_fixed_texts(error)
 
 
 async def listed(store: StateStore, *, account: str | None = None, reason: str | None = None) -> list[dict[str, Any]]:
-    """Return the standing dead letters as plain types."""
+    """Return the open dead letters as plain types."""
     return [delivery_row(entry) for entry in await standing(store, account=account, reason=reason)]

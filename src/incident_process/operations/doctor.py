@@ -1,7 +1,7 @@
-"""What could go wrong before it does: connections, rights, indexes, types, clocks, rows (SPEC 7).
+"""Checks what a run needs before it starts: connections, privileges, indexes, types, clocks, rows (SPEC 7).
 
-Every finding says what is and, where it should be otherwise, what to do. Nothing is posted, and nothing is changed but
-what every command creates: the state's own tables or collections where they are missing.
+Each finding says what is and, where that is wrong, what to do. The doctor posts nothing, and changes nothing but what
+every command creates: the state's own tables or collections where they are missing.
 """
 
 import asyncio
@@ -51,26 +51,26 @@ from incident_process.source.indexes import INDEX_ADVICE
 from incident_process.state.base import StateStore
 
 SKEW_SECONDS = 5.0
-"""A host whose clock is off by more is worth a word, though no window depends on it."""
+"""Seconds by which the host's clock may be off without a warning. No window depends on it."""
 CONNECT_SECONDS = 5.0
 STATE_CONNECTIONS = 5
-"""So many a run has to the state at a time: four that read, and one that writes."""
+"""Connections that a run has to the state at once: four that read, and one that writes."""
 LEAST_SPACE = 64 << 20
-"""Bytes of temporary space: room for the accounts of a window over a million or two."""
+"""Bytes of temporary space below which the doctor warns: enough for a window of one or two million accounts."""
 
 
 class Level(StrEnum):
     """How much a finding matters."""
 
-    OK = "ok"  # as it should be
-    WARNING = "warning"  # works, but slower or with less protection than it could
+    OK = "ok"  # nothing to do
+    WARNING = "warning"  # works, but slower or less protected than it could be
     ERROR = "error"  # a run would fail
 
 
 class Finding(Record, frozen=True, kw_only=True):
-    """One thing that was looked at. ``remedy`` is empty where nothing needs to be done.
+    """The result of one check. ``remedy`` is empty where there is nothing to do.
 
-    ``exit_status`` of an error is the one that a run would end with because of it (SPEC 7).
+    An error's ``exit_status`` is the one with which a run would end because of it (SPEC 7).
     """
 
     subject: str
@@ -81,7 +81,7 @@ class Finding(Record, frozen=True, kw_only=True):
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Look at everything that a run depends on, and go on with the rest where one part fails."""
+    """Check everything that a run depends on; where one part fails, go on with the rest."""
     findings = [
         Finding(subject="configuration", level=Level.WARNING, finding=warning, remedy="Correct the configuration.")
         for warning in settings.warnings
@@ -97,7 +97,7 @@ async def examine(settings: Settings) -> list[Finding]:
 
 
 async def _exposed(settings: Settings) -> list[Finding]:
-    """Find files with credentials or personal data that every user of this machine can read."""
+    """Find files with credentials or personal data that every user of this host can read."""
     files = {}
     if settings.config_path is not None and settings.file_holds_secrets:
         files["configuration"] = settings.config_path
@@ -116,11 +116,11 @@ async def _exposed(settings: Settings) -> list[Finding]:
 
 
 def examine_installation() -> list[Finding]:
-    """Find what keeps the user of a service from starting this program, though it starts for who calls this.
+    """Find what keeps a service's user from starting this program, though the caller can start it.
 
-    A virtual environment holds a link to an interpreter, which may lie in somebody's home. Root is told of whatever is
-    closed to others, because services run as other users; everybody else only where the environment itself is not
-    closed, which then looks as if it were meant for others.
+    A virtual environment links to an interpreter, which may lie in a user's home. Root hears of everything closed to
+    others, because services run as other users. Other users hear of it only where the environment itself is open, as
+    if meant for others.
     """
     environment, *needed = installation()
     private = closed_to_others(environment) is not None
@@ -153,11 +153,11 @@ async def _guarded(subject: str, look: Callable[[], Awaitable[list[Finding]]]) -
 
 
 _SENTENCES = re.compile(r"(.+[.?!]) ([A-Z][^.]*(?:\.\S[^.]*)*\.)", re.DOTALL)
-"""A message whose last sentence, which may hold a file's name or an address, is the remedy."""
+"""A message whose last sentence is the remedy; that sentence may contain a file's name or an address."""
 
 
 def _parted(exc: IncidentProcessError) -> tuple[str, str]:
-    """Return what is wrong and what would be right: the last sentence of a message that has several."""
+    """Return what is wrong and the remedy: the error's own, else the last of several sentences."""
     message = str(exc)
     if exc.remedy:
         return message.removesuffix(exc.remedy).rstrip(), exc.remedy
@@ -266,7 +266,7 @@ def _future(table: str, rows: ExcludedRows, zone: str) -> Finding:
 
 
 async def _replicas(source: Source) -> list[Finding]:
-    """Say of each replica whether it would serve a run; where it would not, the primary reads."""
+    """Tell of each replica whether it would serve a run; where it would not, the run reads from the primary."""
     from incident_process.source.replicas import ReplicatedSource
 
     assert isinstance(source, ReplicatedSource)  # noqa: S101 - there are replicas
@@ -289,7 +289,7 @@ async def _replicas(source: Source) -> list[Finding]:
 
 
 async def _operation(settings: Settings, source_now: datetime) -> list[Finding]:
-    """Say whether a run would go ahead; apart from the state's own findings, because it needs the source's clock."""
+    """Tell whether a run would go ahead. Apart from the state's findings, because it needs the source's clock."""
     process = settings.process
     tracking = Tracking(process.tracking)
     async with make_store(settings) as store:
@@ -341,7 +341,7 @@ async def _with_store(settings: Settings) -> list[Finding]:
 
 
 async def _connections(settings: Settings) -> list[Finding]:
-    """Open as many connections at once as a run does: only the server knows whether it gives them to this user."""
+    """Open as many connections at once as a run does: only the server knows whether it grants this user so many."""
     sources = 1 + building_processes(settings)
     async with AsyncExitStack() as stack:
         for _ in range(sources):
@@ -355,7 +355,7 @@ async def _connections(settings: Settings) -> list[Finding]:
 
 
 async def _temporary_space() -> list[Finding]:
-    """Write a temporary file, and look how much room there is beside it: a survey keeps its accounts there."""
+    """Write a temporary file and measure the free space beside it: a survey keeps its accounts there."""
     with temporary_file() as file, temporary_space():
         file.write(bytes(LEAST_SPACE // 1024))
         file.flush()
@@ -383,7 +383,7 @@ async def _lease(store: StateStore) -> Finding:
 
 
 async def _receiver(settings: Settings) -> list[Finding]:
-    """Connect as a run would and hang up: whether the receiver takes an incident only an incident can tell."""
+    """Connect as a run would and hang up: only an incident could show whether the receiver accepts incidents."""
     address = parse_address(settings.api.api_url)
     where = f"{address.host}:{address.port}"
     try:
@@ -393,7 +393,7 @@ async def _receiver(settings: Settings) -> list[Finding]:
         said = getattr(exc, "verify_message", "") or exc.reason or type(exc).__name__
         finding = f"{where} accepts connections, but no TLS comes about ({said})."
         remedy = "Correct [API] api_url, or name in [API] ca_file the authority that signed the receiver's certificate."
-    except (OSError, ValueError) as exc:  # ValueError: a name that cannot even be asked for
+    except (OSError, ValueError) as exc:  # ValueError: a name that no resolver accepts
         finding = f"{where} does not answer ({type(exc).__name__})."
         remedy = "Correct [API] api_url, or see that the receiver runs and can be reached from here."
     else:
@@ -411,7 +411,7 @@ async def _receiver(settings: Settings) -> list[Finding]:
 
 
 async def _described(settings: Settings) -> list[Finding]:
-    """Compare the contract with the receiver's own description of its body, where it publishes one."""
+    """Compare the contract with the receiver's OpenAPI description, where it publishes one."""
     path = urlsplit(settings.api.api_url).path or "/"
     found = await descriptions(settings.api)
     for one in found:
@@ -433,11 +433,11 @@ async def _described(settings: Settings) -> list[Finding]:
 
 CONTRACT = "receiver's contract"
 MOST_NAMED = 8
-"""Properties that are named of each kind of difference."""
+"""Properties that a finding names for each kind of difference."""
 
 
 def _drift(url: str, differences: openapi_drift.Differences) -> Finding:
-    """Say how the contract and the description at this address differ."""
+    """Tell how the contract and the description at this address differ."""
     if not differences:
         agrees = f"The receiver's description {url} asks for what the contract sends."
         return Finding(subject=CONTRACT, level=Level.OK, finding=agrees)
@@ -452,7 +452,7 @@ def _drift(url: str, differences: openapi_drift.Differences) -> Finding:
         )
         if names
     ]
-    if differences.turned_away:
+    if differences.rejections:
         remedy = "by the description, it turns such incidents away."
     elif differences.missing:
         remedy = "by the description, it takes such incidents and drops a part."
@@ -476,4 +476,4 @@ def _listed(names: Sequence[str]) -> str:
 
 
 MOST_LETTERS = 120
-"""Of a name in a description, which is somebody else's text."""
+"""Characters shown of a name: the description is foreign text."""

@@ -1,4 +1,4 @@
-"""Whether all is well, as one sentence and one colour: what the dashboard shows first. Pure."""
+"""The operation's health as one sentence and one level: what the dashboard shows first. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -8,21 +8,21 @@ from typing import Any
 from incident_process.core.models import Record, RunStatus
 
 OVERDUE = timedelta(minutes=15)
-"""A run that has been due for longer than this, and than the time between two runs, is missing."""
+"""A run is missing when it has been due for longer than this and than the time between two runs."""
 SILENCE = timedelta(days=1)
-"""Where nothing says when a run is due (tracking in MongoDB), a day without one is worth a word."""
+"""Time without a run that calls for attention where nothing says when a run is due (tracking in MongoDB)."""
 
 
 class HealthLevel(StrEnum):
-    """How well it is, from the best to the worst."""
+    """How well the operation is, from the best to the worst."""
 
     GOOD = "good"  # nothing to do
-    ATTENTION = "attention"  # nothing is lost, but somebody should look when there is time
+    ATTENTION = "attention"  # nothing is lost, but an operator should look when there is time
     TROUBLE = "trouble"  # incidents do not reach the receiver
 
 
 class Health(Record, frozen=True, kw_only=True):
-    """The worst that there is to say, and what else there is, the worst first."""
+    """The worst finding as ``sentence``, and the others as ``further``, the worst first."""
 
     level: HealthLevel
     sentence: str
@@ -30,13 +30,13 @@ class Health(Record, frozen=True, kw_only=True):
 
 
 def health(status: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], dead: int, *, more_dead: bool) -> Health:
-    """Judge the operation.
+    """Return the operation's health.
 
     Args:
         status: As ``insights.status`` returns it.
         runs: The newest runs, newest first, as ``insights.history`` returns them.
-        dead: How many dead letters stand.
-        more_dead: Whether there are more than were counted.
+        dead: How many dead letters are open.
+        more_dead: Whether more are open than were counted.
     """
     found = sorted(_findings(status, runs, dead, more_dead), key=lambda item: item[0] is not HealthLevel.TROUBLE)
     if found:
@@ -48,7 +48,7 @@ def health(status: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], dead: i
 
 
 def unreachable(errors: Sequence[str]) -> Health:
-    """Return what there is to say when source or state cannot be read; each error is a sentence."""
+    """Return the health when source or state cannot be read; each error is a sentence."""
     return Health(level=HealthLevel.TROUBLE, sentence=errors[0], further=tuple(errors[1:]))
 
 

@@ -1,7 +1,7 @@
-"""The read service: what command line and dashboard show, from one place; whether that is well says ``health``.
+"""The read service of command line and dashboard; ``health`` judges what it returns.
 
-Every answer is a plain dictionary (or a list of them) that can be printed as JSON: dates in ISO form, statuses as
-words. Nothing here writes.
+Every answer is a plain dictionary (or a list of them) ready for JSON: dates in ISO form, statuses as words. It writes
+nothing.
 """
 
 import math
@@ -29,13 +29,13 @@ from incident_process.source.base import Source
 from incident_process.state.base import StateStore
 
 LATENCY_SAMPLE = 1000
-"""So many delivered incidents, the newest ones, tell how long deliveries take: enough for a 99th percentile."""
+"""Newest delivered incidents that ``latency`` measures: enough for a 99th percentile."""
 LATENCY_BANDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Upper ends, in seconds, of the bands in which deliveries are counted; a last one has no end."""
+"""Upper ends, in seconds, of the bands in which ``latency`` counts deliveries; one more band has no end."""
 
 
 async def status(settings: Settings, source: Source, store: StateStore) -> dict[str, Any]:
-    """Say where the operation stands: watermark and lag, what is due, the last run, the ledger, the lease."""
+    """Return where the operation stands: watermark and lag, what is due, the last run, the ledger, the lease."""
     process = settings.process
     now = await source.now()
     tracking = Tracking(process.tracking)
@@ -47,7 +47,7 @@ async def status(settings: Settings, source: Source, store: StateStore) -> dict[
     last = await store.runs(limit=1)
     counts = await store.delivery_counts()
     known = operation or Operation(name=process.operation_name)
-    has_run = known.last_execution.year > 1900  # the watermark of one that has not (SPEC 3)
+    has_run = known.last_execution.year > 1900  # before its first run the watermark is in 1900 (SPEC 3)
     return {
         "operation": process.operation_name,
         "tracking": tracking.value,
@@ -61,7 +61,7 @@ async def status(settings: Settings, source: Source, store: StateStore) -> dict[
         "gate": refused.status.value if refused else "open",
         "execution_minutes": known.execution_minutes,
         "lease": {"holder": lease.holder, "expires": iso(lease.expires_at)} if lease and lease.active else None,
-        # Left by a runner that was killed, stopped or cut off: the next run takes it over.
+        # A killed, stopped or cut-off runner left it: the next run takes it over.
         "expired_lease": {"holder": lease.holder, "expired": iso(lease.expires_at)}
         if lease and lease.holder and not lease.active
         else None,
@@ -78,12 +78,12 @@ async def history(
     skip: int = 0,
     limit: int,
 ) -> list[dict[str, Any]]:
-    """Return runs, newest first: ``limit`` of them after the newest ``skip``."""
+    """Return at most ``limit`` runs, newest first, without the newest ``skip``."""
     return [run_row(run) for run in await store.runs(kind=kind, status=status, skip=skip, limit=limit)]
 
 
 async def run(store: StateStore, run_id: str) -> dict[str, Any] | None:
-    """Return one run, None when there is none of that id."""
+    """Return the run of this id, None when there is none."""
     found = await store.runs(run_id=run_id, limit=1)
     return run_row(found[0]) if found else None
 
@@ -97,13 +97,13 @@ async def deliveries(
     before: int | None = None,
     limit: int,
 ) -> list[dict[str, Any]]:
-    """Return ledger entries, newest first; with ``before``, those below that Incident_Id."""
+    """Return ledger entries, newest first; with ``before``, only those below that Incident_Id."""
     found = await store.deliveries(account=account, status=status, run_id=run_id, before=before, limit=limit)
     return [delivery_row(entry) for entry in found]
 
 
 async def accounts(store: StateStore, starting: str, limit: int) -> list[dict[str, Any]]:
-    """Return the ledger's accounts that begin with the text, and what it last says of each."""
+    """Return the ledger's accounts that begin with the text, each with the status of its newest incident."""
     found = await store.accounts(starting, limit)
     known = await store.last_known(found)
     return [
@@ -113,15 +113,15 @@ async def accounts(store: StateStore, starting: str, limit: int) -> list[dict[st
 
 
 async def latency(store: StateStore) -> dict[str, Any]:
-    """Say how long the newest delivered incidents took, in seconds, from the ledger's own times.
+    """Return how long the newest delivered incidents took, in seconds, from the ledger's own times.
 
-    From the first write, before any attempt, to the outcome: waiting for a place among the connections, every attempt
-    and every pause between them are in it. Outcomes are written for many incidents at once, with the time of the last
-    one, so a figure may be too high by a moment and is never too low. An incident that an earlier run left behind
-    counts with the time between the runs.
+    The time runs from the first write, before any attempt, to the outcome: it includes the wait for a connection, every
+    attempt and every pause. A run writes the outcomes of many incidents at once, with the time of the last one, so a
+    figure may be slightly too high and is never too low. An incident that an earlier run left pending counts with the
+    time between the runs.
     """
     found = await store.deliveries(status=DeliveryStatus.DELIVERED, limit=LATENCY_SAMPLE)
-    # Source and state may have two clocks: what ended before it began took no time that could be measured.
+    # Source and state may have two clocks: an incident that ended before it began counts as 0 s.
     took = sorted(max(0.0, (entry.updated_at - entry.created_at).total_seconds()) for entry in found)
     return {
         "sample": len(took),
@@ -134,7 +134,7 @@ async def latency(store: StateStore) -> dict[str, Any]:
 
 
 def percentiles(ordered: Sequence[float]) -> dict[str, float | None]:
-    """Return the 50th, 95th and 99th percentile of values in ascending order, by nearest rank; None of no values."""
+    """Return the 50th, 95th and 99th percentile of ascending values, by nearest rank; None where there are none."""
     return {
         f"p{share}": round(ordered[max(0, math.ceil(len(ordered) * share / 100) - 1)], 3) if ordered else None
         for share in (50, 95, 99)

@@ -1,7 +1,7 @@
-"""What differs between the body that an OpenAPI description asks for and the one that is sent. Pure.
+"""Compares the body that an OpenAPI description asks for with the one that a run sends. Pure.
 
-The description is somebody else's: it may be of any version, wrong, huge, or turn in circles. Nothing of it raises
-anything, and what it says is compared no deeper than the contract goes.
+The description is foreign: it may have any version, be wrong or huge, or refer to itself. None of that raises an error,
+and the comparison goes no deeper than the contract.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,13 +13,13 @@ from urllib.parse import unquote, urlsplit
 from incident_process.core.models import Record
 
 MOST_HOPS = 32
-"""How many references are followed one after the other."""
+"""References that the comparison follows in a row."""
 MOST_ALTERNATIVES = 64
-"""How many of the alternatives that a description allows for one value are looked at."""
+"""Alternatives for one value that the comparison considers."""
 MOST_VALUES = 5
-"""How many of the values that a property may have are told."""
+"""Allowed values of a property that a message names."""
 FORMATS = frozenset({"date", "time", "duration", "email", "uuid", "ipv4", "ipv6", "hostname", "binary"})
-"""Formats that a text of another kind does not have. date-time is what a time is sent as."""
+"""Formats that a free text does not fit. date-time is absent: a run sends its times in it."""
 
 Schema = Mapping[str, Any]
 _ANYTHING: Schema = {}
@@ -28,9 +28,8 @@ _ANYTHING: Schema = {}
 class Differences(Record, frozen=True, kw_only=True):
     """Properties by their path from the body, ``Contact_Details[].Contact``, in the order of the contract.
 
-    ``missing``: sent, and not described. ``refused``: those of them that the description does not allow. ``of_type``:
-    sent as another type than described, with both. ``required``: required and never sent. ``unknown``: described as
-    optional, and never sent.
+    ``missing``: sent but not described. ``refused``: sent but not allowed. ``of_type``: sent as another type than
+    described, with both types. ``required``: required but never sent. ``unknown``: optional and never sent.
     """
 
     missing: tuple[str, ...] = ()
@@ -40,16 +39,16 @@ class Differences(Record, frozen=True, kw_only=True):
     unknown: tuple[str, ...] = ()
 
     @property
-    def turned_away(self) -> int:
-        """How many of them let the receiver turn bodies away, by its own description."""
+    def rejections(self) -> int:
+        """How many of them make the receiver reject bodies, by its own description."""
         return len(self.refused) + len(self.of_type) + len(self.required)
 
     def __bool__(self) -> bool:
-        return bool(self.turned_away or self.missing or self.unknown)
+        return bool(self.rejections or self.missing or self.unknown)
 
 
 class OpenApiOperation(NamedTuple):
-    """A described POST: the ``schema`` of its JSON body, None where there is none, and the ``document`` it is of."""
+    """A described POST: the ``schema`` of its JSON body (None: no body), and the whole ``document``."""
 
     schema: Any
     document: Schema
@@ -63,12 +62,12 @@ def posts(document: Any) -> tuple[str, ...]:
 
 
 def operation(document: Any, api_path: str, beside: str) -> OpenApiOperation | None:
-    """Return the POST that leads to a path; None where the description has none.
+    """Return the described POST of a path; None where the description has none.
 
     Args:
-        document: The whole description, as it was decoded.
-        api_path: Where incidents are posted.
-        beside: The folder in which the description was found: paths may be meant from there on.
+        document: The whole description, decoded.
+        api_path: The path to which a run posts incidents.
+        beside: The folder of the description: its paths may be relative to it.
     """
     if not isinstance(document, Mapping):
         return None
@@ -106,7 +105,7 @@ class _Found:
 
     @property
     def weight(self) -> tuple[int, int]:
-        """How far it is off: first what a body is turned away for."""
+        """How far a description is off: first the differences that reject a body, then the others."""
         return len(self.refused) + len(self.of_type) + len(self.required), len(self.missing) + len(self.unknown)
 
     def add(self, other: "_Found") -> None:
@@ -118,7 +117,7 @@ class _Found:
 
 
 def _value(document: Schema, ours: Schema, theirs: Any, path: str) -> _Found:
-    """Compare a value that is sent as ``ours`` with the description of it that fits best."""
+    """Compare a value that a run sends as ``ours`` with the best fitting of its descriptions."""
     alternatives = [one for one in _alternatives(document, theirs, MOST_HOPS) if _types(one) != {"null"}]
     same = [one for one in alternatives if _takes(one, ours)]
     if alternatives and not same:
@@ -129,7 +128,7 @@ def _value(document: Schema, ours: Schema, theirs: Any, path: str) -> _Found:
 
 
 def _takes(theirs: Schema, ours: Schema) -> bool:
-    """Tell whether a description takes a value of our type, whatever it holds."""
+    """Tell whether a description accepts every value of our type."""
     kind, allowed = _kind(ours), _types(theirs)
     if allowed and kind not in allowed and not (kind == "integer" and "number" in allowed):
         return False
@@ -140,7 +139,7 @@ def _takes(theirs: Schema, ours: Schema) -> bool:
 
 
 def _fields(document: Schema, ours: Schema, theirs: Schema, path: str) -> _Found:
-    """Compare what an array or an object holds."""
+    """Compare the items of an array or the properties of an object."""
     if _kind(ours) == "array":
         return _value(document, ours.get("items", _ANYTHING), theirs.get("items"), f"{path}[]")
     found = _Found()
@@ -155,7 +154,7 @@ def _fields(document: Schema, ours: Schema, theirs: Schema, path: str) -> _Found
             found.add(_value(document, one, described[name], at + name))
         elif more is False:
             found.refused.append(at + name)
-        elif described:  # of an object that is not described at all nothing can be missing
+        elif described:  # an undescribed object misses nothing
             found.missing.append(at + name)
     for name in dict.fromkeys([*needed, *described]):
         if name not in sent:
@@ -194,7 +193,7 @@ def _expanded(document: Schema, schema: Any, hops: int) -> Iterator[Schema]:
 
 
 def _merged(one: Schema, other: Schema) -> dict[str, Any]:
-    """Return what both say; of what both say differently, the second."""
+    """Return both schemas as one; the second wins where they differ."""
     merged = {**one, **other}
     if "properties" in one and "properties" in other:
         merged["properties"] = {**_mapping(one["properties"]), **_mapping(other["properties"])}
@@ -204,7 +203,7 @@ def _merged(one: Schema, other: Schema) -> dict[str, Any]:
 
 
 def _pointed_at(document: Schema, reference: str) -> Any:
-    """Return what a reference within the document points at; None where it leads elsewhere or nowhere."""
+    """Return the target of a reference within the document; None for any other reference."""
     if not reference.startswith("#/"):
         return None
     steps = [unquote(step).replace("~1", "/").replace("~0", "~") for step in reference[2:].split("/")]
@@ -226,7 +225,7 @@ def _body(document: Schema, post: Any) -> Any:
 
 
 def _kind(schema: Schema) -> str:
-    """Return the type that is sent: never null (SPEC 4)."""
+    """Return the type that a run sends: never null (SPEC 4)."""
     return next((name for name in sorted(_types(schema)) if name != "null"), "")
 
 
@@ -239,7 +238,7 @@ def _types(schema: Schema) -> set[str]:
 
 
 def _said(schema: Schema) -> str:
-    """Return a type in words, as far as it matters here."""
+    """Return a type in words, with its format and values where they matter."""
     kind = " or ".join(sorted(_types(schema))) or "anything"
     if schema.get("format") in FORMATS:
         return f"{kind} ({schema['format']})"
@@ -256,7 +255,7 @@ def _is(path: str, described: str) -> bool:
 
 
 def _fits_template(path: str, described: str) -> bool:
-    """Tell whether a path is one of those that a described one with ``{parameters}`` stands for."""
+    """Tell whether a path matches a described one with ``{parameters}``."""
     ours, theirs = path.split("/"), described.split("/")
     return len(ours) == len(theirs) and all(
         one == other or (other.startswith("{") and other.endswith("}")) for one, other in zip(ours, theirs, strict=True)

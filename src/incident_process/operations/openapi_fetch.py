@@ -1,6 +1,6 @@
-"""Looks for the receiver's description beside and above api_url: with GET, and never anywhere else.
+"""Looks for the receiver's OpenAPI description beside and above api_url, with GET, and nowhere else.
 
-Credentials of the configuration go to the origin of api_url alone; a redirect to another origin is not followed.
+The configured credentials go only to the origin of api_url: a redirect to another origin ends the search.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ from incident_process.settings import Api
 
 NAME = "openapi.json"
 SECONDS = 5.0
-"""How long all of the looking may take: a receiver that says nothing is not waited for."""
+"""Seconds for the whole search."""
 MOST_BYTES = 4 << 20
-"""A description that is larger is none."""
+"""A larger answer is no description."""
 MOST_FOLDERS = 8
 MOST_REDIRECTS = 3
 
 
 class Found(NamedTuple):
-    """A description: ``url`` says where it was found, ``folder`` is the path that it stands in."""
+    """A description: its ``url``, the path of the ``folder`` that it is in, and the decoded ``document``."""
 
     url: str
     folder: str
@@ -34,7 +34,7 @@ class Found(NamedTuple):
 
 
 async def descriptions(api: Api) -> list[Found]:
-    """Return the descriptions that are there, the nearest one first; none where nobody answers with one."""
+    """Return the descriptions that the receiver answers with, the nearest first."""
     return await asyncio.to_thread(_look, api)
 
 
@@ -53,7 +53,7 @@ def _look(api: Api) -> list[Found]:
 
 
 def _folders(path: str) -> Iterator[str]:
-    """Yield the folder that a path stands in, and those above it."""
+    """Yield the folder of a path, then the folders above it."""
     for _ in range(MOST_FOLDERS):
         path = path.rpartition("/")[0]
         yield f"{path}/"
@@ -62,7 +62,7 @@ def _folders(path: str) -> Iterator[str]:
 
 
 def _get(api: Api, url: str, until: float) -> bytes:
-    """Return what is there; raise OSError, HTTPException or ValueError where that cannot be had in time."""
+    """Return the body at the URL; raise OSError, HTTPException or ValueError where it cannot be read in time."""
     origin = _origin(parse_address(url))
     for _ in range(MOST_REDIRECTS + 1):
         address = parse_address(url)
@@ -86,7 +86,7 @@ def _get(api: Api, url: str, until: float) -> bytes:
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OURS = frozenset({"accept", "content-type", "content-length", "host"})
-"""Headers of a POST that say nothing about a GET."""
+"""Headers of a POST that a GET leaves out."""
 
 
 def _origin(address: Endpoint) -> tuple[bool, str, int]:
@@ -103,13 +103,13 @@ def _connection(address: Endpoint, api: Api, until: float) -> http.client.HTTPCo
 
 
 def _read(answer: http.client.HTTPResponse, connection: http.client.HTTPConnection, until: float) -> bytes:
-    """Read all of it, whatever pace it comes at, within the time and the size."""
+    """Read the whole answer, at any pace, within the time and the size."""
     whole = bytearray()
     while part := answer.read1(65_536):
         whole += part
         if len(whole) > MOST_BYTES:
             raise ValueError("too large")
-        if connection.sock is not None:  # None once the answer will end with the connection
+        if connection.sock is not None:  # None where the answer ends with the connection
             connection.sock.settimeout(_left(until))
         else:
             _left(until)
@@ -117,7 +117,7 @@ def _read(answer: http.client.HTTPResponse, connection: http.client.HTTPConnecti
 
 
 def _left(until: float) -> float:
-    """Return the seconds that are left; raise TimeoutError when none are."""
+    """Return the remaining seconds; raise TimeoutError when there are none."""
     left = until - time.monotonic()
     if left <= 0:
         raise TimeoutError

@@ -1,4 +1,4 @@
-"""The documents of a window or of one account, sent nowhere (SPEC 7)."""
+"""Builds the documents of a window or of one account without sending them (SPEC 7)."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -22,7 +22,7 @@ log = get_logger()
 
 
 class Previewed(Record, frozen=True, kw_only=True):
-    """What a run would write for one account; ``document`` is None where it would send nothing."""
+    """What a run would write for one account; ``document`` None: it would send nothing."""
 
     account: str
     outcome: str
@@ -47,7 +47,7 @@ async def preview_account(settings: Settings, source: Source, account: str) -> P
 async def preview_window(settings: Settings, source: Source, store: StateStore) -> AsyncIterator[Previewed]:
     """Yield what a run would write and send now, account by account, whether or not it is due.
 
-    What earlier runs left in the outbox a run sends before, as it was written: that is logged, not yielded. The window
+    A run first sends what earlier runs left in the outbox: the preview logs that and does not yield it. The window
     waits for open transactions of the source as a run's does.
     """
     process = settings.process
@@ -82,7 +82,7 @@ def _previewed(content: AccountContent, now: datetime, created_by: str) -> Previ
             digest=content.digest,
             error=content.error,
         )
-    # The id is one that no run will take: ids begin at the clock, and by the time of a run that has moved on.
+    # No run will take this id: ids begin at the clock, which has moved on by the next run.
     body = render_body(content.document, id_floor(now), now, created_by)
     return Previewed(
         account=content.account,

@@ -1,8 +1,8 @@
-"""An export of what a receiver holds: read in whatever form it comes, and looked up by account (SPEC 7).
+"""Reads an export of the receiver's documents, in any JSON layout, and looks it up by account (SPEC 7).
 
-The export may be JSON lines, a list, or documents one after the other however they are laid out; each is an incident
-document, or an object that holds one. It is gone through once and not held in memory; what is kept of each account,
-digests only, is in a file of its own that nobody else sees.
+The export may be JSON lines, a list, or documents one after the other in any layout; each is an incident document, or
+an object that contains one. The command reads it once without holding it in memory, and keeps digests of each account
+in a private temporary file.
 """
 
 import codecs
@@ -26,11 +26,11 @@ log = get_logger()
 
 READ_CHARACTERS = 1 << 20
 LONGEST = 1 << 26
-"""Characters of one value of JSON at most; a document has a few thousand."""
+"""Characters of one JSON value at most; a document has a few thousand."""
 _BETWEEN = " \t\r\n,\x1e[]"
-"""What may stand between two documents: in a list, in lines, in a sequence of RFC 7464."""
+"""Characters between two documents: in a list, in lines, in a sequence of RFC 7464."""
 _CUT_OFF = 16
-"""An error so near to the end of what was read may be none once more is read: an escape, a number, a word."""
+"""Characters before the end of the buffer in which an error may vanish with more text: an escape, a number, a word."""
 _NAMES_SHOWN = 8
 _ADD = """
 INSERT INTO last VALUES (?, ?, ?, ?, ?)
@@ -38,11 +38,11 @@ ON CONFLICT (account) DO UPDATE SET incident_id = excluded.incident_id, digest =
     as_doubles = excluded.as_doubles, parts = excluded.parts
 WHERE excluded.incident_id >= last.incident_id
 """
-"""Of an account's documents the one with the highest Incident_Id counts, or the later one in the export."""
+"""Of an account's documents the one with the highest Incident_Id counts; of equal ones the later in the export."""
 
 
 class Last(NamedTuple):
-    """What the receiver has of one account last, as ``document.returned.ReturnedDocument`` has it."""
+    """The digests of an account's last document, as in ``document.returned.ReturnedDocument``."""
 
     digest: str
     as_doubles: str
@@ -50,9 +50,9 @@ class Last(NamedTuple):
 
 
 class ReceiverLog:
-    """The content that the receiver has last of each account.
+    """The last document of each account in an export of the receiver.
 
-    ``exported_at``: when the export was last written to. ``documents`` and ``accounts`` count what it holds.
+    ``exported_at``: the time of the export's last write. ``documents`` counts its documents.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, exported_at: datetime) -> None:
@@ -65,7 +65,7 @@ class ReceiverLog:
         self._unreadable: Counter[str] = Counter()
 
     def last(self, account: str) -> Last | None:
-        """Return what the receiver has last of the account, None where it has nothing of it."""
+        """Return the account's last document, None where the receiver has none."""
         query = "SELECT digest, as_doubles, parts FROM last WHERE account = ?"
         row = self._connection.execute(query, (account,)).fetchone()
         return None if row is None else Last(*row)
@@ -76,7 +76,7 @@ class ReceiverLog:
             yield account
 
     def read(self, export: TextIO) -> None:
-        """Take all documents of the export in; raise ConfigurationError where it is none."""
+        """Read all documents of the export; raise ConfigurationError where it is no such export."""
         self._connection.execute("BEGIN")
         self._connection.executemany(_ADD, self._rows(export))
         self._connection.execute("COMMIT")
@@ -102,7 +102,7 @@ class ReceiverLog:
         return item
 
     def tell(self) -> None:
-        """Log what the export holds, and how its documents differ in form from what was sent."""
+        """Log how many documents the export has, and how they differ in form from what runs sent."""
         log.info("The receiver's log holds %d document(s).", self.documents)
         if self._foreign:
             log.info("Not compared, because the receiver has added it: %s.", _listed(self._foreign))
@@ -114,9 +114,9 @@ class ReceiverLog:
 
 @contextmanager
 def opened(export: Path | None) -> Iterator[ReceiverLog | None]:
-    """Read an export and yield it; None where there is none.
+    """Read an export and yield it; yield None for None.
 
-    Raises ConfigurationError when the file cannot be read, is cut off, or holds something else.
+    Raises ConfigurationError when the file cannot be read, is cut off, or is no such export.
     """
     if export is None:
         yield None
@@ -151,20 +151,20 @@ def opened(export: Path | None) -> Iterator[ReceiverLog | None]:
 
 
 def _is_empty(value: Any) -> bool:
-    """Tell whether it is what a run sends that has found nothing new, as it came or within an object about it."""
+    """Tell whether a value is the empty payload of a run without new data, or an object that contains it."""
     nothing: tuple[Any, ...] = ({}, [], "{}")
     return value in nothing or (isinstance(value, Mapping) and any(member in nothing for member in value.values()))
 
 
 def _encoding(export: Path) -> str:
-    """Return in what the export is written: a shell of Windows writes UTF-16 into a file."""
+    """Return the export's encoding: a Windows shell writes UTF-16."""
     with export.open("rb") as file:
         start = file.read(4)
     return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
 def _values(path: Path, text: TextIO) -> Iterator[tuple[int, Any]]:
-    """Yield the values of JSON in the text, each with the number of the line where it begins."""
+    """Yield the JSON values of the text, each with the number of its first line."""
     decoder = json.JSONDecoder(parse_float=Decimal)
     buffer, at, line, lists, ended = "", 0, 1, 0, False
     while True:
@@ -202,7 +202,7 @@ def _may_go_on(exc: Exception, read: int) -> bool:
 
 
 def _within(exc: Exception, buffer: str, at: int) -> str:
-    """Say in which line of a value of several lines the fault is."""
+    """Return on which further line of its value the fault is."""
     further = buffer.count("\n", at, exc.pos) if isinstance(exc, json.JSONDecodeError) else 0
     return f", {further} line(s) on" if further else ""
 
@@ -214,7 +214,7 @@ def _listed(counted: Counter[str]) -> str:
 
 
 def unusable(export: Path, what: str) -> ConfigurationError:
-    """Return the error for an export that does not serve."""
+    """Return the error for an export that cannot be used; ``what`` continues the sentence after the file's name."""
     return ConfigurationError(
         f"--receiver-log {export} {what}. Give an export of the receiver's documents as JSON: one a line or a list, "
         "whole, with the documents' own properties; the local receiver makes one with "

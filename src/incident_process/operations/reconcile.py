@@ -1,7 +1,7 @@
-"""The whole source against the ledger, or against what the receiver says it has (SPEC 7).
+"""Compares the whole source with the ledger, or with an export of the receiver (SPEC 7).
 
-Both sides are gone through in account order and neither is held in memory. What is found can be named only, or sent
-in the same pass.
+One pass reads both sides in account order without holding either in memory. It names the differences, and sends them
+if asked to.
 """
 
 from collections import Counter
@@ -30,28 +30,28 @@ from incident_process.source.load_date import EARLIEST
 
 
 class Difference(StrEnum):
-    """In what an account differs."""
+    """How an account differs."""
 
     MISSING = "missing"  # never delivered
     STALE = "stale"  # other content was delivered last
     DEAD = "dead"  # its present content is a dead letter
-    PENDING = "pending"  # under way: the next run resumes
-    SKIPPED = "skipped"  # payments without a customer row: no incident can be made yet
-    SURPLUS = "surplus"  # delivered once, but the source has no row of it any more
+    PENDING = "pending"  # under way: the next run resumes it
+    SKIPPED = "skipped"  # payments without a customer row: no incident is possible yet
+    SURPLUS = "surplus"  # delivered once, but the source no longer has a row of it
 
 
 SENDABLE = frozenset({Difference.MISSING, Difference.STALE})
-"""What a repair sends. A dead letter is for ``dead-letters replay``, a pending incident for the next run."""
+"""Differences that a repair sends. Dead letters need ``dead-letters replay``; the next run sends pending incidents."""
 
 
 NEARLY_ALL = 0.9
-"""Where so much of what can be compared differs from a receiver's log, it is more likely another receiver's."""
+"""Share of the compared accounts from which on so many differences suggest the log of another receiver."""
 FEW = 3
-"""Fewer accounts that differ are no sign of that, whatever their part of all is."""
+"""Fewer differing accounts suggest nothing, at any share."""
 
 
 class AccountFinding(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """One account that is not as it should be. ``properties``: where its content differs from the receiver's."""
+    """One account that differs. ``properties``: the properties that differ from the receiver's document."""
 
     account: str
     difference: Difference
@@ -59,12 +59,12 @@ class AccountFinding(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Reconciliation:
-    """One pass. ``totals`` counts what was found, and under None the accounts that are as they should be.
+    """One pass. ``totals`` counts the accounts by difference, under None those without one.
 
     Args:
         parts: Source and state.
         on_finding: Called for each account that differs, in account order.
-        received: What the receiver says it has; with it the comparison is with what it accepted last.
+        received: An export of the receiver to compare with, in place of the ledger.
     """
 
     def __init__(
@@ -78,9 +78,9 @@ class Reconciliation:
         self._properties: Counter[str] = Counter()
 
     def doubt(self) -> str | None:
-        """Return, after ``compare``, why this may be the log of another receiver; None where nothing says so.
+        """Return, after ``compare``, why this may be the log of another receiver; None where nothing suggests it.
 
-        It is when nearly every account that can be compared differs from it, which ``repair`` would send again.
+        Nearly every compared account differs then, and ``repair`` would send all of them again.
         """
         if self._received is None:
             return None
@@ -96,7 +96,7 @@ class Reconciliation:
         )
 
     async def compare(self) -> None:
-        """Go through everything and name what differs; nothing is sent and nothing written."""
+        """Compare all accounts and name those that differ; send and write nothing."""
         process = self._parts.settings.process
         if self._received is None:
             await require_receiver(self._parts.store, self._parts.settings, await self._parts.store.identity())
@@ -107,13 +107,13 @@ class Reconciliation:
             pass
 
     def repair(self) -> Run:
-        """Return a run that goes through everything, names what differs, and sends what is missing or stale."""
-        # What the ledger believes delivered and the receiver does not have is unchanged to the ledger: it is forced.
+        """Return a run that compares all accounts, names those that differ, and sends what is missing or stale."""
+        # To the ledger, content that the receiver lacks is delivered and unchanged: only ALL sends it again.
         resend = ResendPolicy.ALL if self._received is not None else ResendPolicy.REBUILT
         return Run(self._parts, AccountsPlan(self._parts, RunKind.RECONCILE, self._differing, resend=resend))
 
     async def _differing(self, as_of: datetime, counters: RunCounters) -> AsyncIterator[list[SelectedAccount]]:
-        """Yield the accounts that a repair sends, a list at a time."""
+        """Yield lists of the accounts that a repair sends."""
         source, process = self._parts.source, self._parts.settings.process
         survey = await source.survey(ReadRange(watermark=EARLIEST, lookback_seconds=0, until=as_of))
         self._parts.progress.start(survey.accounts + survey.reread)
@@ -153,9 +153,9 @@ class Reconciliation:
     async def _is_later(
         self, received: ReceiverLog, account: str, last: Last | None, known: LastDelivery | None
     ) -> bool:
-        """Tell whether the ledger knows of a later delivery to the account than the receiver's log can.
+        """Tell whether the ledger has a delivery of the account that is younger than the receiver's log.
 
-        So it does of what another run has sent since the export, and this very run from the outbox.
+        Another run has sent it since the export, or this run from the outbox.
         """
         if known is None or known.delivered_digest in {None, last.digest if last is not None else None}:
             return False
@@ -176,7 +176,7 @@ def _found(account: str, difference: Difference | None, properties: tuple[str, .
 
 
 def compare(content: AccountContent, known: LastDelivery | None) -> Difference | None:
-    """Return in what the account's content differs from what the ledger says of it, None when it was delivered."""
+    """Return how the account's content differs from what the ledger says of it, None when it was delivered."""
     if known is not None and known.newest_status is DeliveryStatus.PENDING:
         return Difference.PENDING
     if content.status is DeliveryStatus.SKIPPED:
@@ -191,10 +191,10 @@ def compare(content: AccountContent, known: LastDelivery | None) -> Difference |
 
 
 def compare_received(content: AccountContent, last: Last | None) -> tuple[Difference | None, tuple[str, ...]]:
-    """Return in what an account's content differs from what the receiver has last, and in which properties.
+    """Return how an account's content differs from the receiver's last document, and in which properties.
 
-    Contents are compared by value: ``last`` was restored to what was sent. An amount with more digits than a double
-    holds is also as it should be where it is the same double.
+    The comparison is by value: ``last`` was restored to what a run sent. Two amounts with more digits than a double
+    holds count as equal when they are the same double.
     """
     if last is None or content.document is None:
         return Difference.MISSING, ()
@@ -204,7 +204,7 @@ def compare_received(content: AccountContent, last: Last | None) -> tuple[Differ
 
 
 class _Ascending:
-    """Hands out what lies below each of a series of ascending accounts, and passes over those equal to them."""
+    """Yields the accounts below each of a series of ascending limits, and skips those equal to a limit."""
 
     def __init__(self, accounts: AsyncIterator[str]) -> None:
         self._accounts = accounts
@@ -212,7 +212,7 @@ class _Ascending:
         self._started = False
 
     async def below(self, limit: str | None) -> AsyncIterator[str]:
-        """Yield the accounts below the limit (None: all that are left)."""
+        """Yield the accounts below the limit (None: all others)."""
         if not self._started:
             self._started = True
             await self._advance()

@@ -1,6 +1,6 @@
-"""Answers of a receiver that somebody has recorded, and what a run would make of them (SPEC 5).
+"""What a run would make of recorded answers of a receiver (SPEC 5).
 
-A file holds answers as ``curl -i`` prints them, one after the other, or one JSON object a line:
+A file has answers as ``curl -i`` prints them, one after the other, or one JSON object a line:
 ``{"status": 500, "body": "…"}``, the body a text or any JSON value.
 """
 
@@ -79,7 +79,7 @@ def _judged(place: int, status: int, body: bytes, rules: ResponseRules) -> Judge
 
 
 def _answers(file: Path, content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the status and the body of each answer; those of before the last (1xx) are none."""
+    """Yield the status and the body of each answer, without interim ones (1xx)."""
     text = content.lstrip()
     if not text.startswith(b"HTTP/"):
         yield from _lines(file, content)

@@ -1,7 +1,7 @@
-"""Invented accounts in the configured source, so that a first run can be tried without the field's data (SPEC 7).
+"""Loads invented accounts into the configured source, to try a first run without the field's data (SPEC 7).
 
-The rows carry a mark: customers in LOAD_USER, payments in EVENT_REF, which no document shows. Tables that hold a row
-without it are somebody's, and are left alone.
+The rows carry a mark that no document shows: customers in LOAD_USER, payments in EVENT_REF. The command refuses tables
+that have a row without the mark.
 """
 
 import sqlite3
@@ -27,13 +27,13 @@ from incident_process.source.indexes import INDEX_ADVICE
 MARK = "sample-data"
 _MARKED = {CUSTOMER_TABLE: "LOAD_USER", PAYMENT_TABLE: "EVENT_REF"}
 _BATCH = 500
-"""Rows in one statement: with 115 values each they stay far below every limit of a packet."""
+"""Rows in one statement: with 115 values each, far below every packet limit."""
 BEFORE_GAP = timedelta(minutes=1)
-"""Payments are dated so much before the time gap, so that the next run has them in its window."""
+"""How far before the time gap payments are dated: the next run then has them in its window."""
 
 
 class SampleLoad(Record, frozen=True, kw_only=True):
-    """What was loaded."""
+    """How much the command loaded, and where."""
 
     where: str
     accounts: int
@@ -82,11 +82,11 @@ def _with(row: Row, changed: Mapping[int, str]) -> Row:
 
 
 def load_sample(settings: Settings, accounts: int) -> SampleLoad:
-    """Load one row or more, and one payment, of each of so many invented accounts; all of it or nothing.
+    """Load customer rows and one payment of each invented account, all in one transaction.
 
     Raises:
-        ConfigurationError: A table holds rows that are not of this command, or lacks columns.
-        DatabaseConnectionError: The database cannot be reached, or refuses it.
+        ConfigurationError: A table has rows that this command did not make, or lacks columns.
+        DatabaseConnectionError: The database cannot be reached, or refuses a statement.
     """
     target = settings.source_target
     zone = settings.process.zone
@@ -100,7 +100,7 @@ def load_sample(settings: Settings, accounts: int) -> SampleLoad:
         tables.create_missing([table for table in _MARKED if table not in found])
         people, indexes = Population(), range(accounts)
         customers = tables.insert(CUSTOMER_TABLE, people.customers(indexes, here.date()), {"LOAD_USER": MARK})
-        # Paid when it is loaded, so that each further load brings every account a newer payment.
+        # Each load pays at its own time, so that a further load brings every account a newer payment.
         paid = {"EVENT_REF": MARK, "ACCOUNT_PAYMENT_DAT": written(here)}
         payments = tables.insert(PAYMENT_TABLE, people.payments(indexes, here), paid)
         commit()
@@ -124,7 +124,7 @@ def _refuse_others(tables: _Tables, table: str, columns: Sequence[str], where: s
 
 
 _Opened = tuple[_Tables, Callable[[], None], Callable[[], dict[str, list[str]]], str]
-"""The tables, what commits, what returns the columns of those that are there, and the database in words."""
+"""The tables, the commit, what returns the columns of the existing tables, and the database in words."""
 
 
 @contextmanager

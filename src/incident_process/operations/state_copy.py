@@ -1,7 +1,7 @@
-"""The state of an operation copied to another database, and what is there compared with what was meant (SPEC 7).
+"""Copies an operation's state to another database, and compares the two (SPEC 7).
 
-Both leases are held: nobody works on either meanwhile. Ledger entries keep their ids, keys and times, what waits in the
-outbox its bodies, runs their records. A copy that was cut off is finished by the next: what is there is left as it is.
+The command holds both leases, so no runner works on either state. Ledger entries keep their ids, keys and times, the
+outbox its bodies, runs their records. The next copy finishes one that was cut off, and leaves what is there.
 """
 
 import msgspec
@@ -23,11 +23,11 @@ from incident_process.state.base import StateStore
 
 PAGE = 1000
 _MARK = "a copy"
-"""Stands in ``Identity.renaming`` of a copy that is not whole."""
+"""The value of ``Identity.renaming`` in an unfinished copy."""
 
 
 class Copied(Record, frozen=True, kw_only=True):
-    """How much was copied, and compared."""
+    """How many ledger entries, pending incidents and runs were copied and compared."""
 
     deliveries: int
     pending: int
@@ -38,10 +38,10 @@ class Copy:
     """One copy.
 
     Args:
-        source: The state that is copied, and the lease on it.
-        target: The state that it is copied to, and the lease on it; the operation has done nothing there.
-        identity: What the source knows of the operation.
-        minutes: ``execution_duration``, where the source does not have it.
+        source: The state to copy, and the lease on it.
+        target: The state to copy to, and the lease on it; the operation has done nothing there.
+        identity: The operation's identity in the source.
+        minutes: ``execution_duration`` for a source without one.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Copy:
         self._minutes = minutes
 
     async def make(self) -> Copied:
-        """Copy all of it, compare it, and let the target be known.
+        """Copy everything, compare it, and put the target into use.
 
-        Raises DataProcessingError where the two differ afterwards; the target is then of no use.
+        Raises DataProcessingError where the two differ afterwards; the target is then useless.
         """
         begun = msgspec.structs.replace(self._identity, renaming=_MARK)
         await self._target.write_identity(self._target_lease, begun)
@@ -85,7 +85,7 @@ class Copy:
             after = entries[-1].incident_id
 
     async def _outbox(self) -> int:
-        """Copy what waits, of the operation and of chunks on a cluster; return how many incidents that is."""
+        """Copy the outboxes of the operation and of its cluster chunks; return how many incidents are in them."""
         pending = 0
         held: list[tuple[StateStore, Lease]] = [(self._source, self._source_lease)]
         for scope in await self._source.open_scopes(self._source_lease, 0):
@@ -105,7 +105,7 @@ class Copy:
         return pending
 
     async def _so_far(self, chunk: Chunk) -> list[Outcome]:
-        """Return what the ledger says of a chunk's incidents that wait: the answers that they had."""
+        """Return what the ledger says of a chunk's pending incidents: the answers that they got so far."""
         waiting = {incident.incident_id: incident for incident in chunk.incidents}
         found: list[Outcome] = []
         before = max(waiting, default=0) + 1
@@ -130,7 +130,7 @@ class Copy:
         return count
 
     async def _compare(self, pending: int, runs: int) -> Copied:
-        """Go through both ledgers side by side; raise DataProcessingError for the first difference."""
+        """Compare both states; raise DataProcessingError for the first difference."""
         after = count = 0
         while True:
             ours = await self._source.ledger_after(after, PAGE)
@@ -161,7 +161,7 @@ class Copy:
 
 
 def require_empty(known: Identity | None, runs: bool, operation: Operation | None) -> None:
-    """Raise ConfigurationError where the target holds something of the operation, but for a copy that was cut off."""
+    """Raise ConfigurationError where the target has anything of the operation but an unfinished copy."""
     if known is not None and known.renaming == _MARK:
         return
     if known is not None and known.moved_to is not None:
@@ -186,7 +186,7 @@ def _pending(incident: Incident, entry: LedgerEntry) -> Outcome:
 
 
 def _comparable(entry: LedgerEntry) -> LedgerEntry:
-    """Return the entry without what databases keep differently: MongoDB cuts times to milliseconds."""
+    """Return the entry with times in milliseconds: MongoDB keeps no finer ones."""
     return msgspec.structs.replace(
         entry,
         created_at=entry.created_at.replace(microsecond=entry.created_at.microsecond // 1000 * 1000),

@@ -1,4 +1,4 @@
-"""Watches what the runners do, and notes every step that an invariant forbids (SPEC 3, 6, 10)."""
+"""Checks every effect of the runners, and notes each that breaks an invariant (SPEC 3, 6, 10)."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
@@ -17,16 +17,16 @@ class Entry(Protocol):
 
     @property
     def status(self) -> DeliveryStatus:
-        """How it stands."""
+        """Its delivery status."""
         ...
 
 
 Newest = Callable[[str], tuple[int, Entry] | None]
-"""Tells the ledger's newest entry of an account, with its id."""
+"""Returns the id and the entry of an account's newest incident in the ledger."""
 
 
-class Witness:
-    """Sees every effect at the instant at which it happens."""
+class InvariantChecker:
+    """The model calls it at the instant of each effect."""
 
     def __init__(self, world: World, receiver: Receiver) -> None:
         self.excused: set[str] = set()
@@ -36,17 +36,17 @@ class Witness:
         self._owned: defaultdict[str, set[tuple[int, bytes]]] = defaultdict(set)
         self._born: dict[int, str] = {}
         self._bodies: dict[int, bytes] = {}
-        self._looked_at: dict[str, list[Row]] = {}
+        self._surveyed: dict[str, list[Row]] = {}
 
-    def owns(self, process: Process, incidents: Iterable[Incident], *, born: bool = False) -> None:
-        """Note that the process wrote these incidents into the outbox, or claimed them there."""
+    def note_owned(self, process: Process, incidents: Iterable[Incident], *, born: bool = False) -> None:
+        """Note that the process wrote these incidents into the outbox (``born``), or claimed them there."""
         for incident in incidents:
             self._owned[process.name].add((incident.incident_id, incident.body))
             if born:
                 self._born[incident.incident_id] = process.name
 
-    def posted(self, process: Process, incident: Accepted, body: bytes) -> bool:
-        """Check a request; return whether it is the first under its id, by the process that gave the id out."""
+    def check_request(self, process: Process, incident: Accepted, body: bytes) -> bool:
+        """Check a request; return whether it is the first under its id, from the process that reserved the id."""
         self.posts += 1
         number = incident.incident_id
         if (number, body) not in self._owned[process.name]:
@@ -57,28 +57,28 @@ class Witness:
         return first
 
     def excuse(self, account: str) -> None:
-        """Note that nobody could know: another program used an id, and the attempt that learned of it was lost.
+        """Excuse the account: another program used its id, and the attempt that learned of it was lost.
 
-        The 409 that the next attempt gets says the same as one that follows an attempt of this body that arrived.
+        The next attempt gets the same 409 as after an attempt of this body that arrived, so no program can know.
         """
         self.excused.add(account)
 
-    def looked_at(self, process: Process, rows: Collection[Row]) -> None:
-        """Note what a survey found."""
-        self._looked_at[process.name] = list(rows)
+    def note_survey(self, process: Process, rows: Collection[Row]) -> None:
+        """Note the rows that a survey found."""
+        self._surveyed[process.name] = list(rows)
 
-    def advanced(self, process: Process, before: datetime, after: datetime, newest: Newest) -> None:
-        """Check a step of the watermark: never backwards, never past a row that has no outcome."""
+    def check_advance(self, process: Process, before: datetime, after: datetime, newest: Newest) -> None:
+        """Check a step of the watermark: never backwards, never past a row without an outcome."""
         if after < before:
             self._world.violate("watermark", f"{process.name} moved it back from {before} to {after}")
-        for row in self._looked_at.get(process.name, []):
+        for row in self._surveyed.get(process.name, []):
             if row.stamp <= after and row.account not in self.excused:
                 found = newest(row.account)
                 if found is None or not self._has_outcome(row, *found):
                     self._world.violate("watermark", f"{process.name} moved it to {after}, past {row}")
 
     def _has_outcome(self, row: Row, number: int, entry: Entry) -> bool:
-        """Return whether the row, or a newer one in its place, was accepted, or stands in what was turned away."""
+        """Return whether the receiver accepted or rejected the row, or a newer one in its place."""
         if entry.status is DeliveryStatus.PENDING:
             return False
         if entry.status is DeliveryStatus.SKIPPED:
@@ -88,28 +88,28 @@ class Witness:
             holds = [*holds, read(self._bodies[number])]
         return max((item.stamps.get(row.asset, NEVER) for item in holds), default=NEVER) >= row.stamp
 
-    def judge(self, as_of: datetime) -> None:
-        """Compare the receiver's log with the rows, as SPEC 10 does."""
-        doubles_matter = self._world.setup.honours_keys or not self._world.setup.restores
+    def check_log(self, as_of: datetime) -> None:
+        """Compare the receiver's log with the rows as of an instant (SPEC 10)."""
+        checks_doubles = self._world.setup.honours_keys or not self._world.setup.restores
         for account in sorted({row.account for row in self._world.rows}):
             wanted = content(self._world, account, as_of)
             log = self._receiver.accepted(account)
             accepted = [item.content for item in log]
             if wanted is not None and accepted[-1:] != [wanted] and account not in self.excused:
                 self._world.violate("missed", f"account {account}: {wanted} wanted, accepted {accepted}")
-            if doubles_matter and any(one == other for one, other in pairwise(accepted)):
+            if checks_doubles and any(one == other for one, other in pairwise(accepted)):
                 self._world.violate("doubled", f"account {account}: accepted {accepted}")
             if not self._world.setup.restores and any(map(_is_older, log[1:], log)):
                 self._world.violate("order", f"account {account}: older content after newer: {accepted}")
 
 
 def _is_older(one: Accepted, before: Accepted) -> bool:
-    """Return whether it was made from fewer rows than the one before."""
+    """Return whether one document was made from older rows than the document before it."""
     return any(one.stamps.get(asset, NEVER) < stamp for asset, stamp in before.stamps.items())
 
 
 def content(world: World, account: str, as_of: datetime) -> tuple[Any, ...] | None:
-    """Return what the account's document has to say, computed from the rows alone; None where it makes none."""
+    """Return what the account's document must say, computed from the rows alone; None where it gets no document."""
     rows = world.rows_of(account, as_of)
     newest: dict[str, Row] = {}
     for row in sorted(rows, key=lambda row: (row.stamp, row.value)):
