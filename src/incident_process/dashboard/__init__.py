@@ -1,19 +1,22 @@
-"""The web page: where the operation stands, its runs, accounts and dead letters, for people (SPEC 7, ``dashboard``).
+"""The web page: the operation's state, runs, accounts and dead letters (SPEC 7, ``dashboard``).
 
 | module | subject |
 |---|---|
-| ``server`` | the socket, uvicorn, the signals |
-| ``app`` | which address is answered by what, and what happens to errors |
-| ``guard`` | what every request has to pass: host, origin, session, forgery; and the headers of every answer |
-| ``access`` | tokens, sessions, rights, the brake on guessing |
-| ``api`` | the answers to reading requests, as JSON |
-| ``changes`` | the answers to requests that change something, or show personal data |
-| ``readings`` | what is read, from the read service, and how long it is kept |
+| ``web_server`` | the socket, uvicorn, the signals |
+| ``application`` | the routes, and the answers to errors |
+| ``security_middleware`` | the checks of every request: host, origin, session, forgery; the headers of every answer |
+| ``access`` | tokens, sessions, permissions, the limit on guesses |
+| ``read_api`` | the answers to reading requests, as JSON |
+| ``write_api`` | the answers to requests that change something, or show personal data |
+| ``read_model`` | what the page shows, read through the read service |
+| ``single_flight_cache`` | keeps these readings for a moment |
+| ``connections`` | source and state, opened at their first use |
 | ``replays`` | the replay of dead letters, one at a time, in a thread of its own |
-| ``difference`` | an account's document beside what was last delivered, masked |
+| ``difference`` | an account's document beside the one last delivered, masked |
+| ``responses`` | JSON answers and requests |
 | ``static/`` | the page itself: plain HTML, CSS and ES modules, no build step, nothing from elsewhere |
 
-It reads through ``insights`` like the command line, changes nothing but by a replay, and keeps no data of its own.
+The page reads through ``insights`` as the command line does, changes nothing but by a replay, and keeps no data.
 """
 
 from collections.abc import Callable
@@ -28,8 +31,8 @@ def serve(settings: "Settings", host: str | None, port: int | None, on_ready: Ca
 
     Args:
         settings: The configuration; ``[DASHBOARD]`` says where to listen and who may do what.
-        host: Listen on this address instead.
-        port: Listen on this port instead; 0 is any free one.
+        host: The address to listen on instead.
+        port: The TCP port to listen on instead; 0 is any free one.
         on_ready: Called with the page's URL once it answers.
 
     Raises:

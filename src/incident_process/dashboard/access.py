@@ -1,14 +1,12 @@
-"""Who may do what: tokens, the sessions that they open, and the brake on guessing.
+"""Who may do what: tokens, the sessions that they open, and the limit on guesses.
 
-A browser sends a cookie to every port of a host. So whoever serves a page on another port, as any user of the machine
-may, is handed the cookies of this one and may plant some. A session is therefore two secrets: a cookie, which no script
-can read, and a session token that the page is given once, at sign-in. The page keeps it in the storage of its own
-origin, which no other port shares, and sends it back in a header with every request, reading or changing. Either alone
-is worth nothing.
+A browser sends a cookie to every port of a host, so any user of the host who serves a page on another port gets the
+cookies of this one and may plant some. A session is therefore two secrets: a cookie, which no script can read, and a
+session token that the page gets once, at sign-in. The page keeps the token in the storage of its own origin, which no
+other port shares, and sends it in a header with every request. Either secret alone is useless.
 
-Who did something is whose token it was. A name that somebody types beside a shared token is shown as that: a claim.
-Tokens are compared in constant time; only hashes are kept of them and of cookies, and nothing of either is ever logged
-or shown.
+The log names the token's holder. A name that a user types beside a shared token appears as a claim. The comparison of
+tokens takes constant time; the process keeps only hashes of tokens and cookies, and never logs or shows either.
 """
 
 import hashlib
@@ -23,28 +21,28 @@ from incident_process.core.errors import IncidentProcessError
 from incident_process.settings.keys.dashboard_keys import Dashboard, Holder
 
 IDLE_SECONDS = 3600.0
-"""A session that nobody used for so long is over: a page that is left open polls, so this is a closed one."""
+"""Seconds without a request after which a session ends. An open page polls, so this page is closed."""
 LONGEST_SECONDS = 12 * 3600.0
-"""And after a shift, everybody signs in again."""
+"""Seconds after which every session ends: after a shift, users sign in again."""
 MOST_SESSIONS = 1000
 TRIES = 5
-"""So many wrong tokens from one address within ``TRY_SECONDS`` are answered as such; more are told to wait."""
+"""Wrong tokens from one address within ``TRY_SECONDS``; after more, the answer is to wait."""
 TRIES_OF_ALL = 50
-"""The same over all addresses: guessing from many of them is guessing, too."""
+"""The same over all addresses together."""
 TRY_SECONDS = 60.0
 LONGEST_NAME = 60
 _IN_NAMES = " .-_@'"
 
 
 class AccessDeniedError(IncidentProcessError):
-    """The token is wrong, or the name that goes with it is missing. The message is for the person who typed it."""
+    """The token is wrong, or the name beside it is missing. The message is for the user who typed it."""
 
 
 class ThrottledError(IncidentProcessError):
-    """Too many wrong tokens; ``seconds`` from now it may be tried again."""
+    """Too many wrong tokens; the user may try again in ``seconds``."""
 
     def __init__(self, seconds: int) -> None:
-        super().__init__(seconds)  # from which pickle makes it again
+        super().__init__(seconds)  # pickle restores it from these arguments
         self.seconds = seconds
 
     def __str__(self) -> str:
@@ -53,10 +51,10 @@ class ThrottledError(IncidentProcessError):
 
 @dataclass(kw_only=True, slots=True)
 class SignInSession:
-    """Somebody who has signed in. ``token`` has to come back in a header with every request."""
+    """A signed-in user. Every request has to send ``token`` in a header."""
 
     user: str
-    """Whose token it is, for people: a person's name, or the key of a shared token and who its holder says to be."""
+    """The token's holder: a person's name, or the key of a shared token and the name that the user claims."""
     may_unmask: bool
     address: str
     began: float
@@ -64,7 +62,7 @@ class SignInSession:
     token: str = field(repr=False)
 
     def proves(self, token: str | None) -> bool:
-        """Return whether a request bears this session's token."""
+        """Return whether a request's token is this session's."""
         return token is not None and hmac.compare_digest(self.token.encode(), token.encode("utf-8", "surrogatepass"))
 
 
@@ -73,7 +71,7 @@ class Access:
 
     Args:
         dashboard: The tokens.
-        clock: Seconds that only grow.
+        clock: Returns seconds of a monotonic clock.
     """
 
     def __init__(self, dashboard: Dashboard, clock: Callable[[], float] = time.monotonic) -> None:
@@ -83,23 +81,23 @@ class Access:
         self._wrong: dict[str, deque[float]] = {}
         self._wrong_by_all: deque[float] = deque(maxlen=TRIES_OF_ALL)
         self.has_token = dashboard.has_token
-        """Whether anybody can sign in; without a token the page can be read, on this machine only, and not changed."""
+        """Whether users can sign in. Without a token the page is read-only, on this host only."""
         self.has_unmask_token = dashboard.has_unmask_token
-        """Whether anybody can be allowed to see personal fields."""
+        """Whether a token lets its holder see personal fields."""
         self.asks_name = any(not holder.is_person for _, holder in self._holders)
-        """Whether a token may be one that several people have, so that they should say who they are."""
+        """Whether several people may share a token, so that they should give their names."""
 
     def sign_in(self, token: str, user: str, address: str) -> tuple[str, SignInSession]:
-        """Open a session and return the cookie that stands for it. A right token is never kept waiting.
+        """Open a session and return its cookie and itself. A right token never waits.
 
         Args:
-            token: What was given as a token.
-            user: The name that somebody gives to a token that several have; not looked at for a token of one person.
-            address: Where the request comes from.
+            token: The token that the user gives.
+            user: The name that the user gives beside a shared token; ignored for a token of one person.
+            address: The request's address.
 
         Raises:
-            AccessDeniedError: the token is wrong, or a name is missing where it is needed.
-            ThrottledError: the token is wrong, and not the first such from this address, or from all together.
+            AccessDeniedError: The token is wrong, or a needed name is missing.
+            ThrottledError: The token is wrong, and so were too many before it from this address or from all.
         """
         holder = self._holder(token)
         if holder is None:
@@ -121,7 +119,7 @@ class Access:
         return cookie, session
 
     def session(self, cookie: str | None, token: str | None) -> SignInSession | None:
-        """Return the session that cookie and session token stand for, if it is not over; using it keeps it alive."""
+        """Return the session of this cookie and session token, None where it is over; each call keeps it alive."""
         session = self._open(cookie)
         if session is None or not session.proves(token):
             return None
@@ -129,22 +127,22 @@ class Access:
         return session
 
     def knows(self, cookie: str | None) -> bool:
-        """Return whether the cookie alone is that of a session."""
+        """Return whether the cookie belongs to a session."""
         return self._open(cookie) is not None
 
     def sign_out(self, cookie: str | None) -> None:
-        """End the session that the cookie stands for."""
+        """End the cookie's session."""
         if cookie:
             self._sessions.pop(_hashed(cookie), None)
 
     def _holder(self, token: str) -> Holder | None:
-        """Return whose token it is; all are compared, whatever the first says, so that the time taken tells nothing."""
-        given = _hashed(token)  # hashes are of one length: the comparison does not even tell how long a token is
+        """Return the token's holder. It compares all tokens, so that the time taken tells nothing."""
+        given = _hashed(token)  # hashes have one length, so the time does not tell a token's length either
         found = [holder for of, holder in self._holders if hmac.compare_digest(given, of)]
         return found[0] if found else None
 
     def _refused(self, address: str) -> AccessDeniedError | ThrottledError:
-        """Note a wrong token and return what is said to it."""
+        """Note a wrong token and return the error that answers it."""
         now = self._clock()
         for key in [key for key, times in self._wrong.items() if times[-1] <= now - TRY_SECONDS]:
             del self._wrong[key]

@@ -1,4 +1,4 @@
-"""The application: which address is answered by what, and what becomes of errors."""
+"""The application: its routes, and the answers to errors."""
 
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -37,7 +37,7 @@ _TYPES = {
 
 
 def make_app(settings: Settings, hosts: Hosts) -> ASGIApp:
-    """Return the application for these settings, known by these names."""
+    """Return the application for these settings, which answers under these host names."""
     access = Access(settings.dashboard)
     readings = ReadModel(settings)
     replays = Replays(settings, readings.forget)
@@ -60,7 +60,7 @@ def make_app(settings: Settings, hosts: Hosts) -> ASGIApp:
         },
         lifespan=lifespan,
     )
-    return SecurityMiddleware(app, access, hosts)  # around all of it, so that answers to faults have their headers, too
+    return SecurityMiddleware(app, access, hosts)  # outermost, so that answers to faults get the headers, too
 
 
 async def _bad_request(_request: Request, exc: Exception) -> Json:
@@ -68,7 +68,7 @@ async def _bad_request(_request: Request, exc: Exception) -> Json:
 
 
 async def _own_error(_request: Request, exc: Exception) -> Json:
-    return problem(503, str(exc))  # its messages are made to be shown
+    return problem(503, str(exc))  # its messages are for users
 
 
 async def _http_error(_request: Request, exc: Exception) -> Json:
@@ -83,7 +83,7 @@ async def _unexpected(_request: Request, exc: Exception) -> Json:
 
 
 def _static() -> list[Route]:
-    """Return a route for every file of the page. They are read once, so no path of a request reaches a disk."""
+    """Return a route for every file of the page. It reads them once, so no request's path reaches the disk."""
     folder = files("incident_process.dashboard") / "static"
     return [
         Route("/", _served(folder / "index.html", "no-store")),
@@ -106,7 +106,7 @@ def _files(folder: Traversable, prefix: str = "") -> list[tuple[str, Traversable
 
 
 def _served(file: Traversable, kept: str) -> Callable[[Request], Awaitable[Response]]:
-    """Return an endpoint that answers with a file; a browser that has it already is told so."""
+    """Return an endpoint that answers with a file, or with 304 where the browser has it already."""
     body = file.read_bytes()
     tag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
     headers = {"ETag": tag, "Cache-Control": kept}

@@ -1,6 +1,6 @@
-"""Source and state, opened when they are first needed and then kept: one connection or pool each for all readers.
+"""Source and state, opened at their first use and then kept: one connection or pool each for all readers.
 
-A database that is away when the dashboard starts is no reason not to start: the page is where one looks then.
+The dashboard also starts while a database is down: the page is where an operator looks then.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from incident_process.state.base import StateStore
 
 
 class Connections:
-    """Opens each part once; what could not be opened is tried again by the next who needs it."""
+    """Opens each part once; after a failure, the next request tries again."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -23,24 +23,24 @@ class Connections:
         self._store: StateStore | None = None
 
     async def source(self) -> Source:
-        """Return the source; DatabaseConnectionError or ConfigurationError when it cannot be opened."""
+        """Return the source; raise DatabaseConnectionError or ConfigurationError when it cannot be opened."""
         async with self._turn:
             if self._source is None:
                 self._source = await self._stack.enter_async_context(make_source(self._settings))
             return self._source
 
     async def store(self) -> StateStore:
-        """Return the state store, its tables there; DatabaseConnectionError or ConfigurationError as above."""
+        """Return the state store with its tables; raise DatabaseConnectionError or ConfigurationError as above."""
         async with self._turn:
             if self._store is None:
                 async with AsyncExitStack() as opening:
                     store = await opening.enter_async_context(make_store(self._settings))
                     await store.require()
-                    # Only now: what could not be prepared is closed again before it is tried once more.
+                    # Only now: a store that failed before is closed, and the next request opens a new one.
                     self._stack.push_async_exit(opening.pop_all())
                     self._store = store
             return self._store
 
     async def close(self) -> None:
-        """Close what was opened."""
+        """Close both."""
         await self._stack.aclose()

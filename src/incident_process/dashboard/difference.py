@@ -1,4 +1,4 @@
-"""An account's document as it is now beside what was last delivered of it, value by value, masked. Pure."""
+"""An account's present document beside the one last delivered, value by value, masked. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -23,26 +23,26 @@ ENVELOPE = frozenset(
         "updatedAt",
     }
 )
-"""What a run adds: other in every body, and no difference of content (SPEC 4)."""
+"""Properties that a run adds: they differ in every body without a difference of content (SPEC 4)."""
 
 _IDENTITY = ("Product_Id", "Contact")
-"""By which of their values items of a list are set side by side; without one, by their place."""
+"""Properties that pair the items of two lists; items without one are paired by their place."""
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
 class Change(StrEnum):
-    """How a value stands beside the one that was delivered."""
+    """How a value differs from the delivered one."""
 
     SAME = "same"
     CHANGED = "changed"
-    ADDED = "added"  # it was not in what was delivered
-    REMOVED = "removed"  # it was, and is no more
-    UNKNOWN = "unknown"  # what was delivered is not kept
+    ADDED = "added"  # only the present document has it
+    REMOVED = "removed"  # only the delivered document has it
+    UNKNOWN = "unknown"  # the delivered body was not kept
 
 
 class Line(Record, frozen=True, kw_only=True):
-    """One value of the document. ``path`` leads to it; list items go by their place, counted from 1."""
+    """One value of the document. ``path`` leads to it; list items are named by their place, from 1."""
 
     path: tuple[str, ...]
     change: Change
@@ -60,9 +60,9 @@ def lines(now: bytes, then: bytes | None, *, masked: bool) -> list[Line]:
     """Return every value of the two bodies.
 
     Args:
-        now: The document as it would be sent.
-        then: The body that was last delivered, None where it is not kept.
-        masked: Whether personal values read ``***``; that they differ is said all the same.
+        now: The body that a run would send.
+        then: The body last delivered, None where it was not kept.
+        masked: Whether personal values read ``***``; a line still says whether they differ.
     """
     found = _walk((), _decode(now), _decode(then) if then is not None else None, known=then is not None)
     return [_masked(line) if masked and line.personal else line for line in found]
@@ -93,7 +93,7 @@ def _item(side: Mapping[str, Any] | None, name: str) -> Any:
 
 
 def _paired(now: Sequence[Any], then: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-    """Yield items side by side: those of one identity together, what has gone at the end."""
+    """Yield pairs of items of one identity; removed items come at the end."""
     left = {_identity(item, place): item for place, item in enumerate(then)}
     for place, item in enumerate(now):
         yield item, left.pop(_identity(item, place), None)

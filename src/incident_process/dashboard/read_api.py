@@ -1,4 +1,4 @@
-"""The answers to requests that only read. Addresses and parameters are the page's own; they may change with it."""
+"""The answers to requests that only read. Their addresses and parameters are private to the page."""
 
 import time
 from enum import StrEnum
@@ -52,7 +52,7 @@ class ReadApi:
         ]
 
     async def session(self, request: Request) -> Json:
-        """Say who asks and what they may do; before anybody has signed in, nothing else."""
+        """Answer who the user is and what the user may do; before sign-in, nothing of the operation."""
         session: SignInSession | None = request.scope["session"]
         may_read = session is not None or not self._access.has_token
         return Json(
@@ -70,7 +70,7 @@ class ReadApi:
         )
 
     async def overview(self, _request: Request) -> Response:
-        """Answer with where everything stands; what every open page asks for is written out once for all of them."""
+        """Answer with the overview, encoded once a second for all open pages."""
         if time.monotonic() >= self._written_until:
             self._written = Json(await self._readings.overview()).body
             self._written_until = time.monotonic() + WRITTEN_SECONDS
@@ -87,7 +87,7 @@ class ReadApi:
         return Json(found) if found is not None else problem(404, "There is no run of this id.")
 
     async def accounts(self, request: Request) -> Json:
-        """Answer with the accounts that begin with what is searched for."""
+        """Answer with the accounts that begin with the text of the search."""
         text = request.query_params.get("q", "").strip()
         if text and not SHORTEST_SEARCH <= len(text) <= LONGEST_ACCOUNT:
             raise BadRequestError(f"Give at least the first {SHORTEST_SEARCH} characters of the account number.")
@@ -99,25 +99,25 @@ class ReadApi:
         return Json(await self._readings.account(account_of(request), before))
 
     async def document(self, request: Request) -> Json:
-        """Answer with an account's document beside what was last delivered, personal fields masked."""
+        """Answer with an account's document beside the one last delivered, personal fields masked."""
         return Json(await self._readings.document(account_of(request), masked=True))
 
     async def dead_letters(self, request: Request) -> Json:
-        """Answer with the reasons, and the letters of one or of all."""
+        """Answer with the reasons, and a page of the dead letters of one reason or of all."""
         skip = number(request, "skip", 0, MOST_LETTERS)
         return Json(await self._readings.dead_letters(request.query_params.get("group"), skip, PAGE))
 
     async def replay(self, _request: Request) -> Json:
-        """Answer with how the last replay stands."""
+        """Answer with the state of the last replay."""
         return Json(self._replays.state)
 
     async def doctor(self, _request: Request) -> Json:
-        """Answer with the findings."""
+        """Answer with the doctor's findings."""
         return Json(await self._readings.doctor())
 
 
 def account_of(request: Request) -> str:
-    """Return the account number of the query; BadRequestError when there is none."""
+    """Return the account number of the query; raise BadRequestError when there is none."""
     account = request.query_params.get("account", "")
     if not 0 < len(account) <= LONGEST_ACCOUNT:
         raise BadRequestError("account has to be an account number.")

@@ -1,4 +1,4 @@
-"""What the page shows, read through the read service and kept for a moment."""
+"""What the page shows, read through the read service and cached for a moment."""
 
 import asyncio
 import time
@@ -31,12 +31,12 @@ from incident_process.settings import Settings
 
 CHARTED_RUNS = 40
 MOST_LETTERS = 10_000
-"""So many standing dead letters are counted and grouped; a receiver that turned more away has one reason."""
+"""Open dead letters that the page counts and groups; more of them have one reason anyway."""
 SLOW_SECONDS = 10.0
-"""How long is kept what costs more and changes less: percentiles and dead letters."""
+"""Seconds that percentiles and dead letters are cached: they cost more and change less."""
 DOCTOR_SECONDS = 30.0
 PREVIEW_SECONDS = 60.0
-"""An account is looked up in the source for so long; without an index that is a walk through the whole table."""
+"""Seconds for finding an account in the source; without an index the source reads the whole table."""
 RATE_SECONDS = 10.0
 ENTRIES = 50
 
@@ -49,7 +49,7 @@ class ReadModel:
         self._connections = Connections(settings)
         self._keep = SingleFlightCache()
         self._rate = Rate()
-        self._previews = asyncio.Semaphore(1)  # one walk through the source's tables at a time
+        self._previews = asyncio.Semaphore(1)  # one scan of the source's tables at a time
 
     async def close(self) -> None:
         """Close source and state."""
@@ -57,11 +57,11 @@ class ReadModel:
         await self._connections.close()
 
     def forget(self) -> None:
-        """Read anew: something was changed."""
+        """Empty the cache: something has changed."""
         self._keep.forget()
 
     async def overview(self) -> dict[str, Any]:
-        """Return where everything stands; what cannot be read is None, and the health says why."""
+        """Return all parts of the overview; a part that cannot be read is None, and the health says why."""
         errors: list[str] = []
 
         async def part(reading: Awaitable[Any]) -> Any:
@@ -97,7 +97,7 @@ class ReadModel:
         return {"runs": found[:limit], "more": len(found) > limit}
 
     async def run(self, run_id: str) -> dict[str, Any] | None:
-        """Return one run with the windows of its neighbours and the incidents that it did not deliver."""
+        """Return one run, its neighbours and the incidents that it did not deliver; None for an unknown id."""
         store = await self._connections.store()
 
         async def read() -> dict[str, Any] | None:
@@ -113,7 +113,7 @@ class ReadModel:
         return None if found is None else {**found, "neighbours": _neighbours(found["run"], newest)}
 
     async def accounts(self, starting: str) -> dict[str, Any]:
-        """Return accounts that begin with the text; for no text, the newest entries of the ledger."""
+        """Return accounts that begin with the text; for an empty text, the newest entries of the ledger."""
         store = await self._connections.store()
         if not starting:
 
@@ -134,15 +134,15 @@ class ReadModel:
         return {"account": account, "incidents": found[:ENTRIES], "more": len(found) > ENTRIES}
 
     async def document(self, account: str, *, masked: bool) -> dict[str, Any]:
-        """Return the account's document as it would be sent, beside what was last delivered.
+        """Return the document that a run would send of the account, beside the one last delivered.
 
-        Raises DatabaseConnectionError, also when the source takes too long over it.
+        Raises DatabaseConnectionError, also when the source takes longer than ``PREVIEW_SECONDS``.
         """
         store = await self._connections.store()
         known = (await store.last_known([account])).get(account)
         delivered_id = known.delivered_id if known else 0
         then = await store.kept_body(delivered_id) if delivered_id else None
-        # A connection of its own: what takes long here must keep nobody from asking for the time.
+        # A connection of its own: a slow search must not block the status, which asks for the source's clock.
         try:
             async with asyncio.timeout(PREVIEW_SECONDS), self._previews, make_source(self._settings) as source:
                 found = await preview_account(self._settings, source, account)
@@ -166,7 +166,7 @@ class ReadModel:
         }
 
     async def dead_letters(self, group: str | None, skip: int, limit: int) -> dict[str, Any]:
-        """Return the reasons for which dead letters stand, and a page of the letters of one reason or of all."""
+        """Return the reasons of the open dead letters, and a page of the letters of one reason or of all."""
         letters, more = await self._letters()
         of_group = [entry for entry in letters if group is None or group_of(entry) == group]
         return {
@@ -178,7 +178,7 @@ class ReadModel:
         }
 
     async def doctor(self) -> dict[str, Any]:
-        """Return the findings, and when they were made."""
+        """Return the doctor's findings and their time."""
 
         async def read() -> dict[str, Any]:
             findings = await examine(self._settings)
@@ -221,7 +221,7 @@ class ReadModel:
         return await self._keep.get("letters", read, SLOW_SECONDS)
 
     def _under_way(self, status: dict[str, Any] | None, runs: list[dict[str, Any]] | None) -> dict[str, Any] | None:
-        """Return how far the run under way has come: of the accounts that it knows of, how many have their outcome."""
+        """Return the progress of the run under way: how many of its accounts have their outcome."""
         if not status or not runs or runs[0]["status"] != RunStatus.RUNNING or status["lease"] is None:
             return None
         run = runs[0]
@@ -245,10 +245,10 @@ def _health(status: dict[str, Any], runs: list[dict[str, Any]], letters: tuple[l
 
 
 class Rate:
-    """How many accounts a second get their outcome, over the last readings of the run under way.
+    """How many accounts a second get their outcome, over the last ``RATE_SECONDS`` of the run under way.
 
     Args:
-        clock: Seconds that only grow.
+        clock: Returns seconds of a monotonic clock.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -257,7 +257,7 @@ class Rate:
         self._seen: deque[tuple[float, int]] = deque()
 
     def observe(self, run: dict[str, Any] | None) -> None:
-        """Note how far the newest run has come."""
+        """Note the progress of the newest run."""
         if run is None or run["run_id"] != self._run_id:
             self._seen.clear()
             self._run_id = run["run_id"] if run else None
@@ -268,7 +268,7 @@ class Rate:
                 self._seen.popleft()
 
     def now(self, run_id: str) -> float | None:
-        """Return accounts a second, None while too little was seen of the run."""
+        """Return accounts a second, None with fewer than two observations of the run."""
         if run_id != self._run_id or len(self._seen) < 2:
             return None
         (first, before), (last, after) = self._seen[0], self._seen[-1]
@@ -281,7 +281,7 @@ def done_of(run: dict[str, Any]) -> int:
 
 
 def comparison(now: Previewed | None, known: LastDelivery | None) -> str:
-    """Return how an account's present content stands to what the ledger says of it, by a name that the page knows.
+    """Compare an account's present content with the ledger; return a name that the page knows.
 
     It follows ``pipeline.change_detection.decide``, which decides what a run sends.
     """
@@ -301,7 +301,7 @@ def comparison(now: Previewed | None, known: LastDelivery | None) -> str:
 
 
 def _durations(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return percentiles over the charted runs that have ended by themselves."""
+    """Return percentiles, in seconds, over the charted runs that ended without failing."""
     took = sorted(run["seconds"] for run in runs if run["seconds"] is not None and run["status"] != RunStatus.FAILED)
     return {"sample": len(took), **insights.percentiles(took)}
 

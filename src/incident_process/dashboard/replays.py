@@ -25,22 +25,22 @@ log = get_logger()
 
 
 class Chosen(Record, frozen=True, kw_only=True):
-    """Which dead letters: those of these accounts, or all of one reason (``dead_letters.group_of``)."""
+    """Which dead letters to replay: those of these accounts, or all of one reason (``dead_letters.group_of``)."""
 
     accounts: frozenset[str] = frozenset()
     group: str | None = None
 
-    def holds(self, entry: LedgerEntry) -> bool:
-        """Return whether a standing dead letter was chosen."""
+    def includes(self, entry: LedgerEntry) -> bool:
+        """Return whether an open dead letter was chosen."""
         return entry.account in self.accounts or (self.group is not None and group_of(entry) == self.group)
 
 
 class Replays:
-    """At most one replay at a time, and how the last one ended.
+    """At most one replay at a time, and the state of the last one.
 
     Args:
         settings: The configuration.
-        on_end: Called when one has ended: what was read before is old now.
+        on_end: Called after a replay: earlier readings are outdated now.
     """
 
     def __init__(self, settings: Settings, on_end: Callable[[], None]) -> None:
@@ -50,10 +50,10 @@ class Replays:
         self._stop: Callable[[], object] | None = None
         self._stopping = False
         self.state: dict[str, Any] = {"state": "none"}
-        """For the page: ``none``, ``running`` or ``ended``, and what it came to."""
+        """For the page: ``none``, ``running`` or ``ended``, and the result."""
 
     def start(self, chosen: Chosen, user: str) -> bool:
-        """Begin a replay; False when one is under way."""
+        """Begin a replay; return False when one is under way."""
         if self._task is not None or self._stopping:
             return False
         self.state = {"state": "running", "user": user, "started": iso(datetime.now(UTC).replace(microsecond=0))}
@@ -61,7 +61,7 @@ class Replays:
         return True
 
     async def close(self) -> None:
-        """End a replay in good order: what is under way is recorded, the rest stays pending for the next run."""
+        """End a replay in order: it records what is under way, and leaves the rest pending for the next run."""
         self._stopping = True
         if self._stop is not None:
             self._stop()
@@ -83,7 +83,7 @@ class Replays:
             self._on_end()
 
     async def _made(self, parts: Parts, chosen: Chosen) -> Run:
-        accounts = [entry.account async for page in pages(parts.store) for entry in page if chosen.holds(entry)]
+        accounts = [entry.account async for page in pages(parts.store) for entry in page if chosen.includes(entry)]
         run = Run(parts, replay(parts, accounts))
         loop = asyncio.get_running_loop()
         self._stop = lambda: loop.call_soon_threadsafe(run.request_stop, "the dashboard was stopped")
@@ -93,14 +93,14 @@ class Replays:
 
 
 def choose(accounts: Collection[str], group: str | None) -> Chosen | None:
-    """Return what was chosen, None when nothing was or both ways at once."""
+    """Return the choice, None for neither or both of accounts and group."""
     if bool(accounts) == (group is not None):
         return None
     return Chosen(accounts=frozenset(accounts), group=group)
 
 
 def _told(report: RunReport) -> dict[str, Any]:
-    """Return the end of a replay as the page tells it."""
+    """Return the result of a replay as the page shows it."""
     counts = report.counts
     if report.status is RunStatus.LOCKED:
         sentence = (

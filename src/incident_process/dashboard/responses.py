@@ -1,4 +1,4 @@
-"""How answers are written and requests are read: JSON, with sentences for what goes wrong."""
+"""Writes answers and reads requests: JSON, with a sentence for each error."""
 
 from typing import Any, TypeVar
 
@@ -9,7 +9,7 @@ from starlette.responses import Response
 from incident_process.core.errors import IncidentProcessError
 
 MOST_BYTES = 256 * 1024
-"""No request of the page is longer: ten thousand account numbers."""
+"""Bytes of a request at most: the page's longest has ten thousand account numbers."""
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ async def content(request: Request, kind: type[T]) -> T:
     """Read a request's body.
 
     Raises:
-        BadRequestError: It is too long, or not of that kind.
+        BadRequestError: It is too long, or not of this type.
     """
     body = b""
     async for part in request.stream():

@@ -1,9 +1,9 @@
-"""What every request has to pass before anything is done for it, and the headers that every answer gets.
+"""The checks of every request, and the headers of every answer.
 
-In this order: the Host is a name that this page is known by (DNS rebinding), nothing but the empty page is asked for by
-another site, the method is one that it has, a change comes from the page itself (Origin, JSON, session token), and
-whoever asks for data has signed in where a token is set. The page holds no data: its scripts ask for them, and bear the
-session token, which no other origin has (see ``access``).
+In this order: the Host is a name of this page (against DNS rebinding); another site may ask for the empty page only;
+the method is known; a change comes from the page itself (Origin, JSON, session token); a request for data comes from a
+signed-in user where a token is set. The page itself has no data: its scripts ask for them with the session token, which
+no other origin has (see ``access``).
 """
 
 import ipaddress
@@ -20,11 +20,11 @@ from incident_process.dashboard.responses import Json, problem
 
 COOKIE = "incident_session"
 SESSION_HEADER = "x-csrf-token"
-"""Bears the session token. A page of another origin cannot send it without being allowed to, and none is."""
+"""Has the session token. A page of another origin needs permission to send it, and gets none."""
 OWN_SITE = frozenset({"same-origin", "none"})
-"""What ``Sec-Fetch-Site`` says of requests by the page itself, and by a person in the address bar."""
+"""Values of ``Sec-Fetch-Site`` for requests by the page itself, and by the browser's address bar."""
 OPEN_PATHS = frozenset({"/api/session", "/api/sign-in"})
-"""What may be asked before signing in: who one is, and to be let in."""
+"""Paths that need no sign-in."""
 
 NO_TOKEN = (
     "Changes need a token, and none is set: give [DASHBOARD] token 16 or more characters in the configuration, "  # noqa: S105  # a sentence, no secret
@@ -45,11 +45,11 @@ HEADERS = {
 
 
 class Hosts:
-    """The names under which the page may be asked for.
+    """The host names under which the page answers.
 
     Args:
         names: Exact names, in lower case.
-        any_address: Whether every IP address is one, too: a foreign name that was made to point here is none.
+        any_address: Whether it answers under every IP address, too. A foreign name that points here is no address.
     """
 
     def __init__(self, names: Collection[str], *, any_address: bool) -> None:
@@ -57,7 +57,7 @@ class Hosts:
         self._any_address = any_address
 
     def know(self, host: str) -> bool:
-        """Return whether the Host header, with or without a port, is one of ours."""
+        """Return whether the Host header, with or without a port, has one of these names."""
         try:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
@@ -66,7 +66,7 @@ class Hosts:
 
 
 def host_names(host: str, further: Collection[str]) -> Hosts:
-    """Return the names that go with the address on which the page listens, and those of ``allowed_hosts``."""
+    """Return the names for the address on which the page listens, with those of ``allowed_hosts``."""
     own = {"localhost", "127.0.0.1", "::1"} | set(further)
     if _is_address(host) and ipaddress.ip_address(host).is_loopback:
         return Hosts(own, any_address=False)
@@ -84,7 +84,7 @@ class SecurityMiddleware:
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what does not pass, hand on what does; ``scope["session"]`` is who asks, or None."""
+        """Refuse a request that fails a check, pass on the others with ``scope["session"]`` (None: not signed in)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -119,7 +119,7 @@ class SecurityMiddleware:
         return None
 
     def _forged(self, headers: Headers, path: str, session: SignInSession | None) -> Json | None:
-        """Return the answer to a change that does not come from the page and from somebody who may."""
+        """Return the refusal of a change that does not come from the page or from a user who may; else None."""
         checks = (
             (
                 _origin_host(headers.get("origin")) == headers["host"].lower(),
@@ -147,7 +147,7 @@ class SecurityMiddleware:
 
 
 def cookie_name(headers: Headers) -> str:
-    """Return the name of the session's cookie: one for each port, since browsers tell cookies of ports not apart."""
+    """Return the name of the session's cookie, with the port: browsers share cookies between ports."""
     try:
         port = urlsplit(f"//{headers.get('host', '')}").port
     except ValueError:

@@ -1,4 +1,4 @@
-"""Answers that are kept for a moment, so that a room full of readers asks the databases no more than one of them."""
+"""Caches answers for a moment, so that many readers ask the databases no more often than one."""
 
 import asyncio
 import time
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 LEAST_SECONDS = 2.0
 SHARE = 20
-"""An answer is kept for at least so many times as long as it took: reading never takes more than a twentieth of the
-time of whoever answers, however large the ledger is and however many look."""
+"""An answer stays for at least this many times its reading time: readings take at most a twentieth of the databases'
+time, however large the ledger is and however many users read."""
 PATIENCE_SECONDS = 1.0
-"""When an answer takes longer than this to renew, the old one is given meanwhile."""
+"""Seconds of a renewal after which a reader gets the old answer."""
 MOST_KEPT = 64
 
 
@@ -27,19 +27,19 @@ class _Kept:
 
 
 class SingleFlightCache:
-    """Values by key; each is read by one task at a time, which no reader's leaving ends."""
+    """Values by key. One task at a time reads each, and goes on when a reader leaves."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
 
     async def get(self, key: Hashable, read: Callable[[], Awaitable[T]], seconds: float = LEAST_SECONDS) -> T:
-        """Return the value of the key, read anew when it was kept for long enough; an error is kept likewise.
+        """Return the value of the key, read again when it is old; raise the reading's error, which is cached likewise.
 
         Args:
-            key: What is asked for.
-            read: Reads it.
-            seconds: How long it is kept at least.
+            key: Names the value.
+            read: Reads the value.
+            seconds: How long the value is cached at least.
         """
         kept = self._kept.setdefault(key, _Kept())
         self._kept.move_to_end(key)
@@ -55,24 +55,24 @@ class SingleFlightCache:
         return value
 
     def forget(self) -> None:
-        """Read everything anew when it is next asked for: something was changed."""
+        """Let the next request for each value read it again: something has changed."""
         for kept in self._kept.values():
             kept.until = 0.0
 
     async def close(self) -> None:
-        """Wait for what is being read."""
+        """Wait for the readings under way."""
         tasks = [kept.task for kept in self._kept.values() if kept.task is not None]
         if tasks:
             await asyncio.wait(tasks)
 
     async def _renew(self, kept: _Kept, read: Callable[[], Awaitable[Any]], seconds: float) -> None:
         began = self._clock()
-        share = SHARE if kept.known else 0  # the first reading also opens the connection, which is no measure
+        share = SHARE if kept.known else 0  # the first reading also opens the connection, so its time says little
         try:
             kept.value, kept.error = await read(), None
-        except Exception as exc:  # raised again for everybody who asks meanwhile
+        except Exception as exc:  # raised again for every reader meanwhile
             kept.error = exc
-            share = 1  # that somebody is back should be seen soon
+            share = 1  # a database that is back should show soon
         finally:
             now = self._clock()
             kept.until = now + max(seconds, share * (now - began))

@@ -13,8 +13,8 @@ from incident_process.dashboard.application import make_app
 from incident_process.dashboard.security_middleware import host_names
 from incident_process.settings import Settings
 
-_CONNECTIONS_AT_ONCE = 500  # more readers than a team has
-_ANSWER_SECONDS = 300.0  # a doctor over large tables takes its time
+_CONNECTIONS_AT_ONCE = 500  # more than a team needs
+_ANSWER_SECONDS = 300.0  # the doctor takes long over large tables
 _KEEP_ALIVE_SECONDS = 30
 _LAST_ANSWERS_SECONDS = 3
 
@@ -22,7 +22,7 @@ log = get_logger()
 
 
 def run_server(settings: Settings, host: str | None, port: int | None, on_ready: Callable[[str], None]) -> None:
-    """Do what ``incident_process.dashboard.serve`` promises."""
+    """Serve the page; see ``incident_process.dashboard.serve``."""
     address = host if host is not None else settings.dashboard.host
     _check(settings, address)
     with _listen(address, settings.dashboard.port if port is None else port) as listener:
@@ -38,7 +38,7 @@ def run_server(settings: Settings, host: str | None, port: int | None, on_ready:
             log_config=None,
             log_level="critical",  # uvicorn's own errors carry tracebacks; the application reports its own
             access_log=False,  # addresses hold account numbers
-            proxy_headers=False,  # else a header could claim another address, which the brake on guessing goes by
+            proxy_headers=False,  # a header must not choose the address by which guesses are counted
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,

@@ -1,6 +1,6 @@
 """The answers to requests that change something or show personal data: signing in and out, replay, unmasking.
 
-What is logged of them says who, from where and what was done; no token, no value, and of an account number the end.
+Their log lines say who did what, and from which address: no token, no value, and only the end of an account number.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ log = get_logger()
 
 _SHOWN_OF_ACCOUNT = 4
 WRONG_SECONDS = 1.0
-"""How long the answer to a wrong token is held back, after it was compared: guessing one after the other is slow."""
+"""Seconds that the answer to a wrong token waits: it slows guesses down."""
 MOST_HELD = 20
-"""So many such answers are held back at once; a flood of guesses must not take the connections of everybody else."""
+"""Answers that wait at once at most: a flood of guesses must not take all connections."""
 
 
 class SignIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -34,24 +34,24 @@ class SignIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Replay(msgspec.Struct, forbid_unknown_fields=True):
-    """Which dead letters to replay: those of these accounts, or those of a reason."""
+    """Which dead letters to replay: those of these accounts, or those of one reason."""
 
     accounts: list[str] = []
     group: str | None = None
 
 
 class Unmask(msgspec.Struct, forbid_unknown_fields=True):
-    """Whose personal fields are to be shown."""
+    """The account whose personal fields to show."""
 
     account: str
 
 
 class EmptyRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A request that says everything by its address."""
+    """A request without content."""
 
 
 class WriteApi:
-    """Handlers that come after ``guard``: whoever gets here has passed it."""
+    """Handlers of requests that ``SecurityMiddleware`` let pass."""
 
     def __init__(self, access: Access, readings: ReadModel, replays: Replays) -> None:
         self._access = access
@@ -69,7 +69,7 @@ class WriteApi:
         ]
 
     async def sign_in(self, request: Request) -> Response:
-        """Open a session for whoever has a token."""
+        """Open a session for the holder of a token."""
         given = await content(request, SignIn)
         address = request.client.host if request.client else "unknown"
         try:
@@ -82,13 +82,13 @@ class WriteApi:
             await self._hold()
             return problem(403, str(exc))
         _note("signed in", session, "signed in" + (", may unmask" if session.may_unmask else ""))
-        answer = Json({"session_token": session.token})  # said this once, and by no other answer
+        answer = Json({"session_token": session.token})  # no other answer has it
         answer.set_cookie(
             cookie_name(request.headers),
             cookie,
             httponly=True,
             samesite="strict",
-            # The page was asked for by https, whoever ended the encryption: then the cookie stays within it.
+            # Behind https, even if a proxy ends it, the cookie must stay within https.
             secure=request.headers["origin"].startswith("https://"),
             path="/",
         )
@@ -104,7 +104,7 @@ class WriteApi:
         return answer
 
     async def _hold(self) -> None:
-        """Hold the answer to a wrong token back for a while."""
+        """Delay the answer to a wrong token."""
         if self._held >= MOST_HELD:
             return
         self._held += 1
@@ -114,7 +114,7 @@ class WriteApi:
             self._held -= 1
 
     async def replay(self, request: Request) -> Response:
-        """Begin a replay; its end is asked for by GET."""
+        """Begin a replay; the page asks for its end by GET."""
         given = await content(request, Replay)
         chosen = choose(given.accounts, given.group)
         if chosen is None or len(chosen.accounts) > MOST_LETTERS:
@@ -127,7 +127,7 @@ class WriteApi:
         return Json(self._replays.state, 202)
 
     async def unmask(self, request: Request) -> Response:
-        """Show an account's document with its personal fields, to somebody who may, and log that."""
+        """Show an account's document with its personal fields to a user who may see them, and log that."""
         given = await content(request, Unmask)
         session: SignInSession = request.scope["session"]
         if not session.may_unmask:
@@ -140,7 +140,7 @@ class WriteApi:
         account = given.account
         newest = await self._readings.account(account, None)
         incident = newest["incidents"][0]["incident_id"] if newest["incidents"] else None
-        # Before anything is shown. The incident says exactly which account it was, to whoever may read the ledger.
+        # Logged before anything is shown. A reader of the ledger finds the exact account by the incident.
         _note(
             "unmasked",
             session,

@@ -1,6 +1,5 @@
-"""The command ``schedule``: stays up, looks at source and state, and runs when a run is due (SPEC 7).
+"""The command ``schedule``: it stays up, polls source and state, and runs when a run is due (SPEC 7).
 
-The state is the timetable's memory: when the last run began, and whether it succeeded, is read from the runs that it
-keeps, by the source's clock. So two schedules on two hosts agree, and neither a restart nor a machine whose clock is
-set loses a run or does one twice.
+The state's run records are the timetable's memory: they say when the last run began, by the source's clock, and whether
+it succeeded. So two schedules on two hosts agree, and no restart or changed host clock loses a run or does one twice.
 """

@@ -1,4 +1,4 @@
-"""The run that a schedule does: a window run that asks under the lease whether it is still due."""
+"""The run of a schedule: a window run that checks under the lease whether it is still due."""
 
 import logging
 
@@ -12,10 +12,10 @@ from incident_process.schedule.timing import DueRules, Snapshot, due
 
 
 def scheduled_run(parts: Parts, rules: DueRules) -> Run:
-    """Return a window run, unless another host did it between the look and the lease."""
+    """Return a window run, unless another host did it between the poll and the lease."""
 
     async def refusal() -> Refusal | None:
-        # Now again: the lease may have been waited for, and a run that ended meanwhile must not seem to be ahead.
+        # The clock is read again: after a wait for the lease, a run that ended meanwhile must not seem to be ahead.
         operation, runs = await parts.store.read_operation(), await parts.store.runs(limit=RUNS)
         view = Snapshot(operation=operation, runs=runs, now=await parts.source.now())
         next_due = due(rules, view)
@@ -24,5 +24,5 @@ def scheduled_run(parts: Parts, rules: DueRules) -> Run:
         message = f"Another runner was faster: the next run is due at {iso(next_due.at)}."
         return Refusal(status=RunStatus.NOT_DUE, message=message)
 
-    # Of those who share the work, all but one find the lease held at each run.
+    # Each run finds all schedules but one with the lease held.
     return Run(parts, WindowPlan(parts, refusal=refusal, held_level=logging.INFO))

@@ -1,7 +1,7 @@
-"""``/healthz``, ``/readyz`` and ``/metrics``: a few lines of ASGI in the schedule's own event loop.
+"""``/healthz``, ``/readyz`` and ``/metrics``: a small ASGI application in the schedule's own event loop.
 
-That it answers at all shows that the loop turns, which is all that ``/healthz`` says. Nothing here is personal or
-secret, nothing can be changed, and nothing asks a database.
+Any answer shows that the loop turns, which is all that ``/healthz`` says. The answers hold nothing personal or secret;
+the application changes nothing and asks no database.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ Metrics = Callable[[], bytes] | None
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 _JSON = b"application/json"
 _STOP_SECONDS = 2
-_CONNECTIONS = 64  # probes and one or two collectors; a crowd must not slow a run
+_CONNECTIONS = 64  # at once: probes and one or two collectors; more must not slow a run
 _ANSWER_SECONDS = 10.0
 
 
 def app(readiness: Readiness, metrics: Metrics) -> Callable[..., Awaitable[None]]:
-    """Return the application; ``metrics`` makes the text of ``/metrics``."""
+    """Return the application; ``metrics`` returns the text of ``/metrics``, None: there is no such address."""
 
     async def answer(scope: MutableMapping[str, Any], _receive: object, send: Send) -> None:
         if scope["type"] != "http":
@@ -86,11 +86,11 @@ class HttpServer:
 
     @property
     def port(self) -> int:
-        """The port that it answers on, also where any was asked for."""
+        """The TCP port that it answers on, also where the configuration leaves the choice to the system."""
         return int(self._socket.getsockname()[1])
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start answering."""
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
 
     async def stop(self) -> None:

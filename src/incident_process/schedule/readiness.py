@@ -1,4 +1,4 @@
-"""Whether this process is ready: source and state within reach, and the last run not failed."""
+"""Whether this process is ready: it can reach source and state, and the last run did not fail."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from incident_process.core.clock import uptime
 from incident_process.core.models import RunRecord, iso
 from incident_process.schedule.timing import Due, Snapshot, failed
 
-LOOKS = 3
-"""So many times as long as the pause between two looks, without one that succeeded, is out of reach."""
+POLLS = 3
+"""Pauses between two polls without a successful one after which source and state count as out of reach."""
 
 
 class Readiness:
-    """What ``/readyz`` answers from; it asks nobody, so it may be asked as often as somebody likes."""
+    """What ``/readyz`` answers from. It asks no database, so any rate of requests is harmless."""
 
     def __init__(self) -> None:
         self.running = False
@@ -19,30 +19,30 @@ class Readiness:
         self._seen_at: float | None = None
         self._error: str | None = "no look at source and state yet"
         self._fault: tuple[str, RunRecord | None] | None = None
-        """What ended the last run of this process, and the newest run that was known then."""
+        """The fault that ended this process's last run, and the newest run known then."""
         self._newest: RunRecord | None = None
-        """The newest that is over: of one that is at work, here or elsewhere, nobody knows yet how it ends."""
+        """The newest run that is over, on any host."""
         self._due: Due | None = None
 
     def seen(self, view: Snapshot, due: Due) -> None:
-        """Note that source and state were read."""
+        """Note a successful poll of source and state."""
         self._seen_at = uptime()
         self._error = None
         self._newest = next(iter(view.ended), None)
         if self._fault is not None and (self._newest != self._fault[1] or due.at > view.now):
-            self._fault = None  # there has been a run since, or nothing was left undone
+            self._fault = None  # a run has ended since, or none is overdue
         self._due = due
 
     def unseen(self, error: str) -> None:
-        """Note that source or state could not be read."""
+        """Note a failed poll of source and state."""
         self._error = error
 
     def ended(self, fault: str | None) -> None:
-        """Note that a run of this process is over, with the fault that ended it, if any."""
+        """Note the end of a run of this process, with the fault that ended it, if any."""
         self._fault = None if fault is None else (fault, self._newest)
 
     def reasons(self) -> list[str]:
-        """Return why it is not ready; nothing when it is."""
+        """Return why the process is not ready; nothing when it is."""
         found = []
         if self._error is not None:
             found.append(self._error)

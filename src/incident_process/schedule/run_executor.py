@@ -1,4 +1,4 @@
-"""One run of the schedule, from its start to an end in good order, whatever asks for that end."""
+"""One run of the schedule, from its start to an orderly end."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -19,40 +19,37 @@ from incident_process.settings import Settings
 log = get_logger()
 
 CANCEL_SECONDS = 10
-"""How long a run that was told to stop has to come to its end before it is cancelled, and how long that may take."""
+"""Seconds that a stopped run has to end before the executor cancels it, and seconds that the cancelling may take."""
 
 
 class RunResult(Record, frozen=True, kw_only=True):
-    """How a run ended: with a report, or with a fault in words; with neither, it was not begun."""
+    """How a run ended: with a report, or with a fault in words; with neither, it did not begin."""
 
     report: RunReport | None = None
     fault: str | None = None
 
 
 class RunExecutor:
-    """Does one run. Made for a single call of ``work``."""
+    """Does one run, by a single call of ``work``."""
 
-    def __init__(self, settings: Settings, rules: DueRules, wishes: SignalRequests) -> None:
+    def __init__(self, settings: Settings, rules: DueRules, requests: SignalRequests) -> None:
         self._settings = settings
         self._rules = rules
-        self._wishes = wishes
+        self._requests = requests
         self._run: Run | None = None
         self._over = False
 
-    async def work(self, watch: Callable[[], Observers]) -> RunResult:
-        """Do the run and return how it ended. A fault is said in the log and never raised: the schedule outlives it.
-
-        ``watch`` makes those who look on.
-        """
+    async def work(self, make_observers: Callable[[], Observers]) -> RunResult:
+        """Do the run and return how it ended. A fault is logged and never raised: the schedule outlives it."""
 
         async def run() -> RunReport:
-            return await conduct(self._settings, self._make, watch(), held=self._holding)
+            return await conduct(self._settings, self._make, make_observers(), held=self._holding)
 
         task = asyncio.ensure_future(run())
         try:
             report = await self._until_end(task)
         except asyncio.CancelledError:
-            if not self._wishes.end.is_set():
+            if not self._requests.end.is_set():
                 raise
             return RunResult()
         except DatabaseConnectionError as exc:
@@ -61,7 +58,7 @@ class RunExecutor:
         except IncidentProcessError as exc:
             log.error("%s", exc)
             return RunResult(fault=str(exc))
-        except Exception as exc:  # whatever it is: the next run resumes, and somebody has to be there to start it
+        except Exception as exc:  # of any kind: the schedule has to stay up to start the run that resumes
             log.error("Unexpected fault of a run: %s. Nothing is lost; it is tried again.", type(exc).__name__)
             log.debug("Traceback:", exc_info=exc)
             return RunResult(fault=f"unexpected fault: {type(exc).__name__}")
@@ -73,26 +70,26 @@ class RunExecutor:
 
     @contextmanager
     def _holding(self, run: Run) -> Iterator[None]:
-        """Know the run while it is at work."""
+        """Keep the run at hand while it is at work."""
         self._run = run
-        if self._wishes.end.is_set():
-            run.request_finish(self._wishes.reason)
+        if self._requests.end.is_set():
+            run.request_finish(self._requests.reason)
         try:
             yield
         finally:
             self._run, self._over = None, True
 
     async def _until_end(self, task: "asyncio.Future[RunReport]") -> RunReport:
-        """Wait for the end of the run; once the schedule is to end, help it there step by step."""
-        wishes = self._wishes
-        await first(task, wishes.end, None)
+        """Wait for the run's end; once the schedule is to end, ask the run to finish, then to stop, then cancel it."""
+        requests = self._requests
+        await first(task, requests.end, None)
         if not task.done() and self._run is None and not self._over:
             await give_up(task, CANCEL_SECONDS)  # it is still connecting: nothing has begun
         if not task.done() and self._run is not None:
-            self._run.request_finish(wishes.reason)
-            await first(task, wishes.hurry, self._settings.schedule.stop_seconds)
+            self._run.request_finish(requests.reason)
+            await first(task, requests.hurry, self._settings.schedule.stop_seconds)
         if not task.done() and self._run is not None:
-            self._run.request_stop(wishes.reason)
+            self._run.request_stop(requests.reason)
             await asyncio.wait({task}, timeout=CANCEL_SECONDS)
         if not task.done() and self._run is not None:
             await give_up(task, CANCEL_SECONDS)  # a statement that takes for ever; the lease is freed on the way out

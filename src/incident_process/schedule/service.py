@@ -1,4 +1,4 @@
-"""The schedule itself: look, run when due, wait; and again, until somebody wishes that it ends."""
+"""The schedule itself: poll, run when a run is due, wait; and again, until an operator ends it."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from incident_process.core.errors import ConfigurationError, DatabaseConnectionE
 from incident_process.core.logs import connection_error_message, get_logger
 from incident_process.core.models import DONE, Tracking, iso
 from incident_process.schedule.health_endpoints import HttpServer, app
-from incident_process.schedule.readiness import LOOKS, Readiness
+from incident_process.schedule.readiness import POLLS, Readiness
 from incident_process.schedule.run_executor import RunExecutor
 from incident_process.schedule.signal_requests import SignalRequests, first, give_up
 from incident_process.schedule.state_poller import StatePoller
@@ -27,19 +27,20 @@ if TYPE_CHECKING:
 log = get_logger()
 
 AT_ONCE = 0.2
-"""Seconds until the next look after a run that succeeded: to learn when the next one is due."""
-LEAST_WAIT = 0.05  # clocks differ in their last digits: not over and over in the last millisecond
+"""Seconds until the poll after a successful run, which learns when the next one is due."""
+LEAST_WAIT = 0.05
+"""Seconds between two polls at least: clocks differ in their last digits."""
 STOP_SECONDS = 10
-"""How long a look that is not wanted any more may take to end."""
+"""Seconds that a cancelled poll may take to end."""
 
 
 class Scheduler:
     """One schedule: ``serve`` returns when it was asked to end.
 
     Args:
-        settings: With which it begins.
-        read: Reads the configuration anew, for SIGHUP; raises ConfigurationError.
-        accept: Takes a new configuration into use beyond the schedule itself: the log.
+        settings: The configuration to begin with.
+        read: Reads the configuration again, for SIGHUP; raises ConfigurationError.
+        accept: Puts a new configuration into use outside the schedule: the log.
     """
 
     def __init__(self, settings: Settings, read: Callable[[], Settings], accept: Callable[[Settings], None]) -> None:
@@ -49,9 +50,9 @@ class Scheduler:
         self._meter: Meter | None = None
         self._notifier: Notifier | None = None
         self._http: HttpServer | None = None
-        self._wishes = SignalRequests()
+        self._requests = SignalRequests()
         self._failures = 0
-        """Looks and runs in a row that ended in a fault; what has a record in the state is counted there."""
+        """Polls and runs in a row that ended in a fault; the state counts the runs that have a record."""
         self._blind = False
         self._refused: str | None = None
         self._announced: datetime | None = None
@@ -60,35 +61,35 @@ class Scheduler:
         self._use(settings)
 
     async def serve(self) -> None:
-        """Stay up until SIGTERM or SIGINT; then finish the chunk, free the lease, and return.
+        """Stay up until SIGTERM or SIGINT; then finish the chunk, release the lease, and return.
 
         Raises:
             ConfigurationError: The address of ``[SCHEDULE] http_port`` cannot be had.
         """
-        with self._wishes as wishes:
+        with self._requests as requests:
             self._http = self._listen()
             log.info("The schedule of operation '%s' is at work.", self._settings.process.operation_name)
             try:
-                while not wishes.end.is_set():
+                while not requests.end.is_set():
                     try:
                         pause = await self._turn()
-                    except Exception as exc:  # whatever it is: it may be over the next time, and who else would look?
+                    except Exception as exc:  # of any kind: the next poll may succeed, and the schedule has to stay up
                         pause = await self._out_of_sight(exc)
-                    if not wishes.end.is_set() and not wishes.reread:
-                        await first(None, wishes.any, pause)  # by a clock that nobody can set
-                    wishes.any.clear()
+                    if not requests.end.is_set() and not requests.reread:
+                        await first(None, requests.any, pause)  # by the monotonic clock
+                    requests.any.clear()
             finally:
-                await self._lookout.close()
+                await self._poller.close()
                 if self._http is not None:
                     await self._http.stop()
-            log.info("The schedule has ended: %s.", wishes.reason)
+            log.info("The schedule has ended: %s.", requests.reason)
 
     async def _turn(self) -> float:
-        """Look, and run if a run is due; return for how many seconds there is nothing to do."""
-        if self._wishes.reread:
+        """Poll, and run if a run is due; return the seconds until the next turn."""
+        if self._requests.reread:
             await self._reload()
         poll = self._settings.schedule.poll_seconds
-        view = await self._look()
+        view = await self._snapshot()
         if view is None:
             return 0
         next_due = due(self._rules, view)
@@ -96,7 +97,7 @@ class Scheduler:
         if next_due.refused is not None:
             if self._refused == next_due.refused.message:
                 return poll
-            self._refused = next_due.refused.message  # once: the run says it in the log and to those who watch
+            self._refused = next_due.refused.message  # one run logs the refusal and tells the observers
         else:
             self._refused = None
             wait = (next_due.at - view.now).total_seconds()
@@ -107,20 +108,20 @@ class Scheduler:
                 return poll
         return await self._work()
 
-    async def _look(self) -> Snapshot | None:
-        """Return what is seen, None where the schedule is to end before that."""
-        look = asyncio.ensure_future(self._lookout.poll())
-        await first(look, self._wishes.end, None)
-        if look.done():
-            return look.result()
-        await give_up(look, STOP_SECONDS)
+    async def _snapshot(self) -> Snapshot | None:
+        """Return the snapshot of a poll, None where the schedule is to end before."""
+        poll = asyncio.ensure_future(self._poller.poll())
+        await first(poll, self._requests.end, None)
+        if poll.done():
+            return poll.result()
+        await give_up(poll, STOP_SECONDS)
         return None
 
     async def _work(self) -> float:
-        """Do a run; return for how many seconds there is nothing to do."""
+        """Do a run; return the seconds until the next turn."""
         readiness = self._readiness
         readiness.running = True
-        ended = await RunExecutor(self._settings, self._rules, self._wishes).work(
+        ended = await RunExecutor(self._settings, self._rules, self._requests).work(
             lambda: observers_for(self._settings, self._meter, self._notifier)
         )
         readiness.running = False
@@ -133,7 +134,7 @@ class Scheduler:
         return min(self._settings.schedule.poll_seconds, AT_ONCE) if good else self._settings.schedule.poll_seconds
 
     async def _note(self, view: Snapshot, next_due: Due) -> None:
-        """Pass on what was seen."""
+        """Pass a snapshot on to readiness, metrics and alerts."""
         if self._blind:
             self._blind, self._failures = False, 0
             log.info("Source and state are within reach again.")
@@ -144,14 +145,14 @@ class Scheduler:
             await self._notifier.between_runs(view.runs, view.now)
 
     async def _out_of_sight(self, exc: Exception) -> float:
-        """Say that source or state cannot be read, and return how long to wait."""
+        """Log and report that a poll failed; return the seconds to wait."""
         told = str(exc) if isinstance(exc, IncidentProcessError) else f"unexpected fault: {type(exc).__name__}"
         log.debug("Traceback:", exc_info=exc)
         log.error("%s", connection_error_message(told) if isinstance(exc, DatabaseConnectionError) else told)
         self._blind = True
         self._failures += 1
         self._readiness.unseen(told)
-        if self._notifier is not None and self._failures > 1:  # one look alone may have met a restart
+        if self._notifier is not None and self._failures > 1:  # a single failure may be a server's restart
             await self._notifier.unreachable(told)
         return self._pause()
 
@@ -176,9 +177,9 @@ class Scheduler:
             pauses=Pauses(first=schedule.retry_seconds, cap=max(schedule.retry_seconds, schedule.retry_cap_seconds)),
             name=f"{socket.gethostname()}/{os.getpid()}",
         )
-        self._lookout = StatePoller(settings)
+        self._poller = StatePoller(settings)
         self._notifier = make_notifier(settings) if settings.notify.urls else None
-        self._readiness.patience_seconds = max(60.0, LOOKS * schedule.poll_seconds)
+        self._readiness.patience_seconds = max(60.0, POLLS * schedule.poll_seconds)
         if schedule.http_port or settings.metrics.textfile is not None:
             self._meter = self._meter or make_meter(settings)
             self._meter.instruments.operation = process.operation_name
@@ -193,8 +194,8 @@ class Scheduler:
         return server
 
     async def _reload(self) -> None:
-        """Take the configuration into use as it is now; where it is wrong, say so and keep the old one."""
-        self._wishes.reread = False
+        """Put the configuration into use as it is now; where it is wrong, log that and keep the old one."""
+        self._requests.reread = False
         try:
             settings = self._read()
             require(settings)
@@ -205,7 +206,7 @@ class Scheduler:
             log.error("The configuration was not taken into use: the old one stays.")
             return
         before = self._settings.schedule
-        await self._lookout.close()
+        await self._poller.close()
         self._use(settings)
         self._failures, self._announced, self._refused = 0, None, None
         if (before.http_host, before.http_port) != (settings.schedule.http_host, settings.schedule.http_port):

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGHUP as wishes of an operator, from the first moment of the command to its last."""
+"""SIGTERM, SIGINT and SIGHUP as an operator's requests, from the command's first moment to its last."""
 
 import asyncio
 import os
@@ -12,28 +12,28 @@ ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 def leave_at_once() -> None:
-    """End the process with status 0 at SIGTERM or SIGINT, as long as nothing is under way yet."""
+    """Let SIGTERM and SIGINT end the process with status 0 as long as nothing is under way."""
 
     def leave(_number: int, _frame: FrameType | None) -> None:
-        os._exit(0)  # no exception: one that is raised in a destructor or a weak reference's callback is ignored
+        os._exit(0)  # no exception: Python ignores one in a destructor or a weak reference's callback
 
     for number in ENDING:
         signal.signal(number, leave)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the configuration is about to be read anyway
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the command reads the configuration next anyway
 
 
 class SignalRequests:
-    """What was asked for so far. A context manager in the running loop, which takes the signals over.
+    """What an operator has asked for so far. A context manager in the running loop, which takes the signals over.
 
-    Afterwards they are ignored: what is left of the process is its end.
+    Afterwards the process ignores them: it is ending.
     """
 
     def __init__(self) -> None:
         self.reason = "asked to stop"
         self.reread = False
-        self.end = asyncio.Event()  # come to an end
-        self.hurry = asyncio.Event()  # asked for a second time
-        self.any = asyncio.Event()  # something new was asked for
+        self.end = asyncio.Event()  # the first signal to end
+        self.hurry = asyncio.Event()  # the second one
+        self.any = asyncio.Event()  # any new signal
 
     def __enter__(self) -> "SignalRequests":
         loop = asyncio.get_running_loop()
@@ -62,7 +62,7 @@ class SignalRequests:
 
 
 async def first(task: "asyncio.Future[Any] | None", event: asyncio.Event, seconds: float | None) -> None:
-    """Wait for the task, the event, or so many seconds, whichever comes first; the task goes on."""
+    """Wait for the task, the event, or ``seconds``, whichever comes first; the task goes on."""
     waiter: asyncio.Future[Any] = asyncio.ensure_future(event.wait())
     try:
         waiting = {waiter} if task is None else {waiter, task}
@@ -72,7 +72,7 @@ async def first(task: "asyncio.Future[Any] | None", event: asyncio.Event, second
 
 
 async def give_up(task: "asyncio.Future[Any]", seconds: float) -> None:
-    """Cancel a task, over and over, for so many seconds at the most.
+    """Cancel a task again and again until it ends, for ``seconds`` at most.
 
     Once is not enough: asyncio.wait_for of Python 3.11, which drivers use, can lose a cancellation.
     """

@@ -1,4 +1,4 @@
-"""Looks at source and state between runs, over connections of its own that are kept as long as they work."""
+"""Polls source and state between runs, over connections of its own that it keeps as long as they work."""
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
@@ -12,14 +12,14 @@ from incident_process.source.base import Source
 from incident_process.state.base import StateStore
 
 RUNS = 50
-"""How many of the newest runs are read; enough to find the newest window run behind backfills and replays."""
-LOOK_SECONDS = 60
-"""After so long a database that does not answer counts as out of reach."""
+"""Newest runs that a poll reads: enough to find the newest window run behind backfills and replays."""
+POLL_SECONDS = 60
+"""Seconds without an answer after which a database counts as out of reach."""
 CLOSE_SECONDS = 5
 
 
 class StatePoller:
-    """Reads how things stand. ``close`` ends its connections; the next look makes new ones."""
+    """Reads a snapshot of source and state. ``close`` ends its connections; the next poll opens new ones."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -27,26 +27,26 @@ class StatePoller:
         self._open: tuple[Source, StateStore] | None = None
 
     async def poll(self) -> Snapshot:
-        """Return how things stand.
+        """Return a snapshot of source and state.
 
         Raises:
             DatabaseConnectionError: Source or state cannot be reached.
-            ConfigurationError: What they hold, or how they are named, is not right.
+            ConfigurationError: Their content, or their name in the configuration, is wrong.
         """
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(POLL_SECONDS):
                 return await self._look()
         except TimeoutError as exc:
             await self.close()
-            raise DatabaseConnectionError(f"source or state did not answer within {LOOK_SECONDS} s") from exc
+            raise DatabaseConnectionError(f"source or state did not answer within {POLL_SECONDS} s") from exc
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
-        """End the connections; one that is stuck is left to itself."""
+        """Close the connections, and abandon one that does not close in time."""
         stack, self._stack, self._open = self._stack, AsyncExitStack(), None
-        with suppress(Exception):  # of connections that are given up
+        with suppress(Exception):  # the connections are given up anyway
             async with asyncio.timeout(CLOSE_SECONDS):
                 await stack.aclose()
 
@@ -57,7 +57,7 @@ class StatePoller:
         if lease is not None and busy:
             holder = Runner.parse(lease.holder)
             busy = holder is None or not holder.is_gone()
-        # The runs after the lease: one that ended in between is then among them.
+        # The runs are read after the lease, so that they include one that ended in between.
         return Snapshot(
             operation=await store.read_operation(), runs=await store.runs(limit=RUNS), busy=busy, now=await source.now()
         )

@@ -1,4 +1,4 @@
-"""When a run is due. Pure functions over what was seen of source and state; all instants are the source's clock."""
+"""When a run is due. Pure functions over a snapshot of source and state; all instants are by the source's clock."""
 
 import random
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ _REFUSED = frozenset({RunStatus.INACTIVE, RunStatus.TERMINATED})
 
 
 class Snapshot(Record, frozen=True, kw_only=True):
-    """What was seen at one moment.
+    """Source and state at one moment.
 
-    ``runs`` are the newest runs, newest first; ``busy``: somebody who is not known to be dead holds the lease.
+    ``runs`` are the newest runs, newest first; ``busy``: a runner that is not known to be gone holds the lease.
     """
 
     now: datetime
@@ -34,7 +34,7 @@ class Snapshot(Record, frozen=True, kw_only=True):
 
     @property
     def newest(self) -> RunRecord | None:
-        """The newest window run that began before now: what a clock that was set back has left ahead does not count."""
+        """The newest window run that began before now. Runs that a clock set back has left ahead do not count."""
         return next(iter(self._begun), None)
 
     @property
@@ -44,7 +44,7 @@ class Snapshot(Record, frozen=True, kw_only=True):
 
     @property
     def failures(self) -> int:
-        """How many window runs have failed in a row, up to now, on whatever host."""
+        """How many window runs in a row have failed up to now, on any host."""
         return len(list(takewhile(failed, self._begun)))
 
     @property
@@ -59,23 +59,23 @@ class Pauses(Record, frozen=True, kw_only=True):
     cap: float
 
     def after(self, failures: int, chance: float) -> float:
-        """Return the seconds to wait after so many failures in a row, with ``chance`` in [0, 1) as the jitter.
+        """Return the seconds to wait after this many failures in a row, with ``chance`` in [0, 1) as the jitter.
 
-        Doubled each time; half of it is fixed and half is chance, so that two schedules do not come back at once.
+        The pause doubles each time. Half of it is fixed and half is chance, so that two schedules do not retry at once.
         """
         full = min(self.cap, self.first * 2.0 ** min(failures - 1, 32))
         return full * (0.5 + 0.5 * chance)
 
 
 class Timetable(Record, frozen=True, kw_only=True):
-    """When runs are due that no ``Next_execution_dtm`` decides on: an interval, or a line of cron in a zone."""
+    """When runs are due where no ``Next_execution_dtm`` decides: an interval, or a line of cron in a zone."""
 
     interval_seconds: float
     cron: str | None = None
     zone: ZoneInfo = ZoneInfo("UTC")
 
     def after(self, began: datetime) -> datetime:
-        """Return when the next run is due after one that began at ``began``."""
+        """Return when the next run is due after the one that began at ``began``."""
         if self.cron is None:
             return began + timedelta(seconds=self.interval_seconds)
         from cronsim import CronSim
@@ -84,7 +84,7 @@ class Timetable(Record, frozen=True, kw_only=True):
 
 
 class DueRules(Record, frozen=True, kw_only=True):
-    """What decides beside the view: settings, and who asks (``name``, for a jitter of its own)."""
+    """What decides beside the snapshot: settings, and the schedule's ``name``, for a jitter of its own."""
 
     tracking: Tracking
     operation: str
@@ -95,7 +95,7 @@ class DueRules(Record, frozen=True, kw_only=True):
 
 
 class Due(Record, frozen=True, kw_only=True):
-    """When the next run is due; ``refused``: not before somebody changes the operation."""
+    """When the next run is due; ``refused``: not before an operator changes the operation."""
 
     at: datetime
     refused: Refusal | None = None
@@ -104,8 +104,8 @@ class Due(Record, frozen=True, kw_only=True):
 def due(rules: DueRules, view: Snapshot) -> Due:
     """Return when the next window run is due.
 
-    With tracking in SQL the gate decides, with tracking in MongoDB the timetable, counted from the start of the newest
-    run: what was missed is caught up in one run. A run that failed is due again after a pause.
+    With tracking in SQL the gate decides; with tracking in MongoDB the timetable, counted from the start of the newest
+    run. One run catches up on all missed ones. A failed run is due again after a pause.
     """
     at = view.now
     if rules.tracking is Tracking.SQL:
@@ -114,7 +114,7 @@ def due(rules: DueRules, view: Snapshot) -> Due:
         if refused is not None and refused.status in _REFUSED:
             return Due(at=view.now, refused=refused)
         if refused is not None and view.operation is not None and view.operation.next_execution is not None:
-            # Before SYSTEM_DATE, which is cut to whole seconds, has to be the gate's instant.
+            # The gate's instant has to lie before SYSTEM_DATE, which is cut to whole seconds.
             gate = view.operation.next_execution.replace(microsecond=0) + timedelta(seconds=1)
             at = gate + timedelta(seconds=rules.time_gap_seconds)
     newest = view.newest
@@ -128,17 +128,17 @@ def due(rules: DueRules, view: Snapshot) -> Due:
 
 
 def failed(run: RunRecord) -> bool:
-    """Return True for a run that ended badly of itself; not for one that somebody stopped."""
+    """Return True for a run that failed by itself; not for one that an operator stopped."""
     return run.status in UNFINISHED and not (run.error or "").startswith(INTERRUPTED)
 
 
 def cut_off(run: RunRecord) -> bool:
-    """Return True for a run that was killed or stopped: it is gone on with at once."""
+    """Return True for a run that was killed or stopped: the next run resumes it at once."""
     return run.status is RunStatus.RUNNING or run.status in UNFINISHED
 
 
 def _again(rules: DueRules, view: Snapshot, newest: RunRecord) -> datetime:
-    # The same chance each time that this process asks about this run: otherwise the shortest of many would count.
+    # A fixed chance for this process and this run: with a new one at each poll, the shortest pause would count.
     chance = random.Random(f"{rules.name} {newest.run_id}").random()  # noqa: S311  # jitter, not a secret
     pause = timedelta(seconds=rules.pauses.after(max(1, view.failures), chance))
     return min(newest.ended_at or newest.started_at, view.now) + pause
