@@ -1,4 +1,4 @@
-"""The commands, and what happens around every one of them: exit statuses and errors as one sentence (SPEC 7)."""
+"""The commands, their exit statuses, and their errors as one sentence (SPEC 7)."""
 
 import logging
 import sys
@@ -37,7 +37,7 @@ def common(
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and end.")
     ] = False,
 ) -> None:
-    """Take the options that come before a command."""
+    """Read the options before the command."""
 
 
 app = typer.Typer(
@@ -73,7 +73,7 @@ app.command("demo")(sandbox_commands.demo)
 
 @runtime_checkable
 class _Shown(Protocol):
-    """An error of usage that knows how to show itself, with the usage of its command."""
+    """A usage error that shows itself with the usage of its command."""
 
     def show(self) -> None: ...
 
@@ -87,7 +87,7 @@ def execute(arguments: Sequence[str]) -> int:
         sys.stderr.write("Interrupted.\n")
         return INTERRUPTED
     fault = streams.fault()
-    if fault is None or isinstance(fault, BrokenPipeError):  # a reader that has gone has had what it wanted
+    if fault is None or isinstance(fault, BrokenPipeError):  # the reader has what it wanted
         return status
     _log().error(f"Stdout cannot be written ({fault.strerror}): what the command printed is not complete.")
     return 1
@@ -117,13 +117,13 @@ def _log() -> logging.Logger:
 
 
 def _explain(exc: Exception) -> int:
-    """Log what went wrong as one sentence and return the exit status that goes with it."""
+    """Log an error as one sentence and return its exit status."""
     log = _log()
     if isinstance(exc, DatabaseConnectionError):
         log.error(logs.connection_error_message(str(exc)))
         return exc.exit_status
     if isinstance(exc, IncidentProcessError):
-        for line in str(exc).splitlines():  # a configuration's mistakes come all at once, a sentence each
+        for line in str(exc).splitlines():  # a configuration reports all its mistakes at once, a line each
             log.error("%s", line)
         return exc.exit_status
     if isinstance(exc, OSError) and exc.strerror:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the settings that they lead to."""
+"""Options that several commands share, and how a command loads its settings."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,7 @@ Config = Annotated[
         "--config",
         help="Configuration file; otherwise INCIDENT_PROCESS_CONFIG, config/databaseConfig.ini, DB_Config.ini.",
         show_default=False,
-        readable=False,  # whether it may be read, reading it says: as one sentence, and in the report with --json
+        readable=False,  # Settings.load reports an unreadable file in one sentence, and in the report with --json
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
@@ -24,7 +24,7 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="At most
 
 
 def load(config: Path | None) -> "Settings":
-    """Read the settings, set logging up as they say, and pass on what is odd about them."""
+    """Read the settings, set up logging as they say, and log their warnings."""
     from incident_process.settings import Settings
 
     settings = Settings.load(config)
@@ -35,7 +35,7 @@ def load(config: Path | None) -> "Settings":
 
 
 def set_up_log(settings: "Settings") -> None:
-    """Let the logger write as the settings say: to stderr, and to a file where one is named."""
+    """Let the logger write to stderr and to the configured file, if any."""
     process, kept = settings.process, settings.log
     file = None
     if kept.file is not None:

@@ -21,20 +21,20 @@ def emit_json_line(value: Any) -> None:
 
 
 def emit_json_text(text: str) -> None:
-    """Print a line that is JSON already, or a part of it."""
+    """Print one line of JSON text."""
     streams.use_utf8()
     sys.stdout.write(f"{safe_json(text)}\n")
 
 
 class JsonListing:
-    """One JSON object that begins with a list of any length, printed as it comes and held nowhere.
+    """One JSON object that begins with a list of any length, printed item by item and not held in memory.
 
-    A context manager: whatever happens in it, what is printed is one whole object.
+    A context manager: whatever happens in its block, it prints one whole object.
     """
 
     def __init__(self, name: str) -> None:
         self.members: dict[str, Any] = {}
-        """What follows the list."""
+        """The members after the list."""
         self._name = name
         self._empty = True
 
@@ -53,7 +53,7 @@ class JsonListing:
 
 
 def emit(text: str) -> None:
-    """Print one line; a character that steers the terminal, or that it does not have, is shown as an escape."""
+    """Print one line; control characters and those that the terminal lacks appear as escapes."""
     sys.stdout.write(f"{one_line(text)}\n")
 
 
@@ -65,7 +65,7 @@ def emit_pairs(pairs: Mapping[str, Any]) -> None:
 
 
 def emit_table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str], empty: str) -> None:
-    """Print rows under the names of the columns, each column as wide as it needs; ``empty`` where there are none."""
+    """Print rows under the columns' names, aligned; without rows print ``empty``."""
     names = list(columns)
     if not rows:
         emit(empty)

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal; nothing when the output is piped, where a bar would only fill a log."""
+"""A progress bar on a terminal; none in a pipe, where it would only fill a log."""
 
 import sys
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from incident_process.pipeline.progress import NoProgress, Progress
 
 @contextmanager
 def progress_for(stream: TextIO) -> Iterator[Progress]:
-    """Yield a bar on the stream while the block runs, or one that shows nothing when the stream is no terminal."""
+    """Yield a progress bar on the stream, or one that shows nothing where the stream is no terminal."""
     if not stream.isatty():
         yield NoProgress()
         return
@@ -24,9 +24,9 @@ def progress_for(stream: TextIO) -> Iterator[Progress]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(file=stream, soft_wrap=True),  # the log's lines as they are, however narrow the terminal
+        console=Console(file=stream, soft_wrap=True),  # a narrow terminal must not break the log's lines
         transient=True,
-        redirect_stdout=sys.stdout.isatty(),  # above the bar; but what goes to a file or a pipe must get there
+        redirect_stdout=sys.stdout.isatty(),  # a terminal shows it above the bar; a file or pipe must get it itself
     ) as bar:
         yield _Bar(bar)
 

@@ -35,7 +35,7 @@ def status(config: Config = None, as_json: AsJson = False) -> int:
         emit_json(answer)
         return 0
     last = answer.pop("last_run")
-    counts = answer.pop("deliveries")  # those overtaken since included
+    counts = answer.pop("deliveries")  # includes entries that later ones have followed
     emit_pairs(
         answer
         | {
@@ -140,7 +140,7 @@ def doctor(
         emit(f"{finding.level.value.upper():<8}{finding.subject}: {finding.finding}")
         if finding.remedy:
             emit(f"{'':<8}Remedy: {finding.remedy}")
-    # The findings stand in the order in which a run comes upon them: it would end with the first.
+    # The findings are in the order of a run's checks: a run would end with the first error.
     return next((finding.exit_status for finding in findings if finding.level is Level.ERROR), 0)
 
 
@@ -185,7 +185,7 @@ async def _preview_window(settings: "Settings", parts: Any, *, as_json: bool, li
         else:
             emit_json(item.document)
         shown += 1
-        if shown == limit or streams.fault():  # nobody reads on: there may be a million more
+        if shown == limit or streams.fault():  # with a broken stdout, a million more documents would be in vain
             break
     if as_json:
         emit_json_text("]" if shown else "[]")
@@ -194,7 +194,7 @@ async def _preview_window(settings: "Settings", parts: Any, *, as_json: bool, li
 
 
 def with_parts(settings: "Settings", work: Callable[[Any], Awaitable[Result]]) -> Result:
-    """Do some work with opened parts and close them."""
+    """Return what ``work`` returns for the opened parts; close them."""
     from incident_process.app.factory import open_parts
     from incident_process.app.runner import in_loop
 
@@ -206,7 +206,7 @@ def with_parts(settings: "Settings", work: Callable[[Any], Awaitable[Result]]) -
 
 
 def with_store(settings: "Settings", work: Callable[[Any], Awaitable[Result]]) -> Result:
-    """Do some work with the opened state store and close it."""
+    """Return what ``work`` returns for the opened state store; close it."""
     from incident_process.app.factory import make_store
     from incident_process.app.runner import in_loop
 

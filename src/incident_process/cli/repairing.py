@@ -1,4 +1,4 @@
-"""The commands that put right what was left: backfill, dead-letters, reconcile."""
+"""The commands that repair: backfill, dead-letters, reconcile."""
 
 import sys
 from contextlib import ExitStack
@@ -27,10 +27,10 @@ Account = Annotated[str | None, typer.Option(help="Only this account.")]
 Reason = Annotated[str | None, typer.Option(help="Only where the reason holds this text.")]
 
 ALWAYS_SHOWN = ("accounts", "in_order")
-"""Of the totals of ``reconcile``, what is told even where it is 0."""
+"""Totals that ``reconcile`` prints even where they are 0."""
 
 dead_letters = typer.Typer(
-    help="What was turned away, and once more. Example: incident-process dead-letters list",
+    help="List, replay and export dead letters. Example: incident-process dead-letters list",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -71,7 +71,7 @@ def backfill(
 
 @dead_letters.command("list")
 def list_(config: Config = None, as_json: AsJson = False, account: Account = None, reason: Reason = None) -> int:
-    """Show the dead letters that still stand, newest first.
+    """Show the open dead letters, newest first.
 
     Example: incident-process dead-letters list --reason "HTTP 422"
     """
@@ -86,7 +86,7 @@ def list_(config: Config = None, as_json: AsJson = False, account: Account = Non
 
 @dead_letters.command("replay")
 def replay(config: Config = None, as_json: AsJson = False, account: Account = None, reason: Reason = None) -> int:
-    """Send dead letters once more, as their rows are now.
+    """Send the open dead letters again, built from their present rows.
 
     Example: incident-process dead-letters replay --account 0000003746
     """
@@ -113,7 +113,7 @@ def export(
     account: Account = None,
     reason: Reason = None,
 ) -> int:
-    """Write the dead letters that still stand as JSON lines: ids, accounts, reasons; no document.
+    """Write the open dead letters as JSON lines: ids, accounts, reasons; no document.
 
     Example: incident-process dead-letters export --out dead-letters.jsonl
     """
@@ -216,7 +216,7 @@ def reconcile(
 
 
 def _ask(doubt: str | None, receiver: str, *, may_prompt: bool) -> None:
-    """Go on where there is no doubt, or where a person at a terminal says so; raise ConfigurationError otherwise."""
+    """Return without a doubt or after a confirmation at the terminal; raise ConfigurationError otherwise."""
     if doubt is None:
         return
     if may_prompt and sys.stdin.isatty() and sys.stderr.isatty():
@@ -245,7 +245,7 @@ def _standing(settings: "Settings", account: str | None, reason: str | None) -> 
 
 
 def _instant(text: str, option: str, zone: ZoneInfo, *, whole_day: bool = False) -> datetime:
-    """Read a date or time of the command line."""
+    """Return a date or time of the command line as an instant; raise typer.BadParameter for anything else."""
     try:
         return instant(text, option, zone, whole_day=whole_day)
     except ValueError as exc:

@@ -89,10 +89,9 @@ def report_run(
     as_json: bool,
     show: Callable[[dict[str, Any]], None] = emit_json,
 ) -> int:
-    """Do a run behind a progress bar, print its report, and return the exit status that goes with it.
+    """Do a run with a progress bar, print its report, and return its exit status.
 
-    With ``as_json`` there is one object on stdout whatever happens, also when the configuration ends the run; ``show``
-    puts it there.
+    With ``as_json``, ``show`` prints exactly one object, also where the configuration ends the run.
     """
     try:
         settings = load(config)
@@ -131,7 +130,7 @@ async def _init_state(settings: "Settings") -> list[str]:
         created = await store.create_operation(settings.process.execution_duration)
     if settings.notify.urls:
         async with make_conditions(settings):
-            pass  # opening it creates what alerts are kept in: a run's user may have no right to
+            pass  # opening it creates the alerts' table, for which a run's user may lack the privilege
     name = settings.process.operation_name
     logs.get_logger().debug("State prepared.")
     lines = ["The state's tables or collections and their indexes are in place."]

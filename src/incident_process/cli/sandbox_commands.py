@@ -11,8 +11,8 @@ from incident_process.cli.options import AsJson, load
 from incident_process.cli.output import emit, emit_json, emit_pairs
 from incident_process.core.errors import ConfigurationError
 
-USUAL = ("127.0.0.1", 8000)
-"""Where the receiver listens unless it is told otherwise."""
+DEFAULT_ADDRESS = ("127.0.0.1", 8000)
+"""The host and TCP port of the receiver without options."""
 
 
 def receiver(
@@ -77,13 +77,13 @@ def receiver(
     except msgspec.DecodeError as exc:
         msg = f'--faults is no JSON object: write it like {{"latency_ms": 20}} ({exc}).'
         raise typer.BadParameter(msg) from exc
-    usual = USUAL if config is None else _posted_to(load(config).api.api_url)
-    service.serve(host or usual[0], usual[1] if port is None else port, database, chosen, _listening)
+    default = DEFAULT_ADDRESS if config is None else _api_address(load(config).api.api_url)
+    service.serve(host or default[0], default[1] if port is None else port, database, chosen, _print_url)
     return 0
 
 
-def _posted_to(url: str) -> tuple[str, int]:
-    """Return host and port of an address; raise ConfigurationError where the receiver could not be reached by it."""
+def _api_address(url: str) -> tuple[str, int]:
+    """Return host and port of api_url; raise ConfigurationError for one that does not lead to this receiver."""
     from incident_process.delivery.endpoint import parse_address
     from incident_process.sandbox.receiver import INCIDENT_PATH
 
@@ -94,8 +94,8 @@ def _posted_to(url: str) -> tuple[str, int]:
     return address.host, address.port
 
 
-def _listening(url: str) -> None:
-    """Say where the receiver answers, at once also to a pipe: whoever started it waits for this line."""
+def _print_url(url: str) -> None:
+    """Print the receiver's URL at once, also to a pipe: the starting program waits for this line."""
     emit(f"Listening: {url}")
     sys.stdout.flush()
 

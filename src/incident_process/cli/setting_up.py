@@ -1,4 +1,4 @@
-"""The commands before the first run: what is configured, and rows to try it with."""
+"""The commands before the first run: show and check the configuration, load sample rows."""
 
 from typing import Annotated
 

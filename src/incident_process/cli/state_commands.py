@@ -52,7 +52,7 @@ def receiver(
 
 
 async def _receiver(settings: "Settings", accepted: str | None) -> str | None:
-    """Return the receiver that the state notes, once the accepted one is noted in its place."""
+    """Note the accepted receiver in the state, if any; return the one that the state notes then."""
     import msgspec
 
     from incident_process.app.factory import make_store
@@ -99,7 +99,7 @@ def rename(
 
 
 MAX_NAME = 255
-"""Characters of ``Operation_name`` in the team's table."""
+"""Characters that ``Operation_name`` in the team's table has room for."""
 
 
 async def _rename(settings: "Settings", old: str, new: str) -> None:
@@ -232,7 +232,7 @@ def backup(
 
 
 def _backed_up(path: Path, file: Path) -> int:
-    """Make the copy and check it; return its size. What is left of one that failed is removed."""
+    """Make the copy and check it; return its size in bytes. Remove a copy that failed."""
     import sqlite3
 
     if not path.is_file():

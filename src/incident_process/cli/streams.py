@@ -1,6 +1,6 @@
-"""The standard streams as every command may count on them: open, and never the reason why its work stops.
+"""Keeps the standard streams open, and keeps their faults from stopping a command.
 
-Loaded before anything else, so it loads next to nothing itself.
+The command imports this module first, so it imports next to nothing itself.
 """
 
 import io
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
-class _Lasting(io.FileIO):
-    """Where a stream's bytes go; after the first fault, nowhere, so that the command comes to its own end.
+class _FaultTolerantFile(io.FileIO):
+    """A stream's descriptor. After the first fault it drops all bytes, so that the command finishes.
 
-    It stands below every buffer: typer, rich and Python's own last flush write through others than ``sys.stdout``.
+    It is below every buffer: typer, rich and Python's own last flush do not write through ``sys.stdout``.
     """
 
     fault: OSError | None = None
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Write some of the bytes and return how many; never raises for what the other end is like."""
+        """Write some of the bytes and return how many; never raise OSError."""
         while self.fault is None:
             try:
                 written = super().write(data)
@@ -32,33 +32,33 @@ class _Lasting(io.FileIO):
                 return written
             from select import select
 
-            select([], [self], [])  # whoever started us wants no blocking; it is not for us to lose lines for that
+            select([], [self], [])  # the descriptor is non-blocking; wait rather than lose lines
         return memoryview(data).nbytes
 
 
 def prepare() -> None:
-    """Open the standard streams that whoever started the process has closed, and let none of them stop a command."""
+    """Open the standard streams that the starting program has closed, and make all of them tolerate faults."""
     _open_closed()
     if sys.stdin is None:
         sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
-    sys.stdout = _lasting(1, sys.stdout)
-    sys.stderr = _lasting(2, sys.stderr)
+    sys.stdout = _tolerant(1, sys.stdout)
+    sys.stderr = _tolerant(2, sys.stderr)
 
 
 def fault() -> OSError | None:
-    """Return why stdout takes nothing any more; None when all is well as far as known, which a flush finds out."""
+    """Return the error of stdout, None where it has had none; flush before, to find out."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    return raw.fault if isinstance(raw, _Lasting) else None
+    return raw.fault if isinstance(raw, _FaultTolerantFile) else None
 
 
 def use_utf8() -> None:
-    """Let stdout be UTF-8 from now on, whatever the locale says: JSON is, by its standard."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding != "utf-8":  # setting it flushes
+    """Make stdout UTF-8 in any locale: JSON is UTF-8 by its standard."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding != "utf-8":  # reconfigure flushes
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _open_closed() -> None:
-    # Otherwise the next file or socket takes their number: uvloop ends a process that has one of its own below 3.
+    # Otherwise the next file or socket gets such a number, and uvloop ends a process that has one of its own below 3.
     for number in range(3):
         try:
             os.fstat(number)
@@ -66,12 +66,12 @@ def _open_closed() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
-def _lasting(number: int, stream: TextIO | None) -> io.TextIOWrapper:
-    """Return a stream like the one that Python has made for the descriptor, or for none where that was closed."""
+def _tolerant(number: int, stream: TextIO | None) -> io.TextIOWrapper:
+    """Return a fault-tolerant stream for a descriptor, like Python's own (None: the descriptor was closed)."""
     made = stream if isinstance(stream, io.TextIOWrapper) else None
     return io.TextIOWrapper(
-        io.BufferedWriter(_Lasting(number, "wb", closefd=False)),
+        io.BufferedWriter(_FaultTolerantFile(number, "wb", closefd=False)),
         encoding=made.encoding if made else "utf-8",
-        errors="backslashreplace",  # as Python has it for stderr: no character is a reason to stop either
+        errors="backslashreplace",  # as Python does for stderr: no character stops a command
         line_buffering=made is not None and (made.line_buffering or made.write_through),  # the second: python -u
     )

@@ -26,11 +26,11 @@ def dashboard(
     """
     from incident_process.dashboard import serve
 
-    serve(load(config), host, port, _listening)
+    serve(load(config), host, port, _print_url)
     return 0
 
 
-def _listening(url: str) -> None:
-    """Say where the page is, at once also to a pipe: whoever started it waits for this line."""
+def _print_url(url: str) -> None:
+    """Print the page's URL at once, also to a pipe: the starting program waits for this line."""
     emit(f"Dashboard: {url}")
     sys.stdout.flush()

@@ -1,1 +1,1 @@
-"""The names of the team's scripts, on the same code as ``run`` (SPEC 9)."""
+"""The names of the team's scripts, over the code of ``run`` (SPEC 9)."""

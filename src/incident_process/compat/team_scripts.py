@@ -1,8 +1,8 @@
-"""The names that the team's scripts use, on the same code as ``run`` (SPEC 9).
+"""The names that the team's scripts use, over the code of ``run`` (SPEC 9).
 
-Settings are found as the command finds them (SPEC 8), at each call; what needs one section looks at no other. What is
-sent from here goes past the ledger: it is for one account by hand. The scheduled work belongs to ``run``, which keeps
-the promise.
+Each call finds the settings as the command does (SPEC 8), and reads only the section that it needs. An incident sent
+from here bypasses the ledger: use it for one account by hand. Scheduled work belongs to ``run``, which keeps the
+promise.
 """
 
 import hashlib
@@ -67,10 +67,8 @@ Moment = datetime | date | str
 def get_mysql_connection() -> "pymysql.Connection[Any]":
     """Return an open DB-API connection to the source database; the caller closes it.
 
-    Its session is set as SPEC 2 says, whatever the server is set to: text in utf8mb4, times in UTC, no limit on rows or
-    time, strict values. It commits when it is told to.
-
-    Says at INFO that it is connected, at ERROR why it is not.
+    Its session follows SPEC 2, whatever the server's settings: text in utf8mb4, times in UTC, no limit on rows or time,
+    strict values, no autocommit. A log line at INFO says that it is connected, one at ERROR why it is not.
 
     Raises ConfigurationError when ``[DATABASE]`` is wrong or names no MySQL, or the session cannot be set,
     DatabaseConnectionError when the database cannot be reached.
@@ -108,7 +106,7 @@ def get_mongo_collection(name: str) -> "Collection[dict[str, Any]]":
         try:
             client.admin.command("ping")
         except BaseException:
-            client.close()  # nobody else can: the caller never gets it
+            client.close()  # the caller never gets it
             raise
     return client[target.database][name]
 
@@ -149,9 +147,9 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
     def read_customer_details(self, time_period_start: object = None, time_period_end: Moment | None = None) -> str:
         """Read the account's customer rows into ``mongo_data`` and return ``"success"``.
 
-        The document is complete as of ``time_period_end`` (now less the time gap when not given), so the start of the
-        period does not matter. A date, or text in ISO form, will do for either; a date alone is meant as a whole, and
-        what says no zone is in ``source_timezone``.
+        The document is complete as of ``time_period_end`` (by default now less the time gap), so the start of the
+        period does not matter. Both may be a date or text in ISO form; a date alone means its whole day, and a time
+        without a zone is in ``source_timezone``.
 
         Raises ValueError for a text that is no date or time, DataProcessingError when there is no customer row or a
         value does not fit, DatabaseConnectionError when the source cannot be reached.
@@ -165,8 +163,8 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
     def get_payment_data(self, time_period_start: object = None, time_period_end: Moment | None = None) -> str:
         """Put the newest payment into ``mongo_data``; return ``"success"``, or ``"failure"`` when there is none.
 
-        Without a period it uses the rows that ``read_customer_details`` has read, and reads them where it has not.
-        Raises what that does.
+        Without a period it uses the rows of ``read_customer_details``, and calls that first if needed. It raises the
+        same errors.
         """
         if self._rows is None:
             self.read_customer_details(time_period_start, time_period_end)
@@ -179,7 +177,7 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
         return "success" if self._rows.payments else "failure"
 
     def format_json_object(self) -> str:
-        """Return ``mongo_data`` as JSON, dates in it as ``json_serializer`` has them.
+        """Return ``mongo_data`` as JSON, with dates as ``json_serializer`` returns them.
 
         Raises DataProcessingError when it no longer fits the contract.
         """
@@ -188,7 +186,7 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
         return msgspec.json.format(body, indent=4).decode()
 
     def json_serializer(self, obj: object) -> object:
-        """Return a JSON form of a value that ``json.dumps`` has none for, as its ``default``; raise TypeError else."""
+        """Return a JSON form of a date, Decimal or None, as ``default`` of ``json.dumps``; else raise TypeError."""
         if isinstance(obj, date):
             return _stamped(obj)
         if isinstance(obj, Decimal):
@@ -201,10 +199,9 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
     def send_to_api(self, json_payload: str | bytes | dict[str, Any] | None = None, api_url: str | None = None) -> bool:
         """Send a document (``mongo_data`` when none is given) with the retries of ``run``, and return True.
 
-        Another ``api_url`` than the configured one gets the document without the configured credentials. Raises
-        ValueError for a payload that is no JSON, as text or UTF-8 bytes, and no dict, DataProcessingError for one that
-        does not fit the contract (neither is sent), IncidentCreationError when the receiver turned it away or could not
-        be reached.
+        An ``api_url`` other than the configured one gets no configured credentials. Raises ValueError for a payload
+        that is neither JSON (text or UTF-8 bytes) nor a dict, DataProcessingError for one that does not fit the
+        contract (it sends neither), IncidentCreationError when the receiver rejected it or could not be reached.
         """
         body = _encoded(self.mongo_data) if json_payload is None else _payload(json_payload)
         check(body)
@@ -231,9 +228,9 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
         return self.send_to_api(self.format_json_object())
 
     def _content_digest(self, body: bytes) -> str:
-        """Return the digest that ``run`` has for this content, or the body's own where it says something else.
+        """Return the digest that ``run`` has for this content, or the body's own where a caller has changed it.
 
-        A document that was changed by hand must not look like a repetition of the one that ``run`` has delivered.
+        A document changed by hand must not look like a repetition of the one that ``run`` delivered.
         """
         if self._draft is not None and json.loads(body, parse_float=Decimal) == self._document(self._draft):
             return digest(self._draft)
@@ -273,7 +270,7 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
 
 
 class ProcessOperation:
-    """The gate and the update of the SQL table ``Process_Operation`` (SPEC 6), for scripts that work between the two.
+    """The gate and the update of the SQL table ``Process_Operation`` (SPEC 6), for a script's work between them.
 
     ``operation_name`` None means the configured one.
     """
@@ -289,18 +286,18 @@ class ProcessOperation:
         self._settings = settings
 
     def gate(self) -> Window | None:
-        """Return the window that is due now, None when none is due yet.
+        """Return the window that is due, None when none is due yet.
 
         Raises OperationRefusedError when the operation is inactive or terminated.
         """
         return in_loop(self._gate())
 
     def update(self, window: Window | None, *, new_data: bool = True) -> int:
-        """Close a window in one transaction and return the sequence as it is then.
+        """Close a window in one transaction and return the new sequence.
 
-        With new data: Last_execution_dtm, Next_execution_dtm and sequence; without: Next_execution_dtm only. Raises
-        LeaseHeldError while a runner is at work, LeaseLostError when the row is no longer where the window began,
-        ValueError for the None of a gate that is closed.
+        With new data it sets Last_execution_dtm, Next_execution_dtm and the sequence, without only Next_execution_dtm.
+        Raises LeaseHeldError while a runner is at work, LeaseLostError when another run has closed the window,
+        ValueError for the None of a closed gate.
         """
         if window is None:
             msg = "window must be one that gate() returned: None says that no run is due, so there is nothing to close"
@@ -344,7 +341,7 @@ class ProcessOperation:
 def _payload(given: object) -> bytes:
     match given:
         case str():
-            return given.encode(errors="surrogatepass")  # the document's check refuses it, as bytes that are no UTF-8
+            return given.encode(errors="surrogatepass")  # the document's check rejects bytes that are no UTF-8
         case bytes() | bytearray():
             return bytes(given)
         case dict():
