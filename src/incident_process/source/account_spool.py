@@ -1,4 +1,4 @@
-"""The accounts of a survey, held in an anonymous file: memory stays flat, and no cursor stays open while sending.
+"""Keeps the accounts of a survey in an anonymous file: memory stays flat, and no cursor stays open while a run sends.
 
 An entry is its length (4 bytes), a flag (1 byte: in the window or not) and the account number in UTF-8, so that any
 string comes back exactly. Entries are in ascending order of bytes, which for UTF-8 is the order of code points.
@@ -33,11 +33,11 @@ class Spool:
 
     def close(self) -> None:
         """Close the file, which removes it. May be called again."""
-        with suppress(OSError):  # what was never written down for want of space is of no use any more
+        with suppress(OSError):  # unwritten entries (no space) are useless now
             self._file.close()
 
     def append(self, entries: Iterable[tuple[bytes, bool]]) -> int:
-        """Add entries (account, in the window) at the end; return how many these were."""
+        """Append entries (account, in the window); return their number."""
         pack = _HEAD.pack
         texts = [pack(len(account), flag) + account for account, flag in entries]
         text = b"".join(texts)
@@ -49,7 +49,7 @@ class Spool:
 
     def read(self, position: int, size: int) -> tuple[list[tuple[bytes, bool]], int]:
         """Return up to ``size`` entries from a position (0 is the start), and the position after them."""
-        with temporary_space():  # the file's buffer is written down first
+        with temporary_space():  # seek writes the file's buffer first
             self._file.seek(position)
         entries: list[tuple[bytes, bool]] = []
         read, unpack, head = self._file.read, _HEAD.unpack, _HEAD.size
@@ -60,7 +60,7 @@ class Spool:
         return entries, position
 
     def entries(self, size: int = 1000) -> Iterator[tuple[bytes, bool]]:
-        """Iterate over all entries; others may read or append to the same spool meanwhile."""
+        """Iterate over all entries; callers may read or append meanwhile."""
         position = 0
         while position < self._end:
             batch, position = self.read(position, size)
@@ -68,10 +68,10 @@ class Spool:
 
 
 class SurveySpool:
-    """Merges what the two tables show into one list of accounts, while both stream by in ascending order.
+    """Merges the accounts of the two tables into one list, while both tables stream in ascending order.
 
     Call ``customers`` with each batch of the first table, then ``payments`` with each of the second, then ``finish``;
-    afterwards ``selected_accounts`` gives the accounts, from any position, as often as wanted.
+    afterwards ``selected_accounts`` returns the accounts, from any position, any number of times.
     """
 
     def __init__(self) -> None:
@@ -89,15 +89,15 @@ class SurveySpool:
         self._merged.close()
 
     def customers(self, batch: Iterable[Sighting]) -> int:
-        """Take the next accounts of the customer table; return how many these were."""
+        """Add the next accounts of the customer table; return their number."""
         return self._customers.append(self._count(CUSTOMER_TABLE, batch))
 
     def payments(self, batch: Iterable[Sighting]) -> None:
-        """Take the next accounts of the payment table; the customer table is complete by now."""
+        """Add the next accounts of the payment table, after all of the customer table."""
         self._merged.append(self._merge(self._count(PAYMENT_TABLE, batch)))
 
     def finish(self) -> Survey:
-        """Return the totals; both tables are complete."""
+        """Return the totals, after all of both tables."""
         while rest := self._rest(1000):
             self._merged.append(rest)
         self._customers.close()
@@ -120,7 +120,7 @@ class SurveySpool:
         self._newest = max((date for date in (*dates, self._newest) if date is not None), default=None)
 
     def _merge(self, payments: Iterable[tuple[bytes, bool]]) -> Iterator[tuple[bytes, bool]]:
-        """Yield the payments' accounts and, before each, the customers' accounts that come first."""
+        """Yield the payments' accounts and, before each, the lower accounts of the customers."""
         for account, flag in payments:
             while (customer := self._peek()) is not None and customer[0] < account:
                 yield self._take(customer)
@@ -137,14 +137,14 @@ class SurveySpool:
         return rest
 
     def _peek(self) -> tuple[bytes, bool] | None:
-        """Return the next account of the customer table without leaving it behind."""
+        """Return the next account of the customer table without passing it."""
         if self._waiting is None:
             self._waiting = self._customers.entries()
             self._next = next(self._waiting, None)
         return self._next
 
     def _take(self, entry: tuple[bytes, bool]) -> tuple[bytes, bool]:
-        """Count an entry that stands for the customer table's next account, and go on to the one after it."""
+        """Count an entry for the customer table's next account, and pass that account."""
         assert self._waiting is not None  # noqa: S101 - _peek came first
         self._next = next(self._waiting, None)
         self._accounts[entry[1]] += 1

@@ -1,8 +1,8 @@
-"""What the pipeline asks of a source. Two sources keep this contract: MySQL/MariaDB and SQLite.
+"""The contract of a source. Two sources keep it: MySQL/MariaDB and SQLite.
 
-A source only reads. It knows the types of its LOAD_DATE columns and turns instants (aware UTC) into bounds of those
-types and back; above it nobody sees a native date. Errors: ``DatabaseConnectionError`` when it cannot be reached or a
-read gave up after its retries, ``ConfigurationError`` when a table or a needed column is missing.
+A source only reads. It converts between instants (aware UTC) and the types of its LOAD_DATE columns; no native date
+leaves it. Errors: ``DatabaseConnectionError`` when the database cannot be reached or a read fails after its retries,
+``ConfigurationError`` when a table or a needed column is missing.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -16,10 +16,10 @@ CUSTOMER_TABLE, PAYMENT_TABLE = SOURCE_TABLES
 
 
 class ReadRange(Record, frozen=True, kw_only=True):
-    """The rows that a run looks at, per table ``since <= LOAD_DATE <= until`` (both ends included).
+    """The rows that a run selects, per table ``since <= LOAD_DATE <= until`` (both ends included).
 
-    ``since`` is ``watermark - lookback`` and is rounded down to the column's precision by the source; the lookback is
-    widened to one unit of that precision where it is shorter. ``watermark < LOAD_DATE`` marks the window's own rows.
+    ``since`` is ``watermark - lookback``, rounded down by the source to the column's precision; the lookback is at
+    least one unit of that precision. ``watermark < LOAD_DATE`` marks the window's own rows.
     """
 
     watermark: datetime
@@ -28,32 +28,32 @@ class ReadRange(Record, frozen=True, kw_only=True):
 
 
 class SelectedAccount(Record, frozen=True, kw_only=True):
-    """An account with at least one row in the span; in_window when one of them is newer than the watermark."""
+    """An account with a row in the range; ``in_window``: it has one newer than the watermark."""
 
     account: str
     in_window: bool
 
 
 class Survey(Record, frozen=True, kw_only=True):
-    """The outcome of looking over a span: totals, and the accounts in ascending order of their code points."""
+    """The totals of a survey over a range."""
 
     rows: dict[str, int]
     """Rows in the window, per table."""
     newest: datetime | None
-    """The newest LOAD_DATE in the span, None when it is empty."""
+    """The newest LOAD_DATE in the range, None when it is empty."""
     accounts: int
     """Accounts with a row in the window."""
     reread: int
-    """Accounts that have rows in the lookback only."""
+    """Accounts with rows in the lookback only."""
 
 
 class AccountRows(Record, frozen=True, kw_only=True):
-    """The current rows of one account as of the window's end, as the driver gave them.
+    """The current rows of one account as of the window's end, as the driver returned them.
 
-    ``customers`` rows follow ``columns.CUSTOMER_COLUMNS``: for each ASSET_ID all rows that share its newest LOAD_DATE
-    (the document's order decides between them). ``payments`` rows follow ``columns.PAYMENT_COLUMNS``: all that share
-    the newest ACCOUNT_PAYMENT_DAT. LOAD_DATE values are already aware UTC instants, and where ``source_timezone``
-    is not UTC those of other TIMESTAMP columns are, too; every other value is native.
+    ``customers`` rows follow ``columns.CUSTOMER_COLUMNS``: for each ASSET_ID all rows of its newest LOAD_DATE (the
+    document's order decides between them). ``payments`` rows follow ``columns.PAYMENT_COLUMNS``: all rows of the newest
+    ACCOUNT_PAYMENT_DAT. LOAD_DATE values are aware UTC instants; where ``source_timezone`` is not UTC, so are those of
+    other TIMESTAMP columns. Every other value is native.
     """
 
     account: str
@@ -66,15 +66,15 @@ class AccountRows(Record, frozen=True, kw_only=True):
 
 
 def unheard(accounts: int) -> None:
-    """Nobody wants to know how many accounts a survey has seen."""
+    """Ignore the count of accounts: the default of ``seen``."""
 
 
 class ExcludedRows(Record, frozen=True, kw_only=True):
     """The rows of one table that no window takes (SPEC 2).
 
-    ``unprocessable``: rows that never can enter one, as LOAD_DATE is NULL or zero, or there is no account number. A
-    number that cannot be asked for is none: bytes that are no UTF-8, or a FLOAT that its text form cuts.
-    ``future``: rows whose LOAD_DATE is still to come, the last of them at ``latest`` (aware UTC). They wait.
+    ``unprocessable``: rows that no window can ever take, because LOAD_DATE is NULL or zero, or the account number is
+    missing or cannot be queried: bytes that are no UTF-8, or a FLOAT that its text form cuts. ``future``: rows whose
+    LOAD_DATE is still to come, the last of them at ``latest`` (aware UTC). They wait.
     """
 
     unprocessable: int = 0
@@ -102,8 +102,7 @@ class Source(Protocol):
     async def writers(self) -> list[datetime] | None:
         """Return when each open transaction that has changed rows began, by the database's clock (whole seconds).
 
-        None when the user may not know or the server does not tell; empty where transactions cannot be asked for
-        (SQLite).
+        None when the user lacks the privilege or the server does not tell; empty where there is no such view (SQLite).
         """
         ...
 
@@ -122,13 +121,13 @@ class Source(Protocol):
 
     @property
     def unprocessable_rows(self) -> Mapping[str, str]:
-        """The statement by which an operator finds these rows, per table."""
+        """The statement with which an operator finds the unprocessable rows, per table."""
         ...
 
     async def survey(self, span: ReadRange, seen: Callable[[int], None] = unheard) -> "Survey":
-        """Look over the span in one consistent view and hold its accounts ready for ``selected_accounts``.
+        """Survey the range in one consistent view and keep its accounts, ascending, for ``selected_accounts``.
 
-        Meanwhile ``seen`` is told again and again how many accounts there are at least.
+        Meanwhile it calls ``seen`` repeatedly with the number of accounts so far.
         """
         ...
 
@@ -139,7 +138,7 @@ class Source(Protocol):
     async def read(self, accounts: Sequence[str], as_of: datetime) -> list[AccountRows]:
         """Read the current rows of these accounts with ``LOAD_DATE <= as_of``, in one consistent view.
 
-        Accounts come back in the order asked; one that has no row at all by then comes back empty. Account numbers
-        are compared exactly, whatever the collation of the column.
+        It returns the accounts in the given order, one without any row empty. It compares account numbers exactly,
+        whatever the column's collation.
         """
         ...

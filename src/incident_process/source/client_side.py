@@ -1,13 +1,13 @@
-"""Current rows read with all that the accounts have, and picked out here: cheaper where histories are short.
+"""Reads all rows of the accounts and picks the current ones here: cheaper where histories are short.
 
-To let the server pick (``source.current_rows``) costs it four times as much a row as to send the row: it looks
-each newest row up again, makes text comparable exactly, and tells equal rows apart. That pays where an account has a
-history. Where nearly every row is a current one anyway, as after a first load or where loads replace each other, all
-rows are asked for, with a bound on their number. The server's answer decides: too many rows, or too few of them
-current, and the next statements let the server pick again; now and then the other way is tried anew.
+Picking (``source.current_rows``) costs the server four times as much a row as sending it: the server looks up each
+newest row again, compares text exactly, and removes equal rows. That pays where accounts have a history. Where nearly
+every row is current, as after a first load or where loads replace each other, the source asks for all rows, up to a
+limit. If the answer has too many rows, or too few current ones, the server picks for the next statements; now and then
+the source tries this way again.
 
-The accounts of a chunk follow each other. Where nearly all that lie between its first and its last are among them, one
-range is asked for: a thousand single ones cost the server half as much again.
+The accounts of a chunk are consecutive. Where nearly all accounts between the first and the last are among them, the
+source asks for one range: a thousand single accounts cost the server half as much again.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,15 +21,15 @@ from incident_process.source.load_date import Kind
 from incident_process.source.queries import ACCOUNT_COLUMN, Statement, TableQueries, account_marks, plain_columns
 
 FEW = 100
-"""Below so many accounts the server always picks: there is nothing to save."""
+"""Accounts in a statement below which the server always picks: there is nothing to save."""
 MOST_ROWS = 8
-"""How many rows an account may have on average: what is read in vain, once, where it has more."""
+"""Rows per account, on average, up to which this way may read: the loss where accounts have more."""
 WORTH = 0.4
-"""The share of current rows among an account's from which on it pays to read them all."""
+"""Share of current rows among the accounts' rows from which on reading all rows pays."""
 DENSE = 0.85
-"""The share of rows that were asked for among those of a range from which on it pays to ask for the range."""
+"""Share of wanted rows among those of a range from which on asking for the range pays."""
 AGAIN = 64
-"""After so many statements what was not worth it is tried again."""
+"""Statements after which the source tries again what did not pay."""
 
 _ASSET = CUSTOMER_COLUMNS.index("ASSET_ID")
 _PAID = PAYMENT_COLUMNS.index("ACCOUNT_PAYMENT_DAT")
@@ -37,9 +37,9 @@ _OLDEST = max(datetime.fromisoformat(oldest) for oldest in OLDEST.values())
 
 
 def all_rows(of: TableQueries, accounts: Sequence[str], as_of: datetime, *, as_range: bool = False) -> Statement:
-    """The rows of these accounts with a LOAD_DATE at or before ``as_of``, one more than ``most`` at the most.
+    """Return the query for the accounts' rows with a LOAD_DATE at or before ``as_of``: at most ``most`` and one more.
 
-    ``as_range``: those of all accounts from the first of these to the last; only where ``make_a_range``.
+    ``as_range``: the rows of all accounts from the first of these to the last; only where ``make_a_range``.
     """
     until, until_values = of.dates.until(as_of)
     among, values = f"IN {account_marks(of, accounts)}", tuple(accounts)
@@ -56,9 +56,9 @@ def all_rows(of: TableQueries, accounts: Sequence[str], as_of: datetime, *, as_r
 
 
 def make_a_range(accounts: Sequence[str]) -> bool:
-    """Tell whether the column's collation, whichever it is, has all of these between the least and the greatest.
+    """Tell whether any collation orders all of these accounts between the lowest and the highest.
 
-    Digits are in the same order in all of them, other characters are not.
+    All collations order digits alike, but not other characters.
     """
     length = len(accounts[0])
     return all(len(account) == length and account.isdecimal() and account.isascii() for account in accounts)
@@ -70,9 +70,9 @@ def most(accounts: Sequence[str]) -> int:
 
 
 def current(rows: Sequence[Row]) -> list[Row]:
-    """Return, of one account's rows, those with the newest LOAD_DATE of their ASSET_ID (NULL is one), equal rows once.
+    """Return one account's rows with the newest LOAD_DATE of their ASSET_ID (NULL is one), equal rows once.
 
-    LOAD_DATE, the last column, is as the driver gave it.
+    LOAD_DATE, the last column, is as the driver returned it.
     """
     if len({row[_ASSET] for row in rows}) == len(rows):
         return list(rows)
@@ -83,9 +83,9 @@ def current(rows: Sequence[Row]) -> list[Row]:
 
 
 def newest_payments(rows: Sequence[Row], kind: Kind) -> list[Row]:
-    """Return, of one account's payments, those with the newest ACCOUNT_PAYMENT_DAT, equal rows once.
+    """Return one account's payments with the newest ACCOUNT_PAYMENT_DAT, equal rows once.
 
-    NULL and zero dates are the oldest, and equal. ``kind`` is that of the column.
+    NULL and zero dates are the oldest, and equal. ``kind`` is the column's.
     """
     if len(rows) == 1:
         return list(rows)
@@ -102,36 +102,36 @@ def _newest(rows: Sequence[Row]) -> Iterable[Row]:
     if len(rows) == 1:
         return rows
     newest = max(_native(row[-1]) for row in rows)
-    # As keys of a dictionary equal rows are one, and stay in their order.
+    # The keys of a dictionary merge equal rows and keep their order.
     return dict.fromkeys(row for row in rows if _native(row[-1]) == newest)
 
 
 def _native(loaded: date | str) -> str:
-    """Return a LOAD_DATE in a form in which all of a column are ordered; a date that Python has not came as text."""
+    """Return a LOAD_DATE as text that orders a column's values; dates that Python lacks come as text already."""
     return loaded if isinstance(loaded, str) else loaded.isoformat(" ") if isinstance(loaded, datetime) else str(loaded)
 
 
 class StrategySelector:
-    """Which of the ways the next statement goes."""
+    """Chooses how the next statement reads."""
 
     def __init__(self) -> None:
         self._wait = 0
         self._wait_for_range = 0
 
     def all_rows(self, accounts: Sequence[str]) -> bool:
-        """Tell whether all rows of these accounts are to be read."""
+        """Tell whether to read all rows of these accounts."""
         return self._wait == 0 and len(accounts) >= FEW
 
     def picked(self) -> None:
-        """Note that the server has picked."""
+        """Note that the server picked."""
         self._wait = max(0, self._wait - 1)
 
     def as_range(self, accounts: Sequence[str]) -> bool:
-        """Tell whether all that lie between the first and the last of them are to be asked for at once."""
+        """Tell whether to ask for the range from the first to the last account."""
         return self._wait_for_range == 0 and make_a_range(accounts)
 
     def read(self, rows: int, wanted: int, current_rows: int, *, as_range: bool) -> None:
-        """Note how many of the rows that were read are of accounts that were asked for, and how many are current."""
+        """Note how many rows a statement read, how many of them are of wanted accounts, and how many are current."""
         if not as_range:
             self._wait_for_range = max(0, self._wait_for_range - 1)
             wanted = rows
@@ -141,9 +141,9 @@ class StrategySelector:
             self._wait = AGAIN
 
     def read_too_many(self, rows: int, wanted: int, *, as_range: bool) -> None:
-        """Note that there were more rows than are worth reading, and how many of these are of the accounts themselves.
+        """Note that there were more rows than ``most``, and how many of those read are of wanted accounts.
 
-        Where nearly all of a range's are, asking for the accounts one by one would bring too many as well.
+        Where nearly all rows of a range are wanted, asking for single accounts would return too many as well.
         """
         if as_range and wanted < DENSE * rows:
             self._wait_for_range = AGAIN

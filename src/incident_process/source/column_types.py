@@ -1,7 +1,7 @@
-"""How a column is read whose type is not the contract's: exactly, or not at all (SPEC 2). Pure.
+"""How the source reads a column of another type than the contract's: exactly, or not at all (SPEC 2). Pure.
 
-MySQL and MariaDB show a FLOAT with six digits, hand a BIT out as bytes and a TIME as a span of time. Each has a form in
-which its value arrives as the column holds it; a type that has none is refused, by the doctor as by a run.
+MySQL and MariaDB return a FLOAT with six digits, a BIT as bytes and a TIME as a duration. For most types there is a
+form that returns the column's exact value; doctor and runs refuse the others.
 """
 
 import re
@@ -11,7 +11,7 @@ from incident_process.source.columns import AMOUNT_COLUMNS, DATE_COLUMNS, NUMBER
 
 
 class Reading(StrEnum):
-    """The form in which a column is asked for."""
+    """The form in which a query asks for a column."""
 
     PLAIN = "plain"  # as it is
     NUMBER = "number"  # as a number with all its digits
@@ -34,7 +34,7 @@ _NAMES = frozenset({"JSON", "UUID", "INET4", "INET6"})
 
 
 def reading(name: str, declared: str) -> Reading:
-    """Return how a MySQL column is read, from its name (which says what the document makes of it) and its type."""
+    """Return how to read a MySQL column, from its name (which says what the document makes of it) and its type."""
     found = _TYPE.match(declared)
     kind = found[0].upper() if found else ""
     if kind in _SHAPES:
@@ -47,7 +47,7 @@ def reading(name: str, declared: str) -> Reading:
 
 
 def expected(name: str) -> str:
-    """Return what a column has to hold, in words."""
+    """Return in words what type a column has to have."""
     if name in DATE_COLUMNS:
         return "a date: DATE, DATETIME, TIMESTAMP or text"
     if name in AMOUNT_COLUMNS or name in NUMBER_COLUMNS:

@@ -1,4 +1,4 @@
-"""The columns that the document needs, in the order of the tables. Nothing else is ever read (SPEC 2)."""
+"""The columns that the document needs, in the order of the tables. The source reads no others (SPEC 2)."""
 
 CUSTOMER_COLUMNS = (
     "CUSTOMER_REF",
@@ -48,8 +48,8 @@ PAYMENT_COLUMNS = (
 )
 
 AMOUNT_COLUMNS = ("OUTSTANDING", "AP_ACCOUNT_PAYMENT_MNY", "LAST_PAYMENT_MNY")
-"""Columns of which the document makes an amount of money."""
+"""Columns that become amounts of money in the document."""
 NUMBER_COLUMNS = ("CUSTOMER_TYPE_ID", "CREDIT_CLASS_ID", "BSS_PRODUCT_SEQ", "ACCOUNT_PAYMENT_SEQ", "LAST_BILL_SEQ")
-"""Columns of which it makes a whole number."""
+"""Columns that become whole numbers."""
 DATE_COLUMNS = ("ACCOUNT_EFFECTIVE_DTM_BSS", "LAST_BILL_DTM", "ACCOUNT_PAYMENT_DAT", "LAST_PAYMENT_DAT")
-"""Columns of which it makes an instant. LOAD_DATE has rules of its own; of all others it makes text."""
+"""Columns that become instants. LOAD_DATE has rules of its own; all others become text."""

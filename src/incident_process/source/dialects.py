@@ -1,8 +1,8 @@
-"""What differs between the SQL of MySQL/MariaDB and SQLite: few expressions, and how LOAD_DATE is compared.
+"""What differs between the SQL of MySQL/MariaDB and SQLite: a few expressions, and the comparison of LOAD_DATE.
 
-MySQL knows dates, so its column is compared as it is, with bounds of its own type. SQLite knows text only, in several
-forms of different length, so there a column is compared in the longest form (``YYYY-MM-DD HH:MM:SS.ffffff``), with a
-coarser condition on the bare column beside it, so that an index on it serves.
+MySQL has dates, so queries compare its column as it is, with bounds of its own type. SQLite has only text, in several
+forms of different length, so queries compare the longest form (``YYYY-MM-DD HH:MM:SS.ffffff``), with a coarser
+condition on the bare column beside it, so that an index on it serves.
 """
 
 import re
@@ -24,11 +24,11 @@ from incident_process.source.load_date import (
 )
 
 LOCAL_TEXT = "incident_local_text"
-"""The name under which a SQLite connection knows ``temporal.local_text`` for its source's zone."""
+"""The name of ``load_date.local_text``, for the source's zone, in a SQLite connection."""
 
 OLDEST = {Kind.DATE: "1900-01-02", Kind.DATETIME: "1900-01-02 00:00:00", Kind.TIMESTAMP: "1970-01-01 00:00:01"}
-"""The oldest value that counts as a date. No window reaches below 1900, so what is older stands for no date at all, as
-zero dates do: it is counted as unprocessable and never taken for a current row."""
+"""The oldest value that counts as a date. No window reaches below 1900, so an older value is no date, like a zero date:
+its row is unprocessable and never current."""
 
 _NAME = re.compile(r"[a-z0-9_]+")
 _TIMES = " 00:00:00.000000"
@@ -44,25 +44,25 @@ class SourceDialect(Record, frozen=True, kw_only=True):
     mark: str
     """A bound parameter."""
     same: str
-    """Equality that holds between two NULLs."""
+    """Equality that is true for two NULLs."""
     exact: str
-    """A text column in a form that is equal and ordered by code points, whatever the column's collation."""
+    """A text column in a form compared by code points, whatever the column's collation."""
     plain: str
     """A text column as its bytes: cheaper than ``exact``, and as exact between values of one column."""
     steps: bool
     """Whether the newest value of each native group is one step in an index (see ``source.queries``)."""
     distinct: str
-    """A text column in a form that DISTINCT tells apart by every character, case, accent and trailing space."""
+    """A text column in a form in which DISTINCT counts every character, case, accent and trailing space."""
     text: str
-    """A column that holds no text in the text form of ``exact``, told apart by DISTINCT in the same manner."""
+    """A column of another type in the text form of ``exact``, in which DISTINCT counts the same."""
     many_groups: str
-    """What tells the server to sort for GROUP BY: in a table of its own it finds few groups fast, a million slowly."""
+    """A hint to sort for GROUP BY: a temporary table is fast for few groups and slow for a million."""
     join: str
     """The join of a table (left) with its newest dates (right)."""
     now: str
     """The query for the database's clock, in UTC, as text or as a naive datetime."""
     tells_writers: bool
-    """Whether the database has transactions beside others that can be asked for (see ``source.in_flight``)."""
+    """Whether the database can tell of other open transactions (see ``source.in_flight``)."""
 
 
 EXACT_COLLATIONS = ("utf8mb4_0900_bin", "utf8mb4_nopad_bin")
@@ -73,12 +73,12 @@ def mysql_dialect(collations: Collection[str], where: str) -> SourceDialect:
     """Return the dialect of a MySQL or MariaDB server.
 
     Args:
-        collations: Those of ``EXACT_COLLATIONS`` that the server has. Its version is not asked for: a proxy gives one
+        collations: Those of ``EXACT_COLLATIONS`` that the server has. Its version does not decide: a proxy reports one
             of its own.
         where: The server in words, for the message.
 
     Raises:
-        ConfigurationError: It has neither.
+        ConfigurationError: The server has neither.
     """
     collation = next((name for name in EXACT_COLLATIONS if name in collations), None)
     if collation is None:
@@ -107,12 +107,12 @@ SQLITE_DIALECT = SourceDialect(
     same="IS",
     exact="CAST({} AS TEXT) COLLATE BINARY",
     plain="CAST({} AS BLOB)",
-    # Its dates are texts in several forms: the newest is not the last in an index.
+    # SQLite's dates are texts in several forms, so the newest is not the last in an index.
     steps=False,
     distinct="{} COLLATE BINARY",
     text="CAST({} AS TEXT)",
     many_groups="",
-    # Always the table first, then the dates by an index made on the fly: left to itself, it joins each with each.
+    # Forces the table first, then the dates by an automatic index: SQLite's own plan joins each with each.
     join="CROSS JOIN",
     now="SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
     tells_writers=False,
@@ -120,7 +120,7 @@ SQLITE_DIALECT = SourceDialect(
 
 
 class LoadDates(ABC):
-    """How one table's LOAD_DATE is compared with instants. ``alias`` is the table's name in the query, with its dot."""
+    """Compares one table's LOAD_DATE with instants. ``alias`` is the table's name in the query, with its dot."""
 
     def __init__(self, column: LoadDateType, zone: tzinfo, mark: str) -> None:
         self.column = column
@@ -129,22 +129,22 @@ class LoadDates(ABC):
 
     @abstractmethod
     def key(self, column: str, kind: Kind | None = None) -> str:
-        """Return the expression in which values of a date column are compared and the newest is found.
+        """Return the expression that compares values of a date column.
 
-        ``kind`` is that of the column; without it, it is LOAD_DATE's.
+        ``kind`` is the column's; without it, LOAD_DATE's.
         """
 
     @abstractmethod
     def valid(self, column: str, kind: Kind) -> str:
-        """Return the condition that a value of a date column of this kind is a date, neither NULL nor a zero date."""
+        """Return the condition that a value of a date column of this kind is neither NULL nor a zero date."""
 
     def valid_in_any_session(self, column: str, kind: Kind) -> str:
-        """Return the same condition for people, whose client may have another session time zone than a run has."""
+        """Return the same condition for an operator, whose client may have another session time zone than a run."""
         return self.valid(column, kind)
 
     @abstractmethod
     def bound(self, instant: datetime) -> str:
-        """Return an instant (aware) as a parameter that ``key`` can be compared with."""
+        """Return an instant (aware) as a parameter to compare ``key`` with."""
 
     @abstractmethod
     def span(self, since: datetime, until: datetime) -> Condition:
@@ -167,11 +167,11 @@ class MySQLLoadDates(LoadDates):
         return column
 
     def valid(self, column: str, kind: Kind) -> str:
-        """At least the oldest value of the type; NULL gives NULL, which is not true either."""
+        """At least the oldest value of the type; for NULL it is NULL, which is not true either."""
         return f"{column} >= '{OLDEST[kind]}'"
 
     def valid_in_any_session(self, column: str, kind: Kind) -> str:
-        """For a TIMESTAMP its number of seconds: east of UTC the oldest date is none, and MySQL takes it for zero."""
+        """For a TIMESTAMP its number of seconds: east of UTC, MySQL reads the oldest date as zero."""
         return f"UNIX_TIMESTAMP({column}) > 0" if kind is Kind.TIMESTAMP else self.valid(column, kind)
 
     def bound(self, instant: datetime) -> str:
@@ -193,17 +193,17 @@ class MySQLLoadDates(LoadDates):
 
 
 class SqliteLoadDates(LoadDates):
-    """Text in its longest form. The declared type says how long a unit is and in which zone; it is not enforced."""
+    """Text in its longest form. The declared type sets unit and zone; SQLite does not enforce it."""
 
     def key(self, column: str, kind: Kind | None = None) -> str:
-        """``YYYY-MM-DD HH:MM:SS.ffffff`` from each of the accepted forms."""
+        """``YYYY-MM-DD HH:MM:SS.ffffff`` for each of the accepted forms."""
         text = f"REPLACE(REPLACE(REPLACE({column}, 'T', ' '), '+00:00', ''), 'Z', '')"
         longest = f"SUBSTR({text} || SUBSTR('{_TIMES}', LENGTH({text}) - 9), 1, 26)"
         if not ((kind or self.column.kind) is Kind.TIMESTAMP or is_utc(self.zone)):
-            # A value that says Z or +00:00 has a zone of its own, so it is moved to the zone of its neighbours.
+            # A value with Z or +00:00 has a zone of its own: convert it to the zone of the others.
             zoned = f"{column} LIKE '%Z' OR {column} LIKE '%+00:00'"
             longest = f"CASE WHEN {zoned} THEN {LOCAL_TEXT}({column}) ELSE {longest} END"
-        # The two usual forms need no search for letters, which makes a survey three times as fast.
+        # The two usual forms skip the search for letters, which makes a survey three times as fast.
         return (
             f"CASE LENGTH({column}) WHEN 10 THEN {column} || '{_TIMES}'"
             f" WHEN 19 THEN REPLACE({column}, 'T', ' ') || '{_TIMES[9:]}' ELSE {longest} END"
@@ -223,7 +223,7 @@ class SqliteLoadDates(LoadDates):
     def span(self, since: datetime, until: datetime) -> Condition:
         """A coarse range of the bare column, and the exact one of its longest form."""
         key, mark = self.key("LOAD_DATE"), self._mark
-        # Two days' room: the bare column may be in another zone and its days may end in any time.
+        # Two days of margin: the bare column may be in another zone, and its days may end in any time.
         coarse = max(since, FIRST + timedelta(days=2)) - timedelta(days=2)
         sql = f"LOAD_DATE >= {mark} AND {self._not_after()} AND {self.valid('LOAD_DATE', self.column.kind)}"
         values = [coarse.date().isoformat(), self._coarse(until)]
@@ -234,7 +234,7 @@ class SqliteLoadDates(LoadDates):
         ]
 
     def until(self, instant: datetime, alias: str = "") -> Condition:
-        """As in ``span``, without a beginning."""
+        """The conditions of ``span`` without a beginning."""
         column = f"{alias}LOAD_DATE"
         sql = f"{self._not_after(alias)} AND {self.valid(column, self.column.kind)}"
         return f"{sql} AND {self.key(column)} <= {self._mark}", [self._coarse(instant), self.bound(instant)]
@@ -263,10 +263,10 @@ def marks(mark: str, values: Sequence[Any]) -> str:
 
 
 def converted_mark(dialect: SourceDialect, charset: str, collation: str) -> str:
-    """Return a bound parameter that may hold any text, to be compared with a column of this character set.
+    """Return a bound parameter for any text, to compare with a column of this character set.
 
-    The server refuses to compare a column with a character that its set has not. Converted, such a character is a
-    question mark, and what is found by it is dropped by the exact comparison. The index of the column serves as before.
+    The server refuses to compare a column with a character that its set lacks. Converted, such a character is a
+    question mark, and the exact comparison drops what it finds. The column's index still serves.
     """
     named = _NAME.fullmatch(charset) and _NAME.fullmatch(collation)
     if not named or charset == "utf8mb4":

@@ -1,8 +1,8 @@
-"""How far a server's replication has come, told by GTIDs: what is asked of a primary and of its replicas, and checked.
+"""Reads the position of a primary by GTIDs, checks replicas, and waits until they have reached a position.
 
-A *position* is the set of all transactions that the primary has written. A replica that has applied a position shows
-every row that was there when the position was read, whatever its LOAD_DATE. MariaDB and MySQL 8 keep GTIDs in two
-forms that have nothing in common but the name.
+A *position* is the set of all transactions that the primary has written. A replica that has applied a position has
+every row that was there when the position was read, whatever its LOAD_DATE. The GTIDs of MariaDB and MySQL 8 share
+nothing but the name.
 """
 
 import re
@@ -18,10 +18,10 @@ Named = Callable[[str], Awaitable[list[Mapping[str, Any]]]]
 """Returns the rows of a statement by the names of their columns."""
 
 LEAST_SECONDS = 0.05
-"""The shortest wait that is asked for: to MySQL, 0 is no limit at all."""
+"""Seconds of the shortest wait: to MySQL, 0 means no limit."""
 
 _OWN_SCHEMAS = ("mysql", "sys", "performance_schema", "information_schema", "innodb_memcache")
-"""The server's own. Hosted replicas filter some of their tables, which takes nothing from the source's."""
+"""The server's own schemas. Hosted replicas filter some of their tables, which does not affect the source's."""
 _TABLE_FILTERS = ("replicate_ignore_table", "replicate_wild_ignore_table")
 
 _OWNERS = re.compile(r"#\d+")
@@ -34,16 +34,16 @@ _UNLOGGED = "the primary keeps no GTIDs, so that nobody can tell how far a repli
 
 
 class Position(Record, frozen=True, kw_only=True):
-    """How far the primary had come at an instant."""
+    """The primary's transactions at an instant."""
 
     sets: tuple[str, ...]
-    """The transactions, in the server's own notation; a replica needs to have all of all."""
+    """The transactions, in the server's own notation; a replica needs every one of them."""
     server_id: int
     mariadb: bool
 
 
 async def primary_position(driver: Driver) -> Position:
-    """Return the primary's position, which covers everything that any snapshot taken before could see.
+    """Return the primary's position, which covers everything that any earlier snapshot could see.
 
     Raises:
         ConfigurationError: The primary has no position to tell, or its log leaves out databases.
@@ -51,20 +51,20 @@ async def primary_position(driver: Driver) -> Position:
     mariadb, numbers = await _version(driver)
     renamed = not mariadb and numbers >= (8, 2)
     logged = await driver.fetch(Statement(sql="SHOW BINARY LOG STATUS" if renamed else "SHOW MASTER STATUS"))
-    # File, position, the databases that are written to the log, and those that are not.
+    # Columns: file, position, the databases that the log includes, and those that it leaves out.
     if any(str(name or "") for row in logged for name in row[2:4]):
         raise ConfigurationError(f"[DATABASE] REPLICAS: {_HALF_LOGGED}.")
     if mariadb:
-        # Either alone may lack something: the first what was replicated to a server that became the primary since,
-        # the second what that server wrote under another server_id.
+        # Either alone may lack transactions: the first those replicated to a server that has become the primary since,
+        # the second those that this server wrote under another server_id.
         query = "SELECT @@GLOBAL.gtid_current_pos, @@GLOBAL.gtid_binlog_pos, @@GLOBAL.server_id"
         *found, server_id = (await driver.fetch(Statement(sql=query)))[0]
-        # MariaDB writes its log, and so moves the position, before a transaction can be seen.
+        # MariaDB writes its log, and so moves the position, before a transaction becomes visible.
         sets = [str(one) for one in found if one]
         remedy = "start it with log_bin"
     else:
-        # MySQL adds a transaction to gtid_executed just after it can be seen; until then somebody owns it. In this
-        # order none is lost between the two.
+        # MySQL adds a transaction to gtid_executed just after it becomes visible; until then a thread owns it. In this
+        # order of reading none is lost between the two.
         owned = (await driver.fetch(Statement(sql="SELECT @@GLOBAL.gtid_owned")))[0][0]
         query = "SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_mode, @@GLOBAL.server_id"
         executed, mode, server_id = (await driver.fetch(Statement(sql=query)))[0]
@@ -78,10 +78,10 @@ async def primary_position(driver: Driver) -> Position:
 
 
 async def check_replica(driver: Driver, named: Named, position: Position) -> None:
-    """Make sure that a replica applies in full whatever reaches it.
+    """Check that a replica applies every transaction of the primary.
 
     Raises:
-        ConfigurationError: It replicates from another server or from none, leaves something out, or skips errors.
+        ConfigurationError: It replicates from another server or from none, filters tables, or skips errors.
         DatabaseConnectionError: It cannot tell yet which server it replicates from.
     """
 
@@ -98,7 +98,7 @@ async def check_replica(driver: Driver, named: Named, position: Position) -> Non
     filters = sorted({name for channel in channels for name in filters_of(channel)})
     if filters:
         raise unfit(f"may lack rows, because its replication is filtered ({', '.join(filters)}): remove the filter")
-    # A MariaDB position does not say whose it is: that of another group of servers would compare as well.
+    # A MariaDB position does not name its server: one of another group of servers would compare as well.
     sources = {int(channel.get("master_server_id") or 0) for channel in channels}
     if mariadb and position.server_id not in sources:
         if 0 in sources:
@@ -117,7 +117,7 @@ async def check_replica(driver: Driver, named: Named, position: Position) -> Non
 
 
 async def wait_for(driver: Driver, one: str, seconds: float, *, mariadb: bool) -> bool:
-    """Wait on a replica until it has applied a set of transactions; return whether it has, within so many seconds."""
+    """Wait at most ``seconds`` until a replica has applied a set of transactions; return whether it has."""
     function = "MASTER_GTID_WAIT" if mariadb else "WAIT_FOR_EXECUTED_GTID_SET"
     statement = Statement(sql=f"SELECT {function}(%s, %s)", parameters=(one, max(seconds, LEAST_SECONDS)))
     (reached,) = (await driver.fetch(statement))[0]
@@ -125,7 +125,7 @@ async def wait_for(driver: Driver, one: str, seconds: float, *, mariadb: bool) -
 
 
 def filters_of(channel: Mapping[str, Any]) -> list[str]:
-    """Return the names of the filters through which rows of the source may be missing (names in lower case)."""
+    """Return the names (in lower case) of the filters that may keep rows of the source from a replica."""
     return [
         name
         for name, value in channel.items()
@@ -142,7 +142,7 @@ def without_owners(owned: str) -> str:
 
 
 def _harmless(tables: str) -> bool:
-    """Tell whether a list of tables names such only as belong to the server itself."""
+    """Tell whether all tables of a list belong to the server itself."""
     return all(table.strip().partition(".")[0].lower() in _OWN_SCHEMAS for table in tables.split(","))
 
 

@@ -1,9 +1,9 @@
 """Which open transactions of a MySQL or MariaDB source have changed rows, and since when (SPEC 3).
 
-InnoDB renews ``information_schema.innodb_trx`` only when nobody has read it for 0.1 s: while another program polls it
-more often, the view stands still, and an open load is not in it. So every answer is checked. The question is asked
-inside of a transaction and carries a mark; where the view shows that transaction with that question, it was made for
-it. Where it does not even after pauses, InnoDB's status is read, which is made anew for everybody who asks.
+InnoDB renews ``information_schema.innodb_trx`` only when no program has read it for 0.1 s: while another program polls
+it more often, the view is frozen and may lack an open load. So the source checks every answer: its query carries a mark
+and runs in a transaction, and a view that shows this transaction with this query is fresh. If it is not fresh even
+after pauses, the source reads InnoDB's status, which the server makes anew for each query.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from incident_process.source.queries import Statement
 log = get_logger()
 
 PAUSES = (0.0, 0.12, 0.18)
-"""Seconds before each look at the view."""
+"""Seconds before each query of the view."""
 
 _VIEW = """
     SELECT '{mark}', CONVERT_TZ(trx_started, 'SYSTEM', '+00:00'), trx_rows_modified > 0,
@@ -26,25 +26,25 @@ _VIEW = """
     FROM information_schema.innodb_trx
     WHERE trx_rows_modified > 0 OR trx_mysql_thread_id = CONNECTION_ID()
     """
-"""The view tells the time in the zone of the server's system, whatever the session's zone."""
+"""The view has times in the zone of the server's system, whatever the session's zone."""
 
 _TRUNCATED = "... truncated..."
-"""What the server puts into a status of more than 1 MB, in the place of some of its transactions."""
+"""What the server writes into a status of more than 1 MB in place of some transactions."""
 
 _TRANSACTION = re.compile(r"^---TRANSACTION [^\n]*?, ACTIVE (?:\([A-Z ]+\) )?(\d+) sec(.*?)(?=^---|\Z)", re.M | re.S)
 _OF_A_CLIENT = re.compile(r"^(?:MySQL|MariaDB) thread id ", re.M)
-"""After this line follows what the client has asked, which may hold anything."""
+"""The client's query follows this line, and may contain anything."""
 
 
 async def open_writers(driver: Driver, now: str) -> list[datetime] | None:
-    """Return when each open transaction that has changed rows began (aware UTC), at the latest.
+    """Return when each open transaction that has changed rows began at the latest (aware UTC).
 
     Args:
         driver: Connected, and in no transaction.
         now: The query for the database's clock in UTC.
 
     Returns:
-        None where the server does not tell all of them.
+        None where the server does not list all of them.
 
     Raises:
         RefusedError: The user lacks the privilege PROCESS.
@@ -69,7 +69,7 @@ async def open_writers(driver: Driver, now: str) -> list[datetime] | None:
 
 
 def seconds_open(status: str) -> list[int]:
-    """Return for how many seconds each transaction of InnoDB's status has been open that has changed rows."""
+    """Return the age, in seconds, of each transaction in InnoDB's status that has changed rows."""
     return [
         int(seconds)
         for seconds, rest in _TRANSACTION.findall(status)

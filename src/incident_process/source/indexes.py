@@ -1,4 +1,4 @@
-"""The indexes that make the source's queries fast. The field has none: everything works without them, slowly."""
+"""The indexes that make the source's queries fast. The field's tables have none: without them, queries are slow."""
 
 from incident_process.core.models import Record
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE

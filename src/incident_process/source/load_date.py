@@ -1,8 +1,8 @@
-"""LOAD_DATE between the database's types and instants: pure arithmetic, no database (SPEC 2, 3).
+"""Converts LOAD_DATE between the database's types and instants. Pure (SPEC 2, 3).
 
-A DATE or DATETIME says no zone and is read in ``source_timezone``; a TIMESTAMP is an instant, read in UTC. Two rules
-make local times total: one that occurs twice (a clock set back) is the earlier instant, one that never occurs (a
-clock set forward) moves forward. What the first rule may hide, a longer lookback looks at again.
+A DATE or DATETIME has no zone and is read in ``source_timezone``; a TIMESTAMP is an instant, read in UTC. Two rules
+give every local time an instant: a time that occurs twice (a clock set back) is the earlier instant, a time that never
+occurs (a clock set forward) moves forward. A longer lookback reads again what the first rule may hide.
 """
 
 import calendar
@@ -19,21 +19,21 @@ from incident_process.core.models import Record
 _DECLARED = re.compile(r"\s*(date|datetime|timestamp)\b\s*(?:\(\s*(\d)\s*\))?", re.IGNORECASE)
 _TEXT = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?)?")
 _SECOND_PASS = re.compile(r".{26}\|\d{4}-\d\d-\d\d .{15}Z$")
-"""What ``text_bound`` makes of an instant in the second pass of a repeated hour."""
+"""The form that ``text_bound`` returns for an instant in the second pass of a repeated hour."""
 
 EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
-"""Instants are held between these two, so that no zone's offset leads out of the years 1 to 9999."""
+"""Instants are clamped between these two, so that no zone's offset leads out of the years 1 to 9999."""
 LATEST = datetime(9999, 12, 29, tzinfo=UTC)
 
 FIRST = datetime(1, 1, 1)  # noqa: DTZ001 - a local time
-"""The first local time that Python knows."""
+"""Python's first local time."""
 
 _SETTLED = timedelta(days=1)
-"""How far around an instant a clock change still matters: no zone was ever set back by more than a day."""
+"""How far from an instant a clock change still matters: no zone's clock was ever set back by more than a day."""
 
 
 class Kind(StrEnum):
-    """The three types that LOAD_DATE has in the field."""
+    """The three types of LOAD_DATE in the field."""
 
     DATE = "date"  # a local day
     DATETIME = "datetime"  # a local time
@@ -53,7 +53,7 @@ class LoadDateType(Record, frozen=True, kw_only=True):
 
     @property
     def unit(self) -> timedelta:
-        """The least lookback that closes ties: a day for a DATE, otherwise a second."""
+        """The shortest lookback that closes ties: a day for a DATE, otherwise a second."""
         return timedelta(days=1) if self.kind is Kind.DATE else timedelta(seconds=1)
 
 
@@ -61,7 +61,7 @@ _LOCAL = LoadDateType(kind=Kind.DATETIME, digits=6)
 
 
 def parse_type(declared: str) -> LoadDateType | None:
-    """Return the type that a declaration such as ``datetime(6)`` names, or None when it is no type of date."""
+    """Return the type of a declaration such as ``datetime(6)``, or None when it is no date type."""
     match = _DECLARED.match(declared)
     if match is None:
         return None
@@ -83,10 +83,10 @@ def local(instant: datetime, column: LoadDateType, zone: tzinfo) -> datetime:
 
 
 def reached(instant: datetime, column: LoadDateType, zone: tzinfo) -> datetime:
-    """Return the newest local time that is read as an instant at or before this one (aware), as a naive datetime.
+    """Return the newest local time that means an instant at or before this one (aware), as a naive datetime.
 
-    That is what the clock shows; but in the second pass of a repeated hour, all times of that hour are over, because
-    each is read as the earlier of its two instants.
+    That is what the clock shows. But in the second pass of a repeated hour, all times of that hour are over, because
+    each means the earlier of its two instants.
     """
     shown = local(instant, column, zone)
     if column.kind is Kind.TIMESTAMP or not min(max(instant, EARLIEST), LATEST).astimezone(zone).fold:
@@ -99,9 +99,9 @@ def reached(instant: datetime, column: LoadDateType, zone: tzinfo) -> datetime:
 
 
 def text_bound(instant: datetime, column: LoadDateType, zone: tzinfo) -> str:
-    """Return an instant (aware) as text that is in its order among local times in the longest form.
+    """Return an instant (aware) as text that sorts correctly among local times in the longest form.
 
-    In the second pass of a repeated hour it is the newest time of that hour, and the instant itself behind it.
+    In the second pass of a repeated hour it is the newest time of that hour, followed by the instant itself.
     """
     native = reached(instant, column, zone)
     text = native.isoformat(" ", "microseconds")
@@ -111,10 +111,10 @@ def text_bound(instant: datetime, column: LoadDateType, zone: tzinfo) -> str:
 
 
 def native_bound(instant: datetime, column: LoadDateType, zone: tzinfo) -> datetime:
-    """Return the value that stands for an instant in comparisons with the column (naive).
+    """Return the naive value to compare the column with for an instant.
 
-    It is rounded down to the column's precision, which changes no comparison: a column's value is at or before the
-    instant exactly when it is at or before the rounded one, and after it exactly when it is after the rounded one.
+    It is rounded down to the column's precision, which changes no comparison: a value of the column is at or before
+    the instant exactly when it is at or before the rounded one.
     """
     return floor(reached(instant, column, zone), column)
 
@@ -122,10 +122,9 @@ def native_bound(instant: datetime, column: LoadDateType, zone: tzinfo) -> datet
 def lookback_start(watermark: datetime, seconds: float, column: LoadDateType, zone: tzinfo) -> datetime:
     """Return where the lookback begins, in the column's own terms (naive); that value is included (SPEC 3).
 
-    ``seconds`` before the watermark, never less than one unit of the column, rounded down to its precision. Where the
-    zone's clock was changed in between, or within a day before or after, the lookback grows by that change: a row that
-    is loaded after the clock was set back bears a time that seems to be past already, and one that bears a time which
-    the clock left out is read as a later one.
+    ``seconds`` before the watermark, at least one unit of the column, rounded down to its precision. The lookback grows
+    by a change of the zone's clock in between, or within a day before or after: a row loaded after the clock was set
+    back has a time that seems past already, and a time that the clock skipped is read as a later one.
     """
     try:
         back = max(timedelta(seconds=seconds), column.unit)
@@ -143,22 +142,22 @@ def lookback_start(watermark: datetime, seconds: float, column: LoadDateType, zo
 
 @lru_cache(maxsize=4096)
 def instant_of(value: Any, column: LoadDateType, zone: tzinfo) -> datetime | None:
-    """Return the instant (aware UTC) of a value as the driver gives it, or None where it is none (NULL, zero date).
+    """Return the instant (aware UTC) of a driver's value, or None for NULL and zero dates.
 
     Cached, because the rows of one load share their LOAD_DATE.
 
     Args:
-        value: a date, a naive datetime, or text: SQLite's own form, and what the MySQL driver makes of dates that
-            Python has not. Of such a date the parts that do not exist are read as the nearest that do: month or day 0
-            as 1, February 30 as the month's last day.
-        column: the type of the column.
-        zone: the zone of local times; text that ends in Z or +00:00 is in UTC all the same.
+        value: A date, a naive datetime, or text: SQLite's own form, and the MySQL driver's form of dates that Python
+            lacks. In such a date, parts that do not exist become the nearest that do: month or day 0 is 1, February 30
+            the month's last day.
+        column: The type of the column.
+        zone: The zone of local times; text that ends in Z or +00:00 is in UTC all the same.
     """
     if isinstance(value, str):
         if _SECOND_PASS.match(value):
             value = value.partition("|")[2]
         if value.endswith(("Z", "+00:00")):
-            zone = UTC  # it says its zone itself
+            zone = UTC  # the text has its own zone
         value = _from_text(value)
     if isinstance(value, datetime):
         native = value
@@ -172,7 +171,7 @@ def instant_of(value: Any, column: LoadDateType, zone: tzinfo) -> datetime | Non
 
 
 def in_utc(row: Sequence[Any], places: Collection[int]) -> list[Any]:
-    """Return a row with the zone UTC at its dates in these places; what says its zone or is no date stays as it is."""
+    """Return a row whose naive dates in these places are aware UTC; other values stay."""
     values = list(row)
     for place in places:
         value = values[place]
@@ -193,7 +192,7 @@ def as_text(native: datetime, column: LoadDateType) -> str:
 
 @lru_cache(maxsize=4096)  # as above
 def local_text(text: str, zone: tzinfo) -> str:
-    """Return a UTC time in text form as local times of a zone are compared; no date text stays as it is."""
+    """Return a UTC time in text form as a zone's local times are compared; other text stays."""
     native = _from_text(text)
     return text if native is None else text_bound(native.replace(tzinfo=UTC), _LOCAL, zone)
 
@@ -205,7 +204,7 @@ def _twice(native: datetime, zone: tzinfo) -> bool:
 
 
 def _from_text(text: str) -> datetime | None:
-    """Return the nearest date that exists to one in text form; None without a year (a zero date) or any date."""
+    """Return the nearest existing date to one in text form; None for a zero date and other text."""
     match = _TEXT.match(text)
     if match is None or match[1] == "0000":
         return None

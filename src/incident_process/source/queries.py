@@ -1,11 +1,11 @@
-"""The queries of the source, each by itself, for both dialects. Only needed columns, every value bound (SPEC 2).
+"""The source's queries for both dialects: they read only needed columns and bind every value (SPEC 2).
 
-Account numbers and ASSET_IDs are compared twice: natively, so that an index on the column serves, and in their exact
-form, because a collation may hold different strings to be equal (case, accents, trailing spaces, emoji).
+They compare account numbers and ASSET_IDs twice: natively, so that an index on the column serves, and in their exact
+form, because a collation may consider different strings equal (case, accents, trailing spaces, emoji).
 
 Current rows and newest payments have two queries each. The ``native`` one groups as the column's collation does, so
-that the server steps from group to group in the index, however long the history is; the other groups exactly, and has
-to walk the history. ``source.current_rows`` says when the native one suffices.
+that the server steps from group to group in the index, however long the history is; the other groups exactly, and reads
+the whole history. ``source.current_rows`` says when the native one suffices.
 """
 
 from collections.abc import Collection, Sequence
@@ -25,7 +25,7 @@ NEEDED_COLUMNS = {CUSTOMER_TABLE: CUSTOMER_COLUMNS, PAYMENT_TABLE: PAYMENT_COLUM
 """The columns that are read from each table."""
 
 _LIST = 500
-"""Values in one IN list of a query that steps through an index."""
+"""Values in one IN list."""
 
 
 class Statement(Record, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ class Statement(Record, frozen=True, kw_only=True):
 
 
 class TableQueries(Record, frozen=True, kw_only=True):
-    """What all queries of one table share."""
+    """What the queries of one table share."""
 
     table: str
     dialect: SourceDialect
@@ -48,29 +48,26 @@ class TableQueries(Record, frozen=True, kw_only=True):
     text_columns: Collection[str]
     """The needed columns that hold text."""
     written_columns: Collection[str]
-    """The needed columns that hold no text and are read in their text form: so is the account known in the survey."""
+    """The needed columns of other types that are read in their text form, as the survey reads the account."""
     number_columns: Collection[str]
-    """The needed columns that the server would show with fewer digits than they hold, or as bytes."""
+    """The needed columns that the server would return with too few digits, or as bytes."""
     lossy_account: bool
-    """Whether the text form of an account number may lead back to another one, or to none."""
+    """Whether the text form of an account number may match another number, or none."""
     account_mark: str
-    """A bound account number whose characters the column may not have."""
+    """The bound parameter for an account number whose characters the column may lack."""
     instants: Collection[int] = ()
-    """The places in a row of what is an instant and not a local time: TIMESTAMP columns, LOAD_DATE left out.
-
-    Empty where local times are in UTC, too.
-    """
+    """The places of TIMESTAMP columns in a row, without LOAD_DATE; empty where local times are in UTC, too."""
     payment_kind: Kind = Kind.DATETIME
     """The type of ACCOUNT_PAYMENT_DAT (payments only)."""
     payment_text: bool = False
-    """Whether MySQL has to make a date of that column first, so that neither an index nor the text's order serves."""
+    """Whether MySQL has to convert that column to a date, so that neither its index nor its order serves."""
 
 
 def survey(of: TableQueries, watermark: datetime, since: datetime, until: datetime) -> Statement:
-    """Accounts with rows in the span: exact account, rows after the watermark, newest LOAD_DATE.
+    """Return the query for accounts with rows in the range: exact account, rows after the watermark, newest LOAD_DATE.
 
-    In ascending order of the account's code points. ``since`` is in the column's own terms and included, ``watermark``
-    and ``until`` are instants (aware). Rows without an account number that can be asked for are left out.
+    In ascending order of the account's code points. ``since`` is in the column's own type and included, ``watermark``
+    and ``until`` are instants (aware). It leaves out rows whose account number is missing or cannot be queried.
     """
     account = ACCOUNT_COLUMN[of.table]
     after, after_values = of.dates.after(watermark)
@@ -89,10 +86,10 @@ def survey(of: TableQueries, watermark: datetime, since: datetime, until: dateti
 
 
 def excluded(of: TableQueries, now: datetime) -> Statement:
-    """How many rows no window takes (SPEC 2): those that never can enter one, those after ``now``, and their last.
+    """Return the query for rows that no window takes (SPEC 2): unprocessable ones, those after ``now``, and their last.
 
-    The first are those with LOAD_DATE NULL or no date, with an account number that is NULL or blank, or with one that
-    its rows cannot be asked for by. One statement, because a table without an index is read whole for it.
+    A row is unprocessable when its LOAD_DATE is NULL or no date, or its account number is NULL, blank or cannot be
+    queried. One statement, because without an index it reads the whole table.
     """
     valid = of.dates.valid("LOAD_DATE", of.dates.column.kind)
     after, values = of.dates.after(now)
@@ -109,23 +106,23 @@ def excluded(of: TableQueries, now: datetime) -> Statement:
 
 
 def unprocessable_rows(of: TableQueries) -> str:
-    """The statement by which an operator finds what can never enter a window: one line, to be shown and never run."""
+    """Return the statement with which an operator finds unprocessable rows: one line; the program never runs it."""
     condition = _unprocessable(of, of.dates.valid_in_any_session("LOAD_DATE", of.dates.column.kind))
     return f"SELECT * FROM {of.table} WHERE {condition};"  # noqa: S608 - names only
 
 
 def _unprocessable(of: TableQueries, valid: str) -> str:
     account = ACCOUNT_COLUMN[of.table]
-    # A blank sorts before '0' in every collation: an index on the account leads to the few that need TRIM.
+    # A blank sorts before '0' in every collation, so an index on the account finds the few that need TRIM.
     condition = f"LOAD_DATE IS NULL OR NOT ({valid}) OR {account} IS NULL OR ({account} < '0' AND TRIM({account}) = '')"
     return f"{condition} OR NOT {_askable(of)}" if of.lossy_account else condition
 
 
 def current_customers(of: TableQueries, accounts: Sequence[str], as_of: datetime) -> Statement:
-    """The current rows of these accounts, in the order of ``CUSTOMER_COLUMNS``, equal rows once (SPEC 4).
+    """Return the query for accounts' current rows, in the order of ``CUSTOMER_COLUMNS``, equal rows once (SPEC 4).
 
-    For each account and ASSET_ID (NULL is one of them) the rows of its newest LOAD_DATE at or before ``as_of``. The
-    newest is found first, in the index where there is one, so that of an account's history only these rows are read.
+    For each account and ASSET_ID (NULL is one) the rows of its newest LOAD_DATE at or before ``as_of``. The server
+    first finds the newest, by an index if there is one, so that it reads only these rows of a history.
     """
     exact = of.dialect.exact.format
     key = of.dates.key
@@ -154,9 +151,9 @@ def current_customers(of: TableQueries, accounts: Sequence[str], as_of: datetime
 
 
 def native_customers(of: TableQueries, accounts: Sequence[str], as_of: datetime) -> Statement:
-    """The rows of the newest LOAD_DATE at or before ``as_of`` of each native group of account and ASSET_ID.
+    """Return the query for the newest rows at or before ``as_of`` of each native group of account and ASSET_ID.
 
-    In the order of ``CUSTOMER_COLUMNS``, equal rows once, and after them 1 where the group has older rows, else 0.
+    In the order of ``CUSTOMER_COLUMNS``, equal rows once; a last column is 1 where the group has older rows, else 0.
     """
     until, until_values = of.dates.until(as_of)
     among = _among(of, accounts)
@@ -178,10 +175,10 @@ def native_customers(of: TableQueries, accounts: Sequence[str], as_of: datetime)
 
 
 def mixed_accounts(of: TableQueries, accounts: Sequence[str]) -> Statement:
-    """Pairs of exact accounts, as bytes, between them all that share a native group with another account or ASSET_ID.
+    """Return the query for pairs of exact accounts (bytes) that share a native group with another account or ASSET_ID.
 
-    For these accounts, in any spelling that the collation holds to be equal. An entry of the index is compared with
-    the one by which the server names its group; where all are like it, the group is of one account and ASSET_ID.
+    For these accounts, in any spelling that the collation considers equal. It compares each index entry with the one
+    that the server returns for its group; where all are equal, the group has one account and ASSET_ID.
     """
     exact, plain = of.dialect.exact.format, of.dialect.plain.format
     return Statement(
@@ -203,10 +200,10 @@ def mixed_accounts(of: TableQueries, accounts: Sequence[str]) -> Statement:
 
 
 def native_payments(of: TableQueries, accounts: Sequence[str], as_of: datetime) -> Statement:
-    """The payments of the newest ACCOUNT_PAYMENT_DAT of each native group of accounts, whenever that was loaded.
+    """Return the query for the payments of the newest ACCOUNT_PAYMENT_DAT of each native group, loaded at any time.
 
     In the order of ``PAYMENT_COLUMNS``, equal rows once; of them only those with LOAD_DATE at or before ``as_of`` and
-    a date of payment. An account that comes back has all its newest payments here; of the others nothing is known.
+    a payment date. A returned account has all its newest payments here; the result says nothing about the others.
     """
     until, until_values = of.dates.until(as_of, "c.")
     return Statement(
@@ -227,7 +224,7 @@ def native_payments(of: TableQueries, accounts: Sequence[str], as_of: datetime) 
 
 
 def newest_payments(of: TableQueries, accounts: Sequence[str], as_of: datetime) -> Statement:
-    """The newest payments of these accounts, in the order of ``PAYMENT_COLUMNS``, equal rows once (SPEC 4).
+    """Return the query for accounts' newest payments, in the order of ``PAYMENT_COLUMNS``, equal rows once (SPEC 4).
 
     For each account the rows of its newest ACCOUNT_PAYMENT_DAT among those with LOAD_DATE at or before ``as_of``. NULL
     and zero dates are the oldest, and equal: they count only where an account has no other.
@@ -257,13 +254,13 @@ def newest_payments(of: TableQueries, accounts: Sequence[str], as_of: datetime) 
 
 def account_marks(of: TableQueries, accounts: Sequence[str]) -> str:
     """Return a bound parameter for each of these account numbers, in parentheses."""
-    # Every character set of the field has the characters of ASCII.
+    # Every character set in the field includes ASCII.
     return marks(of.dialect.mark if all(map(str.isascii, accounts)) else of.account_mark, accounts)
 
 
 def _among(of: TableQueries, accounts: Sequence[str]) -> str:
     """Return the condition that the account is natively equal to one of these."""
-    # In lists of less than 1000: MariaDB turns a longer one into a join, whose side it no longer steps through.
+    # Lists stay below 1000: MariaDB turns a longer one into a join and stops stepping through the index.
     lists = [account_marks(of, accounts[start : start + _LIST]) for start in range(0, len(accounts), _LIST)]
     return f"({' OR '.join(f'{ACCOUNT_COLUMN[of.table]} IN {one}' for one in lists)})"
 
@@ -291,13 +288,13 @@ def _column(of: TableQueries, name: str, column: str) -> str:
 
 
 def _askable(of: TableQueries) -> str:
-    """Return the condition that an account number is equal to its text form, by which its rows are asked for."""
+    """Return the condition that an account number equals its text form, by which queries ask for its rows."""
     account = ACCOUNT_COLUMN[of.table]
     return f"{account} = {of.dialect.exact.format(account)}"
 
 
 def _paid(of: TableQueries, alias: str) -> str:
-    """Return ACCOUNT_PAYMENT_DAT to compare by, NULL where it is no date."""
+    """Return ACCOUNT_PAYMENT_DAT as the queries compare it, NULL where it is no date."""
     column = f"{alias}ACCOUNT_PAYMENT_DAT"
     if of.payment_text:
         column = f"CAST({column} AS DATETIME(6))"

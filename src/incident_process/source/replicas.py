@@ -1,10 +1,9 @@
-"""Reading rows from replicas in turn, never short of what the primary had when the run looked it over.
+"""Reads rows from replicas in turn, never older ones than the primary had at the run's survey.
 
-Only ``read`` goes to replicas; everything else is asked of the primary. Before a replica serves a run, it must have
-applied everything that the primary had written once the run's survey was done (``gtid`` says how that is known; time
-stamps would not tell, because LOAD_DATE is the loader's and not the commit's). One that has not is waited for, then
-passed over; one that fails is left alone for the rest of the run. Whatever happens to a replica, the primary reads in
-its place and the run goes on.
+Only ``read`` goes to replicas; the primary answers everything else. Before a replica serves a run, it must have applied
+everything that the primary had written at the end of the run's survey (``gtid`` tells; LOAD_DATE cannot, because the
+loader sets it, not the commit). The run waits for a replica that lags, then passes it over, and leaves out one that
+fails for the rest of the run. Whatever happens to a replica, the primary reads in its place and the run goes on.
 """
 
 import asyncio
@@ -41,11 +40,10 @@ log = get_logger()
 T = TypeVar("T")
 
 READ_SECONDS = 300.0
-"""How long one reading may take a replica before the primary is asked; the primary itself is given more, because
-nobody else could read in its place."""
+"""Seconds of one reading from a replica before the primary reads. The primary has more: nothing can replace it."""
 
 AGAIN_SECONDS = 30.0
-"""After so long it is asked whether a replica that lagged has caught up."""
+"""Seconds after which the run tries a replica that lagged again."""
 
 _RIGHTS = "GRANT {} ON *.* on MariaDB, REPLICATION CLIENT on MySQL"
 
@@ -55,7 +53,7 @@ class LaggingError(DatabaseConnectionError):
 
 
 class ReplicaCondition(Record, frozen=True, kw_only=True):
-    """How one replica is: ``fault`` is empty where it may serve, ``seconds`` is how long it took to catch up."""
+    """The condition of one replica: ``fault`` is empty where it may serve; it took ``seconds`` to catch up."""
 
     where: str
     fault: str
@@ -63,17 +61,17 @@ class ReplicaCondition(Record, frozen=True, kw_only=True):
 
 
 class RequiredPosition(Record, frozen=True, kw_only=True):
-    """What a replica has to have before it may serve; ``types`` are the types of LOAD_DATE at the primary."""
+    """What a replica needs before it may serve; ``types`` are the types of LOAD_DATE at the primary."""
 
     position: Position
     types: Mapping[str, object]
 
 
 class Primary(MySQLSource):
-    """The source database, which can say how far it has come."""
+    """The source database, which can tell its position."""
 
     async def position(self) -> Position:
-        """Return the transactions that cover whatever was read here before.
+        """Return the transactions that cover everything read here before.
 
         Raises:
             ConfigurationError: There are no GTIDs, or the user may not see what the log leaves out.
@@ -89,9 +87,9 @@ class Primary(MySQLSource):
 
 
 class ReplicaDriver(MySQLDriver):
-    """A connection that is only handed out once its server has reached the position that is asked for.
+    """A connection that waits until its server has reached the required position.
 
-    That is found out on this very connection: behind one address there may be another server after each connecting.
+    It asks on this very connection, because each connection to one address may reach another server.
     """
 
     place = "[DATABASE] REPLICAS"
@@ -104,7 +102,7 @@ class ReplicaDriver(MySQLDriver):
         self._reached: Position | None = None
 
     async def connect(self) -> SourceDialect:
-        """Connect if there is no connection, and wait for the position; LaggingError when it is not reached."""
+        """Connect if there is no connection, and wait for the position; raise LaggingError when it comes too late."""
         dialect = await super().connect()
         position = self.position
         assert position is not None  # noqa: S101 - ``Replica.serving`` has set it
@@ -152,7 +150,7 @@ class ReplicaDriver(MySQLDriver):
 
 
 class Replica(MySQLSource):
-    """A copy of the source that serves readings as of a position. It tries once: the primary is there to read."""
+    """A copy of the source that serves readings as of a position. It tries once, since the primary can read, too."""
 
     _driver: ReplicaDriver
 
@@ -162,11 +160,11 @@ class Replica(MySQLSource):
 
     @asynccontextmanager
     async def serving(self, need: RequiredPosition, wait_seconds: float) -> AsyncIterator[Self]:
-        """Connect and wait until the replica has what is needed; it serves nobody else meanwhile.
+        """Connect and wait until the replica has what is needed; it serves one caller at a time.
 
         Raises:
-            LaggingError: It has not got so far in so many seconds.
-            ConfigurationError: It must not serve at all: something is missing in it, or may be.
+            LaggingError: It has not reached the position within ``wait_seconds``.
+            ConfigurationError: It must not serve: it lacks rows, or may lack some.
             DatabaseConnectionError: It cannot be reached.
         """
         async with self._turn:
@@ -206,14 +204,14 @@ class Replica(MySQLSource):
 
 
 class ReplicatedSource:
-    """A ``Source`` whose rows are read from replicas in turn; see ``source.base`` for what each method promises.
+    """A ``Source`` that reads rows from replicas in turn; see ``source.base`` for the contract of each method.
 
-    It serves one run, or on a cluster one chunk: what others read before it began, it does not show older.
+    It serves one run, or on a cluster one chunk, and shows no row older than any run read before it began.
 
     Args:
         primary: The source database.
-        replicas: Its copies; each is connected to when its first turn comes.
-        wait_seconds: How long a run waits for a replica that lags.
+        replicas: Its copies; it connects to each at its first turn.
+        wait_seconds: Seconds that a run waits for a replica that lags.
     """
 
     def __init__(self, primary: Primary, replicas: Sequence[Replica], wait_seconds: float) -> None:
@@ -226,7 +224,7 @@ class ReplicatedSource:
         self._need: RequiredPosition | None = None
 
     async def __aenter__(self) -> Self:
-        """Connect to the primary; ConfigurationError and DatabaseConnectionError are the primary's."""
+        """Connect to the primary; raise its ConfigurationError or DatabaseConnectionError."""
         await self._primary.__aenter__()
         return self
 
@@ -244,7 +242,7 @@ class ReplicatedSource:
         return await self._primary.now()
 
     async def writers(self) -> list[datetime] | None:
-        """Return when each open transaction of the primary began; None when the user may not know."""
+        """Return when each open transaction of the primary that has changed rows began; None: unknown."""
         return await self._primary.writers()
 
     @property
@@ -262,13 +260,13 @@ class ReplicatedSource:
 
     @property
     def unprocessable_rows(self) -> Mapping[str, str]:
-        """The statement by which an operator finds these rows, per table."""
+        """The statement with which an operator finds the unprocessable rows, per table."""
         return self._primary.unprocessable_rows
 
     async def survey(self, span: ReadRange, seen: Callable[[int], None] = unheard) -> Survey:
-        """Look over the span at the primary."""
+        """Survey the range at the primary."""
         survey = await self._primary.survey(span, seen)
-        self._need = None  # a replica needs what this survey saw
+        self._need = None  # a replica needs everything that this survey saw
         return survey
 
     def selected_accounts(self, size: int) -> AsyncIterator[list[SelectedAccount]]:
@@ -276,7 +274,7 @@ class ReplicatedSource:
         return self._primary.selected_accounts(size)
 
     async def read(self, accounts: Sequence[str], as_of: datetime) -> list[AccountRows]:
-        """Read the current rows from the next replica that has them all, from the primary where there is none."""
+        """Read the current rows from the next replica that has them all, else from the primary."""
         need = await self._need_for(as_of)
         if need is not None:
             self._turn.rotate(-1)
@@ -290,7 +288,7 @@ class ReplicatedSource:
         """Ask every replica whether it may serve, as a run would.
 
         Raises:
-            ConfigurationError: The primary cannot say how far it has come, so no replica may serve.
+            ConfigurationError: The primary cannot tell its position, so no replica may serve.
         """
         need = RequiredPosition(position=await self._primary.position(), types=self.load_date_types)
         found = []
@@ -305,12 +303,11 @@ class ReplicatedSource:
         return found
 
     async def _need_for(self, as_of: datetime) -> RequiredPosition | None:
-        """Return what a replica has to have for a reading as of an instant; None where none may serve.
+        """Return what a replica needs for a reading as of an instant; None where none may serve.
 
-        One position is enough for all readings of a run: they are as of one instant, settled before the first, and
-        after the survey, if there is one, so that all that the survey saw was written before the position is taken. A
-        replay and a preview do not survey: theirs is taken at the first reading. So no replica shows anything older
-        than the primary showed, to this run or an earlier one, when the run began.
+        One position serves all readings of a run: they are as of one instant, and the position is read after the
+        survey, so that it covers everything that the survey saw. A replay and a preview have no survey: they read it at
+        the first reading. So no replica shows anything older than the primary showed to any run when this run began.
         """
         if not self._turn:
             return None
@@ -318,7 +315,7 @@ class ReplicatedSource:
             try:
                 position = await self._primary.position()
             except IncidentProcessError as exc:
-                # If the primary is away, the reading itself says so.
+                # If the primary is down, the reading itself reports it.
                 log.warning("All rows are read from the primary. %s", exc)
                 self._turn.clear()
                 return None
@@ -329,7 +326,7 @@ class ReplicatedSource:
     async def _read_from(
         self, replica: Replica, need: RequiredPosition, accounts: Sequence[str], as_of: datetime
     ) -> list[AccountRows] | None:
-        """Read from a replica; None when it rests or is put to rest."""
+        """Read from a replica; return None when it rests or has to rest now."""
         rests = replica in self._resting
         if rests and time.monotonic() < self._resting[replica]:
             return None
@@ -346,7 +343,7 @@ class ReplicatedSource:
             if replica in self._turn:
                 self._turn.remove(replica)
             return None
-        except Exception as exc:  # whatever it is: a fault that is not the replica's shows at the primary as well
+        except Exception as exc:  # of any kind: a fault that is not the replica's shows at the primary as well
             said = str(exc) if isinstance(exc, IncidentProcessError) else f"{replica.where}, {type(exc).__name__}"
             log.warning("A replica is left out for the rest of the run: %s", said)
             self._resting[replica] = math.inf

@@ -1,4 +1,4 @@
-"""The source above the driver, the same for both databases: survey a span, hold its accounts, read current rows."""
+"""The source over a driver, the same for both databases: it surveys a range, keeps its accounts, reads current rows."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,23 +41,23 @@ from incident_process.source.queries import ACCOUNT_COLUMN, NEEDED_COLUMNS, Stat
 T = TypeVar("T")
 
 ATTEMPTS = 3
-"""How often a read is tried. Reads are repeatable, so a lost connection only means to start over."""
+"""Attempts of one read. Reads are repeatable, so after a lost connection the source starts over."""
 
 STATEMENT_ACCOUNTS = 1000
-"""Accounts in one statement: each is bound twice, far below every limit, and plans stay with the index."""
+"""Accounts in one statement: with each bound twice, far below every limit, and the server's plans use the index."""
 
 BATCH = 2000
-"""Rows that are taken from a streaming cursor at once."""
+"""Rows that one fetch takes from a streaming cursor."""
 
 _TEXT_TYPES = ("CHAR", "TEXT", "CLOB", "ENUM", "SET", "STRING")
 _WRITTEN = (Reading.TEXT, Reading.NUMBER_TEXT)
 _NUMBERS = (Reading.NUMBER, Reading.NUMBER_TEXT)
 _LOSSY_TYPES = ("FLOAT", "REAL", "DOUBLE", "BINARY", "BLOB", "BIT")
-"""Types of which the text form of a value may lead back to another value, or to none."""
+"""Types whose text form may match another value, or none."""
 
 
 class SqlSource:
-    """A ``Source`` over a driver; see ``source.base`` for what each method promises."""
+    """A ``Source`` over a driver; see ``source.base`` for the contract of each method."""
 
     def __init__(self, driver: Driver, zone: ZoneInfo) -> None:
         self._driver = driver
@@ -72,8 +72,8 @@ class SqlSource:
         """Connect and read the types of the columns.
 
         Raises:
-            DatabaseConnectionError: the database cannot be reached.
-            ConfigurationError: a table or a needed column is missing, or LOAD_DATE is no date.
+            DatabaseConnectionError: The database cannot be reached.
+            ConfigurationError: A table or a needed column is missing, or LOAD_DATE is no date.
         """
         try:
             await self._attempt(self._learn)
@@ -123,7 +123,7 @@ class SqlSource:
 
         async def work() -> dict[str, ExcludedRows]:
             async with self._driver.snapshot():
-                # Asked within the view: what is committed after it, and stamped after this moment, is not in it.
+                # Asked within the view, which lacks rows committed and stamped after this moment.
                 now = await self._now()
                 return {name: await self._excluded(of, now) for name, of in self._tables.items()}
 
@@ -131,11 +131,11 @@ class SqlSource:
 
     @property
     def unprocessable_rows(self) -> Mapping[str, str]:
-        """The statement by which an operator finds these rows, per table."""
+        """The statement with which an operator finds the unprocessable rows, per table."""
         return {name: queries.unprocessable_rows(of) for name, of in self._tables.items()}
 
     async def survey(self, span: ReadRange, seen: Callable[[int], None] = unheard) -> Survey:
-        """Look over the span in one consistent view and hold its accounts ready for ``selected_accounts``."""
+        """Survey the range in one consistent view and keep its accounts for ``selected_accounts``."""
 
         async def work() -> Survey:
             self._forget()
@@ -155,7 +155,7 @@ class SqlSource:
         """Yield the accounts of the last survey in order, in lists of at most ``size``; each call starts over."""
         spool, position = self._spool, 0
         if spool is None:
-            raise RuntimeError("touched() needs a survey() before it")
+            raise RuntimeError("selected_accounts() needs a survey() before it")
         while True:
             accounts, position = spool.selected_accounts(position, size)
             if not accounts:
@@ -184,9 +184,9 @@ class SqlSource:
     # -- the parts ------------------------------------------------------------------------------------------------
 
     async def _attempt(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do some reading on a working connection; after a loss of it, connect and start over (bounded).
+        """Do some reading; after a lost connection, connect and start over, at most ``ATTEMPTS`` times.
 
-        The work is repeated as a whole, so it must build its result anew each time.
+        Each attempt repeats the whole work, which must therefore build its result anew.
         """
         async with self._lock:
             return await call_with_retries(
@@ -199,7 +199,7 @@ class SqlSource:
             self._clock = dialect.now
             return await work()
         except BaseException as error:
-            # Whatever it was, also a cancelled task: the connection may be in the middle of an answer.
+            # After any error, also a cancellation, the connection may be in the middle of an answer.
             await self._driver.drop()
             translated = self._driver.translate(error) if isinstance(error, Exception) else None
             if translated is None:
@@ -229,7 +229,7 @@ class SqlSource:
             self._check(table, columns, needed)
             column = parse_type(columns["LOAD_DATE"].declared)
             if column is None and dialect.mark == "?":
-                column = LoadDateType(kind=Kind.DATETIME, digits=6)  # SQLite: a column of text needs no type
+                column = LoadDateType(kind=Kind.DATETIME, digits=6)  # SQLite: a text column needs no type
             if column is None:
                 raise ConfigurationError(
                     f"{self._driver.place}: the column LOAD_DATE of the table {table} is of type "
@@ -271,11 +271,11 @@ class SqlSource:
     def _readings(
         self, table: str, columns: Mapping[str, Column], needed: Sequence[str], dialect: SourceDialect
     ) -> Mapping[str, Reading]:
-        """Return how each needed column is read; raise ConfigurationError where one cannot be."""
+        """Return how to read each needed column; raise ConfigurationError for one that cannot be read."""
         if dialect is SQLITE_DIALECT:  # its values have types of their own, whatever the column declares
             return dict.fromkeys(needed, Reading.PLAIN)
         readings = {name: reading(name, columns[name].declared) for name in needed}
-        # These two have rules of their own: the type of the one, and the form in which the survey knows the other.
+        # These two have rules of their own: LOAD_DATE by its type, the account in the survey's form.
         readings["LOAD_DATE"] = readings[ACCOUNT_COLUMN[table]] = Reading.PLAIN
         for name, how in readings.items():
             if how is Reading.REFUSED:
@@ -294,16 +294,16 @@ class SqlSource:
             yield self._seen(of, batch, span.until)
 
     def _seen(self, of: TableQueries, batch: Sequence[Row], until: datetime) -> Iterator[Sighting]:
-        instants: dict[Any, datetime | None] = {}  # of the few dates that many rows share
+        instants: dict[Any, datetime | None] = {}  # many rows share few dates
         for account, rows, newest in batch:
             if newest not in instants:
                 instant = instant_of(newest, of.dates.column, self._zone)
-                # A local time that never occurred moves forward, which must not lead past the span.
+                # A local time that never occurred moves forward, but must not leave the range.
                 instants[newest] = None if instant is None else min(instant, until)
             yield Sighting(account.encode() if isinstance(account, str) else account, int(rows), instants[newest])
 
     async def _read(self, table: str, found: dict[str, list[Row]], accounts: Sequence[str], as_of: datetime) -> None:
-        """Put a table's current rows to their accounts, picked by the server or here (``short`` says when)."""
+        """Add a table's current rows to their accounts, picked by the server or here (see ``client_side``)."""
         of, choice = self._tables[table], self._choices[table]
         is_customers = table == CUSTOMER_TABLE
         here = of.dialect is not SQLITE_DIALECT and not of.payment_text
@@ -318,7 +318,7 @@ class SqlSource:
                 return
             account_at = _account_at(of)
             wanted = sum(account_text(row[account_at]) in found for row in rows)
-            choice.read_too_many(len(rows), wanted, as_range=as_range)  # which leads to another way
+            choice.read_too_many(len(rows), wanted, as_range=as_range)  # the selector then chooses another way
         choice.picked()
         fetch = customer_rows if is_customers else payment_rows
         self._sort_in(found, of, await fetch(self._driver.fetch, of, accounts, as_of))
@@ -330,18 +330,18 @@ class SqlSource:
         rows: Iterable[Row],
         pick: Callable[[list[Row]], list[Row]] = list,
     ) -> tuple[int, int]:
-        """Put rows to their accounts, LOAD_DATE (the last column) as an instant.
+        """Add rows to their accounts, with LOAD_DATE (the last column) as an instant.
 
-        The database found them by its own idea of equal account numbers: rows of others that are equal to it, but not
-        the same, are left out here. ``pick`` says which of an account's rows stay. Returns how many rows are of these
-        accounts, and how many were put to them.
+        The database found them by its own equality of account numbers; rows of accounts that are not exactly wanted are
+        left out here. ``pick`` selects an account's rows. Returns how many rows are of the wanted accounts, and how
+        many of these were added.
         """
         account_at = _account_at(of)
         by_account: dict[str, list[Row]] = {}
         for row in rows:
             account = row[account_at]
             by_account.setdefault(account if type(account) is str else account_text(account), []).append(row)
-        instants: dict[Any, datetime | None] = {}  # of the few dates that many rows share
+        instants: dict[Any, datetime | None] = {}  # many rows share few dates
         wanted = kept = 0
         for account, its_rows in by_account.items():
             place = found.get(account)
@@ -366,13 +366,13 @@ class SqlSource:
 
 
 def _instants(needed: Sequence[str], columns: Mapping[str, Column]) -> tuple[int, ...]:
-    """Return the places of the TIMESTAMP columns in a row, without its last, LOAD_DATE."""
+    """Return the places of the TIMESTAMP columns in a row, without LOAD_DATE, the last."""
     types = [parse_type(columns[name].declared) for name in needed[:-1]]
     return tuple(place for place, one in enumerate(types) if one is not None and one.kind is Kind.TIMESTAMP)
 
 
 def _account_at(of: TableQueries) -> int:
-    """Return the place of the account's number in a row."""
+    """Return the place of the account number in a row."""
     return NEEDED_COLUMNS[of.table].index(ACCOUNT_COLUMN[of.table])
 
 
@@ -381,5 +381,5 @@ def _is_any(types: Iterable[str], declared: str) -> bool:
 
 
 def _is_written(name: str, declared: str) -> bool:
-    """Tell whether a column is read in its text form: what is no text and identifies an account, or is zero-filled."""
+    """Tell whether a column of another type is read as text: an account number, or a zero-filled one."""
     return not _is_any(_TEXT_TYPES, declared) and (name in ACCOUNT_COLUMN.values() or _is_any(["ZEROFILL"], declared))
