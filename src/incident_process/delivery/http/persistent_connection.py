@@ -113,7 +113,7 @@ class PersistentConnection(asyncio.Protocol):
         """Draw the conclusion from the connection's end, which also ends an answer that gave no length."""
         self._closed = True
         status = self._parser.get_status_code()
-        del self._parser  # it refers to this object, and this one to a TLS session: the cycle ends here, uncollected
+        del self._parser  # it refers to this object, and this one to a TLS session: neither waits for the collector
         if self._waiter is None:
             return
         if exc is None and self._has_headers and not self._has_length:
