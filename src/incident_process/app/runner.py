@@ -94,17 +94,17 @@ async def conduct(
     observers: Observers,
     *,
     progress: Progress | None = None,
-    held: Callable[[Run], AbstractContextManager[None]] | None = None,
+    signal_handling: Callable[[Run], AbstractContextManager[None]] | None = None,
 ) -> RunReport:
     """Do one run in the running event loop, with its observers.
 
     Args:
         settings: Those of the run.
         make: Makes the run of the opened parts.
-        observers: The observers.
+        observers: Those of the run.
         progress: Shows how far the run is.
-        held: Makes a context manager around the run that handles signals; None ends the run in good order at the
-            first SIGTERM or SIGINT.
+        signal_handling: Makes a context manager around the run; None ends the run in good order at the first SIGTERM
+            or SIGINT.
 
     Raises:
         IncidentProcessError: As in ``run_window``.
@@ -115,7 +115,7 @@ async def conduct(
             run = await make(observers.attach(parts))
             kind = run.kind
             try:
-                with held(run) if held is not None else stopping(run.request_stop):
+                with signal_handling(run) if signal_handling is not None else stopping(run.request_stop):
                     report = await run.run()
             except Exception as exc:
                 is_reported = True

@@ -43,7 +43,7 @@ class RunExecutor:
         """Do the run and return how it ended. A fault is logged and never raised: the schedule outlives it."""
 
         async def run() -> RunReport:
-            return await conduct(self._settings, self._make, make_observers(), held=self._holding)
+            return await conduct(self._settings, self._make, make_observers(), signal_handling=self._holding)
 
         task = asyncio.ensure_future(run())
         try:
