@@ -286,15 +286,14 @@ def test_a_dead_letter_says_that_an_attempt_before_had_no_answer(make_site: Make
     site = make_site()
     site.command.configure(api={"max_attempts": 1})
     site.prepare()
-    load(site, ALL[:2], day(1))
+    load(site, ALL[:1], day(1))  # alone: were another one taken after it, the run would try it again
     site.receiver.control(drop_next=1)
     assert site.run(expect=4)["pending"] == 1
-    stored = [request["account_num"] for request in site.requests() if not request["answer"]]
-    load(site, ALL[2:4], day(1))
-    site.receiver.control(fail_accounts=dict.fromkeys((*stored, ALL[2]), 422))
+    load(site, ALL[1:4], day(1))
+    site.receiver.control(fail_accounts=dict.fromkeys((ALL[0], ALL[2]), 422))
     assert site.run()["dead"] == 2
     in_doubt = {entry["account"]: "in doubt" in entry["error"] for entry in site.deliveries("--status", "dead")}
-    assert in_doubt == {**dict.fromkeys(stored, True), ALL[2]: False}
+    assert in_doubt == {ALL[0]: True, ALL[2]: False}
 
 
 def test_what_was_refused_or_never_tried_is_not_in_doubt(site: Site) -> None:
