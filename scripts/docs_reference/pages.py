@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from docs_reference import commands, metrics, python, settings, source, statuses
+from docs_reference import commands, events, metrics, python, settings, source, statuses
 
 _PART = re.compile(
     r"(?P<begin>^<!-- made by `make docs-reference`: (?P<name>[\w-]+): begin -->\n)"
@@ -31,6 +31,7 @@ _MAKERS: dict[str, Callable[[], str]] = {
     "metrics": metrics.table,
     "alerts": metrics.alerts,
     "python": python.names,
+    "events": events.table,
     "indexes": statuses.indexes,
     "source-tables": source.tables,
 }

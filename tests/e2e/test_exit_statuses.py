@@ -82,6 +82,15 @@ def test_one_object_a_line_with_log_format_json(make_site: MakeSite) -> None:
     assert finished.json["skipped"] == 1
     events = [json.loads(line) for line in finished.stderr.splitlines()]
     assert {event["logger"] for event in events} == {"incident_logger"}
+    assert {event["operation"] for event in events} == {"Incident extraction from data lake"}
+    assert {event.get("run_id") for event in events} == {finished.json["run_id"]}
+    by_name = {event["event"]: event for event in events}
+    assert by_name["window_planned"]["window_end"] == finished.json["window"]["end"]
+    assert {(e["table"], e["rows"]) for e in events if e["event"] == "rows_fetched"} == {
+        ("debt_cust_detail", 0),
+        ("debt_payment", 1),
+    }
+    assert by_name["watermark_moved"]["watermark"] == f"{day(4)}T10:00:00Z"
     messages = [event["message"] for event in events]
     assert messages[-1] == f"Updated MongoDB with newest timestamp: {day(4)}T10:00:00Z"
     assert not [message for message in messages if "to API" in message]  # nothing was sent

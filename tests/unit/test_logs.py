@@ -1,5 +1,6 @@
 """Logging: one line a record whatever the message holds, no personal data, the fixed wording of SPEC 7."""
 
+import asyncio
 import io
 import json
 import logging
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from docs_reference.events import calls, event_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,6 +102,40 @@ def test_json_holds_the_fields_of_the_event() -> None:
     assert (event["level"], event["logger"], event["message"]) == ("ERROR", "incident_logger", "chunk done")
     assert (event["run_id"], event["accounts"], event["rate"]) == ("r1", 3, None)
     assert event["odd"] == "<class 'object'>"
+
+
+def test_json_names_the_operation_and_the_run_also_in_what_a_run_starts() -> None:
+    stream = io.StringIO()
+    logs.configure("INFO", "json", stream, operation="nightly")
+    log = logs.get_logger()
+
+    async def started() -> None:
+        log.info("within", extra=logs.event("within", accounts=2))
+
+    async def run() -> None:
+        with logs.run_fields(operation="nightly", run_id="r1"):
+            task = asyncio.ensure_future(started())
+            await asyncio.to_thread(log.info, "in a thread")
+        await task
+
+    log.info("before")
+    asyncio.run(run())
+    log.info("after")
+    lines = {line["message"]: line for line in map(json.loads, stream.getvalue().splitlines())}
+    assert {message: (line["operation"], line.get("run_id")) for message, line in lines.items()} == {
+        "before": ("nightly", None),
+        "within": ("nightly", "r1"),
+        "in a thread": ("nightly", "r1"),
+        "after": ("nightly", None),
+    }
+    assert (lines["within"]["event"], lines["within"]["accounts"]) == ("within", 2)
+
+
+def test_every_line_that_the_program_logs_names_its_event() -> None:
+    found = list(calls())
+    assert len(found) > 100
+    without = [f"{file.name}:{call.lineno}" for file, _, call in found if event_of(call) is None]
+    assert without == []
 
 
 def test_configure_again_replaces_its_handler_only() -> None:

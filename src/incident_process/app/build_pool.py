@@ -13,7 +13,7 @@ import msgspec
 
 from incident_process.app.frames import BUFFER_BYTES, read_frame, write_frame
 from incident_process.core import safe_path
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.pipeline.transform import BuildRequest, BuildResult, DocumentBuilder, LocalBuilder
 from incident_process.settings import Settings
 from incident_process.source.base import Source
@@ -133,13 +133,19 @@ class BuildPool:
         if ready:
             self._processes.append(process)
         else:
-            log.warning("A process for building could not be started: its work is done by the run's own process.")
+            log.warning(
+                "A process for building could not be started: its work is done by the run's own process.",
+                extra=event("build_process_not_started"),
+            )
             await process.close()
 
     def _drop(self, process: "BuildProcess") -> None:
         if process.gone and process in self._processes:
             self._processes.remove(process)
-            log.warning("A process for building has ended: its work is done by the run's own process.")
+            log.warning(
+                "A process for building has ended: its work is done by the run's own process.",
+                extra=event("build_process_ended"),
+            )
             self._starting.append(asyncio.create_task(process.close()))
 
 

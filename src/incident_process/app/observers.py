@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from incident_process.core.errors import ConfigurationError, IncidentProcessError
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.core.models import RunKind, RunReport, RunStatus, failed_report
 from incident_process.pipeline.context import Parts
 from incident_process.settings import Settings
@@ -54,7 +54,12 @@ class Observers:
                 await observer.ended(kind, report, parts)
             except Exception as exc:  # an observer's fault must not fail a finished run
                 text = str(exc) if isinstance(exc, IncidentProcessError) else type(exc).__name__
-                log.warning("The end of the run could not be noted in the %s: %s", observer.name, text)
+                log.warning(
+                    "The end of the run could not be noted in the %s: %s",
+                    observer.name,
+                    text,
+                    extra=event("observer_failed", observer=observer.name),
+                )
 
     async def failed(self, kind: RunKind, error: BaseException, parts: Parts | None) -> None:
         """Tell each observer that a fault ended the run."""

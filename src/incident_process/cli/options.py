@@ -30,7 +30,7 @@ def load(config: Path | None) -> "Settings":
     settings = Settings.load(config)
     set_up_log(settings)
     for warning in settings.warnings:
-        logs.get_logger().warning("%s", warning)
+        logs.get_logger().warning("%s", warning, extra=logs.event("configuration_warning"))
     return settings
 
 
@@ -42,4 +42,4 @@ def set_up_log(settings: "Settings") -> None:
         from incident_process.core.log_file import open_log_file
 
         file = open_log_file(kept.file, kept.rotation, kept.max_bytes, kept.backups)
-    logs.configure(process.log_level, process.log_format, file=file)
+    logs.configure(process.log_level, process.log_format, file=file, operation=process.operation_name)

@@ -10,7 +10,7 @@ import typer
 from incident_process.cli import streams
 from incident_process.cli.options import AsJson, Config, Limit, load
 from incident_process.cli.output import emit, emit_json, emit_json_text, emit_pairs, emit_table
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.core.models import DeliveryStatus
 
 if TYPE_CHECKING:
@@ -178,7 +178,10 @@ async def _preview_window(settings: "Settings", parts: Any, *, as_json: bool, li
     shown = 0
     async for item in preview_window(settings, parts.source, parts.store):
         if item.document is None:
-            log.info(f"Account {item.account} would be {item.outcome}: {item.error}.")
+            log.info(
+                f"Account {item.account} would be {item.outcome}: {item.error}.",
+                extra=event("account_unsendable", outcome=item.outcome),
+            )
             continue
         if as_json:
             emit_json_text(("," if shown else "[") + msgspec.json.encode(item.document).decode())
@@ -190,7 +193,7 @@ async def _preview_window(settings: "Settings", parts: Any, *, as_json: bool, li
     if as_json:
         emit_json_text("]" if shown else "[]")
     elif not shown:
-        log.info("A run would build no new document now.")
+        log.info("A run would build no new document now.", extra=event("nothing_to_preview"))
 
 
 def with_parts(settings: "Settings", work: Callable[[Any], Awaitable[Result]]) -> Result:

@@ -15,7 +15,7 @@ from incident_process.cli.reading import with_store
 from incident_process.cli.running import report_run
 from incident_process.core.arguments import instant
 from incident_process.core.errors import ConfigurationError, DeliveryIncompleteError
-from incident_process.core.logs import get_logger, one_line
+from incident_process.core.logs import event, get_logger, one_line
 from incident_process.core.models import RunReport
 from incident_process.pipeline.progress import Progress
 
@@ -99,7 +99,7 @@ def replay(config: Config = None, as_json: AsJson = False, account: Account = No
     async def made(parts: Parts) -> Run:
         found = await standing(parts.store, account=account, reason=reason)
         if not found:
-            get_logger().info("No dead letter that still stands fits.")
+            get_logger().info("No dead letter that still stands fits.", extra=event("no_dead_letter"))
         return Run(parts, make(parts, [entry.account for entry in found]))
 
     return report_run(config, lambda settings, progress: run_leased(settings, made, progress=progress), as_json=as_json)
@@ -189,7 +189,9 @@ def reconcile(
             await passes[0].compare()
         doubt = passes[0].doubt()
         if doubt is not None:
-            get_logger().warning("%s See that it is the right one before you send anything.", doubt)
+            get_logger().warning(
+                "%s See that it is the right one before you send anything.", doubt, extra=event("export_doubtful")
+            )
         left = sum(passes[0].totals[difference] for difference in SENDABLE)
         return DeliveryIncompleteError.exit_status if left else 0
 

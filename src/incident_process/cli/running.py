@@ -132,7 +132,7 @@ async def _init_state(settings: "Settings") -> list[str]:
         async with make_conditions(settings):
             pass  # opening it creates the alerts' table, for which a run's user may lack the privilege
     name = settings.process.operation_name
-    logs.get_logger().debug("State prepared.")
+    logs.get_logger().debug("State prepared.", extra=logs.event("state_prepared"))
     lines = ["The state's tables or collections and their indexes are in place."]
     if created:
         lines.append(f"Operation '{name}' is created: its first run is due now.")
@@ -145,6 +145,7 @@ async def _init_state(settings: "Settings") -> list[str]:
                 name,
                 len(before),
                 nearest,
+                extra=logs.event("init_warning"),
             )
     return lines
 

@@ -15,6 +15,7 @@ import msgspec
 from incident_process.cluster.protocol import ChunkResult, ChunkTask
 from incident_process.core.clock import SourceClock, uptime
 from incident_process.core.errors import DatabaseConnectionError, LeaseLostError
+from incident_process.core.logs import run_fields
 from incident_process.delivery.sender import SendLimits
 from incident_process.pipeline.context import Parts, RunContext
 from incident_process.pipeline.counters import RunCounters
@@ -45,7 +46,8 @@ async def process_chunk(
     patience = parts.settings.process.lease_seconds
     begin = uptime()
     heartbeats: list[LeaseHeartbeat] = []
-    work = asyncio.ensure_future(_process_under_lease(parts, task, sharing, begun, heartbeats.append))
+    with run_fields(operation=parts.settings.process.operation_name, run_id=task.run_id):
+        work = asyncio.ensure_future(_process_under_lease(parts, task, sharing, begun, heartbeats.append))
     try:
         while not (await asyncio.wait({work}, timeout=LOOK_SECONDS))[0]:
             if heartbeats[0].is_valid() or heartbeats[0].lost if heartbeats else uptime() - begin < patience:

@@ -16,7 +16,7 @@ from datetime import datetime
 from incident_process.cluster.chunk_job import counters_of
 from incident_process.cluster.protocol import ChunkResult, ChunkTask, WorkerPool, WorkerPoolLostError
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError, LeaseLostError
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.core.window import id_floor
 from incident_process.delivery.sender import broken
 from incident_process.pipeline.change_detection import ResendPolicy
@@ -257,7 +257,9 @@ class _Tasks:
                 break
             await self._context.parts.source.now()
             await self._context.parts.store.lease_state()
-            log.warning("A worker could not do its chunk, another one is asked: %s", fault)
+            log.warning(
+                "A worker could not do its chunk, another one is asked: %s", fault, extra=event("chunk_handed_on")
+            )
             self._without_database[done.worker] = asyncio.get_running_loop().time()
         return done
 
@@ -293,7 +295,11 @@ class _Tasks:
                 await self._tell()
             await self._collect()
         if self._under_way:
-            log.warning("%d chunk(s) did not end in time: the next run resumes them.", len(self._under_way))
+            log.warning(
+                "%d chunk(s) did not end in time: the next run resumes them.",
+                len(self._under_way),
+                extra=event("chunks_abandoned", chunks=len(self._under_way)),
+            )
 
     async def _tell(self) -> None:
         await self._pool.end(self._context.run_id, self._processor.sender.stopped or "the run failed elsewhere")

@@ -22,7 +22,7 @@ from incident_process.cluster.settings_reference import Reference
 from incident_process.core import safe_path
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.local_places import PREFIX, temporary_space
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.settings import Settings
 
 try:
@@ -161,7 +161,12 @@ class DaskPool:
             raise WorkerPoolLostError(f"{self._name} was lost") from exc
         gone = self._threads.keys() - threads.keys()
         if gone:
-            log.warning("%d worker(s) of %s are gone; what they were at is done by others.", len(gone), self._name)
+            log.warning(
+                "%d worker(s) of %s are gone; what they were at is done by others.",
+                len(gone),
+                self._name,
+                extra=event("workers_gone", workers=len(gone)),
+            )
         self._threads = threads
 
 

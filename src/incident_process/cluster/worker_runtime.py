@@ -52,7 +52,8 @@ class WorkerRuntime:
         """Process the task, from a thread of the worker; raise as ``Reference.load`` and ``process_chunk`` do."""
         settings = reference.load()
         if not logs.get_logger().handlers:  # to stderr only: one process must own a file that is rotated
-            logs.configure(settings.process.log_level, settings.process.log_format)
+            process = settings.process
+            logs.configure(process.log_level, process.log_format, operation=process.operation_name)
         return asyncio.run_coroutine_threadsafe(self._do(settings, task, sharing), self._running()).result()
 
     def end(self, run_id: str, reason: str) -> None:

@@ -81,9 +81,9 @@ def get_mysql_connection() -> "pymysql.Connection[Any]":
     try:
         connection = connect_blocking(target, where)
     except IncidentProcessError as exc:
-        log.error("%s", exc)
+        log.error("%s", exc, extra=logs.event("connection_failed"))
         raise
-    log.info("%s is connected.", where)
+    log.info("%s is connected.", where, extra=logs.event("connected"))
     return connection
 
 
@@ -215,10 +215,10 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
             key=idempotency_key(settings.process.operation_name, self.account_num, content),
             body=bytes(msgspec.json.format(body, indent=-1)),
         )
-        log.debug(logs.payload_message(logs.mask_body(body)))
-        log.info(logs.sending_message(url))
+        log.debug(logs.payload_message(logs.mask_body(body)), extra=logs.event("payload"))
+        log.info(logs.sending_message(url), extra=logs.event("sending"))
         in_loop(_send(settings, url, incident))
-        log.info(logs.SENT)
+        log.info(logs.SENT, extra=logs.event("sent"))
         return True
 
     def process_incident(self, time_period_start: object = None, time_period_end: Moment | None = None) -> bool:
@@ -313,7 +313,7 @@ class ProcessOperation:
         if refused is None and operation is not None:
             return plan(operation, end)
         if refused is not None and refused.status is RunStatus.NOT_DUE:
-            log.info(refused.message)
+            log.info(refused.message, extra=logs.event("run_refused", status=refused.status.value))
             return None
         raise OperationRefusedError(refused.message if refused else "")
 

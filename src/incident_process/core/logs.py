@@ -1,7 +1,8 @@
 """Logging: one logger, one line a record, and the fixed messages of SPEC 7 in one place.
 
-Nothing is configured at import. Messages are finished text, without ``%``; fields of an event go into ``extra`` and
-appear in the JSON format. ``mask`` masks personal fields before they reach a logger.
+Nothing is configured at import. Every line is an event: ``event`` gives its name and figures as ``extra``, and the JSON
+format shows them as fields, with the operation and, during a run, the run's id. ``mask`` masks personal fields before
+they reach a logger.
 """
 
 import json
@@ -9,7 +10,9 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal, TextIO
@@ -48,8 +51,14 @@ _UNSAFE = re.compile(
 )
 _BY_NAME = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_OWN = frozenset({"ts", "level", "logger", "message"})
+"""Fields that no event can take."""
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)  # shows money as it was sent: 10.50, not 10.5
+
+
+_run_fields: ContextVar[Mapping[str, str] | None] = ContextVar("run_fields", default=None)
+"""The fields that every line of the run at work has, in its tasks and threads, too."""
 
 
 # -- set-up -----------------------------------------------------------------------------------------------------------
@@ -65,6 +74,7 @@ def configure(
     log_format: Literal["text", "json"] = "text",
     stream: TextIO | None = None,
     file: logging.Handler | None = None,
+    operation: str | None = None,
 ) -> None:
     """Set up the program's logger, in place of what an earlier call set up.
 
@@ -76,17 +86,18 @@ def configure(
         stream: The stream to write to; None means ``sys.stderr`` at the time of writing, so that a progress bar can
             replace it.
         file: A further handler, for the log file; its text lines begin with the time.
+        operation: The operation that each JSON line names.
     """
     logger = get_logger()
     for old in [handler for handler in logger.handlers if isinstance(handler, _Handler) or handler.name == _FILE]:
         logger.removeHandler(old)
         old.close()
     handler = _Handler(stream)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    handler.setFormatter(JsonFormatter(operation) if log_format == "json" else TextFormatter())
     logger.addHandler(handler)
     if file is not None:
         file.set_name(_FILE)
-        file.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter(with_time=True))
+        file.setFormatter(JsonFormatter(operation) if log_format == "json" else TextFormatter(with_time=True))
         logger.addHandler(file)
     logger.setLevel(level.upper())
     logger.propagate = False
@@ -94,6 +105,21 @@ def configure(
     quiet.propagate = False
     if not quiet.handlers:
         quiet.addHandler(logging.NullHandler())
+
+
+def event(name: str, /, **figures: object) -> dict[str, object]:
+    """Return the ``extra`` of a log line: the event's name, in words joined by ``_``, and its figures by name."""
+    return {"event": name, **figures}
+
+
+@contextmanager
+def run_fields(**fields: str) -> Iterator[None]:
+    """Give these fields to every JSON line that is logged while the block runs, also by tasks that it starts."""
+    token = _run_fields.set(fields)
+    try:
+        yield
+    finally:
+        _run_fields.reset(token)
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -125,7 +151,15 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: ts, level, logger, message, the event's fields, and exception with its traceback."""
+    """One JSON object a line: ts, level, logger, message, operation, run_id, the event and its figures, exception.
+
+    Args:
+        operation: Of a line that no run has logged; None leaves it out.
+    """
+
+    def __init__(self, operation: str | None = None) -> None:
+        super().__init__()
+        self._operation = operation
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of ASCII."""
@@ -135,8 +169,11 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if self._operation is not None:
+            event["operation"] = self._operation
+        event |= _run_fields.get() or {}
         for name, value in vars(record).items():
-            if name not in _STANDARD and name not in event:
+            if name not in _STANDARD and name not in _OWN:
                 event[name] = _plain(value)
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)

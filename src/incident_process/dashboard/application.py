@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from incident_process.core.errors import ConfigurationError, IncidentProcessError
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.dashboard.access import Access
 from incident_process.dashboard.read_api import ReadApi
 from incident_process.dashboard.read_model import ReadModel
@@ -77,8 +77,8 @@ async def _http_error(_request: Request, exc: Exception) -> Json:
 
 
 async def _unexpected(_request: Request, exc: Exception) -> Json:
-    log.error("Dashboard: unexpected fault: %s.", type(exc).__name__)
-    log.debug("Traceback:", exc_info=exc)
+    log.error("Dashboard: unexpected fault: %s.", type(exc).__name__, extra=event("unexpected_fault"))
+    log.debug("Traceback:", exc_info=exc, extra=event("traceback"))
     return problem(500, "An unexpected fault; the log names it.")
 
 

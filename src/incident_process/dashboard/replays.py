@@ -7,7 +7,7 @@ from typing import Any
 
 from incident_process.app.runner import run_leased
 from incident_process.core.errors import IncidentProcessError
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.core.models import (
     LedgerEntry,
     Record,
@@ -75,7 +75,7 @@ class Replays:
         except IncidentProcessError as exc:
             state |= {"outcome": "failed", "message": f"The replay failed: {exc}"}
         except Exception as exc:
-            log.error("Unexpected fault in a replay: %s.", type(exc).__name__)
+            log.error("Unexpected fault in a replay: %s.", type(exc).__name__, extra=event("unexpected_fault"))
             state |= {"outcome": "failed", "message": "The replay failed unexpectedly; nothing is lost."}
         finally:
             state["state"] = "ended"

@@ -8,7 +8,7 @@ import uvicorn
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.http_server import Server, bounded, listen, url_host
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.dashboard.application import make_app
 from incident_process.dashboard.security_middleware import host_names
 from incident_process.settings import Settings
@@ -75,13 +75,15 @@ def _check(settings: Settings, host: str) -> None:
     if not dashboard.has_token:
         log.warning(
             "No [DASHBOARD] token is set: every user of this host can read the dashboard, "
-            "and nobody can change anything with it."
+            "and nobody can change anything with it.",
+            extra=event("dashboard_open"),
         )
     if not is_loopback(host):
         log.warning(
             "The dashboard listens on %s without encryption: let a proxy with TLS stand before it, or tokens can be "
             "read on the way.",
             host,
+            extra=event("dashboard_unencrypted", host=host),
         )
 
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.dashboard.access import Access, AccessDeniedError, SignInSession, ThrottledError
 from incident_process.dashboard.read_model import MOST_LETTERS, ReadModel
 from incident_process.dashboard.replays import Replays, choose
@@ -78,10 +78,10 @@ class WriteApi:
             await self._hold()
             return problem(429, str(exc), {"Retry-After": str(exc.seconds)})
         except AccessDeniedError as exc:
-            log.warning("Dashboard: somebody at %s could not sign in.", address, extra={"event": "sign-in refused"})
+            log.warning("Dashboard: somebody at %s could not sign in.", address, extra=event("sign_in_refused"))
             await self._hold()
             return problem(403, str(exc))
-        _note("signed in", session, "signed in" + (", may unmask" if session.may_unmask else ""))
+        _note("signed_in", session, "signed in" + (", may unmask" if session.may_unmask else ""))
         answer = Json({"session_token": session.token})  # no other answer has it
         answer.set_cookie(
             cookie_name(request.headers),
@@ -98,7 +98,7 @@ class WriteApi:
         """End the session."""
         await content(request, EmptyRequest)
         self._access.sign_out(cookie_of(request.headers))
-        _note("signed out", request.scope["session"], "signed out")
+        _note("signed_out", request.scope["session"], "signed out")
         answer = Response(status_code=204)
         answer.delete_cookie(cookie_name(request.headers), path="/", httponly=True, samesite="strict")
         return answer
@@ -123,7 +123,7 @@ class WriteApi:
         if not self._replays.start(chosen, session.user):
             return problem(409, "A replay is under way already: wait for its end.")
         what = f"{len(chosen.accounts)} account(s)" if chosen.accounts else "all dead letters of one reason"
-        _note("replay", session, f"replays {what}")
+        _note("replay_started", session, f"replays {what}")
         return Json(self._replays.state, 202)
 
     async def unmask(self, request: Request) -> Response:
@@ -151,11 +151,11 @@ class WriteApi:
         return Json(await self._readings.document(account, masked=False))
 
 
-def _note(event: str, session: SignInSession, what: str, **further: object) -> None:
+def _note(name: str, session: SignInSession, what: str, **further: object) -> None:
     log.info(
         "Dashboard: %s at %s %s.",
         session.user,
         session.address,
         what,
-        extra={"event": event, "user": session.user, "address": session.address, **further},
+        extra=event(name, user=session.user, address=session.address, **further),
     )

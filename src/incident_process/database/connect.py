@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from incident_process.core.errors import DatabaseConnectionError
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.database.errors import explained
 from incident_process.database.server_errors import meaning_of_error
 from incident_process.database.session import SCRIPT, Opened, Reply, Session, StatementRefusedError, negotiate
@@ -155,4 +155,5 @@ class _Dialogue:
             "than its lease. Let the user set them at the server, and in the rules of a proxy before it.",
             f"{self._where[0].upper()}{self._where[1:]}",
             ", ".join(f"{name} stays {value}" for name, value in opened.kept.items()),
+            extra=event("timeouts_kept"),
         )

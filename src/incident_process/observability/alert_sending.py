@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import apprise
 
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 
 log = get_logger()
 
@@ -29,12 +29,20 @@ async def send(addresses: Sequence[str], title: str, text: str, *, good: bool) -
     async def tell(place: int, address: str) -> bool:
         sender = apprise.Apprise(asset=asset)
         if not sender.add(address):
-            log.warning("[NOTIFY] urls: address %d is none that Apprise understands; nothing is sent there.", place)
+            log.warning(
+                "[NOTIFY] urls: address %d is none that Apprise understands; nothing is sent there.",
+                place,
+                extra=event("alert_address_unknown", place=place),
+            )
             return False
         # Plain text, so that mail keeps its lines and shows a receiver's words as they are instead of as markup.
         form = apprise.NotifyFormat.TEXT
         if not await sender.async_notify(body=text, title=title, notify_type=kind, body_format=form):
-            log.warning("[NOTIFY] urls: address %d did not take an alert.", place)
+            log.warning(
+                "[NOTIFY] urls: address %d did not take an alert.",
+                place,
+                extra=event("alert_address_failed", place=place),
+            )
             return False
         return True
 

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
-from incident_process.core.logs import get_logger, one_line
+from incident_process.core.logs import event, get_logger, one_line
 from incident_process.core.models import RunKind, RunRecord, RunReport, RunStatus
 from incident_process.observability.alert_conditions import (
     TITLES,
@@ -72,7 +72,9 @@ class Notifier:
             await self.tell(found)
         except Exception as exc:  # Apprise's, or the state is away: the schedule goes on
             log.warning(
-                "An alert could not be told: %s", exc if isinstance(exc, IncidentProcessError) else type(exc).__name__
+                "An alert could not be told: %s",
+                exc if isinstance(exc, IncidentProcessError) else type(exc).__name__,
+                extra=event("alert_failed"),
             )
 
     async def tell(self, found: Mapping[str, str | None]) -> None:
@@ -104,7 +106,9 @@ class Notifier:
             return True
         if not await self._send(due.after, over=due.telling is Stage.ENDING):
             log.warning(
-                "An alert could not be sent (%s); it is tried again later.", TITLES[ConditionName(due.after.name)]
+                "An alert could not be sent (%s); it is tried again later.",
+                TITLES[ConditionName(due.after.name)],
+                extra=event("alert_not_sent"),
             )
             return False
         return await store.change(due.after, due.settled)

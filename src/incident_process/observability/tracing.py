@@ -116,7 +116,11 @@ class TraceObserver:
         self._run.end()
         await asyncio.to_thread(self._provider.shutdown)
         if self._exporter.failures:
-            log.warning("Traces could not be sent to %s; some or all spans of this run are lost.", self._place)
+            log.warning(
+                "Traces could not be sent to %s; some or all spans of this run are lost.",
+                self._place,
+                extra=logs.event("traces_lost", collector=self._place),
+            )
 
 
 class _Chunks:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from incident_process.core.errors import ConfigurationError
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.core.models import DeliveryStatus, Operation, Record, Tracking
 from incident_process.core.window import id_floor, plan, system_date
 from incident_process.document.assembly import render_body
@@ -56,10 +56,14 @@ async def preview_window(settings: Settings, source: Source, store: StateStore) 
     try:
         await require_receiver(store, settings, await store.identity())
     except ConfigurationError as exc:
-        log.warning("A run would stop: %s", exc)
+        log.warning("A run would stop: %s", exc, extra=event("run_would_stop"))
     waiting = (await store.delivery_counts())[DeliveryStatus.PENDING]
     if waiting:
-        log.info("%d incident(s) wait in the outbox: a run sends them first, as they were written.", waiting)
+        log.info(
+            "%d incident(s) wait in the outbox: a run sends them first, as they were written.",
+            waiting,
+            extra=event("outbox_waiting", incidents=waiting),
+        )
     operation = await store.read_operation() or Operation(name=process.operation_name)
     date = system_date(now, process.time_gap_seconds, tracking)
     window = plan(operation, await held_end(source, settings, date, now))

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TextIO
 
 from incident_process.core.errors import ConfigurationError, DataProcessingError
 from incident_process.core.local_places import PREFIX, temporary_space
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.document.returned import ReturnedDocument, documents_in, restore_content
 
 log = get_logger()
@@ -103,13 +103,29 @@ class ReceiverLog:
 
     def tell(self) -> None:
         """Log how many documents the export has, and how they differ in form from what runs sent."""
-        log.info("The receiver's log holds %d document(s).", self.documents)
+        log.info(
+            "The receiver's log holds %d document(s).",
+            self.documents,
+            extra=event("export_read", documents=self.documents),
+        )
         if self._foreign:
-            log.info("Not compared, because the receiver has added it: %s.", _listed(self._foreign))
+            log.info(
+                "Not compared, because the receiver has added it: %s.",
+                _listed(self._foreign),
+                extra=event("export_foreign"),
+            )
         if self._absent:
-            log.info("The receiver does not give back, so it is compared as empty: %s.", _listed(self._absent))
+            log.info(
+                "The receiver does not give back, so it is compared as empty: %s.",
+                _listed(self._absent),
+                extra=event("export_absent"),
+            )
         if self._unreadable:
-            log.warning("What cannot be read differs from what was sent: %s.", _listed(self._unreadable))
+            log.warning(
+                "What cannot be read differs from what was sent: %s.",
+                _listed(self._unreadable),
+                extra=event("export_unreadable"),
+            )
 
 
 @contextmanager

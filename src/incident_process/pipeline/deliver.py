@@ -8,7 +8,7 @@ import msgspec
 
 from incident_process.core.aio import run_all_or_cancel
 from incident_process.core.crash_points import CrashPoint
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.core.models import (
     Chunk,
     DeliveryStatus,
@@ -205,7 +205,11 @@ class ChunkDeliverer:
         parked = sum(incident.in_doubt for incident in chunk.incidents)
         self._counters.by_status[DeliveryStatus.DEAD] += parked
         if parked:
-            log.warning("%d incident(s) whose delivery is in doubt were parked as dead letters.", parked)
+            log.warning(
+                "%d incident(s) whose delivery is in doubt were parked as dead letters.",
+                parked,
+                extra=event("doubtful_parked", incidents=parked),
+            )
         return msgspec.structs.replace(chunk, incidents=tuple(i for i in chunk.incidents if not i.in_doubt))
 
     async def note_in_doubt(self, chunk: Chunk, only: Container[int] | None = None) -> None:
@@ -385,6 +389,7 @@ class ChunkDeliverer:
                 "Does another program hand out ids, or was the state restored from an old copy?",
                 old.incident_id,
                 incident_id,
+                extra=event("incident_id_taken", incident_id=old.incident_id, new_incident_id=incident_id),
             )
             chunk = await self._store.replace_incident(self._lease, chunk, old.incident_id, new)
             replaced.append(new)

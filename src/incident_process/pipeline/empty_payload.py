@@ -14,13 +14,17 @@ EMPTY = b"{}"
 
 async def send_empty(transport: Transport, url: str, rules: ResponseRules) -> None:
     """POST ``{}`` to say that there was no new data; its failure is a warning only."""
-    log.debug(logs.payload_message(EMPTY.decode()))
-    log.info(logs.sending_message(url))
+    log.debug(logs.payload_message(EMPTY.decode()), extra=logs.event("payload"))
+    log.info(logs.sending_message(url), extra=logs.event("sending"))
     answer = await transport.post(EMPTY, None)
     if _verdict(answer, rules) is ResponseClass.DELIVERED:
-        log.info(logs.SENT)
+        log.info(logs.SENT, extra=logs.event("sent"))
     else:
-        log.warning("The empty payload was not accepted: %s.", answer.error or f"HTTP {answer.status}")
+        log.warning(
+            "The empty payload was not accepted: %s.",
+            answer.error or f"HTTP {answer.status}",
+            extra=logs.event("empty_payload_rejected", http_status=answer.status),
+        )
 
 
 async def ask_empty(
@@ -28,7 +32,12 @@ async def ask_empty(
 ) -> tuple[ResponseClass, str]:
     """Find out with an empty payload whether the service is at work; return what its answer means, and its words."""
     answer = await transport.post(EMPTY, None)
-    log.log(logging.DEBUG, "Asked whether the service takes requests: %s.", answer.error or f"HTTP {answer.status}")
+    log.log(
+        logging.DEBUG,
+        "Asked whether the service takes requests: %s.",
+        answer.error or f"HTTP {answer.status}",
+        extra=logs.event("receiver_asked", http_status=answer.status),
+    )
     return _verdict(answer, rules), reason_of(answer, EMPTY)
 
 

@@ -76,7 +76,7 @@ class Enqueuer:
             if isinstance(made, Incident):
                 incidents.append(made)
                 if log.isEnabledFor(logging.DEBUG):  # the body is decoded and masked only where somebody reads it
-                    log.debug(logs.payload_message(logs.mask_body(made.body)))
+                    log.debug(logs.payload_message(logs.mask_body(made.body)), extra=logs.event("payload"))
             else:
                 parked.append(made)
         self._chunks += 1

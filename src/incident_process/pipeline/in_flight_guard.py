@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.core.models import iso
 from incident_process.core.window import guarded_end
 from incident_process.settings import Settings
@@ -25,7 +25,8 @@ async def held_end(source: Source, settings: Settings, end: datetime, now: datet
     if writers is None:
         log.warning(
             "Open transactions of the source cannot be seen, so rows that are committed late are left to the "
-            "lookback. Remedy: GRANT PROCESS ON *.* to the source's user."
+            "lookback. Remedy: GRANT PROCESS ON *.* to the source's user.",
+            extra=event("guard_blind"),
         )
         return end
     held = guarded_end(end, now, writers, limit)
@@ -35,7 +36,12 @@ async def held_end(source: Source, settings: Settings, end: datetime, now: datet
             "them. What they commit later than the lookback reaches is found by 'reconcile'.",
             held.given_up,
             limit,
+            extra=event("guard_let_go", transactions=held.given_up, limit_seconds=limit),
         )
     if held.end < end:
-        log.info("The window waits for an open transaction of the source: it ends at %s.", iso(held.end))
+        log.info(
+            "The window waits for an open transaction of the source: it ends at %s.",
+            iso(held.end),
+            extra=event("guard_holds", window_end=iso(held.end)),
+        )
     return held.end

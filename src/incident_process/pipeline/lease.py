@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from incident_process.core.clock import uptime
 from incident_process.core.errors import DatabaseConnectionError, LeaseHeldError, LeaseLostError
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.core.models import Lease
 from incident_process.core.process_identity import Runner
 from incident_process.state.base import StateStore
@@ -58,7 +58,7 @@ class LeaseHeartbeat:
             except LeaseLostError:
                 self.lost = True
             except DatabaseConnectionError as exc:
-                log.warning("The lease could not be renewed, trying again: %s", exc)
+                log.warning("The lease could not be renewed, trying again: %s", exc, extra=event("lease_not_renewed"))
 
 
 @asynccontextmanager
@@ -76,7 +76,12 @@ async def hold_lease(store: StateStore, seconds: float) -> AsyncIterator[LeaseHe
         other = Runner.parse(held.holder)
         if other is None or not other.is_gone():
             raise
-        log.warning("The process that held the lease (%s, pid %d) is gone: taking over.", other.host, other.pid)
+        log.warning(
+            "The process that held the lease (%s, pid %d) is gone: taking over.",
+            other.host,
+            other.pid,
+            extra=event("lease_taken_over", host=other.host, pid=other.pid),
+        )
         taken_at = uptime()
         lease = await store.acquire_lease(holder, seconds, evict=held.token)
     if uptime() - taken_at > seconds / RENEWALS:
@@ -90,4 +95,6 @@ async def hold_lease(store: StateStore, seconds: float) -> AsyncIterator[LeaseHe
         try:
             await store.release_lease(lease)
         except DatabaseConnectionError as exc:
-            log.warning("The lease could not be freed and will expire by itself: %s", exc)
+            log.warning(
+                "The lease could not be freed and will expire by itself: %s", exc, extra=event("lease_not_freed")
+            )

@@ -10,7 +10,7 @@ from difflib import SequenceMatcher
 import msgspec
 
 from incident_process.core.errors import ConfigurationError
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.core.models import (
     DeliveryStatus,
     Identity,
@@ -169,6 +169,7 @@ class OperationCheck:
                 "The state has delivered to %s; this run sends to %s.",
                 self.before,
                 receiver_place(self._settings.api.api_url),
+                extra=event("receiver_changed"),
             )
             return
         await self._note(lease)
@@ -190,6 +191,7 @@ class OperationCheck:
             "receiver --accept' says that they need not be, other runs stop.",
             left,
             self.before,
+            extra=event("receiver_incomplete", accounts=left),
         )
 
     async def _note(self, lease: Lease) -> None:
@@ -203,7 +205,13 @@ class OperationCheck:
                 # Of a state that has delivered before, this is for the operator to know: it was taken on trust.
                 delivered = await self._store.deliveries(status=DeliveryStatus.DELIVERED, limit=1)
                 level = logging.INFO if delivered else logging.DEBUG
-                log.log(level, "The state notes that operation '%s' delivers to %s.", self._name, noted.receiver)
+                log.log(
+                    level,
+                    "The state notes that operation '%s' delivers to %s.",
+                    self._name,
+                    noted.receiver,
+                    extra=event("receiver_noted", receiver=noted.receiver),
+                )
             await self._store.write_identity(lease, noted)
             self.identity = noted
 

@@ -109,7 +109,10 @@ class WindowPlan:
         """Take the window."""
         self._operation, self._date = operation, date
         self.window = self._window = window
-        log.info(logs.window_message(window))
+        log.info(
+            logs.window_message(window),
+            extra=logs.event("window_planned", window_start=iso(window.start), window_end=iso(window.end)),
+        )
 
     async def select(self, context: RunContext, counters: RunCounters) -> Selection | None:
         """Survey the window; the accounts are read and built while others are sent."""
@@ -130,7 +133,7 @@ class WindowPlan:
         assert self._survey is not None  # noqa: S101  # for the type checker: a run that has not selected is incomplete
         new_data = counters.has_new_data
         if not new_data:
-            log.info(logs.NO_DATA)
+            log.info(logs.NO_DATA, extra=logs.event("no_data"))
             if self._settings.api.send_empty:
                 api = self._settings.api
                 await send_empty(self._parts.transport, api.api_url, ResponseRules.of(api))
@@ -146,16 +149,24 @@ class WindowPlan:
                     "%d row(s) of %s can never be processed: no LOAD_DATE or no usable account number.",
                     rows.unprocessable,
                     table,
+                    extra=logs.event("rows_unprocessable", table=table, rows=rows.unprocessable),
                 )
             if rows.latest is not None:
-                log.warning("%s", future_rows(table, rows, self._settings.process.source_timezone))
+                log.warning(
+                    "%s",
+                    future_rows(table, rows, self._settings.process.source_timezone),
+                    extra=logs.event("rows_in_future", table=table, rows=rows.future),
+                )
         lookback = self._settings.process.lookback_seconds
         span = ReadRange(watermark=self._window.start, lookback_seconds=lookback, until=self._window.end)
         # What has to be started for many accounts starts while the database is still counting them.
         survey = await source.survey(span, self._parts.builder.warm_up)
         counters.surveyed(survey, sum(rows.unprocessable for rows in excluded.values()))
         for table in (CUSTOMER_TABLE, PAYMENT_TABLE):
-            log.info(logs.fetched_message(survey.rows.get(table, 0), table))
+            log.info(
+                logs.fetched_message(survey.rows.get(table, 0), table),
+                extra=logs.event("rows_fetched", table=table, rows=survey.rows.get(table, 0)),
+            )
         return survey
 
     async def _advance(self, context: RunContext, newest: datetime | None, *, new_data: bool) -> Operation:
@@ -170,11 +181,20 @@ class WindowPlan:
         self._parts.faults.reach(CrashPoint.ADVANCED)
         if not new_data:
             if operation.next_execution is not None:
-                log.info(logs.next_run_message(operation.next_execution))
+                log.info(
+                    logs.next_run_message(operation.next_execution),
+                    extra=logs.event("next_run_planned", next_execution=iso(operation.next_execution)),
+                )
         elif self._tracking is Tracking.SQL:
-            log.info(logs.updated_sql_message(operation.last_execution))
+            log.info(
+                logs.updated_sql_message(operation.last_execution),
+                extra=logs.event("watermark_moved", watermark=iso(operation.last_execution)),
+            )
         else:
-            log.info(logs.updated_mongo_message(operation.last_execution))
+            log.info(
+                logs.updated_mongo_message(operation.last_execution),
+                extra=logs.event("watermark_moved", watermark=iso(operation.last_execution)),
+            )
         return operation
 
 
@@ -239,7 +259,11 @@ def backfill(parts: Parts, first: datetime, last: datetime, *, force: bool) -> A
     async def lists(as_of: datetime, counters: RunCounters) -> AsyncIterator[list[SelectedAccount]]:
         until = min(last, as_of)
         if until < first:
-            log.warning("The range begins at %s, after the newest row that may be sent now.", iso(first))
+            log.warning(
+                "The range begins at %s, after the newest row that may be sent now.",
+                iso(first),
+                extra=logs.event("range_in_future"),
+            )
             return
         survey = await parts.source.survey(ReadRange(watermark=below, lookback_seconds=0, until=until))
         counters.surveyed(survey, 0)

@@ -130,7 +130,11 @@ class ChunkProcessor:
         chunk_ids = await store.claim_outbox(context.lease)
         self._parts.faults.reach(CrashPoint.CLAIMED)
         if chunk_ids:
-            log.info("Resuming: the outbox holds %d chunk(s) without an outcome.", len(chunk_ids))
+            log.info(
+                "Resuming: the outbox holds %d chunk(s) without an outcome.",
+                len(chunk_ids),
+                extra=logs.event("outbox_resumed", chunks=len(chunk_ids)),
+            )
             self._announce()
         for counted in (True, False):
             for chunk_id in chunk_ids:
@@ -277,12 +281,17 @@ class ChunkProcessor:
             raise LeaseLostError(msg)
         dead = self._counters.by_status[DeliveryStatus.DEAD]
         if dead:
-            log.warning("%d incident(s) became dead letters: see 'incident-process dead-letters list'.", dead)
+            log.warning(
+                "%d incident(s) became dead letters: see 'incident-process dead-letters list'.",
+                dead,
+                extra=logs.event("dead_letters", dead=dead),
+            )
         if self._counters.no_longer_in_source:
             log.warning(
                 "%d account(s) had rows when they were surveyed and none when they were read: deleted meanwhile, or "
                 "their numbers are stored in a form that cannot be asked for.",
                 self._counters.no_longer_in_source,
+                extra=logs.event("accounts_vanished", accounts=self._counters.no_longer_in_source),
             )
         reason = self.sender.stopped or self._cut_short or self._counters.unfinished
         reasons = self._counters.reasons
@@ -291,9 +300,13 @@ class ChunkProcessor:
         elif self.sender.stopped is not None and len(reasons) > 1:  # otherwise it has said it already
             reason = f"{reason}; without an outcome: {grouped(reasons)}"
         if reason is not None:
-            log.error("Delivery is incomplete: %s. The next run resumes.", reason)
+            log.error(
+                "Delivery is incomplete: %s. The next run resumes.",
+                reason,
+                extra=logs.event("delivery_incomplete", reason=reason),
+            )
         elif self._counters.by_status[DeliveryStatus.DELIVERED]:
-            log.info(logs.SENT)
+            log.info(logs.SENT, extra=logs.event("sent", delivered=self._counters.by_status[DeliveryStatus.DELIVERED]))
         return reason
 
     @property
@@ -315,7 +328,7 @@ class ChunkProcessor:
 
     def _announce(self) -> None:
         if not self._announced:
-            log.info(logs.sending_message(self._parts.settings.api.api_url))
+            log.info(logs.sending_message(self._parts.settings.api.api_url), extra=logs.event("sending"))
             self._announced = True
 
 
@@ -365,4 +378,5 @@ def _log_answer(incident: Incident, answer: Answer, verdict: ResponseClass) -> N
         verdict.value,
         answer.seconds,
         answer.error or f"HTTP {answer.status}",
+        extra=logs.event("attempted"),
     )

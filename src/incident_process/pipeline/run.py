@@ -15,7 +15,7 @@ import msgspec
 from incident_process.core.clock import SourceClock
 from incident_process.core.crash_points import CrashPoint
 from incident_process.core.errors import IncidentProcessError, LeaseHeldError, LeaseLostError
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger, run_fields
 from incident_process.core.models import Counts, Operation, RunKind, RunReport, RunStatus, Tracking
 from incident_process.core.window import Refusal, id_floor, plan, refusal, system_date
 from incident_process.pipeline.change_detection import ResendPolicy
@@ -26,7 +26,7 @@ from incident_process.pipeline.lease import LeaseHeartbeat, hold_lease
 from incident_process.pipeline.operation_check import OperationCheck, unknown_operation
 from incident_process.pipeline.plans import RunPlan
 from incident_process.pipeline.processor import ChunkProcessor
-from incident_process.pipeline.run_record import RunRecorder
+from incident_process.pipeline.run_record import RunRecorder, new_run_id
 from incident_process.pipeline.state_check import tell_what_was_found
 
 log = get_logger()
@@ -57,6 +57,15 @@ class Run:
         """
         try:
             now = await self._parts.source.now()
+            run_id = new_run_id(now)
+            with run_fields(operation=self._settings.process.operation_name, run_id=run_id):
+                return await self._run(now, run_id)
+        except IncidentProcessError as exc:
+            exc.report = self._report(RunStatus.FAILED, str(exc))
+            raise
+
+    async def _run(self, now: datetime, run_id: str) -> RunReport:
+        try:
             unknown = await unknown_operation(self._parts.store, self._settings)
             if unknown is not None:  # before the lease, which would leave a trace of a name that was mistyped
                 return self._refuse(unknown)
@@ -66,18 +75,15 @@ class Run:
                 refused = await self._plan_window(now)
                 if refused is not None:
                     return self._refuse(refused)
-                return await self._do(heartbeat, now)
+                return await self._do(heartbeat, now, run_id)
         except LeaseHeldError as exc:
-            log.log(self._plan.held_level, "%s", exc)
+            log.log(self._plan.held_level, "%s", exc, extra=event("lease_held"))
             # Another runner's work: but where the operation stands may be told without the lease, and is asked for.
             self._operation = await self._parts.store.read_operation() or self._operation
             return self._report(RunStatus.LOCKED, str(exc))
         except LeaseLostError as exc:
-            log.error("Another runner has taken over; this one stops: %s", exc)
+            log.error("Another runner has taken over; this one stops: %s", exc, extra=event("lease_lost"))
             return self._report(RunStatus.LOCKED, str(exc))
-        except IncidentProcessError as exc:
-            exc.report = self._report(RunStatus.FAILED, str(exc))
-            raise
 
     async def _plan_window(self, now: datetime) -> Refusal | None:
         """Fix the end of what is looked at; return why the operation may not run, None when it may."""
@@ -95,7 +101,7 @@ class Run:
         self._plan.begin(self._operation, plan(self._operation, end), date)
         return None
 
-    async def _do(self, heartbeat: LeaseHeartbeat, now: datetime) -> RunReport:
+    async def _do(self, heartbeat: LeaseHeartbeat, now: datetime, run_id: str) -> RunReport:
         """Deliver between the two writes of the run's record."""
         store, lease, process = self._parts.store, heartbeat.lease, self._settings.process
         changes_receiver = self._check.before is not None
@@ -103,13 +109,14 @@ class Run:
         clock = SourceClock(now)
         await tell_what_was_found(store, self._operation, now)
         recorder = RunRecorder(store, process.operation_name, clock)
-        self._run_id = (await recorder.open(lease, self.kind, self._plan.window, now)).run_id
+        await recorder.open(lease, run_id, self.kind, self._plan.window, now)
+        self._run_id = run_id
         self._parts.faults.reach(CrashPoint.OPENED)
         context = RunContext(
             parts=self._parts,
             lease=lease,
             clock=clock,
-            run_id=self._run_id,
+            run_id=run_id,
             started_at=now,
             key_name=self._check.identity.key_name,
         )
@@ -173,7 +180,11 @@ class Run:
 
     def _refuse(self, refused: Refusal) -> RunReport:
         """Say why the operation may not run, and report it."""
-        log.log(logging.INFO if refused.status is RunStatus.NOT_DUE else logging.ERROR, refused.message)
+        log.log(
+            logging.INFO if refused.status is RunStatus.NOT_DUE else logging.ERROR,
+            refused.message,
+            extra=event("run_refused", status=refused.status.value),
+        )
         return self._report(refused.status, refused.message)
 
     def _report(self, status: RunStatus, message: str | None) -> RunReport:

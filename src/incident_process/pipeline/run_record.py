@@ -10,7 +10,7 @@ import msgspec
 
 from incident_process.core.clock import SourceClock
 from incident_process.core.errors import IncidentProcessError, LeaseLostError
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.core.models import (
     Counts,
     Lease,
@@ -28,6 +28,11 @@ REPORT_SECONDS = 2.0
 """So often a run that is under way writes how far it has come: often enough to watch, too seldom to cost anything."""
 
 
+def new_run_id(started_at: datetime) -> str:
+    """Return the id of a run that begins at an instant of the source's clock."""
+    return f"{started_at:%Y%m%dT%H%M%S}-{uuid4().hex[:8]}"
+
+
 class RunRecorder:
     """Opens and closes one run's record. ``run`` is the record as it was opened, None before that."""
 
@@ -37,10 +42,12 @@ class RunRecorder:
         self._operation = operation
         self._clock = clock
 
-    async def open(self, lease: Lease, kind: RunKind, window: Window | None, started_at: datetime) -> RunRecord:
+    async def open(
+        self, lease: Lease, run_id: str, kind: RunKind, window: Window | None, started_at: datetime
+    ) -> RunRecord:
         """Write the run as running, and return its record."""
         self.run = RunRecord(
-            run_id=f"{started_at:%Y%m%dT%H%M%S}-{uuid4().hex[:8]}",
+            run_id=run_id,
             operation=self._operation,
             kind=kind,
             status=RunStatus.RUNNING,
@@ -76,7 +83,9 @@ class RunRecorder:
             try:
                 await self._store.write_run(lease, msgspec.structs.replace(self.run, counts=counts()))
             except IncidentProcessError as exc:
-                log.debug("How far the run has come could not be written: %s", exc)
+                log.debug(
+                    "How far the run has come could not be written: %s", exc, extra=event("progress_not_recorded")
+                )
 
     async def close(self, lease: Lease, status: RunStatus, counts: Counts, error: str | None) -> None:
         """Write the run's final state, if it was opened."""
@@ -95,4 +104,8 @@ class RunRecorder:
         except LeaseLostError:
             return  # the record belongs to the successor now, who closes it
         except IncidentProcessError as second:
-            log.warning("The run's failure could not be recorded; the next run will close it: %s", second)
+            log.warning(
+                "The run's failure could not be recorded; the next run will close it: %s",
+                second,
+                extra=event("failure_not_recorded"),
+            )

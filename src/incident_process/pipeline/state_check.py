@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.core.models import (
     NEVER,
     UNFINISHED,
@@ -68,7 +68,7 @@ async def tell_what_was_found(store: StateStore, operation: Operation, now: date
     runs = await store.runs(limit=1)
     has_deliveries = await _has_deliveries(store)
     for found in findings(operation, runs[0] if runs else None, has_deliveries=has_deliveries, now=now):
-        log.log(found.level, found.message)
+        log.log(found.level, found.message, extra=event("state_found"))
 
 
 async def _has_deliveries(store: StateStore) -> bool:

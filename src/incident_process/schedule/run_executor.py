@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from incident_process.app.observers import Observers
 from incident_process.app.runner import conduct
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError
-from incident_process.core.logs import connection_error_message, get_logger
+from incident_process.core.logs import connection_error_message, event, get_logger
 from incident_process.core.models import Record, RunReport
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.run import Run
@@ -53,16 +53,25 @@ class RunExecutor:
                 raise
             return RunResult()
         except DatabaseConnectionError as exc:
-            log.error("%s", connection_error_message(str(exc)))
+            log.error("%s", connection_error_message(str(exc)), extra=event("connection_failed"))
             return RunResult(fault=str(exc))
         except IncidentProcessError as exc:
-            log.error("%s", exc)
+            log.error("%s", exc, extra=event("run_failed"))
             return RunResult(fault=str(exc))
         except Exception as exc:  # of any kind: the schedule has to stay up to start the run that resumes
-            log.error("Unexpected fault of a run: %s. Nothing is lost; it is tried again.", type(exc).__name__)
-            log.debug("Traceback:", exc_info=exc)
+            log.error(
+                "Unexpected fault of a run: %s. Nothing is lost; it is tried again.",
+                type(exc).__name__,
+                extra=event("unexpected_fault"),
+            )
+            log.debug("Traceback:", exc_info=exc, extra=event("traceback"))
             return RunResult(fault=f"unexpected fault: {type(exc).__name__}")
-        log.info("Run %s: %s.", report.run_id or "without a record", report.status.value)
+        log.info(
+            "Run %s: %s.",
+            report.run_id or "without a record",
+            report.status.value,
+            extra=event("run_ended", status=report.status.value),
+        )
         return RunResult(report=report)
 
     async def _make(self, parts: Parts) -> Run:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from incident_process.app.observers import make_meter, make_notifier, observers_for, require
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
-from incident_process.core.logs import connection_error_message, get_logger
+from incident_process.core.logs import connection_error_message, event, get_logger
 from incident_process.core.models import DONE, Tracking, iso
 from incident_process.schedule.health_endpoints import HttpServer, app
 from incident_process.schedule.readiness import POLLS, Readiness
@@ -68,7 +68,11 @@ class Scheduler:
         """
         with self._requests as requests:
             self._http = self._listen()
-            log.info("The schedule of operation '%s' is at work.", self._settings.process.operation_name)
+            log.info(
+                "The schedule of operation '%s' is at work.",
+                self._settings.process.operation_name,
+                extra=event("schedule_started"),
+            )
             try:
                 while not requests.end.is_set():
                     try:
@@ -82,7 +86,9 @@ class Scheduler:
                 await self._poller.close()
                 if self._http is not None:
                     await self._http.stop()
-            log.info("The schedule has ended: %s.", requests.reason)
+            log.info(
+                "The schedule has ended: %s.", requests.reason, extra=event("schedule_ended", reason=requests.reason)
+            )
 
     async def _turn(self) -> float:
         """Poll, and run if a run is due; return the seconds until the next turn."""
@@ -137,7 +143,7 @@ class Scheduler:
         """Pass a snapshot on to readiness, metrics and alerts."""
         if self._blind:
             self._blind, self._failures = False, 0
-            log.info("Source and state are within reach again.")
+            log.info("Source and state are within reach again.", extra=event("databases_reached"))
         self._readiness.seen(view, next_due)
         if self._meter is not None:
             self._meter.seen(view.now, view.operation, view.ended)
@@ -147,8 +153,12 @@ class Scheduler:
     async def _out_of_sight(self, exc: Exception) -> float:
         """Log and report that a poll failed; return the seconds to wait."""
         told = str(exc) if isinstance(exc, IncidentProcessError) else f"unexpected fault: {type(exc).__name__}"
-        log.debug("Traceback:", exc_info=exc)
-        log.error("%s", connection_error_message(told) if isinstance(exc, DatabaseConnectionError) else told)
+        log.debug("Traceback:", exc_info=exc, extra=event("traceback"))
+        log.error(
+            "%s",
+            connection_error_message(told) if isinstance(exc, DatabaseConnectionError) else told,
+            extra=event("schedule_failing"),
+        )
         self._blind = True
         self._failures += 1
         self._readiness.unseen(told)
@@ -162,7 +172,7 @@ class Scheduler:
     def _announce(self, next_due: Due) -> None:
         if self._announced != next_due.at:
             self._announced = next_due.at
-            log.info("The next run is due at %s.", iso(next_due.at))
+            log.info("The next run is due at %s.", iso(next_due.at), extra=event("next_run_due", due=iso(next_due.at)))
 
     # -- configuration --------------------------------------------------------------------------------------------
 
@@ -202,8 +212,8 @@ class Scheduler:
             self._accept(settings)
         except ConfigurationError as exc:
             for line in str(exc).splitlines():
-                log.error("%s", line)
-            log.error("The configuration was not taken into use: the old one stays.")
+                log.error("%s", line, extra=event("configuration_rejected"))
+            log.error("The configuration was not taken into use: the old one stays.", extra=event("configuration_kept"))
             return
         before = self._settings.schedule
         await self._poller.close()
@@ -211,7 +221,7 @@ class Scheduler:
         self._failures, self._announced, self._refused = 0, None, None
         if (before.http_host, before.http_port) != (settings.schedule.http_host, settings.schedule.http_port):
             await self._rebind()
-        log.info("The configuration was read anew.")
+        log.info("The configuration was read anew.", extra=event("configuration_reloaded"))
 
     async def _rebind(self) -> None:
         if self._http is not None:
@@ -220,4 +230,4 @@ class Scheduler:
         try:
             self._http = self._listen()
         except ConfigurationError as exc:
-            log.error("%s", exc)
+            log.error("%s", exc, extra=event("schedule_failed"))

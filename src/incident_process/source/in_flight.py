@@ -11,7 +11,7 @@ import re
 import secrets
 from datetime import UTC, datetime, timedelta
 
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.source.driver import Driver
 from incident_process.source.queries import Statement
 
@@ -63,6 +63,7 @@ async def open_writers(driver: Driver, now: str) -> list[datetime] | None:
             "never renews it, and the server's status is too long to be read in its place. Let that program read it "
             "less often.",
             driver.where,
+            extra=event("guard_disturbed"),
         )
         return None
     return [asked_at - timedelta(seconds=seconds) for seconds in seconds_open(status)]

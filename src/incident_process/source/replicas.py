@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar
 from asyncmy.cursors import DictCursor
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.core.models import Record
 from incident_process.database.errors import ErrorKind, ErrorMeaning, MissingPrivilegeError, explained
 from incident_process.source import gtid
@@ -316,7 +316,7 @@ class ReplicatedSource:
                 position = await self._primary.position()
             except IncidentProcessError as exc:
                 # If the primary is down, the reading itself reports it.
-                log.warning("All rows are read from the primary. %s", exc)
+                log.warning("All rows are read from the primary. %s", exc, extra=event("replicas_unused"))
                 self._turn.clear()
                 return None
             self._need, self._as_of = RequiredPosition(position=position, types=self.load_date_types), as_of
@@ -335,19 +335,23 @@ class ReplicatedSource:
                 rows = await replica.read(accounts, as_of)
         except LaggingError as exc:
             if not rests:
-                log.warning("A replica is passed over until it has caught up: %s", exc)
+                log.warning("A replica is passed over until it has caught up: %s", exc, extra=event("replica_lags"))
             self._resting[replica] = time.monotonic() + AGAIN_SECONDS
             return None
         except ConfigurationError as exc:
-            log.warning("A replica is not used. %s", exc)
+            log.warning("A replica is not used. %s", exc, extra=event("replica_refused"))
             if replica in self._turn:
                 self._turn.remove(replica)
             return None
         except Exception as exc:  # of any kind: a fault that is not the replica's shows at the primary as well
             said = str(exc) if isinstance(exc, IncidentProcessError) else f"{replica.where}, {type(exc).__name__}"
-            log.warning("A replica is left out for the rest of the run: %s", said)
+            log.warning("A replica is left out for the rest of the run: %s", said, extra=event("replica_lost"))
             self._resting[replica] = math.inf
             return None
         if self._resting.pop(replica, None) is not None:
-            log.info("A replica has caught up and is read from: %s", replica.where)
+            log.info(
+                "A replica has caught up and is read from: %s",
+                replica.where,
+                extra=event("replica_caught_up", replica=replica.where),
+            )
         return rows

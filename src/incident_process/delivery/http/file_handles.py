@@ -5,7 +5,7 @@ import resource
 from contextlib import suppress
 from pathlib import Path
 
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 
 log = get_logger()
 
@@ -35,6 +35,7 @@ def most_connections(wanted: int) -> int:
                 left,
                 wanted,
                 soft,
+                extra=event("connections_limited", connections=left, wanted=wanted, open_files=soft),
             )
         return min(left, wanted)
     return wanted

@@ -78,7 +78,12 @@ class MongoTracking:
         try:
             await self._collection.drop_index(_FORMER_INDEX)
         except OperationFailure as exc:  # somebody was faster, or the user may not: it does no harm to this operation
-            log.debug("The index %s of Process_Operation was not dropped (code %s).", _FORMER_INDEX, exc.code)
+            log.debug(
+                "The index %s of Process_Operation was not dropped (code %s).",
+                _FORMER_INDEX,
+                exc.code,
+                extra=logs.event("index_not_dropped"),
+            )
 
     async def read(self) -> Operation | None:
         """Return the operation, or None when it has no document; finish what a crashed holder had decided."""

@@ -11,7 +11,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from incident_process.core.logs import get_logger
+from incident_process.core.logs import event, get_logger
 from incident_process.core.process_identity import PROCESSES, Runner
 
 log = get_logger()
@@ -77,6 +77,7 @@ def end_stopped_writer(file: Path, holder: str) -> bool:
                     "Process %d was stopped in the middle of a write and kept the state locked beyond its lease: it "
                     "was ended. Nothing is lost, its work is resumed.",
                     pid,
+                    extra=event("stopped_runner_ended", pid=pid),
                 )
                 return True
         finally:
