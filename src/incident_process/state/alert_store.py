@@ -1,7 +1,7 @@
-"""What alerts ask of the state: which conditions stand, shared by all processes and hosts that work on an operation.
+"""What alerts ask of the state: the present conditions, shared by all processes and hosts of an operation.
 
-Apart from ``contract.StateStore``, because it is needed where a run could not even begin, and by nobody who has no
-alerts configured. Two stores keep this contract, beside the state's own: SQL and Mongo.
+Apart from ``base.StateStore``, because alerts need it where no run can begin, and nothing else does. Two stores keep
+this contract: SQL and Mongo.
 """
 
 from datetime import datetime
@@ -13,18 +13,18 @@ from incident_process.core.models import Record
 
 
 class Stage(StrEnum):
-    """How far the telling of a condition has come."""
+    """How far the alerts of a condition have come."""
 
-    BEGINNING = "beginning"  # somebody has taken it on to tell that it began
-    STANDING = "standing"  # it was told that it began
-    ENDING = "ending"  # somebody has taken it on to tell that it is over
+    BEGINNING = "beginning"  # a process is sending the alert that it began
+    STANDING = "standing"  # that alert was sent
+    ENDING = "ending"  # a process is sending the alert that it is over
 
 
 class AlertCondition(Record, frozen=True, kw_only=True):
     """One condition of one operation.
 
-    ``since`` and ``claimed_at`` are by the clock of the machine that wrote them, in whole milliseconds: when it began,
-    and when somebody took on the telling. ``told`` is what is known of it: a sentence without personal data.
+    ``since`` says when it began, ``claimed_at`` when a process took on its alert, both by the writing host's clock in
+    whole milliseconds. ``told`` describes it in a sentence without personal data.
     """
 
     name: str
@@ -35,13 +35,13 @@ class AlertCondition(Record, frozen=True, kw_only=True):
 
 
 class AlertStore(Protocol):
-    """The standing conditions of one operation. An asynchronous context manager.
+    """The present conditions of one operation. An asynchronous context manager.
 
     Raises DatabaseConnectionError when the store cannot be reached.
     """
 
     async def __aenter__(self) -> "AlertStore":
-        """Connect, and create what the conditions are kept in."""
+        """Connect, and create the table or collection of the conditions."""
         ...
 
     async def __aexit__(
@@ -57,6 +57,7 @@ class AlertStore(Protocol):
     async def change(self, before: AlertCondition | None, after: AlertCondition | None) -> bool:
         """Compare and set: return True if the condition was as ``before`` says and is now as ``after`` says.
 
-        None: there is none. Of several that try the same change at once one gets True, so one of them tells it.
+        None: there is no condition. Of several processes that try one change at once, one gets True and sends the
+        alert.
         """
         ...

@@ -1,7 +1,7 @@
-"""Which form a state has, and which forms this version of the program works on (SPEC 6).
+"""The form of a state, and the forms that this version of the program works on (SPEC 6).
 
-``init`` alone brings a state up to date. ``CURRENT`` is raised with every change of the form; ``NEEDS`` is raised to
-the same number where a program that does not know the change would harm the state, or be harmed by it.
+Only ``init`` brings a state up to date. Every change of the form raises ``CURRENT``; it also raises ``NEEDS`` to the
+same number where a program that does not know the change would harm the state, or be harmed by it.
 
 ====== ================================================================================================
 number what came with it
@@ -21,7 +21,7 @@ NEEDS = 2
 
 
 class Version(Record, frozen=True, kw_only=True):
-    """What a state says of its own form. ``needs``: the lowest ``CURRENT`` of a program that may work on it."""
+    """The form that a state declares. ``needs``: the lowest ``CURRENT`` of a program that may work on it."""
 
     number: int
     needs: int

@@ -1,4 +1,4 @@
-"""The state store on MongoDB: single-document atomic writes only, so that a standalone server will do."""
+"""The state store on MongoDB: only atomic writes of single documents, so that a standalone server suffices."""
 
 from incident_process.state.mongo.store import MongoStateStore
 

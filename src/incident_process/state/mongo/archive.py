@@ -1,4 +1,4 @@
-"""The ledger and ``Process_Operation`` as they are copied from one state to another (``state_copy``)."""
+"""Reads and restores the ledger and ``Process_Operation`` for a copy of the state (``state_copy``)."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from incident_process.state.mongo.lease import LeaseDocument
 from incident_process.state.mongo.ledger import PENDING, entry_of, insert_missing
 
 COPIED = "copied"
-"""The chunk of entries that were copied: theirs is in another state."""
+"""The chunk id of copied entries: their own chunk is in another state."""
 
 
 async def ledger_after(collection: Collection, operation: str, incident_id: int, limit: int) -> list[LedgerEntry]:
@@ -22,7 +22,7 @@ async def ledger_after(collection: Collection, operation: str, incident_id: int,
 
 
 async def restore_ledger(collection: Collection, operation: str, lease: Lease, entries: Sequence[LedgerEntry]) -> None:
-    """Write the entries that are not there."""
+    """Write the missing entries."""
     await insert_missing(collection, [_document(operation, lease, entry) for entry in entries])
 
 
@@ -49,7 +49,7 @@ def _document(operation: str, lease: Lease, entry: LedgerEntry) -> Document:
 
 
 async def restore_operation(collection: Collection, lease: LeaseDocument, held: Lease, given: Operation) -> None:
-    """Let ``Process_Operation`` say of the operation what is given, and note its exact watermark."""
+    """Write the given operation to ``Process_Operation``, and note its exact watermark."""
     mark = {"sequence": given.sequence, "micros": to_micros(given.last_execution), "token": held.token}
     now = await lease.fence(held, watermark=mark)
     document = {

@@ -1,4 +1,4 @@
-"""``Process_Operation_Condition`` in MongoDB: one document for each condition that stands (``state.alert_store``)."""
+"""``Process_Operation_Condition`` in MongoDB: one document for each present condition (``state.alert_store``)."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class MongoConditions:
 
     @translated
     async def __aenter__(self) -> "MongoConditions":
-        """Connect; the collection comes with its first document."""
+        """Connect; the first document creates the collection."""
         self._collection = (await self._connection.open())["Process_Operation_Condition"]
         return self
 
@@ -51,7 +51,7 @@ class MongoConditions:
             try:
                 await self._collection.insert_one({"_id": self._key(after), **_values(after)})
             except DuplicateKeyError:
-                return False  # somebody else was faster
+                return False  # another process was faster
             return True
         same: Document = {
             "_id": self._key(before),

@@ -1,4 +1,4 @@
-"""The connection to MongoDB: how it is made, and the one place where the driver's errors become the package's."""
+"""Connects to MongoDB, and translates the driver's errors into the package's."""
 
 import functools
 import re
@@ -26,21 +26,21 @@ from incident_process.core.errors import ConfigurationError, DatabaseConnectionE
 Document = dict[str, Any]
 Collection = AsyncCollection[Document]
 Checkpoint = Callable[[str], Awaitable[None]]
-"""Awaited with a name between the single writes of a step, so that a test can stop, or overtake, a runner there."""
+"""Awaited with a name between the single writes of a step, so that a test can stop or overtake a runner there."""
 
 DUPLICATE_KEY = 11000
 
-# An acknowledged write has to outlive the machine that took it (the outbox before the post, SPEC 6). With the bound,
-# a replica set that lost its majority is an error that the run can report instead of a silence.
+# An acknowledged write has to outlive its server (the outbox before the post, SPEC 6). With the limit, a replica set
+# without a majority is an error that the run reports, not a silence.
 _DURABLE = WriteConcern(w="majority", j=True, wtimeout=20_000)
 
-# What the URL may set otherwise, in milliseconds. A replica set that has lost its primary elects another within 10 to
-# 12 s by its own defaults, and whoever is connected already waits for that. pymongo has no bound on a silent server,
-# which would outlive the lease.
+# Milliseconds; the URL may set others. A replica set without a primary elects another within 10 to 12 s by its own
+# defaults, and a connected client waits for that. pymongo has no limit for a silent server, which would outlive the
+# lease.
 _SELECTION = "serverSelectionTimeoutMS"
 _DEFAULTS: dict[str, Any] = {_SELECTION: 20_000, "connectTimeoutMS": 5_000, "socketTimeoutMS": 60_000}
 FIRST_CONTACT_SECONDS = 5.0
-"""How long a server is looked for when the client is new: a wrong address is to be told soon."""
+"""Seconds in which a new client has to reach a server, so that a wrong address shows soon."""
 
 _REMEDIES = {
     13: "the user may not do this; grant it readWrite on the database",
@@ -72,11 +72,11 @@ class Connection:
         except BaseException:
             await self.close()
             raise
-        # A secondary lags: a lease or an outbox that is read there would be one that is no more.
+        # A secondary lags: it would return an outdated lease or outbox.
         return self._client.get_database(self._name, read_preference=ReadPreference.PRIMARY, write_concern=_DURABLE)
 
     async def close(self) -> None:
-        """Close the client; it may be closed already, or never have been opened."""
+        """Close the client, if it is open."""
         client, self._client = self._client, None
         if client is not None:
             await client.close()
@@ -91,7 +91,7 @@ _C = TypeVar("_C")
 
 
 def make_client(kind: Callable[..., _C], url: str, **options: Any) -> _C:
-    """Return a client of the driver, not yet connected; raise ConfigurationError for what the URL says wrong."""
+    """Return a client of the driver, not yet connected; raise ConfigurationError for a wrong URL."""
     try:
         return kind(url, **options)
     except OSError as exc:
@@ -104,7 +104,7 @@ def make_client(kind: Callable[..., _C], url: str, **options: Any) -> _C:
 
 
 def _refused_address(exc: Exception, server: str) -> IncidentProcessError:
-    """Return what it means that the driver makes no client: the URL is wrong, or its mongodb+srv name was not found."""
+    """Return the error for a URL that the driver refuses: it is wrong, or its mongodb+srv name was not found."""
     if type(exc.__cause__).__module__.startswith("dns."):
         return DatabaseConnectionError(
             f"MongoDB at {server}: the resolver does not find the hosts of this mongodb+srv name "
@@ -128,7 +128,7 @@ def translating(server: str) -> Iterator[None]:
     except (InvalidURI, DriverConfigurationError) as exc:
         raise _refused_address(exc, server) from exc
     except BulkWriteError as exc:
-        # Its text is the whole batch, documents included; even as a cause it would reach a log's traceback.
+        # Its text contains the whole batch with its documents; as a cause it would reach a log's traceback.
         raise DatabaseConnectionError(f"MongoDB at {server}: {describe(exc)}.") from None
     except (PyMongoError, BSONError) as exc:
         raise DatabaseConnectionError(f"MongoDB at {server}: {describe(exc)}.") from exc
@@ -148,7 +148,7 @@ _R = TypeVar("_R")
 def translated(
     method: Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]],
 ) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]]:
-    """Make a method ``translating``."""
+    """Let a method run in ``translating``."""
 
     @functools.wraps(method)
     async def call(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -159,7 +159,7 @@ def translated(
 
 
 def describe(exc: Exception) -> str:
-    """Say what a driver's error is and what to do, without quoting any document or credential."""
+    """Return what a driver's error is and what to do, without quoting a document or credential."""
     name = type(exc).__name__
     if isinstance(exc, BulkWriteError):
         codes = sorted({int(error.get("code", 0)) for error in exc.details.get("writeErrors", ())})

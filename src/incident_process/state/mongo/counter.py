@@ -8,17 +8,17 @@ from incident_process.state.mongo.connection import Collection
 _KEY = "Incident_Id"
 
 _RACES = 100
-"""Other operations count here too; each race is lost to somebody who got on, so this many in a row is no race."""
+"""Races lost in a row at most. Other operations count here too, and each race has a winner: so many are a fault."""
 
 
 async def reserve(collection: Collection, count: int, floor: int) -> int:
     """Reserve ``count`` consecutive ids, none below ``floor``, and return the first (SPEC 5).
 
-    By compare-and-set rather than ``$inc``: a repeat of a write whose answer was lost wastes ids, never hands out
-    the same ones twice, and the floor is part of the same write.
+    By compare-and-set rather than ``$inc``: repeating a write whose answer was lost wastes ids but never reserves the
+    same ones twice, and the floor is part of the same write.
 
     Raises:
-        DatabaseConnectionError: The counter changed under the hand of this caller again and again.
+        DatabaseConnectionError: Other callers kept changing the counter.
     """
     for _ in range(_RACES):
         found = await collection.find_one({"_id": _KEY})

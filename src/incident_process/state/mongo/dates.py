@@ -1,4 +1,4 @@
-"""Instants in MongoDB: BSON dates are whole milliseconds, other programs write other forms, the watermark is exact."""
+"""Instants in MongoDB: BSON dates in whole milliseconds, other programs' forms, and the exact watermark."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -16,12 +16,12 @@ def to_micros(instant: datetime) -> int:
 
 
 def from_micros(micros: int) -> datetime:
-    """Return the instant that ``to_micros`` made a number of."""
+    """Return the instant of a number of ``to_micros``."""
     return _EPOCH + timedelta(microseconds=micros)
 
 
 def to_bson(instant: datetime) -> datetime:
-    """Return the instant cut down to what a BSON date holds: whole milliseconds, never later than it was."""
+    """Return the instant cut to the whole milliseconds of a BSON date."""
     return instant.astimezone(UTC).replace(microsecond=instant.microsecond // 1000 * 1000)
 
 
@@ -55,7 +55,7 @@ def _read(value: object) -> datetime:
     if isinstance(value, datetime):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
     if isinstance(value, str):
-        # The team's own scripts append the Z to a text that says its zone already.
+        # The team's scripts append the Z to a text that has a zone already.
         return _read(datetime.fromisoformat(value.strip().replace("+00:00Z", "Z")))
     if isinstance(value, Mapping):
         return _read_extended(value.get("$date"))

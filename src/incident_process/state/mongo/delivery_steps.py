@@ -1,20 +1,20 @@
 """The steps that write ledger and outbox together, without a transaction.
 
-They are ordered so that a crash or a pause anywhere leaves something that the next claim recognises.
+Their order lets the next claim recognise what a crash or a pause leaves at any point.
 
-A step begins and ends with a fenced write to the lease document. Between the two, a holder that has lost its lease
-may still write, and this is why that does no harm:
+A step begins and ends with a fenced write to the lease document. Between the two, a holder that has lost its lease may
+still write. That does no harm, because:
 
 * The pipeline posts nothing of a chunk before ``enqueue`` has returned, so what a late holder wrote was never posted.
   It carries the late holder's token. A successor's ``claim`` ends by noting its own token as ``claimed_through``;
   from then on what is pending under a lower token is an orphan. The late holder itself takes it back when its second
   fenced write fails; if it dies before that, the next claim deletes it, and until then reads ignore it.
 * A claim puts its token on what it takes over, and every change is conditional on the token: a late ``record``
-  changes either entries that nobody has claimed yet (its outcomes are true, the claim finds them), or nothing.
-* In a scope, whose lease a later claim takes at any time, all of this holds by the scope's own document, tokens and
+  changes either entries that no successor has claimed yet (its outcomes are true, the claim finds them), or nothing.
+* In a scope, whose lease a later claim takes at any time, the same applies with the scope's own document, tokens and
   ``claimed_through``; opening the scopes of an operation is a claim of all of them (``scopes``).
-* The outbox is written before the ledger and emptied after it. A claim therefore adds ledger entries that are
-  missing, and takes out of the outbox what has its outcome.
+* A step writes the outbox before the ledger and empties it after it. A claim therefore adds missing ledger entries,
+  and removes incidents with an outcome from the outbox.
 """
 
 from collections.abc import Sequence
@@ -38,14 +38,14 @@ from incident_process.state.mongo.outbox import HeldChunk, Outbox
 PENDING = DeliveryStatus.PENDING
 
 _RACES = 5
-"""How often a late holder may write between the look and the write of a claim."""
+"""Times that a late holder may write between the read and the write of a claim."""
 
 
 class DeliverySteps:
     """Ledger and outbox of one operation, or of one scope of it, behind their lease.
 
-    ``sweeps_rarely``: a claim that finds nothing in the outbox looks for no orphans in the ledger, where entries of
-    many other chunks may be pending; that was done when the scopes were opened.
+    ``sweeps_rarely``: a claim with an empty outbox does not search the ledger for orphans, where entries of many other
+    chunks may be pending; opening the scopes has done so.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class DeliverySteps:
         self._checkpoint = checkpoint
 
     async def enqueue(self, lease: Lease, chunk: Chunk) -> None:
-        """Write a chunk to outbox and ledger; see ``contract.StateStore.enqueue``."""
+        """Write a chunk to outbox and ledger; see ``base.StateStore.enqueue``."""
         now = await self._lease.fence(lease)
         await self._checkpoint("enqueue: fenced")
         await self._outbox.insert(chunk, lease.token, now)
@@ -81,7 +81,7 @@ class DeliverySteps:
             raise
 
     async def claim(self, lease: Lease) -> list[str]:
-        """Take over what the outbox holds; see ``contract.StateStore.claim_outbox``."""
+        """Take over the outbox; see ``base.StateStore.claim_outbox``."""
         now = await self._lease.fence(lease)
         if self._sweeps_rarely and await self._outbox.is_empty():
             await self._checkpoint("claim: nothing found")
@@ -110,7 +110,7 @@ class DeliverySteps:
         return chunks
 
     async def record(self, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
-        """Write outcomes to the ledger, then to the outbox; see ``contract.StateStore.record_outcomes``."""
+        """Write outcomes to the ledger, then to the outbox; see ``base.StateStore.record_outcomes``."""
         now = await self._lease.fence(lease)
         await self._checkpoint("record: fenced")
         await self._ledger.record(lease.token, outcomes)
@@ -120,10 +120,10 @@ class DeliverySteps:
         await self._lease.fence(lease)
 
     async def replace(self, lease: Lease, chunk: Chunk, old_id: int, new: Incident) -> Chunk:
-        """Give a pending incident a new id; see ``contract.StateStore.replace_incident``.
+        """Give a pending incident a new id; see ``base.StateStore.replace_incident``.
 
-        The outbox decides: an entry of the ledger that is not in it, the new one before and the old one after, is
-        swept by a later claim if this is cut short.
+        The outbox decides: if this is cut short, a later claim deletes the ledger entry that is not in the outbox, the
+        new one before the outbox changed, the old one after.
         """
         now = await self._lease.fence(lease)
         alone = Chunk(chunk_id=chunk.chunk_id, run_id=chunk.run_id, incidents=(new,))
@@ -138,12 +138,12 @@ class DeliverySteps:
         return msgspec.structs.replace(chunk, incidents=incidents)
 
     async def _withdraw(self, lease: Lease, chunk: Chunk) -> None:
-        """Take back a chunk that nobody has claimed; the ledger first, since the outbox is what a claim goes by."""
+        """Take back an unclaimed chunk; the ledger first, since a claim goes by the outbox."""
         await self._ledger.withdraw(chunk, lease.token)
         await self._outbox.withdraw(chunk.chunk_id, lease.token)
 
     async def _take(self, lease: Lease, held: HeldChunk) -> dict[int, DeliveryStatus]:
-        """Make every incident of a claimed chunk ours in the ledger, or known as done."""
+        """Take over every pending incident of a claimed chunk in the ledger; return all statuses."""
         for _ in range(_RACES):
             statuses = await self._ledger.take(held.ids, lease.token)
             missing = set(held.ids) - statuses.keys()
@@ -159,5 +159,5 @@ class DeliverySteps:
 
 
 def _as_recorded(incident_id: int, status: DeliveryStatus, now: datetime) -> Outcome:
-    """Return an outcome that the ledger has already, for the outbox, which goes by id and status alone."""
+    """Return an outcome that the ledger has already, for the outbox, which uses only id and status."""
     return Outcome(incident_id=incident_id, account="", status=status, attempts=0, runs=0, at=now)

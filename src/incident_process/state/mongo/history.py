@@ -1,4 +1,4 @@
-"""What the ledger says of accounts, whichever scope wrote it."""
+"""What the ledger says of accounts, in all scopes."""
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,18 +27,18 @@ class History:
         self._claims = claims
 
     async def last_known(self, accounts: Sequence[str]) -> dict[str, LastDelivery]:
-        """Return what the ledger last says of these accounts: newest id per account and status, then their digests."""
+        """Return the last delivery of these accounts: newest id per account and status, then their digests."""
         newest = await self._newest(accounts)
         digests: _Digests = {}
         for ids in lists([one for by_status in newest.values() for one in by_status.values()]):
             async for found in self._collection.find({"_id": {"$in": ids}}, {"Digest": True, "Rows_Digest": True}):
-                # An entry of before has none of its rows.
+                # An entry of an earlier version has no digest of its rows.
                 digests[found["_id"]] = found["Digest"], found.get("Rows_Digest", "")
         known = ((account, _known(by_status, digests)) for account, by_status in newest.items())
         return {account: last for account, last in known if last is not None}
 
     async def not_followed(self, entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
-        """Return those of the entries that are the newest of their accounts."""
+        """Return the entries that are the newest of their accounts."""
         newest = await self._newest(list({entry.account for entry in entries}))
         return [entry for entry in entries if entry.incident_id >= max(newest[entry.account].values(), default=0)]
 
@@ -71,10 +71,10 @@ class History:
         return newest
 
     async def _add_pending(self, newest: _Newest, ids: Sequence[int]) -> None:
-        """Add those of the pending entries that count, or what has become of them meanwhile.
+        """Add the pending entries that count, with their present status.
 
-        The last claims are asked for before the tokens are read: a claim between the two raises tokens only, so what
-        is then below a claim was so all along.
+        It reads the last claims before the tokens: a claim between the two only raises tokens, so an entry below a
+        claim then was below it all along.
         """
         if not ids:
             return
@@ -112,14 +112,14 @@ class History:
     def _of_accounts(self, accounts: Sequence[str]) -> Document:
         """Return the stage that selects entries by account.
 
-        Further conditions stand in a stage of their own: MongoDB joins the two, and servers that choose an index by
-        the shape of the first one still choose the right one.
+        Further conditions need a stage of their own: MongoDB joins the two, and servers that choose an index by the
+        shape of the first one still choose the right one.
         """
         return {"$match": {"Operation_name": self._operation, "Account_Num": {"$in": accounts}}}
 
 
 def _known(by_status: dict[str, int], digests: _Digests) -> LastDelivery | None:
-    # A pending entry may have been withdrawn between the two queries.
+    # A runner may have withdrawn a pending entry between the two queries.
     by_status = {status: key for status, key in by_status.items() if key in digests}
     if not by_status:
         return None

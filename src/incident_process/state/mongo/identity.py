@@ -1,7 +1,7 @@
 """``Process_Operation_Identity`` in MongoDB: what the state knows of its operations, its form, and new names.
 
-A rename is many writes without a transaction. So both names are marked first, and no run begins under either as long as
-the mark is there; every step after that may be repeated, and the marks go last.
+A rename is many writes without a transaction. It first marks both names, and no run begins under a marked name; every
+later step may be repeated, and the last one removes the marks.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from incident_process.state.mongo.lease import LONG_AGO
 
 _RENAMED = ("Process_Operation_Run", "Incident_Outbox")
 PART = 20_000
-"""Entries of the ledger that one write renames: fewer than a socket's time-out lets pass."""
+"""Ledger entries that one write renames: few enough for a socket's time-out."""
 _OTHER_FORMS = ("Process_Operation_Run", "Incident_Delivery")
 
 
@@ -32,9 +32,9 @@ class Identities:
         self._versions: Collection = database["Incident_State_Version"]
 
     async def note_version(self) -> None:
-        """Note the form that this version of the program makes of a state; raise ConfigurationError for a later one.
+        """Note the form of this version of the program; raise ConfigurationError for a state of a later one.
 
-        Nothing else has to be brought up to date in a state of 0.1.0: collections come with their first documents.
+        A state of 0.1.0 needs nothing else: the first document creates its collection.
         """
         version = await self._version()
         schema_version.require(version, f"MongoDB at {self._server}")
@@ -49,7 +49,7 @@ class Identities:
         )
 
     async def read(self) -> Identity | None:
-        """Return what is known of the operation; of one that ran before this was noted, its name alone."""
+        """Return what is known of the operation; only its name, if it last ran under 0.1.0."""
         found = await self._collection.find_one({"_id": self._operation})
         if found is not None:
             return _identity(found)
@@ -60,11 +60,11 @@ class Identities:
         return None
 
     async def write(self, identity: Identity) -> None:
-        """Write what is known, in place of what is there."""
+        """Replace what is known of an operation."""
         await self._collection.replace_one({"_id": identity.operation}, _document(identity), upsert=True)
 
     async def add(self) -> bool:
-        """Let the operation be known from now on; return whether it was new."""
+        """Add the operation; return whether it was new."""
         if await self.read() is not None:
             return False
         fresh = _document(Identity(operation=self._operation, key_name=self._operation))
@@ -72,7 +72,7 @@ class Identities:
         return added.upserted_id is not None
 
     async def known(self) -> list[Identity]:
-        """Return what is known of every operation that the state holds."""
+        """Return what is known of every operation in the state."""
         found = {item["_id"]: _identity(item) async for item in self._collection.find()}
         for name in await self._database["Process_Operation_Run"].distinct("Operation_name"):
             found.setdefault(name, Identity(operation=name, key_name=name))
@@ -86,7 +86,7 @@ class Identities:
     # -- another name -------------------------------------------------------------------------------------------------
 
     async def begin_rename(self, new: str) -> None:
-        """Mark both names; raise ConfigurationError where the new one is that of an operation that has run."""
+        """Mark both names; raise ConfigurationError where an operation of the new name has run."""
         begun = await self._collection.find_one({"_id": new, "Renaming": self._operation})
         if begun is None:
             await self._make_way(new)
@@ -95,7 +95,7 @@ class Identities:
             await self._mark(known, new, other=self._operation)
 
     async def finish_rename(self, new: str) -> None:
-        """Move everything to the new name, and take the marks away; may be repeated."""
+        """Move everything to the new name and remove the marks; may be repeated."""
         old = self._operation
         named, renamed = {"Operation_name": old}, {"$set": {"Operation_name": new}}
         await self._checkpoint("rename: begun")
@@ -103,7 +103,7 @@ class Identities:
         await self._checkpoint("rename: ledger moved")
         for collection in _RENAMED:
             await self._database[collection].update_many(named, renamed)
-        # A chunk's lease is opened anew by the next run, and its key holds the name.
+        # The next run opens a chunk's lease again, and its key contains the name.
         await self._rekey("Process_Operation_Scope", named, lambda found: f"{new}:{found['Scope']}", renamed)
         conditions = {"_id.Operation_name": old}
         await self._rekey("Process_Operation_Condition", conditions, lambda found: {**found["_id"], **renamed["$set"]})
@@ -118,7 +118,7 @@ class Identities:
         await self._collection.update_one({"_id": new}, {"$unset": {"Renaming": ""}})
 
     async def _make_way(self, new: str) -> None:
-        """Remove what ``init`` has noted of the new name."""
+        """Remove what ``init`` has written under the new name."""
         named = {"Operation_name": new}
         for collection in (*_OTHER_FORMS, "Process_Operation"):
             if await self._database[collection].find_one(named, {"_id": True}) is not None:
@@ -150,9 +150,9 @@ class Identities:
             after = last
 
     async def _rekey(self, collection: str, wanted: Document, key: Any, change: Document | None = None) -> None:
-        """Give documents another key: MongoDB lets nobody change one, so each is written anew before it is deleted.
+        """Give documents another key. MongoDB cannot change one, so each is inserted anew, then deleted.
 
-        One that is there under its new key was written by a call before: it is the right one.
+        A document that has its new key already is right: an earlier call wrote it.
         """
         documents = self._database[collection]
         async for found in documents.find(wanted):

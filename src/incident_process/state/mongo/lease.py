@@ -1,8 +1,8 @@
-"""``Process_Operation_Lease``: one document an operation, and the point at which all writers are put in order.
+"""``Process_Operation_Lease``: one document an operation, which puts all writers in order.
 
-The document holds holder, token and expiry, and three things that must change together with a check of the token:
-``claimed_through`` (see ``delivery``), ``pending`` and ``watermark`` (see ``tracking``). Time is the server's,
-``$$NOW``, evaluated in the very write: neither this machine's clock nor a pause before the write can stretch a lease.
+The document has holder, token and expiry, and three fields that must change together with a check of the token:
+``claimed_through`` (see ``delivery_steps``), ``pending`` and ``watermark`` (see ``tracking``). Time is the server's
+``$$NOW`` in the same write: neither this host's clock nor a pause before the write can stretch a lease.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.dates import from_micros, to_micros
 
 _RACES = 5
-"""How often a lease may be snatched away between the look and the grab before it counts as held."""
+"""Times that another runner may take the lease between read and write before it counts as held."""
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True, kw_only=True)
 class LeaseStatus:
-    """Who holds the lease, by the server's clock; see ``contract.LeaseState``. ``holder`` is empty when it is free."""
+    """Who holds the lease, by the server's clock; see ``base.LeaseState``. ``holder`` is empty when it is free."""
 
     holder: str
     token: int
@@ -37,7 +37,7 @@ class LeaseStatus:
 class LeaseDocument:
     """The lease of one operation.
 
-    ``key`` and ``name`` (for messages) are of use where the lease is that of a part of it, see ``scopes``.
+    ``key`` and ``name`` (for messages) differ for the lease of a part of it, see ``scopes``.
     """
 
     def __init__(self, collection: Collection, operation: str, key: str | None = None, name: str | None = None) -> None:
@@ -51,12 +51,12 @@ class LeaseDocument:
         """Take the lease by compare-and-set on token and expiry; the caller confirms with ``answered``.
 
         Args:
-            holder: Who takes it, as others will read it.
-            seconds: For how long, from the server's now.
-            evict: The token of a holder that is known to be dead, whose lease may be taken before it expires.
+            holder: The name of the new holder.
+            seconds: Seconds until it expires, from the server's now.
+            evict: The token of a holder that is known to be gone: its lease need not have expired.
 
         Raises:
-            LeaseHeldError: Somebody else holds it, or was faster.
+            LeaseHeldError: Another runner holds it, or was faster.
         """
         races = 0
         while True:
@@ -65,13 +65,13 @@ class LeaseDocument:
                 await self._create()
                 continue
             status = _status(seen)
-            # An attempt of our own whose answer was lost holds the lease for nobody: it may be taken over at once.
+            # An attempt of our own whose answer was lost blocks nobody: take it over at once.
             unanswered = self._unanswered is not None and seen.get("attempt") == self._unanswered
             if races == _RACES or (status.active and status.token != evict and not unanswered):
                 raise LeaseHeldError(status.holder, status.token, status.expires_at)
             races += 1
-            # Never behind the clock: somebody who deletes this document to free a lease must not make the next
-            # holder's token lower than what the outbox was written with.
+            # Never behind the clock: when an operator deletes this document to free a lease, the next holder's token
+            # must not be lower than those in the outbox.
             token = max(seen["token"] + 1, to_micros(seen["now"]) // 1000)
             self._unanswered = uuid4().hex
             taken = await self._collection.update_one(
@@ -82,14 +82,14 @@ class LeaseDocument:
                 return Lease(operation=self._operation, holder=holder, token=token, seconds=seconds)
 
     def answered(self) -> None:
-        """Note that the caller knows of its lease: from now on it is held like any other."""
+        """Note that the caller knows of its lease, which then counts as any other."""
         self._unanswered = None
 
     async def fence(self, lease: Lease, **changes: Any) -> datetime:
-        """Extend the lease and apply changes to its document, in one write that only the newest token can do.
+        """Extend the lease and apply changes to its document, in one write that needs the newest token.
 
         Returns:
-            The server's time of that write, whole milliseconds.
+            The server's time of that write, in whole milliseconds.
 
         Raises:
             LeaseLostError: Another runner has taken over, or the lease was released.
@@ -106,9 +106,9 @@ class LeaseDocument:
         return expires_at - timedelta(milliseconds=_milliseconds(lease.seconds))
 
     async def raise_as_of(self, lease: Lease, instant: datetime) -> datetime:
-        """Remember the instant if it is the latest, and return the latest.
+        """Note the instant if it is the latest, and return the latest.
 
-        Read before it is written: only the holder writes it, and the write checks that it still is.
+        A read before the write suffices: only the holder writes it, and the write checks the token.
         """
         known = (await self.read()).get("as_of")
         latest = to_micros(instant) if known is None else max(int(known), to_micros(instant))
@@ -116,13 +116,13 @@ class LeaseDocument:
         return from_micros(latest)
 
     async def release(self, lease: Lease) -> None:
-        """Let the lease expire now. ``released`` keeps a heartbeat that is still on its way from reviving it."""
+        """Let the lease expire now. ``released`` keeps a late heartbeat from reviving it."""
         await self._collection.update_one(
             {"_id": self._key, "token": lease.token, "released": False}, set_for(0, released=True, holder="")
         )
 
     async def status(self) -> LeaseStatus | None:
-        """Return who holds the lease, or None when nobody ever did."""
+        """Return who holds the lease, or None when it was never taken."""
         seen = await self._look()
         return _status(seen) if seen is not None and seen["token"] else None
 
@@ -136,7 +136,7 @@ class LeaseDocument:
         return int((found or {}).get("claimed_through", 0))
 
     async def drop_intent(self, intent_id: str, watermark: Document | None) -> None:
-        """Clear a pending advance, unless somebody else has done so, and note the exact watermark that it led to."""
+        """Clear a pending advance, unless another runner has done so, and note its exact watermark."""
         update: Document = {"$unset": {"pending": ""}}
         if watermark is not None:
             update["$set"] = {"watermark": watermark}
@@ -154,7 +154,7 @@ class LeaseDocument:
         return found[0] if found else None
 
     async def _create(self) -> None:
-        """Write the document of a lease that is free; of two racers one inserts, and both then compare and set."""
+        """Insert the document of a free lease; of two racers one inserts, and both then compare and set."""
         try:
             await self._collection.insert_one(
                 {"_id": self._key, "holder": "", "token": 0, "expires_at": LONG_AGO, "released": True}
@@ -173,7 +173,7 @@ def _status(seen: Document) -> LeaseStatus:
 
 
 def set_for(seconds: float, **changes: Any) -> list[Document]:
-    """Return the update that lets the lease end ``seconds`` from now and sets the changes as they are."""
+    """Return the update that lets the lease expire in ``seconds`` and sets the changes."""
     literal = {name: {"$literal": value} for name, value in changes.items()}
     return [{"$set": {"expires_at": {"$add": ["$$NOW", _milliseconds(seconds)]}, **literal}}]
 

@@ -1,9 +1,9 @@
 """``Incident_Delivery``: one document an incident, ``_id`` = Incident_Id.
 
-``Token`` is the fencing token of whoever may still change a pending entry, and ``Scope`` says in which sequence of
-tokens: that of a chunk, or (null, or no such field) the operation's own. A pending entry whose token is older than the
-last finished claim of its scope was written by a holder that had lost its lease: it was never posted, and it does not
-count (``history``).
+``Token`` is the fencing token of the holder that may still change a pending entry, and ``Scope`` names its sequence of
+tokens: a chunk's, or (null, or no such field) the operation's own. A holder that had lost its lease wrote every pending
+entry whose token is older than the last finished claim of its scope: it was never posted, and it does not count
+(``history``).
 """
 
 from collections import defaultdict
@@ -24,18 +24,18 @@ _T = TypeVar("_T")
 PENDING = DeliveryStatus.PENDING.value
 
 _LIST = 100
-"""How many values one ``$in`` takes. Some servers compare a list value by value with every candidate, so that the
-work grows with its square; writes go as one batch of such lists, and reads at ten lists a chunk are cheap enough."""
+"""Values in one ``$in``. Some servers compare a list value by value with every candidate, so that the work grows with
+its square; writes go as one batch of such lists, and reads at ten lists a chunk are cheap enough."""
 
 _ROW = 10
-"""From so many consecutive ids on a range is asked for instead of a list."""
+"""Consecutive ids from which on a range replaces a list."""
 
 _BATCH = 1000
-"""How many entries one command writes: a chunk, and not so much that the answer outlasts the socket's time-out."""
+"""Entries that one command writes: a chunk, and few enough for the socket's time-out."""
 
 
 class Ledger:
-    """The ledger of one operation, written to in one scope: that of a chunk, or None."""
+    """The ledger of one operation; it writes in one scope, a chunk's or (None) the operation's."""
 
     def __init__(self, collection: Collection, operation: str, scope: int | None = None) -> None:
         self._collection = collection
@@ -43,8 +43,8 @@ class Ledger:
         self._scope = scope
 
     async def prepare(self) -> None:
-        """Create the indexes: what is known of an account, what stands in a status, what a run did."""
-        # The first one answers what ``History.last_known`` asks first without reading a document.
+        """Create the indexes by account, by status and by run."""
+        # The first one answers the first query of ``History.last_known`` without reading a document.
         await self._collection.create_index(
             [("Operation_name", 1), ("Account_Num", 1), ("Status", 1), ("_id", 1), ("Token", 1)]
         )
@@ -54,7 +54,7 @@ class Ledger:
     # -- writes, all of them conditional on the token --------------------------------------------------------------
 
     async def insert(self, chunk: Chunk, token: int, now: datetime) -> list[int]:
-        """Write the entries of a chunk; those that are there already are left alone.
+        """Write the missing entries of a chunk.
 
         Returns:
             The ids that the ledger has under another chunk.
@@ -108,7 +108,7 @@ class Ledger:
         return taken
 
     async def withdraw(self, chunk: Chunk, token: int) -> None:
-        """Take back what ``insert`` wrote under this token."""
+        """Delete what ``insert`` wrote under this token."""
         ids = [one.incident_id for one in chunk.incidents] + [one.incident_id for one in chunk.parked]
         mine = {"Chunk_Id": chunk.chunk_id, "Token": token}
         await self._write([DeleteMany({"_id": {"$in": some}, **mine}) for some in lists(ids)])
@@ -135,15 +135,14 @@ class Ledger:
         )
 
     async def pending_scopes(self) -> list[int]:
-        """Return the chunks that run side by side of which some entry is pending."""
+        """Return the scopes with pending entries."""
         of_scopes = {"Operation_name": self._operation, "Status": PENDING, "Scope": {"$gte": 0}}
         return sorted(await self._collection.distinct("Scope", of_scopes))
 
     async def take(self, ids: Sequence[int], token: int) -> dict[int, DeliveryStatus]:
-        """Put the token on the pending ones of these entries, and return the status of all that are ours or final.
+        """Put the token on the pending ones of these entries; return the status of all that are ours or final.
 
-        An entry that is missing from the answer has yet to be written, or was written by an earlier holder only
-        just now: ask again.
+        A missing entry has yet to be written, or an earlier holder wrote it only just now: ask again.
         """
         older = {"Status": PENDING, "Token": {"$lt": token}}
         await self._write(
@@ -190,9 +189,9 @@ class Ledger:
     # -- reads -----------------------------------------------------------------------------------------------------
 
     async def delivered_accounts(self, after: str) -> Sequence[str]:
-        """Return the next accounts with a delivered incident, ascending, a page of them; none when there are no more.
+        """Return the next page of accounts with a delivered incident, ascending; none when there are no more.
 
-        Pages instead of one cursor: whoever reads them may take longer over one than a cursor lives.
+        Pages instead of one cursor: the caller may take longer over a page than a cursor lives.
         """
         cursor = self._collection.find(
             {
@@ -225,7 +224,7 @@ class Ledger:
         return [found["_id"] async for found in cursor]
 
     async def delivering_chunk(self, incident_id: int) -> str | None:
-        """Return the chunk of an incident that was delivered; None when it was not."""
+        """Return the chunk of a delivered incident; None when it was not delivered."""
         wanted = {"_id": incident_id, "Operation_name": self._operation, "Status": DeliveryStatus.DELIVERED.value}
         found = await self._collection.find_one(wanted, {"Chunk_Id": True})
         return None if found is None else str(found["Chunk_Id"])
@@ -236,7 +235,7 @@ class Ledger:
         return [entry_of(found) async for found in cursor]
 
     async def counts(self) -> dict[DeliveryStatus, int]:
-        """Return how many entries stand in each status; a status without entries is 0."""
+        """Return how many entries have each status; a status without entries is 0."""
         cursor = await self._collection.aggregate(
             [
                 {"$match": {"Operation_name": self._operation}},
@@ -248,7 +247,7 @@ class Ledger:
 
 
 async def insert_missing(collection: Collection, documents: Sequence[Document]) -> bool:
-    """Insert documents in one batch and leave those alone whose keys are there; return True when there were some."""
+    """Insert the documents whose keys are missing, in batches; return True when some keys were there."""
     duplicates = False
     for some in lists(documents, _BATCH):
         try:
@@ -264,8 +263,7 @@ async def insert_missing(collection: Collection, documents: Sequence[Document]) 
 def _selected(ids: Sequence[int]) -> Iterable[Document]:
     """Yield conditions that together select exactly these ids: a range for each long row of consecutive ones.
 
-    The ids of a chunk are reserved in one piece, so as a rule it is a single range, which costs the server less than
-    to look up each of a list.
+    A chunk reserves its ids in one piece, so this is usually a single range, which costs the server less than a list.
     """
     single: list[int] = []
     rows: list[list[int]] = []
@@ -303,6 +301,6 @@ def entry_of(found: Document) -> LedgerEntry:
 
 
 def lists(values: Sequence[_T], size: int = _LIST) -> Iterable[Sequence[_T]]:
-    """Yield the values in slices of a length that servers take well."""
+    """Yield the values in slices of at most ``size``."""
     for start in range(0, len(values), size):
         yield values[start : start + size]

@@ -1,9 +1,9 @@
-"""``Incident_Outbox``: the bodies that have no outcome yet, packed, in one document or a few for each chunk.
+"""``Incident_Outbox``: the packed bodies without an outcome, in one document or a few for each chunk.
 
-A document, called a *part*, holds whole incidents, so each part changes by one atomic write of its own. All parts of
-a chunk are written before the first post, and each says how many there are: a chunk with a part missing was never
-posted, or has all its outcomes and was on its way out. A part whose incidents all have outcomes therefore stays,
-empty, until the whole chunk goes. ``Done_Dtm`` marks bodies that are kept for auditors (``keep_bodies``).
+A document, called a *part*, has whole incidents, so each part changes by one atomic write. A run writes all parts of a
+chunk before the first post, and each part has their number: a chunk with a missing part was never posted, or has all
+its outcomes and was being deleted. A part whose incidents all have outcomes therefore stays, empty, until the whole
+chunk is deleted. ``Done_Dtm`` marks bodies that are kept for auditors (``keep_bodies``).
 """
 
 from collections import defaultdict
@@ -26,7 +26,7 @@ from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.ledger import insert_missing
 
 PART_BYTES = 8 * 1024 * 1024
-"""Bodies in one part, before packing: half of what a MongoDB document may hold (16 MiB)."""
+"""Bytes of bodies in one part, before packing: half of a MongoDB document's limit (16 MiB)."""
 
 
 class HeldChunk(Record, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ class HeldChunk(Record, frozen=True, kw_only=True):
 
 
 class Outbox:
-    """The outbox of one operation, in one scope: that of a chunk that runs beside others, or None."""
+    """The outbox of one operation in one scope: a chunk's, or (None) the operation's."""
 
     def __init__(self, collection: Collection, operation: str, scope: int | None = None, *, keep_bodies: bool) -> None:
         self._collection = collection
@@ -49,12 +49,12 @@ class Outbox:
         self._keep_bodies = keep_bodies
 
     async def prepare(self) -> None:
-        """Create the indexes: what is waiting, and the parts of a chunk."""
+        """Create the indexes of pending parts, and of a chunk's parts."""
         await self._collection.create_index([("Operation_name", 1), ("Done_Dtm", 1), ("Scope", 1), ("Token", 1)])
         await self._collection.create_index([("Chunk_Id", 1), ("Part", 1)])
 
     async def insert(self, chunk: Chunk, token: int, now: datetime) -> None:
-        """Write the parts of a chunk; those that are there already are left alone."""
+        """Write the missing parts of a chunk."""
         parts = list(_split(chunk.incidents))
         await insert_missing(
             self._collection,
@@ -77,27 +77,27 @@ class Outbox:
         )
 
     async def withdraw(self, chunk_id: str, token: int) -> None:
-        """Delete what is waiting of a chunk under this token."""
+        """Delete a chunk's pending parts under this token."""
         await self._collection.delete_many(self._waiting(chunk_id, token))
 
     async def sweep(self, claimed_through: int) -> None:
-        """Delete what a late holder wrote after a successor's claim: it was never posted."""
+        """Delete what a late holder wrote after a successor's claim and never posted."""
         await self._collection.delete_many({**self._mine, "Done_Dtm": None, "Token": {"$lt": claimed_through}})
 
     async def is_empty(self) -> bool:
-        """Return whether nothing is waiting, under whatever token."""
+        """Return whether nothing is pending, under any token."""
         return await self._collection.find_one({**self._mine, "Done_Dtm": None}, {"_id": True}) is None
 
     async def waiting_scopes(self) -> list[int]:
-        """Return the chunks that run side by side, of the whole operation, of which something is waiting."""
+        """Return the operation's scopes with something pending."""
         of_scopes = {"Operation_name": self._operation, "Done_Dtm": None, "Scope": {"$gte": 0}}
         return sorted(await self._collection.distinct("Scope", of_scopes))
 
     async def claim(self, claimed_through: int, token: int) -> list[HeldChunk]:
-        """Put the token on what is waiting and return it, oldest first.
+        """Put the token on pending chunks and return them, oldest first.
 
-        What carries a token of before the last claim is left to ``sweep``: it may have arrived after the sweep of
-        this very claim, with contents that are older than what was sent since.
+        It leaves parts with a token from before the last claim to ``sweep``: they may have arrived after this claim's
+        sweep, with contents older than what runs have sent since.
         """
         await self._collection.update_many(
             {**self._mine, "Done_Dtm": None, "Token": {"$gte": claimed_through, "$lt": token}},
@@ -121,7 +121,7 @@ class Outbox:
         ]
 
     async def load(self, chunk_id: str) -> Chunk | None:
-        """Return what is waiting of a chunk, or None when nothing is, or a part is missing."""
+        """Return a chunk's pending incidents, or None when there are none, or a part is missing."""
         cursor = self._collection.find(
             {**self._mine, "Chunk_Id": chunk_id, "Done_Dtm": None}, sort=[("Part", ASCENDING)]
         )
@@ -132,7 +132,7 @@ class Outbox:
         return Chunk(chunk_id=chunk_id, run_id=parts[0]["Run_Id"], incidents=incidents) if incidents else None
 
     async def kept_body(self, chunk_id: str, incident_id: int) -> bytes | None:
-        """Return a body that is kept for auditors, None where it is not (any more)."""
+        """Return a body that is kept for auditors, None where it is not kept."""
         async for part in self._collection.find({"Operation_name": self._operation, "Chunk_Id": chunk_id}):
             body = codec.body_of(_entry(part).incidents, incident_id)
             if body is not None:
@@ -140,13 +140,13 @@ class Outbox:
         return None
 
     async def settle(self, chunk_id: str, token: int, outcomes: Sequence[Outcome], now: datetime) -> None:
-        """Take incidents with an outcome out of a chunk, and note the attempts of those that are still pending.
+        """Remove incidents with an outcome from a chunk, and note the attempts of pending ones.
 
         Args:
-            chunk_id: Whose incidents.
-            token: What the parts must carry to be changed.
-            outcomes: Of all or some of them; of incidents that are not waiting (any more) nothing is noted.
-            now: When the chunk was done, if it is by this.
+            chunk_id: The chunk.
+            token: The token that the parts must have.
+            outcomes: Outcomes of all or some of its incidents; those of others are ignored.
+            now: The time at which the chunk is done, if it is.
         """
         waiting = self._waiting(chunk_id, token)
         held = [
@@ -166,16 +166,16 @@ class Outbox:
             await self._collection.delete_many(waiting)
 
     async def replace(self, chunk_id: str, token: int, old_id: int, new: Incident) -> None:
-        """Put ``new`` in the place of a waiting incident; nothing happens when the old one is not there any more."""
+        """Put ``new`` in place of a pending incident; do nothing when the old one is gone."""
         async for part in self._collection.find({**self._waiting(chunk_id, token), "Incident_Ids": old_id}):
             entry = _entry(part)
             incidents = codec.substitute(entry.incidents, old_id, new)
             await self._rewrite(part, token, msgspec.structs.replace(entry, incidents=incidents))
 
     async def purge(self, older_than: datetime) -> int:
-        """Delete kept bodies that were done before; return how many chunks they belonged to.
+        """Delete kept bodies that were done before ``older_than``; return how many chunks they belonged to.
 
-        For the operation itself those of all scopes: nobody works on what is done.
+        The operation's own outbox deletes those of all scopes: no worker needs what is done.
         """
         mine = {"Operation_name": self._operation} if self._scope is None else self._mine
         old = {**mine, "Done_Dtm": {"$lt": older_than}}
@@ -205,7 +205,7 @@ def _split(incidents: Sequence[Incident]) -> Iterator[list[Incident]]:
 
 
 def _packed(entry: codec.OutboxEntry) -> Document:
-    """Return the fields of a part that change with its incidents."""
+    """Return the fields of a part that depend on its incidents."""
     return {
         "Incident_Ids": [one.incident_id for one in entry.pending],
         "Body": [Binary(piece) for piece in codec.encode(entry)],

@@ -1,6 +1,6 @@
-"""``Process_Operation_Run``: the audit trail, one document a run, with its dates as BSON dates for whoever queries it.
+"""``Process_Operation_Run``: the audit trail, one document a run, with BSON dates, which other programs can query.
 
-A BSON date ends at milliseconds and a window does not: what is below that is kept beside it, in ``Microseconds``.
+A BSON date ends at milliseconds and a window does not: ``Microseconds`` has the rest.
 """
 
 from datetime import datetime, timedelta
@@ -35,7 +35,7 @@ class Runs:
         await self._collection.create_index([("Operation_name", 1), ("Started_Dtm", -1), ("_id", -1)])
 
     async def close_dangling(self, lease: Lease, run_id: str, now: datetime) -> None:
-        """Close as failed what earlier runs left running, and put the new token on it.
+        """Close earlier runs that are still running as failed, and put the new token on them.
 
         A late holder matches neither its successor's run (the token is higher) nor, afterwards, its own.
         """
@@ -57,10 +57,10 @@ class Runs:
         )
 
     async def write(self, lease: Lease, run: RunRecord) -> None:
-        """Write a run as it stands; writing it twice is writing it once.
+        """Write a run's present record; a repetition changes nothing.
 
         Raises:
-            LeaseLostError: A successor has closed the run in the meantime.
+            LeaseLostError: A successor has closed the run.
         """
         document = {**_to_document(run), "Token": lease.token}
         try:

@@ -1,7 +1,7 @@
-"""``Process_Operation_Scope``: the leases of chunks that run side by side, one document a chunk.
+"""``Process_Operation_Scope``: the leases of parallel chunks, one document a chunk.
 
-It holds what an operation's lease holds as far as a chunk needs it, and ``epoch``, the token of the operation's lease
-under which the chunk may be claimed. Opening the scopes is a claim of all of them at once, by the coordinator: see
+It has the fields of an operation's lease that a chunk needs, and ``epoch``, the token of the operation's lease under
+which workers may claim the chunk. To open the scopes is to claim all of them at once, as coordinator: see
 ``Scopes.reopen``.
 """
 
@@ -19,17 +19,17 @@ from incident_process.state.mongo.outbox import Outbox
 
 
 class ScopeLease(LeaseDocument):
-    """The lease of one chunk, as it may be claimed under one epoch."""
+    """The lease of one chunk, claimed under one epoch."""
 
     def __init__(self, collection: Collection, operation: str, scope: int, epoch: int) -> None:
         super().__init__(collection, operation, _key(operation, scope), f"chunk {scope} of operation {operation!r}")
         self._epoch = epoch
 
     async def acquire(self, holder: str, seconds: float, _evict: int | None = None) -> Lease:
-        """Take the lease from whoever holds it, in one write that only the right epoch can do.
+        """Take the lease from any holder, in one write that needs the right epoch.
 
         Raises:
-            LeaseLostError: The chunk is not open under this epoch, or not any more.
+            LeaseLostError: The chunk is not, or no longer, open under this epoch.
         """
         taken = {"token": {"$add": ["$token", 1]}, "released": False, "holder": {"$literal": holder}}
         found = await self._collection.find_one_and_update(
@@ -55,7 +55,7 @@ class Scopes:
         self._operation = operation
 
     async def prepare(self) -> None:
-        """Create the index by which an operation's scopes are found."""
+        """Create the index of an operation's scopes."""
         await self._collection.create_index([("Operation_name", 1), ("Scope", 1)])
 
     async def claimed_through(self, scopes: Some[int]) -> dict[int | None, int]:
@@ -65,11 +65,11 @@ class Scopes:
         return {one["Scope"]: int(one.get("claimed_through", 0)) async for one in found}
 
     async def reopen(self, whole: LeaseDocument, lease: Lease, count: int, checkpoint: Checkpoint) -> list[int]:
-        """Open the scopes under the operation's lease; see ``contract.StateStore.open_scopes``.
+        """Open the scopes under the operation's lease; see ``base.StateStore.open_scopes``.
 
-        What a fenced worker may still write is dealt with as a claim does it. Either it has come into the outbox
-        before that is looked at: then its scope is returned, and will be claimed. Or it comes later: then its token
-        is below the claim that is noted for a scope in which nothing was found, and it does not count.
+        Late writes of a fenced worker are handled as in a claim. If they reach the outbox before this reads it, their
+        scope is returned and will be claimed. If they come later, their token is below the claim noted for an empty
+        scope, and they do not count.
 
         A coordinator that has lost its lease changes no scope that its successor has opened, whose epoch is higher.
         """
@@ -96,12 +96,12 @@ class Scopes:
         return waiting
 
     async def _create(self, lease: Lease, count: int, token: int) -> bool:
-        """Write the documents that are missing, also those of leftovers whose document somebody has deleted.
+        """Insert missing documents, also for leftovers whose document an operator has deleted.
 
-        A token is never behind the clock, so that it is none that the outbox was written with.
+        A token is never behind the clock, so that it is higher than those in the outbox.
 
         Returns:
-            Whether there are any scopes now: an operation that never was on a cluster has none.
+            Whether there are any scopes now: an operation that never ran on a cluster has none.
         """
         mine = self._collection.find({"Operation_name": self._operation}, {"Scope": True})
         there = {one["Scope"] async for one in mine}
@@ -123,7 +123,7 @@ class Scopes:
         return bool(there or documents)
 
     async def _sweep(self) -> None:
-        """Delete what late workers have left in the ledger alone."""
+        """Delete what late workers have written to the ledger only."""
         pending = await Ledger(self._deliveries, self._operation).pending_scopes()
         claimed = await self.claimed_through(pending) if pending else {}
         for scope, before in claimed.items():

@@ -1,7 +1,7 @@
-"""``StateStore`` on MongoDB: the parts of this folder behind the contract, with the driver's errors translated.
+"""``StateStore`` on MongoDB: puts the parts of this folder together, and translates the driver's errors.
 
-No transactions: a production MongoDB may be a standalone server. Every step is one atomic write to one document, or
-a batch that is safe to repeat, ordered so that a crash anywhere is recognised (``tracking``, ``delivery``).
+No transactions: a production MongoDB may be a standalone server. Every step is one atomic write to one document, or a
+batch that is safe to repeat, ordered so that a successor recognises a crash (``tracking``, ``delivery_steps``).
 """
 
 import copy
@@ -39,7 +39,7 @@ from incident_process.state.mongo.scopes import ScopeLease, Scopes
 from incident_process.state.mongo.tracking import MongoTracking
 
 _DEAD_PAGE = 1000
-"""Dead entries that are looked at in one go for those that still stand."""
+"""Dead entries that one query reads to find the open ones."""
 
 
 async def _go_on(name: str) -> None:
@@ -50,11 +50,11 @@ class MongoStateStore:
     """One operation's state in a MongoDB database (``tracking = mongo``, SPEC 6).
 
     Args:
-        url: The server, ``mongodb://…`` or ``mongodb+srv://…``. Time-outs and retryable writes are as the URL says;
-            reads go to the primary and writes are majority and journalled whatever it says.
-        database: The database that holds ``Process_Operation`` and the program's own collections.
+        url: The server, ``mongodb://…`` or ``mongodb+srv://…``. The URL sets time-outs and retryable writes; reads
+            always go to the primary, and writes are always majority and journalled.
+        database: The database of ``Process_Operation`` and the program's own collections.
         operation: The operation's name.
-        keep_bodies_days: Bodies are kept after their outcome when this is more than 0, until ``purge_bodies``.
+        keep_bodies_days: Above 0, bodies stay after their outcome until ``purge_bodies``.
         checkpoint: Awaited with a name between the single writes of a step; for tests.
     """
 
@@ -102,19 +102,19 @@ class MongoStateStore:
         await self._connection.close()
 
     def _only_the_operation(self) -> None:
-        """Refuse to a chunk's worker what belongs to the coordinator."""
+        """Raise RuntimeError for a chunk's worker: the method is the coordinator's."""
         if self._scope is not None:
             raise RuntimeError(f"The store of chunk {self._scope} does not do that: ask the operation's own.")
 
     # -- set-up ---------------------------------------------------------------------------------------------------
 
     async def require(self) -> None:
-        """See that this version may work on the state, and create what is missing, as ``prepare`` does."""
+        """Check that this version may work on the state, and create what is missing, as ``prepare`` does."""
         await self.prepare()
 
     @translated
     async def prepare(self) -> None:
-        """Create the indexes where they are missing; MongoDB makes a collection when it is first written to."""
+        """Create missing indexes; MongoDB creates a collection at its first write."""
         await self._identities.note_version()
         await self._tracking.prepare()
         await self._runs.prepare()
@@ -131,7 +131,7 @@ class MongoStateStore:
 
     @translated
     async def create_operation(self, execution_minutes: int) -> bool:
-        """Let the state know the operation; its document comes with the first advance with new data."""
+        """Add the operation to the state; the first advance with new data creates its document."""
         is_new = await self._identities.add()
         return is_new and await self._tracking.read() is None
 
@@ -171,7 +171,7 @@ class MongoStateStore:
     async def try_writes(self) -> None:
         """Update and delete nothing; raise DatabaseConnectionError where the user or the server may not write.
 
-        Not asked for is the right to insert: no insertion writes nothing, and the role readWrite has all three.
+        It cannot try to insert, since every insertion writes; the role readWrite has all three privileges.
         """
         nothing = {"_id": ObjectId()}
         await self._database["Process_Operation"].update_one(nothing, {"$set": {"Operation_name": self._operation}})
@@ -204,7 +204,7 @@ class MongoStateStore:
         if self._scope is None:
             try:
                 await self._tracking.read()
-            except ConfigurationError:  # who corrects the document is not to wait until the lease expires
+            except ConfigurationError:  # the operator who corrects the document must not wait for the lease
                 await self._lease.release(lease)
                 raise
         self._lease.answered()
@@ -400,7 +400,7 @@ class MongoStateStore:
 
     @translated
     async def delivery_counts(self) -> dict[DeliveryStatus, int]:
-        """Return how many ledger entries stand in each status; a status without entries is 0."""
+        """Return how many ledger entries have each status; a status without entries is 0."""
         return await self._ledger.counts()
 
     @translated

@@ -1,15 +1,15 @@
-"""``Process_Operation`` as other programs of the team read it, moved by an intent that any successor can finish.
+"""``Process_Operation`` as the team's other programs read it, moved by an intent that any successor can finish.
 
-The document has five fields and no room for a token (SPEC 6), so a step is committed elsewhere first:
+The document has five fields and no room for a token (SPEC 6), so an advance has three steps:
 
-1. the *intent* (from where, to where) is written to the lease document, in one write that checks the token: from
-   here on the step is decided;
-2. ``Process_Operation`` is moved by compare-and-set on what the intent starts from;
-3. the intent is cleared, and the exact watermark (BSON dates end at milliseconds) is noted in the same write.
+1. write the *intent* (from where, to where) to the lease document, in one write that checks the token: this decides the
+   advance;
+2. move ``Process_Operation`` by compare-and-set on the intent's start;
+3. clear the intent, and note the exact watermark (BSON dates end at milliseconds) in the same write.
 
-Whoever takes the lease or reads the operation finishes an intent that was left behind. A late holder that wakes up
-between the steps finds nothing more to match. A document that is neither where the intent starts nor where it leads
-was edited by hand: that value stands, and the intent is dropped.
+The next runner that takes the lease or reads the operation finishes a leftover intent. A late holder between the steps
+finds nothing more to match. A document that is neither at the intent's start nor at its end was edited by hand: that
+value applies, and the intent is dropped.
 """
 
 from datetime import datetime
@@ -33,10 +33,10 @@ LAST = "Last_execution_dtm"
 NAME = "Operation_name"
 
 _FORMER_INDEX = "Operation_name_1"
-"""Made by earlier versions over all names, which are none of this program's business but one."""
+"""An index of earlier versions over all names, also those of other programs."""
 
 _RACES = 5
-"""How often the document may change under the hand of the one who moves it before it gives up."""
+"""Times that other programs may change the document during a move before the runner gives up."""
 
 
 class _Seen(Record, frozen=True, kw_only=True):
@@ -60,8 +60,8 @@ class MongoTracking:
     async def prepare(self) -> None:
         """Raise ConfigurationError where the operation has several documents.
 
-        No index sees to it that there is one: the first has its key from the intent, and all later steps are updates.
-        Indexes and documents of other programs are left alone.
+        No index enforces a single one: the first has its key from the intent, and all later steps are updates. It
+        leaves other programs' indexes and documents alone.
         """
         await self._drop_former_index()
         if len(await self._collection.find({NAME: self._operation}, {"_id": True}).limit(2).to_list()) > 1:
@@ -72,12 +72,12 @@ class MongoTracking:
 
     async def _drop_former_index(self) -> None:
         found = (await self._collection.index_information()).get(_FORMER_INDEX, {})
-        # One of this name that the team has made has no such condition.
+        # An index of this name that the team has made has no such condition.
         if not found.get("unique") or found.get("partialFilterExpression") != {NAME: {"$gt": ""}}:
             return
         try:
             await self._collection.drop_index(_FORMER_INDEX)
-        except OperationFailure as exc:  # somebody was faster, or the user may not: it does no harm to this operation
+        except OperationFailure as exc:  # another runner was faster, or the user may not: the index does no harm
             log.debug(
                 "The index %s of Process_Operation was not dropped (code %s).",
                 _FORMER_INDEX,
@@ -86,13 +86,13 @@ class MongoTracking:
             )
 
     async def read(self) -> Operation | None:
-        """Return the operation, or None when it has no document; finish what a crashed holder had decided."""
+        """Return the operation, or None when it has no document; finish a crashed holder's intent."""
         document = await self._settle()
         seen = await self._see()
         return self._operation_of(seen, document.get("watermark")) if seen else None
 
     async def advance(self, lease: Lease, step: Advance) -> Operation:
-        """Move the document by ``step``; see ``contract.StateStore.advance``."""
+        """Move the document by ``step``; see ``base.StateStore.advance``."""
         await self._lease.fence(lease)
         mark = (await self._settle()).get("watermark")
         seen = await self._see()
@@ -119,7 +119,7 @@ class MongoTracking:
         return Operation(name=self._operation, sequence=current.sequence + 1, last_execution=step.watermark)
 
     async def _settle(self) -> Document:
-        """Finish an intent that is pending; return the lease document as it is then."""
+        """Finish a pending intent; return the lease document after that."""
         document = await self._lease.read()
         if document.get("pending"):
             await self._finish(document["pending"])
@@ -127,7 +127,7 @@ class MongoTracking:
         return document
 
     async def _finish(self, intent: Document) -> bool:
-        """Take steps 2 and 3; return False when the document is somewhere else, so that its value stands."""
+        """Take steps 2 and 3; return False when the document is elsewhere, so that its value applies."""
         applied = await self._project(intent)
         await self._checkpoint("advance: document moved")
         mark = {**intent["to"], "token": intent["token"]} if applied else None
@@ -145,7 +145,7 @@ class MongoTracking:
             if seen is not None and (seen.sequence, seen.last) == (target[SEQUENCE], target[LAST]):
                 return True
             if intent["from"] is None and seen is None:
-                # The key is part of the intent: two who finish it at once cannot insert two documents.
+                # The key is part of the intent, so that two runners who finish it at once insert one document.
                 await self._checkpoint("advance: about to insert")
                 first = {"_id": intent["key"], NAME: self._operation, "created_dtm": intent["ended"], **target}
                 try:
@@ -161,7 +161,7 @@ class MongoTracking:
         raise DatabaseConnectionError("Process_Operation keeps changing while it is being moved; try again.")
 
     async def _see(self) -> _Seen | None:
-        """Read the document; where somebody has added another, the one with the highest sequence counts."""
+        """Read the document; of several, the one with the highest sequence counts."""
         found = await self._collection.find_one({NAME: self._operation}, sort=[(SEQUENCE, -1), ("_id", 1)])
         if found is None:
             return None
@@ -174,7 +174,7 @@ class MongoTracking:
         )
 
     def _operation_of(self, seen: _Seen, mark: Document | None) -> Operation:
-        """Return what the document says, with the exact watermark as long as both speak of the same step."""
+        """Return the document's operation, with the exact watermark if both are of the same step."""
         last = seen.last
         if mark and mark["sequence"] == seen.sequence and to_bson(from_micros(mark["micros"])) == last:
             last = from_micros(mark["micros"])
@@ -182,7 +182,7 @@ class MongoTracking:
 
 
 def _is_applied(mark: Document | None, lease: Lease, step: Advance) -> bool:
-    """Tell whether this very step was taken under this very lease, by a call whose answer was lost."""
+    """Tell whether an earlier call under this lease, whose answer was lost, took this step."""
     return step.new_data and mark == {
         "sequence": step.before.sequence + 1,
         "micros": to_micros(step.watermark),
@@ -191,7 +191,7 @@ def _is_applied(mark: Document | None, lease: Lease, step: Advance) -> bool:
 
 
 def _read_sequence(value: Any) -> int:
-    """Return the sequence as a number; other programs may have left it out, or written it as 3.0 or as text."""
+    """Return the sequence as a number; other programs may omit it, or write it as 3.0 or as text."""
     try:
         return int(value) if value is not None else 0
     except (TypeError, ValueError, OverflowError) as exc:
