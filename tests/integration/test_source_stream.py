@@ -29,7 +29,7 @@ def test_what_waits_to_be_read_is_bounded(sql_server: SqlServer, sql_database: s
             async for batch in driver.stream(wide, 1000):
                 rows += len(batch)
                 time.sleep(0.005)  # noqa: ASYNC251  # a reader that is slower than the server
-                held = max(held, len(driver._connection._proto.buffer))
+                held = max(held, len(driver._connection.driver._proto.buffer))
             return rows, held
 
     rows, held = asyncio.run(main())

@@ -12,8 +12,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import uvloop
+from pydantic import SecretStr
 
 from incident_process.core.errors import DatabaseConnectionError
+from incident_process.settings.database_urls import MySQLTarget
 from incident_process.source.mysql import MySQLDriver
 from incident_process.state.sql import SqlStateStore
 
@@ -45,7 +47,7 @@ def resetting_port() -> Iterator[int]:
 
 async def connect_source(port: int) -> None:
     driver = MySQLDriver(
-        {"host": "127.0.0.1", "port": port, "user": "reader", "password": b"secret", "database": "field"}, "the source"
+        MySQLTarget(host="127.0.0.1", port=port, user="reader", password=SecretStr("secret"), database="field")
     )
     try:
         await driver.connect()

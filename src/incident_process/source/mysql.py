@@ -3,27 +3,24 @@
 import asyncio
 import ssl as tls
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from socket import SO_RCVBUF, SOL_SOCKET
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import asyncmy
-from asyncmy.connection import Connection
 from asyncmy.cursors import SSCursor
+from pydantic import SecretStr
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
-from incident_process.database.connect import set_up
 from incident_process.database.errors import ErrorKind, ErrorMeaning, MissingPrivilegeError, database_error, explained
-from incident_process.database.server_errors import handshake, meaning_of_error
+from incident_process.database.server_connection import CONNECT_SECONDS, ServerConnection
+from incident_process.database.server_errors import meaning_of_error
 from incident_process.database.session import SOURCE
+from incident_process.settings.database_urls import MySQLTarget
 from incident_process.source.dialects import EXACT_COLLATIONS, SourceDialect, mysql_dialect
 from incident_process.source.driver import Column, Row
 from incident_process.source.queries import Statement
 from incident_process.source.sql import SqlSource
-
-CONNECT_SECONDS = 10.0
-"""The limit for connecting, the handshake included."""
 
 STREAM_BYTES = 128 * 1024
 """How much of a streamed result may wait unread, in the network's buffer. The driver takes whatever is there and makes
@@ -74,44 +71,36 @@ class MySQLSource(SqlSource):
         ssl: tls.SSLContext | None = None,
         zone: ZoneInfo = ZoneInfo("UTC"),  # noqa: B008 - an immutable constant
     ) -> None:
-        options: dict[str, Any] = {"host": host, "port": port, "user": user, "database": database, "ssl": ssl}
-        # As bytes: the driver would encode text as Latin-1.
-        options["password"] = password.encode()
-        super().__init__(self._make_driver(options, f"the MySQL source database {database} at {host}:{port}"), zone)
+        target = MySQLTarget(host=host, port=port, user=user, password=SecretStr(password), database=database)
+        super().__init__(self._make_driver(target, ssl), zone)
 
-    def _make_driver(self, options: Mapping[str, Any], where: str) -> "MySQLDriver":
+    def _make_driver(self, target: MySQLTarget, ssl: tls.SSLContext | None) -> "MySQLDriver":
         """Return the driver; a replica has one of its own."""
-        return MySQLDriver(options, where)
+        return MySQLDriver(target, ssl)
 
 
 class MySQLDriver:
     """One connection of asyncmy."""
 
     place = "[DATABASE] MYSQL_DATABASE"
+    server = "MySQL source database"
+    """What messages call it."""
 
-    def __init__(self, options: Mapping[str, Any], where: str) -> None:
-        self.where = where
-        self._options = options
-        self._connection: Any = None
+    def __init__(self, target: MySQLTarget, ssl: tls.SSLContext | None = None) -> None:
+        self.where = f"the {self.server} {target.database} at {target.host}:{target.port}"
+        self._target = target
+        self._ssl = ssl
+        self._connection: ServerConnection | None = None
         self._dialect: SourceDialect | None = None
 
     async def connect(self) -> SourceDialect:
         """Connect and set up the session."""
         if self._connection is None or self._dialect is None:
-            connection = Connection(  # type: ignore[no-untyped-call]  # the driver says nothing about it
-                **self._options,
-                charset="utf8mb4",
-                autocommit=None,  # set with the session
-                connect_timeout=CONNECT_SECONDS,
-                read_timeout=SILENCE_SECONDS,
-                program_name="incident-process",
+            self._connection = ServerConnection(
+                self._target, self._ssl, SOURCE, self.where, read_seconds=SILENCE_SECONDS
             )
-            self._connection = connection
-            # The driver's own limit ends with the TCP connection; a server that accepts and says nothing is one too.
             async with asyncio.timeout(CONNECT_SECONDS):
-                with handshake():
-                    await connection.connect()
-                await set_up(connection, SOURCE, self._options["database"], self.where)
+                await self._connection.connect()
                 collations = {str(name) for (name,) in await self.fetch(Statement(sql=_COLLATIONS))}
             self._dialect = mysql_dialect(collations, self.where)
         return self._dialect
@@ -120,35 +109,31 @@ class MySQLDriver:
         """Say goodbye and close; a server that does not listen any more is no error."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(asyncmy.MySQLError, OSError, TimeoutError):
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    await connection.ensure_closed()
+            await connection.close()
 
     async def drop(self) -> None:
         """Close the socket at once."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.close()
+            connection.drop()
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[None]:
         """A read-only transaction over one consistent view; it ends with the connection if anything fails in it."""
-        await self._run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        await self._open.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
         yield
-        await self._run("COMMIT")
+        await self._open.run("COMMIT")
 
     async def fetch(self, statement: Statement) -> list[Row]:
         """Return all rows of a statement."""
-        async with self._connection.cursor() as cursor:
-            await cursor.execute(statement.sql, statement.parameters or None)
-            rows: list[Row] = list(await cursor.fetchall())
-            return rows
+        return (await self._open.run(statement.sql, statement.parameters))[1]
 
     async def stream(self, statement: Statement, size: int) -> AsyncIterator[list[Row]]:
         """Yield the rows of a statement as the server sends them."""
-        cursor = self._connection.cursor(SSCursor)
+        driver = self._open.driver
+        cursor = driver.cursor(SSCursor)
         # The driver has no flow control, and no other way to its socket.
-        self._connection._transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_RCVBUF, STREAM_BYTES)
+        driver._transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_RCVBUF, STREAM_BYTES)
         await cursor.execute(statement.sql, statement.parameters or None)
         while rows := await cursor.fetchmany(size):
             yield list(rows)
@@ -193,6 +178,8 @@ class MySQLDriver:
             case _:
                 return database_error(where, meaning)
 
-    async def _run(self, sql: str) -> None:
-        async with self._connection.cursor() as cursor:
-            await cursor.execute(sql)
+    @property
+    def _open(self) -> ServerConnection:
+        if self._connection is None:
+            raise asyncmy.errors.InterfaceError("the connection is closed")
+        return self._connection

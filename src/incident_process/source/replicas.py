@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -22,6 +23,8 @@ from incident_process.core.errors import ConfigurationError, DatabaseConnectionE
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import Record
 from incident_process.database.errors import ErrorKind, ErrorMeaning, MissingPrivilegeError, explained
+from incident_process.database.server_connection import CONNECT_SECONDS
+from incident_process.settings.database_urls import MySQLTarget
 from incident_process.source import gtid
 from incident_process.source.base import (
     AccountRows,
@@ -33,7 +36,7 @@ from incident_process.source.base import (
 )
 from incident_process.source.dialects import SourceDialect
 from incident_process.source.gtid import Position
-from incident_process.source.mysql import CONNECT_SECONDS, MySQLDriver, MySQLSource
+from incident_process.source.mysql import MySQLDriver, MySQLSource
 
 log = get_logger()
 
@@ -93,9 +96,10 @@ class ReplicaDriver(MySQLDriver):
     """
 
     place = "[DATABASE] REPLICAS"
+    server = "replica"
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        super().__init__(options, f"the replica {options['database']} at {options['host']}:{options['port']}")
+    def __init__(self, target: MySQLTarget, ssl: SSLContext | None = None) -> None:
+        super().__init__(target, ssl)
         self.position: Position | None = None
         self.wait_seconds = 0.0
         self.waited = 0.0
@@ -134,7 +138,7 @@ class ReplicaDriver(MySQLDriver):
         self.waited = time.monotonic() - began
 
     async def _named(self, sql: str) -> list[Mapping[str, Any]]:
-        async with self._connection.cursor(DictCursor) as cursor:
+        async with self._open.driver.cursor(DictCursor) as cursor:
             await cursor.execute(sql)
             return list(await cursor.fetchall())
 
@@ -192,8 +196,8 @@ class Replica(MySQLSource):
         """How many seconds the replica needed to reach the last position."""
         return self._driver.waited
 
-    def _make_driver(self, options: Mapping[str, Any], where: str) -> MySQLDriver:
-        return ReplicaDriver(options)  # which names itself
+    def _make_driver(self, target: MySQLTarget, ssl: SSLContext | None) -> MySQLDriver:
+        return ReplicaDriver(target, ssl)
 
     async def _attempt(self, work: Callable[[], Awaitable[T]]) -> T:
         try:

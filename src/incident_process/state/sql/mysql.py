@@ -1,6 +1,5 @@
-"""A connection to MySQL 8 or MariaDB 10.6+, over asyncmy."""
+"""The state's connection to MySQL 8 or MariaDB 10.6+: its transactions, and how much a statement may hold."""
 
-import asyncio
 import ssl
 import time
 from collections.abc import Iterator, Sequence
@@ -8,12 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import asyncmy
-from asyncmy.connection import Connection as Driver
 from asyncmy.constants.CLIENT import FOUND_ROWS
 
 from incident_process.core.errors import DatabaseConnectionError
-from incident_process.database.connect import set_up
-from incident_process.database.server_errors import handshake, meaning_of_error
+from incident_process.database.server_connection import ServerConnection
+from incident_process.database.server_errors import meaning_of_error
 from incident_process.database.session import Session
 from incident_process.settings.database_urls import MySQLTarget
 from incident_process.state.codec import PART_BYTES
@@ -21,8 +19,6 @@ from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import MYSQL
 from incident_process.state.sql.error_translation import state_error
 
-CONNECT_SECONDS = 10.0
-"""The limit for connecting, the handshake included."""
 READ_SECONDS = 75.0
 """How long an answer may take; longer than a lock is waited for, so that the server can say why."""
 STATEMENT_BYTES = 4096
@@ -38,34 +34,14 @@ class MySQLConnection(Connection):
 
     def __init__(self, target: MySQLTarget, tls: ssl.SSLContext | None, place: str, session: Session) -> None:
         self._place = place
-        self._session = session
-        self._database = target.database
         self._used = 0.0
         self._packet_bytes = 0
-        self._driver: Any = Driver(  # type: ignore[no-untyped-call]  # the driver says nothing about it
-            host=target.host,
-            port=target.port,
-            user=target.user,
-            # As bytes: asyncmy would encode text as Latin-1, and fail on what is not in it.
-            password=target.password.get_secret_value().encode(),
-            database=target.database,
-            ssl=tls,
-            charset="utf8mb4",
-            client_flag=FOUND_ROWS,
-            autocommit=None,  # set with the session
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=READ_SECONDS,
-            program_name="incident-process",
-        )
+        self._server = ServerConnection(target, tls, session, place, read_seconds=READ_SECONDS, client_flag=FOUND_ROWS)
 
     async def connect(self) -> None:
         """Connect and set up the session."""
         with self._translated():
-            # The driver's own limit ends with the TCP connection; a server that accepts and says nothing is one too.
-            async with asyncio.timeout(CONNECT_SECONDS):
-                with handshake():
-                    await self._driver.connect()
-                opened = await set_up(self._driver, self._session, self._database, self._place)
+            opened = await self._server.connect()
         self._packet_bytes = opened.packet_bytes
         # Bytes are bound in base64, and something else of the statement needs room.
         self.part_bytes = min(PART_BYTES, max(self._packet_bytes - STATEMENT_BYTES, STATEMENT_BYTES) * 3 // 4)
@@ -77,8 +53,7 @@ class MySQLConnection(Connection):
             return True
         try:
             with self._translated():
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    await self._driver.ping(reconnect=False)
+                await self._server.ping()
         except DatabaseConnectionError:
             return False
         return True
@@ -89,14 +64,14 @@ class MySQLConnection(Connection):
     async def commit(self) -> None:
         """End the transaction; what it wrote is as durable as the server is set to make it."""
         with self._translated():
-            await self._driver.commit()
+            await self._server.driver.commit()
         self._used = time.monotonic()
 
     async def rollback(self) -> bool:
         """Undo; see ``Connection``."""
         try:
             with self._translated():
-                await self._driver.rollback()
+                await self._server.driver.rollback()
         except DatabaseConnectionError:
             return False
         self._used = time.monotonic()
@@ -104,27 +79,20 @@ class MySQLConnection(Connection):
 
     async def close(self) -> None:
         """Say goodbye and close; a server that does not listen any more is no error."""
-        try:
-            with self._translated():
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    await self._driver.ensure_closed()
-        except DatabaseConnectionError:
-            self.drop()
+        await self._server.close()
 
     def drop(self) -> None:
         """Close the socket; the server undoes the transaction when it notices."""
-        self._driver.close()
+        self._server.drop()
 
     async def _run(self, sql: str, values: Sequence[Any]) -> tuple[int, list[Row]]:
         with self._translated():
-            async with self._driver.cursor() as cursor:
-                met = await cursor.execute(sql, values or None)
-                return met, list(await cursor.fetchall()) if cursor.description else []
+            return await self._server.run(sql, values)
 
     async def _run_many(self, sql: str, rows: Sequence[Row]) -> None:
         # The driver makes few statements of many rows, none larger than it is told.
         with self._translated():
-            async with self._driver.cursor() as cursor:
+            async with self._server.driver.cursor() as cursor:
                 cursor.max_stmt_length = min(cursor.max_stmt_length, self._packet_bytes // 2)
                 await cursor.executemany(sql, rows)
 

@@ -1,0 +1,94 @@
+"""A connection to MySQL 8 or MariaDB 10.6+, over asyncmy: under the source and the state."""
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from typing import Any
+
+import asyncmy
+from asyncmy.connection import Connection
+
+from incident_process.database.connect import set_up
+from incident_process.database.server_errors import handshake, meaning_of_error
+from incident_process.database.session import Opened, Session
+from incident_process.settings.database_urls import MySQLTarget
+
+CONNECT_SECONDS = 10.0
+"""The limit for connecting, the handshake and the session included, for saying goodbye, and for a ping."""
+
+Row = Sequence[Any]
+
+
+class ServerConnection:
+    """One connection whose session is as the program needs it; its errors are those that ``meaning_of_error`` knows.
+
+    Args:
+        target: The server, the database and the user.
+        tls: A context for TLS, or None for a plain connection.
+        session: What the session has to be like.
+        where: The server in words, for messages.
+        read_seconds: How long an answer may be silent before the connection counts as lost.
+        client_flag: What the driver tells the server of itself, beside what it always does.
+    """
+
+    def __init__(
+        self,
+        target: MySQLTarget,
+        tls: ssl.SSLContext | None,
+        session: Session,
+        where: str,
+        *,
+        read_seconds: float,
+        client_flag: int = 0,
+    ) -> None:
+        self._database = target.database
+        self._session = session
+        self._where = where
+        self.driver: Any = Connection(  # type: ignore[no-untyped-call]  # the driver says nothing about it
+            host=target.host,
+            port=target.port,
+            user=target.user,
+            # As bytes: asyncmy would encode text as Latin-1, and fail on what is not in it.
+            password=target.password.get_secret_value().encode(),
+            database=target.database,
+            ssl=tls,
+            charset="utf8mb4",
+            client_flag=client_flag,
+            autocommit=None,  # set with the session
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=read_seconds,
+            program_name="incident-process",
+        )
+
+    async def connect(self) -> Opened:
+        """Connect and set up the session; ConfigurationError when a setting of it did not take."""
+        # The driver's own limit ends with the TCP connection; a server that accepts and says nothing is one too.
+        async with asyncio.timeout(CONNECT_SECONDS):
+            with handshake():
+                await self.driver.connect()
+            return await set_up(self.driver, self._session, self._database, self._where)
+
+    async def ping(self) -> None:
+        """Ask the server whether it is there."""
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await self.driver.ping(reconnect=False)
+
+    async def run(self, sql: str, values: Sequence[Any] = ()) -> tuple[int, list[Row]]:
+        """Run a statement; return how many rows it has met, and its rows."""
+        async with self.driver.cursor() as cursor:
+            met = await cursor.execute(sql, values or None)
+            return met, list(await cursor.fetchall()) if cursor.description else []
+
+    async def close(self) -> None:
+        """Say goodbye and close; a server that does not listen any more is no error."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self.driver.ensure_closed()
+        except (asyncmy.MySQLError, OSError, RuntimeError) as exc:
+            if meaning_of_error(exc) is None:
+                raise
+            self.drop()
+
+    def drop(self) -> None:
+        """Close the socket at once; the server undoes a transaction when it notices."""
+        self.driver.close()
