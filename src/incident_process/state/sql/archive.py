@@ -1,4 +1,4 @@
-"""The ledger and ``Process_Operation`` as they are copied from one state to another (``state_copy``)."""
+"""Reads and restores the ledger and ``Process_Operation`` for a copy of the state (``state_copy``)."""
 
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
@@ -33,7 +33,7 @@ async def ledger_after(connection: Connection, operation: str, incident_id: int,
 
 
 async def restore_ledger(connection: Connection, operation: str, entries: Sequence[LedgerEntry]) -> None:
-    """Write the entries that are not there."""
+    """Write the missing entries."""
     ids = [entry.incident_id for entry in entries]
     there = {row[0] for row in await connection.rows(f"{_THERE} ({marks(len(ids))})", ids)}
     rows = [_row(operation, entry) for entry in entries if entry.incident_id not in there]
@@ -62,7 +62,7 @@ def _row(operation: str, entry: LedgerEntry) -> tuple[object, ...]:
 
 
 async def restore_operation(connection: Connection, given: Operation, zone: ZoneInfo, minutes: int) -> None:
-    """Let ``Process_Operation`` say of the operation what is given; one that was not in SQL is due at once."""
+    """Write the given operation to ``Process_Operation``; one that was not in SQL is due at once."""
     await tracking.create(connection, given.name, zone, minutes)
     last = given.last_execution
     values = (

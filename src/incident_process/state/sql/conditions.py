@@ -1,4 +1,4 @@
-"""``Process_Operation_Condition`` in SQL: one row for each condition that stands (``state.alert_store``)."""
+"""``Process_Operation_Condition`` in SQL: one row for each present condition (``state.alert_store``)."""
 
 from incident_process.database.errors import DuplicateError
 from incident_process.settings.database_urls import Target
@@ -72,7 +72,7 @@ class SqlConditions:
         try:
             await connection.execute(_INSERT, (*_values(new), self._operation, new.name))
         except DuplicateError:
-            return False  # somebody else was faster
+            return False  # another process was faster
         return True
 
 

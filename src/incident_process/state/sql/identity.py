@@ -1,4 +1,4 @@
-"""``Process_Operation_Identity`` in SQL: what the state knows of its operations, and how one gets another name."""
+"""``Process_Operation_Identity`` in SQL: what the state knows of its operations, and their renaming."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -37,7 +37,7 @@ _RENAME_PART = """
 
 
 async def read(connection: Connection, operation: str) -> Identity | None:
-    """Return what is known of the operation; of one that ran before this was noted, its name alone."""
+    """Return what is known of the operation; only its name, if it last ran under 0.1.0."""
     row = await connection.row(_READ, (operation,))
     if row is not None:
         return _identity(row)
@@ -46,7 +46,7 @@ async def read(connection: Connection, operation: str) -> Identity | None:
 
 
 async def write(connection: Connection, identity: Identity) -> None:
-    """Write the row, in place of what is there."""
+    """Write the row over the earlier one."""
     await add(connection, identity)
     await connection.execute(_WRITE, (*_values(identity), identity.operation))
 
@@ -62,7 +62,7 @@ def _values(identity: Identity) -> tuple[str | None, ...]:
 
 
 async def known(connection: Connection) -> list[Identity]:
-    """Return what is known of every operation that the state holds."""
+    """Return what is known of every operation in the state."""
     found = {row[0]: _identity(row) for row in await connection.rows(_ALL)}
     name = ""
     while (name := await connection.value(_NEXT_THAT_RAN, (name,))) is not None:
@@ -79,14 +79,14 @@ async def tracked(connection: Connection) -> list[str]:
 
 
 async def rename(connection: Connection, lease: Lease, new: str, zone: ZoneInfo, now: datetime) -> None:
-    """Give the operation another name, after the fence and in its transaction; see ``contract``."""
+    """Give the operation another name, after the fence and in its transaction; see ``base.StateStore.rename``."""
     old = lease.operation
     before = await read(connection, old) or Identity(operation=old, key_name=old)
     await _make_way(connection, new, zone)
     for statement, values in _statements(connection, old, new, now):
         try:
             await connection.execute(statement, values)
-        except MissingTableError:  # of alerts, which are not configured; or the team's, which is elsewhere
+        except MissingTableError:  # alerts are not configured, or the team's table is elsewhere
             continue
     await _rename_ledger(connection, old, new)
     await connection.execute(_REMOVE, (old,))
@@ -98,7 +98,7 @@ async def rename(connection: Connection, lease: Lease, new: str, zone: ZoneInfo,
 
 
 async def _make_way(connection: Connection, new: str, zone: ZoneInfo) -> None:
-    """Remove what ``init`` has created of the new name; raise ConfigurationError where it has done something."""
+    """Remove what ``init`` has created under the new name; raise ConfigurationError where that operation has run."""
     row = await tracking.read(connection, new, zone)
     ran = await connection.value(_RAN, (new,)) or await connection.value(_DELIVERED, (new,))
     if ran or (row is not None and row.sequence):

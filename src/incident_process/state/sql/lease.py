@@ -13,13 +13,13 @@ _COUNTER = "Incident_Id"
 
 
 class _Statements:
-    """What is done with the row of a lease, in the table where it lies."""
+    """The statements for the row of a lease in its table."""
 
     def __init__(self, table: str, row: str) -> None:
         self.read = f"SELECT Holder, Token, Expires_Dtm, {{now}} FROM {table} WHERE {row}"
         """Who holds the lease, and the store's clock."""
         self.lock = f"{self.read} {{locked}}"
-        """The same, and nobody else may change it until the transaction ends."""
+        """The same, with the row locked until the transaction ends."""
         self.take = f"UPDATE {table} SET Holder = ?, Token = ?, Expires_Dtm = ? WHERE {row}"
         self.extend = f"UPDATE {table} SET Expires_Dtm = ? WHERE {row}"
         self.free = f"UPDATE {table} SET Holder = NULL, Expires_Dtm = {{now}} WHERE {row} AND Token = ? AND Holder = ?"
@@ -57,7 +57,7 @@ class SqlLeaseState:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose lease and outbox: the operation's own, or those of one of its chunks."""
+    """The owner of a lease and an outbox: the operation, or one of its chunks."""
 
     operation: str
     number: int = NO_SCOPE
@@ -69,7 +69,7 @@ class Scope:
 
     @property
     def statements(self) -> _Statements:
-        """What is done with the row of its lease."""
+        """The statements for the row of its lease."""
         return _OF_OPERATION if self.number == NO_SCOPE else _OF_SCOPE
 
     @property
@@ -79,8 +79,8 @@ class Scope:
 
 
 async def ensure_row(connection: Connection, operation: str) -> None:
-    """Create the operation's row, free, unless it is there; of two that try at once, both succeed."""
-    # Asked first, because MySQL's driver logs each row that IGNORE has passed over.
+    """Create the operation's row, free, unless it is there; two callers at once both succeed."""
+    # The query comes first, because MySQL's driver logs each row that IGNORE skips.
     if await connection.value(_TOKEN, (operation,)) is None:
         await connection.execute(_CREATE, (operation, stamp(NEVER)))
 
@@ -103,16 +103,16 @@ async def acquire(
     """Take the lease if it is free or expired.
 
     Args:
-        connection: in a writing transaction.
-        operation: whose lease.
-        holder: who takes it, as others will read it.
-        seconds: for how long.
-        evict: the token of a holder known to be dead, whose lease need not have expired.
-        mine: the holders and tokens this store has tried to write; one of them in the row means that an earlier
-            commit went through although its answer was lost.
+        connection: In a writing transaction.
+        operation: The operation.
+        holder: The name of the new holder.
+        seconds: Seconds until it expires, by the store's clock.
+        evict: The token of a holder known to be gone: its lease need not have expired.
+        mine: The holders and tokens that this store has tried to write; one of them in the row means that an earlier
+            commit succeeded although its answer was lost.
 
     Raises:
-        LeaseHeldError: somebody else holds it.
+        LeaseHeldError: Another runner holds it.
     """
     whole = Scope(operation)
     row = await _locked(connection, whole)
@@ -123,7 +123,7 @@ async def acquire(
     held_by, token, expires, now = row
     if held_by is not None and expires > now and token != evict and (held_by, token) not in mine:
         raise LeaseHeldError(held_by, token, expires)
-    # Never behind the clock: who deletes the row to free a lease must not make the next token lower than the outbox's.
+    # Never behind the clock: if an operator deletes the row, the next token must not be lower than the outbox's.
     token = max(token + 1, int(now.timestamp() * 1000))
     mine.clear()
     mine.add((holder, token))
@@ -134,10 +134,10 @@ async def acquire(
 async def fence(connection: Connection, lease: Lease, scope: Scope) -> datetime:
     """Lock the lease, check that it is still this holder's, extend it, and return the store's clock.
 
-    The first step of every write: until the transaction ends nobody can take the lease over.
+    The first step of every write: no runner can take the lease over until the transaction ends.
 
     Raises:
-        LeaseLostError: a successor has taken over, or the lease was given back.
+        LeaseLostError: A successor has taken over, or the lease was released.
     """
     row = await _locked(connection, scope)
     if row is None or (row[0], row[1]) != (lease.holder, lease.token):
@@ -152,7 +152,7 @@ async def fence(connection: Connection, lease: Lease, scope: Scope) -> datetime:
 
 
 async def raise_as_of(connection: Connection, operation: str, instant: datetime) -> datetime:
-    """Remember the instant if it is the latest, and return the latest; after the fence, which has locked the row."""
+    """Note the instant if it is the latest, and return the latest; after the fence, which has locked the row."""
     known = instant_or_none(await connection.value(_READ_AS_OF, (operation,)))
     latest = instant if known is None else max(known, instant)
     await connection.execute(_WRITE_AS_OF, (stamp(latest), operation))
@@ -176,7 +176,7 @@ async def read_state(connection: Connection, scope: Scope) -> SqlLeaseState | No
 
 
 async def reserve_ids(connection: Connection, count: int, floor: int) -> int:
-    """Reserve ``count`` ids above all that were handed out and not below ``floor``; return the first.
+    """Reserve ``count`` ids above all reserved ones and not below ``floor``; return the first.
 
     One counter serves all operations of the store: an Incident_Id is unique at the receiver, not per operation.
     """

@@ -1,4 +1,4 @@
-"""``Incident_Delivery``: what was meant to be sent, and what became of it (SPEC 6)."""
+"""``Incident_Delivery``: every incident and its outcome (SPEC 6)."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,7 +23,7 @@ from incident_process.state.sql.lease import Scope
 from incident_process.state.sql.schema import NO_SCOPE, shortened
 
 PAGE = 2000
-"""Accounts that are read at a time when all of them are gone through."""
+"""Accounts that one query of ``delivered_accounts`` reads."""
 
 _DELIVERED = DeliveryStatus.DELIVERED.value
 _PENDING = DeliveryStatus.PENDING.value
@@ -41,7 +41,7 @@ _FRESH = """
         Attempts, Runs, Scope, Rows_Digest
     ) VALUES """
 _FRESH_ROW = f"(?, ?, ?, ?, @operation, @run, @now, @now, '{_PENDING}', 0, 0, @scope, ?)"
-"""Entries of incidents that were never tried, on MySQL; what they share stands in variables."""
+"""Entries of untried incidents on MySQL; session variables have their shared values."""
 
 _WHOSE = "SELECT Operation_name, Account_Num, Digest, Run_Id FROM Incident_Delivery WHERE Incident_Id = ?"
 
@@ -49,7 +49,7 @@ _OUTCOME = """
     UPDATE Incident_Delivery
     SET Status = ?, Attempts = ?, Runs = ?, Last_Http_Status = ?, Last_Error = ?, Updated_Dtm = ?
     WHERE Incident_Id IN """
-"""Of incidents that all fared alike."""
+"""For incidents with equal outcomes."""
 
 _REPLACE = f"""
     UPDATE Incident_Delivery
@@ -88,18 +88,18 @@ _DEAD_LETTERS = f"""
             AND later.Incident_Id > entry.Incident_Id
     )
     ORDER BY entry.Incident_Id DESC LIMIT ?"""
-"""Of entries as wanted, those that nothing of their account has followed."""
+"""The wanted entries that no later one of their account follows."""
 
 _COUNTS = "SELECT Status, COUNT(*) FROM Incident_Delivery WHERE Operation_name = ? GROUP BY Status"
 
 
 async def is_written(connection: Connection, operation: str, chunk: Chunk) -> bool:
-    """Return whether this very chunk is in the ledger: a commit whose answer was lost has gone through.
+    """Return whether the chunk is in the ledger already, by a commit whose answer was lost.
 
-    A chunk is written in one transaction, so its first entry stands for all.
+    One transaction writes a chunk, so its first entry stands for all.
 
     Raises:
-        IncidentProcessError: the id belongs to another incident.
+        IncidentProcessError: The id belongs to another incident.
     """
     first: Incident | UnsendableAccount = chunk.incidents[0] if chunk.incidents else chunk.parked[0]
     row = await connection.row(_WHOSE, (first.incident_id,))
@@ -120,8 +120,8 @@ async def add(connection: Connection, scope: Scope, chunk: Chunk, now: datetime)
     for incident in chunk.incidents:
         (tried if incident.attempts or incident.runs else fresh).append(incident)
     if fresh and connection.dialect is MYSQL:
-        # What all rows have in common stands in variables of the session: the driver writes each value of a row into
-        # the statement, and a third of the values took a third of the time.
+        # Session variables have the values that all rows share: the driver writes each value of a row into the
+        # statement, and a third of the values took a third of the time.
         await connection.execute(_SHARE, (scope.operation, chunk.run_id, written, scope.number))
         for some in batches(fresh):
             values = tuple(
@@ -175,10 +175,10 @@ async def add(connection: Connection, scope: Scope, chunk: Chunk, now: datetime)
 
 
 async def write_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> None:
-    """Write what became of incidents.
+    """Write the outcomes of incidents.
 
-    A chunk whose incidents all fared alike, which is the rule, takes one statement. ``Updated_Dtm`` of such a group
-    is the time of its last outcome.
+    A chunk whose outcomes are all equal, as usual, takes one statement. ``Updated_Dtm`` of such a group is the time of
+    its last outcome.
     """
     groups: defaultdict[tuple[Any, ...], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
@@ -194,7 +194,7 @@ async def replace(connection: Connection, operation: str, old_id: int, new: Inci
     """Give a pending entry a new id, in place.
 
     Raises:
-        IncidentProcessError: there is no such pending entry.
+        IncidentProcessError: There is no such pending entry.
     """
     values = (new.incident_id, new.digest, new.key, new.attempts, new.runs, stamp(now))
     if await connection.execute(_REPLACE, (*values, old_id, operation)):
@@ -208,10 +208,10 @@ async def replace(connection: Connection, operation: str, old_id: int, new: Inci
 def newest_entries(accounts: int) -> str:
     """Return the query for account, status, id and digests of each account's newest entry in each status.
 
-    One statement, so that an entry that gets a new id meanwhile is seen either before or after. Bound are the
-    operation and so many accounts.
+    One statement, so that it sees an entry that gets a new id meanwhile either before or after. Its values are the
+    operation and ``accounts`` account numbers.
     """
-    # The operation is in the group for MariaDB: so it steps through the index instead of walking it.
+    # With the operation in the group, MariaDB steps through the index instead of reading all of it.
     return f"""
         SELECT entry.Account_Num, entry.Status, entry.Incident_Id, entry.Digest, entry.Rows_Digest
         FROM Incident_Delivery AS entry JOIN (
@@ -222,7 +222,7 @@ def newest_entries(accounts: int) -> str:
 
 
 async def last_known(connection: Connection, operation: str, accounts: Sequence[str]) -> dict[str, LastDelivery]:
-    """Return what the ledger last says of these accounts."""
+    """Return the last delivery of these accounts."""
     newest: dict[str, tuple[int, DeliveryStatus, str, str]] = {}
     delivered: dict[str, tuple[str, int]] = {}
     for some in batches(accounts):
@@ -260,16 +260,16 @@ async def delivered_before(
 
 
 async def withdraw_orphans(connection: Connection, scope: Scope, waiting: Collection[int]) -> None:
-    """Delete the scope's pending entries whose bodies its outbox no longer has; ``waiting`` are those that it has.
+    """Delete the scope's pending entries without a body in its outbox; ``waiting`` are the ids that the outbox has.
 
-    Nothing could ever send or settle them, and while they stood their accounts would wait behind them for ever. It
-    takes an outbox that somebody emptied by hand, or restored without the ledger.
+    No run could ever send them, and their accounts would wait behind them for ever. They exist only after an operator
+    has emptied the outbox by hand, or restored it without the ledger.
     """
     await _withdraw(connection, scope.operation, lambda number, of: of == scope.number and number not in waiting)
 
 
 async def withdraw_orphans_of_idle(connection: Connection, operation: str, busy: Collection[int]) -> None:
-    """Delete pending entries of all chunks that run side by side but those of the ``busy``, whose outbox holds some."""
+    """Delete pending entries of all scopes but the ``busy`` ones, whose outbox is not empty."""
     await _withdraw(connection, operation, lambda _number, of: of != NO_SCOPE and of not in busy)
 
 
@@ -280,7 +280,7 @@ async def _withdraw(connection: Connection, operation: str, orphaned: Callable[[
 
 
 async def delivered_accounts(connection: Connection, operation: str, after: str) -> list[str]:
-    """Return the next accounts with a delivered incident, in ascending order of code points, a page of them."""
+    """Return the next page of accounts with a delivered incident, in ascending order of code points."""
     return [row[0] for row in await connection.rows(_DELIVERED_ACCOUNTS, (operation, after))]
 
 
@@ -291,7 +291,7 @@ async def accounts(connection: Connection, operation: str, starting: str, limit:
 
 
 async def delivering_run(connection: Connection, operation: str, incident_id: int) -> tuple[str, Scope] | None:
-    """Return the run and the scope that wrote an incident which was delivered; None when it was not."""
+    """Return the run and the scope that wrote a delivered incident; None when it was not delivered."""
     row = await connection.row(_DELIVERING_RUN, (incident_id, operation))
     return None if row is None else (row[0], Scope(operation, row[1]))
 
@@ -306,7 +306,7 @@ async def entries(
 async def dead_letters(
     connection: Connection, operation: str, account: str | None, *, before: int | None, limit: int
 ) -> list[LedgerEntry]:
-    """Return the dead letters that still stand, of one account or of all, newest Incident_Id first."""
+    """Return the open dead letters, of one account or of all, newest Incident_Id first."""
     wanted = {"Account_Num": account, "Status": DeliveryStatus.DEAD}
     return await _entries(connection, _DEAD_LETTERS, operation, wanted, before=before, limit=limit)
 
@@ -322,7 +322,7 @@ async def _entries(
 ) -> list[LedgerEntry]:
     conditions, values = ["Operation_name = ?"], [operation]
     if connection.dialect is not MYSQL and not any(wanted.values()):
-        # Otherwise SQLite would find all of the ledger by an index and sort it, instead of reading from the key's end.
+        # Without the plus, SQLite would find the whole ledger by an index and sort it; with it, it reads the key's end.
         conditions = ["+Operation_name = ?"]
     for column, value in wanted.items():
         if value is not None:
@@ -337,7 +337,7 @@ async def _entries(
 
 
 async def counts(connection: Connection, operation: str) -> dict[DeliveryStatus, int]:
-    """Return how many entries stand in each status; a status without entries is 0."""
+    """Return how many entries have each status; a status without entries is 0."""
     by_status = {DeliveryStatus(row[0]): int(row[1]) for row in await connection.rows(_COUNTS, (operation,))}
     return {status: by_status.get(status, 0) for status in DeliveryStatus}
 

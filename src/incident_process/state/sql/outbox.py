@@ -1,4 +1,4 @@
-"""``Incident_Outbox``: the exact bodies of incidents that have no outcome yet, one entry a chunk (SPEC 6)."""
+"""``Incident_Outbox``: the exact bodies of incidents without an outcome, one entry a chunk (SPEC 6)."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from incident_process.state.sql.lease import Scope
 from incident_process.state.sql.schema import NO_SCOPE
 
 SEARCHED_CHUNKS = 20
-"""In so many chunks a kept body is looked for, at most; it is nearly always in the first."""
+"""Chunks that are searched for a kept body at most; it is nearly always in the first."""
 
 _PUT = """
     INSERT INTO Incident_Outbox (Operation_name, Chunk_Id, Part_Number, First_Incident_Id, Incidents, Token, Run_Id,
@@ -28,7 +28,7 @@ _PUT = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, {body})"""
 
 _OPEN = "Operation_name = ? AND Scope = ? AND Chunk_Id = ? AND Done_Dtm IS NULL"
-"""The rows of an entry that still has something pending."""
+"""The rows of an entry with pending incidents."""
 
 _LOAD = f"""
     SELECT Run_Id, First_Incident_Id, Created_Dtm, Body FROM Incident_Outbox WHERE {_OPEN} ORDER BY Part_Number"""
@@ -51,7 +51,7 @@ _CLAIM = f"UPDATE Incident_Outbox SET Token = ? WHERE {_OPEN}"
 _SCOPES = f"""
     SELECT DISTINCT Scope FROM Incident_Outbox WHERE Operation_name = ? AND Done_Dtm IS NULL AND Scope > {NO_SCOPE}
     ORDER BY Scope"""
-"""The scopes in which something is not done."""
+"""The scopes with entries that are not done."""
 
 _DELETE = f"DELETE FROM Incident_Outbox WHERE {_OPEN}"
 
@@ -60,7 +60,7 @@ _FINISH = f"{_DELETE} AND Incidents <= ?"
 _FINISH_KEPT = f"UPDATE Incident_Outbox SET Done_Dtm = ?, Incidents = 0 WHERE {_OPEN} AND Incidents <= ?"
 
 _OLD = f"Operation_name = ? AND Done_Dtm < ? AND (Scope = ? OR ? = {NO_SCOPE})"
-"""Kept for auditors long enough; to the operation itself, in whatever scope: nobody works on what is done."""
+"""Entries kept long enough; for the operation's own outbox in any scope: no worker needs what is done."""
 
 _COUNT_OLD = f"SELECT COUNT(DISTINCT Chunk_Id) FROM Incident_Outbox WHERE {_OLD}"
 
@@ -68,7 +68,7 @@ _PURGE = f"DELETE FROM Incident_Outbox WHERE {_OLD}"
 
 
 class StoredChunk(Record, frozen=True, kw_only=True):
-    """An entry as it is in the table, with the columns that a rewrite keeps."""
+    """An entry in the table, with the columns that a rewrite keeps."""
 
     run_id: str
     first_id: int
@@ -79,7 +79,7 @@ class StoredChunk(Record, frozen=True, kw_only=True):
 async def put(
     connection: Connection, lease: Lease, scope: Scope, chunk_id: str, stored: StoredChunk, parts: Sequence[bytes]
 ) -> None:
-    """Write an entry, given also as encoded parts, under the lease's token."""
+    """Write an entry, which ``parts`` encode, under the lease's token."""
     shared = (stored.first_id, len(stored.entry.pending), lease.token, stored.run_id, stamp(stored.created_at))
     # A statement for each part: together they might be more than the server's max_allowed_packet.
     for number, part in enumerate(codec.cut(parts, connection.part_bytes)):
@@ -97,7 +97,7 @@ async def load(connection: Connection, scope: Scope, chunk_id: str) -> StoredChu
 
 
 async def kept_body(connection: Connection, scope: Scope, run_id: str, incident_id: int) -> bytes | None:
-    """Return a body that is kept for auditors, None where it is not (any more).
+    """Return a body that is kept for auditors, None where it is not kept.
 
     A chunk's id begins with its run's, and its incidents follow on its first id: so the scope's newest chunk that
     begins at or below the incident holds it, unless a receiver's 409 gave it a later id; then it is in one of those
@@ -117,24 +117,24 @@ async def claim(connection: Connection, lease: Lease, scope: Scope) -> list[str]
     """Put the lease's token on all of the scope's entries that are not done; return their chunk ids, oldest first.
 
     Raises:
-        LeaseLostError: an entry bears a higher token, so somebody has written past this lease.
+        LeaseLostError: An entry has a higher token: a successor has written it.
     """
     rows = await connection.rows(_WAITING, (scope.operation, scope.number))
     if any(token > lease.token for _, token in rows):
         raise LeaseLostError(f"The outbox of {scope} bears a newer token than {lease.token}")
-    # Chunk by chunk goes by the key, whatever the server thinks best: no row of a scope at work is waited for.
+    # Chunk by chunk, every server uses the key, so that this waits for no row of a scope at work.
     for chunk_id, _ in rows:
         await connection.execute(_CLAIM, (lease.token, scope.operation, scope.number, chunk_id))
     return [row[0] for row in rows]
 
 
 async def waiting_scopes(connection: Connection, operation: str) -> list[int]:
-    """Return the chunks that run side by side whose outbox still holds something, in ascending order."""
+    """Return the scopes whose outbox is not empty, in ascending order."""
     return [row[0] for row in await connection.rows(_SCOPES, (operation,))]
 
 
 async def pending_ids(connection: Connection, scope: Scope, chunk_ids: Sequence[str]) -> set[int]:
-    """Return the ids of all incidents that wait in these entries, read one entry at a time."""
+    """Return the ids of all pending incidents in these entries, read one entry at a time."""
     found: set[int] = set()
     for chunk_id in chunk_ids:
         stored = await load(connection, scope, chunk_id)
@@ -151,24 +151,24 @@ async def settle(
     outcomes: Sequence[Outcome],
     keep_since: datetime | None,
 ) -> None:
-    """Take out of the entry what has its outcome; keep the rest with its attempts and runs.
+    """Remove incidents with an outcome from the entry; keep the others with their attempts and runs.
 
     Args:
-        connection: in a writing transaction, after the fence.
-        lease: whose token a rewritten entry bears.
-        scope: whose outbox.
-        chunk: to which the outcomes belong.
-        outcomes: of some or all of its incidents.
-        keep_since: the store's clock, where bodies are kept for auditors; None where they go.
+        connection: In a writing transaction, after the fence.
+        lease: The lease whose token a rewritten entry gets.
+        scope: The owner of the outbox.
+        chunk: The chunk of the outcomes.
+        outcomes: Outcomes of some or all of its incidents.
+        keep_since: The store's clock, where bodies are kept for auditors; None: they are deleted.
     """
     final = {outcome.incident_id for outcome in outcomes if outcome.status is not Status.PENDING}
     every = {incident.incident_id for incident in chunk.incidents}
-    # The common case is decided without reading the bodies back.
+    # The common case needs no reading of the bodies.
     if every <= final and await _finish(connection, scope, chunk.chunk_id, keep_since, len(every)):
         return
     stored = await load(connection, scope, chunk.chunk_id)
     if stored is None:
-        return  # an earlier call, whose answer was lost, has done it
+        return  # done by an earlier call whose answer was lost
     entry = codec.settle(stored.entry, outcomes, keep=keep_since is not None)
     if entry.pending:
         await _rewrite(connection, lease, scope, chunk.chunk_id, stored, entry)
@@ -179,7 +179,7 @@ async def settle(
 async def replace(
     connection: Connection, lease: Lease, scope: Scope, chunk_id: str, old_id: int, new: Incident
 ) -> None:
-    """Put an incident in the place of another; an entry that is gone or has it already is left as it is."""
+    """Put an incident in place of another; do nothing where the entry is gone or has it already."""
     stored = await load(connection, scope, chunk_id)
     if stored is not None:
         entry = codec.OutboxEntry(
@@ -199,7 +199,7 @@ async def purge(connection: Connection, scope: Scope, older_than: datetime) -> i
 async def _finish(
     connection: Connection, scope: Scope, chunk_id: str, keep_since: datetime | None, at_most: int
 ) -> bool:
-    """Delete the entry, or mark it as done, if no more than ``at_most`` incidents are pending in it."""
+    """Delete the entry, or mark it as done, if at most ``at_most`` incidents are pending in it."""
     these = (scope.operation, scope.number, chunk_id, at_most)
     if keep_since is None:
         return bool(await connection.execute(_FINISH, these))
@@ -209,7 +209,7 @@ async def _finish(
 async def _rewrite(
     connection: Connection, lease: Lease, scope: Scope, chunk_id: str, stored: StoredChunk, entry: codec.OutboxEntry
 ) -> None:
-    """Replace what an entry holds; its place in the order stays."""
+    """Replace an entry's content; it keeps its place in the order."""
     parts = await asyncio.to_thread(codec.encode, entry)
     await connection.execute(_DELETE, (scope.operation, scope.number, chunk_id))
     kept = StoredChunk(run_id=stored.run_id, first_id=stored.first_id, created_at=stored.created_at, entry=entry)

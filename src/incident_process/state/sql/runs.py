@@ -22,12 +22,12 @@ _COLUMNS = (
     "Operation_name", "Kind", "Status", "Window_Start_Dtm", "Window_End_Dtm", "Accounts", "Delivered", "Unchanged",
     "Skipped", "Dead", "Pending", "Counts", "Last_Error", "Host", "Started_Dtm", "Ended_Dtm", "Run_Id",
 )  # fmt: skip
-"""As ``_values`` gives them; the key is the last one."""
+"""In the order of ``_values``; the key is the last one."""
 
 _CLOSE_OTHERS = """
     UPDATE Process_Operation_Run SET Status = ?, Ended_Dtm = ?, Last_Error = ?
     WHERE Operation_name = ? AND Status = ? AND Run_Id <> ?"""
-"""Close what a crash has left running."""
+"""Closes runs that a crash has left running."""
 
 _UPDATE = f"UPDATE Process_Operation_Run SET {', '.join(f'{name} = ?' for name in _COLUMNS[:-1])} WHERE Run_Id = ?"
 
@@ -40,14 +40,14 @@ _NEWEST = f"""
 
 
 async def open_run(connection: Connection, run: RunRecord, now: datetime) -> None:
-    """Write the run, and close what a crash has left running."""
+    """Write the run, and close runs that a crash has left running."""
     closed = (RunStatus.FAILED.value, stamp(now), f"{LEFT_RUNNING}{run.run_id}")
     await connection.execute(_CLOSE_OTHERS, (*closed, run.operation, RunStatus.RUNNING.value, run.run_id))
     await write(connection, run)
 
 
 async def write(connection: Connection, run: RunRecord) -> None:
-    """Write the run as it is now, over what is there of it."""
+    """Write the run's present record over the earlier one."""
     values = _values(run)
     if not await connection.execute(_UPDATE, values):
         await connection.execute(_INSERT, values)

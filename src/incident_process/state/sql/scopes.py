@@ -1,4 +1,4 @@
-"""The leases of chunks that run side by side: ``Process_Operation_Scope``, one row a chunk."""
+"""The leases of parallel chunks: ``Process_Operation_Scope``, one row a chunk."""
 
 from datetime import datetime, timedelta
 
@@ -23,10 +23,10 @@ _REOPEN = """
 
 
 async def acquire(connection: Connection, scope: Scope, epoch: int, holder: str, seconds: float) -> Lease:
-    """Take the scope's lease from whoever holds it.
+    """Take the scope's lease from any holder.
 
     Raises:
-        LeaseLostError: the scope is not open under ``epoch``, or not any more.
+        LeaseLostError: The scope is not, or no longer, open under ``epoch``.
     """
     row = await connection.row(_READ, scope.row)
     if row is None or row[1] != epoch:
@@ -38,18 +38,18 @@ async def acquire(connection: Connection, scope: Scope, epoch: int, holder: str,
 
 
 async def reopen(connection: Connection, lease: Lease, count: int, now: datetime) -> list[int]:
-    """Open the scopes under the operation's lease; see ``contract.StateStore.open_scopes``.
+    """Open the scopes under the operation's lease; see ``base.StateStore.open_scopes``.
 
-    Called after the fence, in its transaction: whoever writes to a scope has done so by now, or is fenced.
+    Called after the fence, in its transaction: a worker has written to its scope by now, or is fenced.
     """
     operation = lease.operation
     tokens: dict[int, int] = {row[0]: row[1] for row in await connection.rows(_ALL, (operation,))}
     waiting = await outbox.waiting_scopes(connection, operation)
-    # Never behind the clock: who deletes the rows must not make the next token lower than the outbox's.
+    # Never behind the clock: if an operator deletes the rows, the next token must not be lower than the outbox's.
     token = max([int(now.timestamp() * 1000), *(token + 1 for token in tokens.values())])
     if tokens:
         await connection.execute(_REOPEN, (lease.token, token, stamp(now), operation))
-    # A leftover whose row somebody has deleted has to be claimed like any other.
+    # A leftover needs a row to be claimed, also after an operator has deleted it.
     missing = sorted({*range(count), *waiting} - tokens.keys())
     if missing:
         await connection.insert(_CREATE, [(operation, scope, lease.token, token, stamp(now)) for scope in missing])

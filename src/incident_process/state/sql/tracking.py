@@ -1,7 +1,7 @@
 """``Process_Operation`` in SQL tracking: read, created, and moved on by compare-and-set (SPEC 6).
 
-Other programs read and write this table, without a zone and in whole seconds. The watermark is kept to the microsecond
-beside the lease, and counts as long as the table still says the same; a value that somebody set by hand wins.
+Other programs read and write this table, without a zone and in whole seconds. The lease's row has the watermark to the
+microsecond, which applies as long as the table says the same; a value set by hand wins.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ _READ = """
     SELECT COALESCE(Process_Operation_Sequence, 0), execution_duration, Next_execution_dtm, Last_execution_dtm, end_dtm
     FROM Process_Operation WHERE {named}
     ORDER BY Process_Operation_Sequence DESC, Last_execution_dtm LIMIT 1"""
-"""The operation's row. Nothing keeps a site from having two of one name: the one that was used last is meant."""
+"""The operation's row. A site may have two of one name: the one used last applies."""
 
 _LOCK = f"{_READ} {{locked}}"
 
@@ -52,7 +52,7 @@ _MOVE = """
 
 
 def to_local(instant: datetime, zone: ZoneInfo) -> datetime:
-    """Return an instant as ``Process_Operation`` holds it: in whole seconds, without a zone.
+    """Return an instant as ``Process_Operation`` has it: in whole seconds, without a zone.
 
     NEVER is 1900-01-01 00:00:00 in every zone, because that is what other programs write.
     """
@@ -62,9 +62,9 @@ def to_local(instant: datetime, zone: ZoneInfo) -> datetime:
 
 
 def from_local(local: datetime, zone: ZoneInfo) -> datetime:
-    """Return the instant of a local time; where two fit or none does, the earlier, so that nothing is skipped.
+    """Return the instant of a local time; where two fit or none does, the earlier, so that a window skips nothing.
 
-    What lies outside of Python's years once it is in UTC (an end date of 9999-12-31) is held at their edge.
+    Instants outside of Python's years in UTC (an end date of 9999-12-31) are clamped to their end.
     """
     if local <= _NEVER_LOCAL:
         return NEVER
@@ -75,14 +75,14 @@ def from_local(local: datetime, zone: ZoneInfo) -> datetime:
 
 
 def _name(connection: Connection, operation: str) -> tuple[str, ...]:
-    """Return what is bound to ``{named}``."""
+    """Return the bound values of ``{named}``."""
     return (operation,) * connection.dialect.names
 
 
 async def create(connection: Connection, operation: str, zone: ZoneInfo, execution_minutes: int) -> bool:
     """Create the table and the operation's row where they are missing; return whether the row was created."""
     await schema.create(connection, schema.PROCESS_OPERATION)
-    # The table has no key, so the lease's row is what keeps two from creating the same operation.
+    # The table has no key, so the lock on the lease's row keeps two runners from creating one operation twice.
     await ensure_row(connection, operation)
     now = instant_of(await connection.value(_LOCK_LEASE, (operation,)))
     if await connection.value(_COUNT, _name(connection, operation)):
@@ -135,19 +135,19 @@ def _whole(value: Any, column: str) -> int:
 
 
 async def advance(connection: Connection, lease: Lease, step: Advance, zone: ZoneInfo) -> Operation:
-    """Apply the step if the row is still as ``step.before`` says, and return the operation as it is then.
+    """Apply the step if the row is still as ``step.before`` says; return the new operation.
 
-    ``created_dtm`` and ``end_dtm`` are never touched. Called after the fence, in its transaction.
+    It never changes ``created_dtm`` and ``end_dtm``. Called after the fence, in its transaction.
 
     Raises:
-        LeaseLostError: somebody has changed the row since it was read.
+        LeaseLostError: Another program has changed the row.
     """
     name = lease.operation
     current = await read(connection, name, zone, locked=True)
     if current is None:
         raise LeaseLostError(f"Process_Operation has no row of operation '{name}' any more")
     if step.new_data and _applied(current, step):
-        return current  # the commit went through, its answer was lost
+        return current  # an earlier commit succeeded, but its answer was lost
     if (current.sequence, current.last_execution) != (step.before.sequence, step.before.last_execution):
         raise LeaseLostError(
             f"Process_Operation of '{name}' was changed by another program: sequence {step.before.sequence} was read, "
@@ -171,5 +171,5 @@ async def advance(connection: Connection, lease: Lease, step: Advance, zone: Zon
 
 
 def _applied(current: Operation, step: Advance) -> bool:
-    """Whether the row stands where the step leads to; only the lease's holder could have taken it."""
+    """Return whether the row is where the step leads; only the lease's holder could have taken it."""
     return current.sequence == step.before.sequence + 1 and current.last_execution == step.watermark
