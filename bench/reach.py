@@ -26,7 +26,7 @@ def reach(lines: Sequence[Line]) -> list[Reach]:
 
 
 def _rates(lines: Sequence[Line]) -> Iterator[Reach]:
-    """Ratios of rates: at least so much of, or so many times, another line."""
+    """Ratios of rates: at least this multiple of another line."""
     percent: Callable[[float], str] = "{:.0%}".format
     times: Callable[[float], str] = "{:,.1f} times".format
     for name, other, least, shown in (

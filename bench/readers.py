@@ -47,7 +47,7 @@ def main() -> None:
         alone: list[_Measurement] = []
         watched: list[_Measurement] = []
         for number in range(PAIRS):
-            # The order changes with the pair: whoever comes second finds the machine warm.
+            # The order changes with the pair: the second program finds the machine warm.
             for readers in (0, READERS) if number % 2 else (READERS, 0):
                 (watched if readers else alone).append(_measured(folder / f"{number}-{readers}", folder, readers))
         for what, at in (("wall clock", 0), ("processor time of the run", 1)):

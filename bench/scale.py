@@ -47,7 +47,7 @@ ASKED = 0.8
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """What was measured with so many workers, medians; processor time in µs an incident, all of the machine's."""
+    """The medians measured with a number of workers; processor time in µs an incident, of the whole machine."""
 
     workers: int
     accounts: int
@@ -73,7 +73,7 @@ class Model:
     serial: float
 
     def seconds(self, accounts: int, connections: int) -> float:
-        """Return the time for so many accounts over so many connections."""
+        """Return the time for a number of accounts over a number of connections."""
         return accounts / connections * self.wave + accounts * self.serial
 
 

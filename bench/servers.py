@@ -56,7 +56,7 @@ http {{
 
 @dataclass(frozen=True, kw_only=True)
 class Receiver:
-    """Somebody who answers 201."""
+    """A receiver that answers 201."""
 
     name: str
     url: str
@@ -89,7 +89,7 @@ def fastest_receiver(folder: Path) -> Iterator[Receiver]:
 
 @contextmanager
 def delaying_receiver(milliseconds: int, workers: int = 0) -> Iterator[Receiver]:
-    """Run a receiver that waits before each answer; with ``workers``, for no more than so many at once."""
+    """Run a receiver that waits before each answer; with ``workers``, it works on at most this many at once."""
     arguments = [sys.executable, delay.__file__, str(milliseconds), str(workers)]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     try:
@@ -123,7 +123,7 @@ def mariadb() -> Iterator[MariaDBServer]:
 
 @dataclass(frozen=True, kw_only=True)
 class Mongo:
-    """A server of MongoDB's wire protocol; ``pid`` None where it is not one process, or somebody else's."""
+    """A server of MongoDB's wire protocol; ``pid`` None where it is not one process, or not the bench's own."""
 
     name: str
     url: str
@@ -150,14 +150,14 @@ def find(program: str) -> str | None:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
 def _wait_for(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Wait until somebody answers on the port."""
+    """Wait until a server answers on the port."""
     for _ in range(200):
         if process.poll() is not None:
             break

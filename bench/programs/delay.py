@@ -34,7 +34,7 @@ class Desk:
         self.given_up = 0
 
     def take(self, request: "Answering") -> None:
-        """Work on a request as soon as somebody is free."""
+        """Work on a request as soon as a worker is free."""
         self._count(1)
         self._queue.append(request)
         self._next()
@@ -108,7 +108,7 @@ class Answering(asyncio.Protocol):
 
     @property
     def is_gone(self) -> bool:
-        """True when nobody waits for the answer any more."""
+        """True when the client no longer waits for the answer."""
         return self._transport.is_closing()
 
     def answer(self) -> None:

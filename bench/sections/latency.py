@@ -84,7 +84,7 @@ def _to_queue(
 
 
 def _source(folder: Path, workers: int, accounts: int) -> str:
-    """Return a SQLite source with so many accounts."""
+    """Return a SQLite source with this many accounts."""
     url = f"sqlite:///{folder}/queue-{workers}.db"
     product.on_sqlite(folder, url, "http://127.0.0.1:9/", {}).run("sample-data", "--accounts", str(accounts))
     return url

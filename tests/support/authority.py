@@ -29,7 +29,7 @@ class Authority:
         return file
 
     def server(self, folder: Path, host: str, days: int = 30) -> SSLContext:
-        """Return what a server needs to show a certificate for the host, valid until so many days from now."""
+        """Return a server's context with a certificate for the host, valid until this many days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
         certificate = self._signed(name, key.public_key(), days, ca=False, host=host)

@@ -1,4 +1,4 @@
-"""A Dask cluster as somebody would start it by hand: a scheduler and workers, each a process of its own."""
+"""A Dask cluster as an operator starts it by hand: a scheduler and workers, each a process of its own."""
 
 import json
 import os
@@ -107,7 +107,7 @@ def children(pid: int) -> list[int]:
 
 
 def gone(pid: int, seconds: float = 30.0) -> bool:
-    """Wait until a process that is nobody's child here is no more; False when it stays."""
+    """Wait until a process that is no child of this one is gone; return False when it stays."""
     until = time.monotonic() + seconds
     while Path(f"/proc/{pid}").exists():
         if time.monotonic() > until:

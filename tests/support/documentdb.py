@@ -72,7 +72,7 @@ class DocumentDBServer(MongoServer):
     def kill(self) -> None:
         super().kill()
         if self._postgres is not None:
-            # As a crash: nobody is waited for, nothing is put in order. SIGKILL would leave its other processes alive.
+            # As a crash: it waits for no client and cleans nothing up. SIGKILL would leave its other processes alive.
             self._postgres.send_signal(signal.SIGQUIT)
             self._postgres.wait()
             self._postgres = None

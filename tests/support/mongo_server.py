@@ -150,7 +150,7 @@ def mongo_url(mongo_server: MongoServer | None) -> str:
 
 @pytest.fixture
 def mongo_database(mongo_url: str) -> Iterator[str]:
-    """The name of a fresh database; somebody else's server is left as it was, the private one goes as a whole."""
+    """The name of a fresh database; a shared server stays as it was, the private one is removed as a whole."""
     name = f"incident_test_{os.getpid()}_{next(_NUMBERS)}"
     yield name
     if VARIABLE in os.environ:

@@ -1,4 +1,4 @@
-"""A folder full of Python files that nobody wants to run, each under the name of a module that the program uses."""
+"""A folder of Python files that must never run, each under the name of a module that the program uses."""
 
 import importlib.metadata
 import os
@@ -31,7 +31,7 @@ class Planted:
 
     @property
     def ran(self) -> list[str]:
-        """What was run, whoever ran it."""
+        """Return the files that any program ran."""
         return self._ran.read_text().split() if self._ran.exists() else []
 
 

@@ -126,7 +126,7 @@ class Forked:
         self._files.close()
 
     def _hear(self, seconds: float | None, *, lines: int) -> bool:
-        """Wait until so many lines were said of it; return whether they were."""
+        """Wait until the log has this many lines of it; return whether it has."""
         until = time.monotonic() + (seconds or 0)
         while self._said.count(b"\n") < lines:
             left = None if seconds is None else max(0.0, until - time.monotonic())

@@ -26,7 +26,7 @@ class TcpProxy:
         self._upstream = upstream
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
-        # Bound and never listening: it keeps the port while nobody listens on it, so that a client is refused there.
+        # Bound and never listening: it keeps the port, so that the system refuses a client there.
         self._placeholder = socket.socket()
         self._placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._placeholder.bind((HOST, 0))

@@ -18,7 +18,7 @@ class Limit(Protocol):
 
 
 class CalendarSecond:
-    """So many in each second of the clock, counted from ``phase`` on."""
+    """A number of requests in each second of the clock, counted from ``phase`` on."""
 
     def __init__(self, per_second: int, phase: float = 0.0, seconds: float = 1.0) -> None:
         self._most, self._phase, self._seconds = per_second, phase, seconds
@@ -33,7 +33,7 @@ class CalendarSecond:
 
 
 class SlidingWindow:
-    """So many in any second; ``strict``: those that were turned away count as well."""
+    """A number of requests in any second; ``strict``: rejected ones count as well."""
 
     def __init__(self, per_second: int, *, strict: bool = False) -> None:
         self._most, self._strict = per_second, strict
@@ -49,7 +49,7 @@ class SlidingWindow:
 
 
 class TokenBucket:
-    """A bucket of ``burst`` that is filled with so many a second. With a burst of one it leaks evenly."""
+    """A bucket of ``burst``, filled at a rate a second. With a burst of one it leaks evenly."""
 
     def __init__(self, per_second: float, burst: float) -> None:
         self._rate, self._burst = per_second, burst
@@ -65,7 +65,7 @@ class TokenBucket:
 
 
 class Ban:
-    """Another limit, and nothing at all for so many seconds after it was exceeded."""
+    """Another limit, and no request accepted for some seconds after a client exceeded it."""
 
     def __init__(self, limit: Limit, seconds: float) -> None:
         self._limit, self._seconds, self._until = limit, seconds, -1.0
@@ -80,7 +80,7 @@ class Ban:
 
 
 class AtOnce:
-    """Not a rate: no more than so many at a time, each for ``seconds``."""
+    """Not a rate: a number of requests at a time at most, each for ``seconds``."""
 
     def __init__(self, most: int, seconds: float) -> None:
         self._most, self._seconds = most, seconds
@@ -97,7 +97,7 @@ class AtOnce:
 
 @dataclass
 class Taken:
-    """How it went: seconds until all were taken, and requests that were turned away."""
+    """The result: seconds until the receiver accepted all requests, and the number of rejected ones."""
 
     seconds: float
     turned_away: int

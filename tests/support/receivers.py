@@ -83,7 +83,7 @@ class ReceiverHandle:
             self._port.close()
 
     def wait(self) -> int:
-        """Wait for the end that somebody else's signal brings; returns the exit status."""
+        """Wait until another program's signal ends it; return the exit status."""
         return self._process.wait(STOP_SECONDS)
 
     def restart(self, **faults: Any) -> None:

@@ -37,7 +37,7 @@ class Schedule:
         return sum(line.startswith(beginning) for line in self.log())
 
     def wait_for(self, beginning: str, times: int = 1, seconds: float = 30.0) -> None:
-        """Wait until so many messages begin so; fail with the log when they do not come, or when it has ended."""
+        """Wait until this many messages begin so; fail with the log when they do not come, or when it has ended."""
 
         def there() -> bool:
             return self.count(beginning) >= times or self.running.has_ended
