@@ -32,13 +32,13 @@ class Table:
 
 
 NO_SCOPE = -1
-"""Stands in the column Scope for what is the operation's own; chunks that run side by side count from 0."""
+"""The operation's own value in the column Scope; parallel chunks count from 0."""
 
 _LATER = {
     "Scope": f"INTEGER NOT NULL DEFAULT {NO_SCOPE}",
     "Rows_Digest": "VARCHAR(64) {exact} NOT NULL DEFAULT ''",
 }
-"""Columns that came later than their tables, with what stands in the rows of before."""
+"""Columns that are younger than their tables, with the default for older rows."""
 
 PROCESS_OPERATION = Table(
     name="Process_Operation",
@@ -52,10 +52,10 @@ PROCESS_OPERATION = Table(
     end_dtm DATETIME""",
     options="ENGINE=InnoDB",
 )
-"""What belongs to the team; created only when it is missing and the state is the tracking."""
+"""The team's table; created only when it is missing and tracking is SQL."""
 
 _HIDDEN_KEY = "Process_Operation_Key BIGINT UNSIGNED NOT NULL AUTO_INCREMENT INVISIBLE PRIMARY KEY"
-"""What it is given besides where the server asks each table to have a key."""
+"""Its extra column where the server requires a primary key in each table."""
 
 LEASE = Table(
     name="Process_Operation_Lease",
@@ -191,7 +191,7 @@ VERSION = Table(
 )
 
 OWN = (LEASE, SCOPE, COUNTER, RUN, DELIVERY, OUTBOX, IDENTITY, VERSION)
-"""What belongs to this program."""
+"""The program's own tables."""
 
 CONDITION = Table(
     name="Process_Operation_Condition",
@@ -225,7 +225,7 @@ _RAISE_VERSION = "UPDATE Incident_State_Version SET Version = ?, Needs = ? WHERE
 
 _CREATED_SECONDS = 0.5
 _CREATED_LOOKS = 4
-"""A state that another process is just creating is looked at again so often."""
+"""Times that ``require`` reads a state again that another process is creating."""
 
 
 async def require(database: SqlDatabase) -> None:
@@ -353,7 +353,7 @@ async def _indexes(connection: Connection, table: Table) -> Iterable[list[str]]:
 
 
 async def try_writes(connection: Connection) -> None:
-    """Write nothing to each table in each way that a run does: rights are looked at before rows are."""
+    """Write no row to each table in each way that a run does: the server checks privileges before rows."""
     for table in OWN:
         first = table.columns.split(maxsplit=1)[0]
         await connection.execute(f"INSERT INTO {table.name} SELECT * FROM {table.name} WHERE 1 = 0")
@@ -430,7 +430,7 @@ async def _answers(connection: Connection, query: str) -> bool:
 
 
 ERROR_CHARACTERS = 4000
-"""How much of an error is kept; MySQL's TEXT would refuse more than 64 KB."""
+"""Characters of an error that the state keeps; MySQL's TEXT would refuse more than 64 KB."""
 
 
 def shortened(error: str | None) -> str | None:

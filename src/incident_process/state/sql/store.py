@@ -1,4 +1,4 @@
-"""The state store in SQL: puts lease, tracking, runs, ledger and outbox together, one transaction a call."""
+"""``StateStore`` in SQL: puts lease, tracking, runs, ledger and outbox together, one transaction a call."""
 
 import asyncio
 import copy
@@ -40,11 +40,11 @@ T = TypeVar("T")
 
 
 _BLOCKED_SECONDS = 90.0
-"""How long the lease's row is waited for: longer than any session of a runner lives that has fallen silent."""
+"""Seconds that a runner waits for the lease's locked row: longer than the session of a silent runner lives."""
 
 
 class _BlockedError(Exception):
-    """Somebody has locked the lease's row, or the file."""
+    """Another session has locked the lease's row, or the file."""
 
 
 class SqlStateStore:
@@ -74,10 +74,10 @@ class SqlStateStore:
         self._operation = operation
         self._scope = Scope(operation)
         self._epoch: int | None = None
-        """Under which lease of the operation the scope may be claimed; None: this is the operation's own store."""
+        """The token of the operation's lease under which to claim the scope; None: the operation's own store."""
         self._zone = zone
         self._keeps_bodies = keep_bodies_days > 0
-        # Leases whose commit may have gone through without an answer: a second call may take them over.
+        # Leases whose commit may have succeeded without an answer: a second call may take them over.
         self._tried_leases: set[tuple[str, int]] = set()
 
     def __repr__(self) -> str:
@@ -108,14 +108,14 @@ class SqlStateStore:
         return await self._database.write(transaction)
 
     def _only_the_operation(self) -> None:
-        """Refuse to a chunk's worker what belongs to the coordinator."""
+        """Raise RuntimeError for a chunk's worker: the method is the coordinator's."""
         if self._epoch is not None:
             raise RuntimeError(f"The store of {self._scope} does not do that: ask the operation's own.")
 
     # -- set-up ---------------------------------------------------------------------------------------------------
 
     async def require(self) -> None:
-        """See that the tables are as this version needs them; raise ConfigurationError where they are not."""
+        """Check that the tables are as this version needs them; raise ConfigurationError where they are not."""
         await schema.require(self._database)
 
     async def prepare(self) -> None:
@@ -206,10 +206,10 @@ class SqlStateStore:
         return lease
 
     async def _acquire(self, holder: str, seconds: float, evict: int | None) -> Lease:
-        """Take the lease, however long a stopped or vanished runner keeps its row locked that was at a write.
+        """Take the lease, also while a runner that stopped or vanished in a write keeps its row locked.
 
-        A database server ends such a runner's session after about its lease. Until the lease has run out, that it is
-        held is the answer; a row that is locked can still be read.
+        A database server ends such a runner's session after about its lease. Until the lease expires, the answer is
+        LeaseHeldError; a locked row can still be read.
         """
 
         async def attempt(connection: Connection) -> Lease:
@@ -234,7 +234,7 @@ class SqlStateStore:
                     raise blocked.__cause__ or blocked from None
 
     def _holds(self, state: SqlLeaseState, evict: int | None) -> bool:
-        """Tell whether somebody else's lease has not run out."""
+        """Tell whether another runner's lease has not expired."""
         return state.active and state.token != evict and (state.holder, state.token) not in self._tried_leases
 
     def _end_stopped(self, holder: str, waited: float, seconds: float) -> bool:
@@ -357,7 +357,7 @@ class SqlStateStore:
 
         async def claim(connection: Connection, _now: datetime) -> list[str]:
             chunk_ids = await outbox.claim(connection, lease, self._scope)
-            # Of a scope without leftovers ``open_scopes`` has done that: what other chunks wait for need not be read.
+            # For a scope without leftovers ``open_scopes`` has done that, so this need not read other chunks' entries.
             if chunk_ids or self._epoch is None:
                 waiting = await outbox.pending_ids(connection, self._scope, chunk_ids)
                 await ledger.withdraw_orphans(connection, self._scope, waiting)
@@ -366,7 +366,7 @@ class SqlStateStore:
         return await self._fenced(lease, claim)
 
     async def load_chunk(self, chunk_id: str) -> Chunk | None:
-        """Return what is pending of an outbox entry, as it was written, or None when nothing is."""
+        """Return the pending incidents of an outbox entry as they were written, or None when there are none."""
         stored = await self._database.read(lambda connection: outbox.load(connection, self._scope, chunk_id))
         if stored is None:
             return None
@@ -442,7 +442,7 @@ class SqlStateStore:
         return await self._database.read(lambda connection: outbox.kept_body(connection, scope, run_id, incident_id))
 
     async def delivery_counts(self) -> dict[DeliveryStatus, int]:
-        """Return how many ledger entries stand in each status; a status without entries is 0."""
+        """Return how many ledger entries have each status; a status without entries is 0."""
         return await self._database.read(lambda connection: ledger.counts(connection, self._operation))
 
     async def purge_bodies(self, lease: Lease, older_than: datetime) -> int:
