@@ -148,6 +148,38 @@ def test_a_planted_cookie_makes_nobody_act_as_another(ada: Client, served: Serve
     assert ada.post("/api/replay", {"accounts": ["1"]}).status == 403
 
 
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        "plain=1",
+        'prefs={"a":"b c"}',
+        "a[b]=c",
+        "x",
+        "secure",
+        "=",
+        "a=b=c",
+        'q="open',
+        "caf\u00e9=\u00e9",
+        "$Version=1",
+    ],
+)
+def test_no_cookie_of_another_port_signs_anybody_out(ada: Client, foreign: str) -> None:
+    own = ada.cookie
+    for cookies in (f"{foreign}; {own}", f"{own}; {foreign}", f"{foreign};{own} ;{foreign}"):
+        ada.cookie = cookies
+        assert ada.get("/api/overview").status == 200, cookies
+    ada.cookie = foreign
+    assert ada.get("/api/overview").status == 401
+
+
+def test_of_two_cookies_of_our_name_the_last_counts(ada: Client) -> None:
+    own, name = ada.cookie, f"incident_session_{ada.port}"
+    ada.cookie = f"{name}=planted; {own}"
+    assert ada.get("/api/overview").status == 200
+    ada.cookie = f"{own}; {name}=planted"
+    assert ada.get("/api/overview").status == 401
+
+
 def test_the_cookie_is_named_by_the_port_that_the_browser_sees(client: Client) -> None:
     assert client.sign_in(TOKEN).headers["Set-Cookie"].startswith(f"incident_session_{client.port}=")
     through_a_tunnel = {"Host": "127.0.0.1:9999", "Origin": "http://127.0.0.1:9999"}

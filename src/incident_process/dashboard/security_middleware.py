@@ -9,7 +9,6 @@ no other origin has (see ``access``).
 import ipaddress
 import socket
 from collections.abc import Collection
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -157,13 +156,14 @@ def cookie_name(headers: Headers) -> str:
 
 def cookie_of(headers: Headers) -> str | None:
     """Return the session's cookie, None where there is none."""
-    cookies: SimpleCookie = SimpleCookie()
-    try:
-        cookies.load(headers.get("cookie", ""))
-    except CookieError:
-        return None
-    found = cookies.get(cookie_name(headers))
-    return found.value if found else None
+    # Browsers send the cookies of every port of the host, and other programs write what they like into theirs. Python's
+    # own parser drops all of them for one that it does not know.
+    name, found = cookie_name(headers), None
+    for part in headers.get("cookie", "").split(";"):
+        key, equals, value = part.partition("=")
+        if equals and key.strip() == name:
+            found = value.strip()
+    return found
 
 
 def _origin_host(origin: str | None) -> str | None:
