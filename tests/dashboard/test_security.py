@@ -447,6 +447,27 @@ def test_wrong_tokens_are_slowed_down_and_never_logged(site: Site) -> None:
         assert TOKEN not in served.log
 
 
+def test_who_has_no_token_cannot_bury_the_log(site: Site) -> None:
+    site.configure(token=TOKEN)
+    with serving(site) as served, ThreadPoolExecutor(20) as crowd:
+        client = Client(served)
+        head = (
+            "POST /api/sign-in HTTP/1.1\r\nHost: {0}:{1}\r\nOrigin: http://{0}:{1}\r\n"
+            "Content-Type: application/json\r\n{2}\r\n\r\n{3}"
+        )
+        for length, begun in (("Content-Length: 200000", "x"), ("Transfer-Encoding: chunked", "5\r\nab")) * 20:
+            with socket.create_connection((client.host, client.port), timeout=10) as raw:
+                raw.sendall(head.format(client.host, client.port, length, begun).encode())
+                time.sleep(0.02)
+        assert list(crowd.map(lambda _: Client(served).sign_in("guess-number-0001").status, range(40)))
+        assert client.sign_in(TOKEN).status == 200
+    lines = [line for line in served.log.splitlines() if "Dashboard: " in line]
+    assert "somebody at 127.0.0.1 could not sign in" in lines[0]
+    assert "signed in" in lines[1]
+    assert "39 more sign-ins were refused within a minute, the last one from 127.0.0.1" in lines[2]
+    assert len(lines) == 3, "nothing of those that broke off"
+
+
 def test_a_flood_of_guesses_keeps_nobody_else_waiting(site: Site) -> None:
     site.configure(token=TOKEN)
     with serving(site) as served, ThreadPoolExecutor(60) as crowd:

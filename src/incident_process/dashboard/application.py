@@ -8,7 +8,7 @@ from importlib.resources.abc import Traversable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -45,6 +45,7 @@ def make_app(settings: Settings, hosts: Hosts) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
+        changing.close()
         await replays.close()
         await readings.close()
 
@@ -56,6 +57,7 @@ def make_app(settings: Settings, hosts: Hosts) -> ASGIApp:
             ConfigurationError: _own_error,
             IncidentProcessError: _own_error,
             HTTPException: _http_error,
+            ClientDisconnect: _gone,
             Exception: _unexpected,
         },
         lifespan=lifespan,
@@ -69,6 +71,11 @@ async def _bad_request(_request: Request, exc: Exception) -> Json:
 
 async def _own_error(_request: Request, exc: Exception) -> Json:
     return problem(503, str(exc))  # its messages are for users
+
+
+async def _gone(_request: Request, _exc: Exception) -> Json:
+    # No fault, and nothing to log: everybody can break off a request, as often as they like.
+    return problem(400, "The request broke off.")
 
 
 async def _http_error(_request: Request, exc: Exception) -> Json:

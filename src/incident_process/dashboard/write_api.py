@@ -13,6 +13,7 @@ from starlette.routing import Route
 from incident_process.core.logs import event, get_logger
 from incident_process.dashboard.access import Access, AccessDeniedError, SignInSession, ThrottledError
 from incident_process.dashboard.read_model import MOST_LETTERS, ReadModel
+from incident_process.dashboard.refused_sign_ins import RefusedSignIns
 from incident_process.dashboard.replays import Replays, choose
 from incident_process.dashboard.responses import Json, content, problem
 from incident_process.dashboard.security_middleware import cookie_name, cookie_of
@@ -58,6 +59,11 @@ class WriteApi:
         self._readings = readings
         self._replays = replays
         self._held = 0
+        self._refused = RefusedSignIns()
+
+    def close(self) -> None:
+        """Log how many sign-ins were refused since the last line that said so."""
+        self._refused.close()
 
     def routes(self) -> list[Route]:
         """Return the addresses with their handlers."""
@@ -75,10 +81,11 @@ class WriteApi:
         try:
             cookie, session = self._access.sign_in(given.token, given.user, address)
         except ThrottledError as exc:
+            self._refused.note(address)
             await self._hold()
             return problem(429, str(exc), {"Retry-After": str(exc.seconds)})
         except AccessDeniedError as exc:
-            log.warning("Dashboard: somebody at %s could not sign in.", address, extra=event("sign_in_refused"))
+            self._refused.note(address)
             await self._hold()
             return problem(403, str(exc))
         _note("signed_in", session, "signed in" + (", may unmask" if session.may_unmask else ""))
