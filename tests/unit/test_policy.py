@@ -291,6 +291,33 @@ def test_a_refusal_is_remembered_without_the_credentials(said: str, kept: str) -
     assert reason(answer, BODY, SECRETS) == f"HTTP 403 Forbidden: {kept}"
 
 
+JWT = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0LXBhcnQtb25l.c2hvcnQ"
+CUT_SECRETS = secrets_of(
+    {"Authorization": f"Bearer {JWT}", "X-Proxy": "Basic bWU6bG9uZy1wYXNzd29yZA==", "X-Key": "0011-2233-4455"},
+    "https://receiver.example/in?sig=a%2Fb%2Bc%3Dd-e&key=long-key-of-query",
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (f"bad token {JWT[:-1]}", "bad token ***"),
+        (f"bad token {JWT[1:]} of Bearer", "bad token *** of Bearer"),
+        (f"bad token {JWT[:12]}...{JWT[-12:]}", "bad token ***...***"),
+        (f"signature {JWT.rpartition('.')[2]} is wrong", "signature *** is wrong"),
+        (f"BEARER {JWT.upper()[:20]} refused", "*** refused"),
+        ("wrong: me:long-passwor, long-passwor, bWU6bG9uZy1wYX", "wrong: ***, ***, ***"),
+        ("key 0011-2233-44 is unknown", "key *** is unknown"),
+        ("wrong sig a%2Fb%2Bc%3Dd-e, a/b+c=d-e, a%2Fb%2Bc%3Dd", "wrong sig ***, ***, ***"),
+        ("wrong key long-key-of-quer", "wrong key ***"),
+        ("a long key is wanted, Bearer was given", "a long key is wanted, Bearer was given"),
+    ],
+)
+def test_a_refusal_is_remembered_without_credentials_that_are_cut(said: str, kept: str) -> None:
+    answer = Answer(status=401, seconds=1, excerpt=json.dumps({"detail": said}).encode())
+    assert reason(answer, BODY, CUT_SECRETS) == f"HTTP 401 Unauthorized: {kept}"
+
+
 PERSONAL_BODY = json.dumps(
     {
         "Account_Num": "0012345678",

@@ -27,20 +27,23 @@ SHORTEST_VALUE = 3
 """Characters; a shorter value identifies nobody and occurs in every text."""
 PART = 5
 """Characters in a row of a personal value that are masked as a part of it: so many are no coincidence."""
+SECRET_PART = 8
+"""The same of a secret: a scheme's name is shorter, and what is left of a secret that was cut is longer."""
 
 
 def secrets_of(headers: Mapping[str, str], url: str) -> frozenset[str]:
     """Return the secrets of a request beside its body: the ``secrets`` of ``reason``.
 
     Of each header: its value, whole and without the first word, which may be a scheme as in ``Bearer …``; of
-    ``Basic …`` also the text that it encodes. Of the address: its query, which ``core.logs.sending_message`` leaves
-    out too.
+    ``Basic …`` also the text that it encodes, of a JSON Web Token its three parts. Of the address: its query, which
+    ``core.logs.sending_message`` leaves out too, and the query's values, as they stand and decoded.
     """
     query = urlsplit(url).query
-    found = {query, *(value for _, value in parse_qsl(query))}
+    found = {query, *(value for _, value in parse_qsl(query)), *(part.partition("=")[2] for part in query.split("&"))}
     for value in headers.values():
         scheme, _, rest = value.strip().partition(" ")
         found |= {value, rest}
+        found |= {part for token in (value, rest) if token.startswith("eyJ") for part in token.split(".")}
         if scheme.lower() == "basic":
             pair = _decode_basic(rest)
             found |= {pair, pair.partition(":")[2]}
@@ -51,7 +54,7 @@ def reason(answer: Answer, body: bytes, secrets: Collection[str] = ()) -> str:
     """Return why an attempt failed, for ledger and log.
 
     Receivers repeat what they reject. So every value of the sent body, and every secret sent with it, is masked in the
-    receiver's words before they are kept.
+    receiver's words before they are kept: personal values and secrets also where they are cut.
     """
     if answer.status is None:
         return f"no answer ({answer.error})"
@@ -62,7 +65,8 @@ def reason(answer: Answer, body: bytes, secrets: Collection[str] = ()) -> str:
     # Mask before the cut, which could leave half a value that no mask would find.
     document = msgspec.json.decode(body)
     values, personal = [*_texts(document), *secrets], list(_personal(document))
-    words = _mask_values(words, [*values, *map(_escape, values)], [*personal, *map(_escape, personal)])
+    cut = {PART: [*personal, *map(_escape, personal)], SECRET_PART: [*secrets, *map(_escape, secrets)]}
+    words = _mask_values(words, [*values, *map(_escape, values)], cut)
     return f"{status}: {words}"[:LONGEST]
 
 
@@ -131,11 +135,11 @@ def _problem(item: Any) -> str:
     return f"{where}: {item.get('msg', '')}"
 
 
-def _mask_values(words: str, values: Collection[str], personal: Collection[str]) -> str:
+def _mask_values(words: str, values: Collection[str], cut: Mapping[int, Collection[str]]) -> str:
     """Return the text with each value in it masked, whatever its case.
 
-    Of personal values each part of ``PART`` characters or more is masked too: validation errors quote values that they
-    cut, receivers repeat a surname. Overlapping places are masked as one, so that no end is left.
+    Of the values in ``cut`` each part of so many characters or more is masked too: validation errors quote values that
+    they cut, receivers repeat a surname. Overlapping places are masked as one, so that no end is left.
     """
     low = _lower(words)
     spans = [
@@ -144,12 +148,13 @@ def _mask_values(words: str, values: Collection[str], personal: Collection[str])
         if len(value) >= SHORTEST_VALUE
         for span in _places(low, value)
     ]
-    parts = {part for value in personal for part in _parts(_lower(_one_line(value)))}
-    spans += [
-        (at + PART - len(part.lstrip()), at + len(part.rstrip()))
-        for at in range(len(low) - PART + 1)
-        if (part := low[at : at + PART]) in parts
-    ]
+    for length, of in cut.items():
+        parts = {part for value in of for part in _parts(_lower(_one_line(value)), length)}
+        spans += [
+            (at + length - len(part.lstrip()), at + len(part.rstrip()))
+            for at in range(len(low) - length + 1)
+            if (part := low[at : at + length]) in parts
+        ]
     shown, at = [], 0
     for start, end in sorted(spans):
         if start >= at:
@@ -158,10 +163,10 @@ def _mask_values(words: str, values: Collection[str], personal: Collection[str])
     return "".join([*shown, words[at:]])
 
 
-def _parts(value: str) -> Iterator[str]:
-    """Yield each run of ``PART`` characters of a value that is more than punctuation."""
-    for at in range(len(value) - PART + 1):
-        part = value[at : at + PART]
+def _parts(value: str, length: int) -> Iterator[str]:
+    """Yield each run of ``length`` characters of a value that is more than punctuation."""
+    for at in range(len(value) - length + 1):
+        part = value[at : at + length]
         if sum(map(str.isalnum, part)) >= SHORTEST_VALUE:
             yield part
 
