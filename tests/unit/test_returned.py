@@ -1,6 +1,7 @@
 """What a receiver gives back comes to the digest of what was sent, however its store has spelled it (SPEC 4, 7)."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -224,6 +225,47 @@ def test_the_document_with_the_highest_id_counts_whatever_the_order(tmp_path: Pa
             last = received.last("1")
             assert last is not None
             assert last.digest == restore_content(json.loads(text(newer), parse_float=Decimal)).digest
+
+
+@pytest.mark.parametrize("number", [1 << 63, 99999999999999999999999, -(10**30), {"$numberDecimal": "1E+40"}])
+def test_an_id_that_no_database_has_room_for_is_unreadable_and_ends_nothing(
+    tmp_path: Path, number: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    hostile = body_of("0000000001", number)
+    read = restore_content(json.loads(text(hostile), parse_float=Decimal))
+    assert (read.incident_id, read.digest, read.unreadable) == (0, "", ("Incident_Id",))
+    file = tmp_path / "export.json"
+    file.write_text("\n".join(map(text, [hostile, *TWO])))
+    with receiver_export.opened(file) as received:
+        assert received is not None
+        assert received.documents == 3
+        last = received.last("0000000001")  # that of the receiver's own document, and not of the hostile one
+        assert last is not None
+        assert last.digest == restore_content(json.loads(text(TWO[0]), parse_float=Decimal)).digest
+    assert "Incident_Id (1)" in caplog.text
+
+
+def test_the_largest_id_is_read() -> None:
+    largest = (1 << 63) - 1
+    assert restore_content(body_of("1", largest)).incident_id == largest
+
+
+def test_a_value_that_no_document_is_as_long_as_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
+    file = tmp_path / "export.json"
+    with file.open("w") as out:
+        out.write(text(TWO[0]) + '\n{"Account_Num": "1", "Arrears": 1, "x": [')
+        for _ in range(20):
+            out.write("[]," * 1_000_000)
+        out.write("[]]}")
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigurationError) as caught, receiver_export.opened(file):
+            pass
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "has more than 4,194,304 characters in what begins at line 2" in str(caught.value)
+    assert peak < 400 << 20
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,8 @@ _DIGITS_OF_A_DOUBLE = 15
 """Digits up to which every amount survives as a double."""
 _SECONDS_BELOW = 10**11
 """A time that is a number below this is seconds since 1970 (through the year 5138), above it milliseconds."""
+_IDS = range(-(1 << 63), 1 << 63)
+"""What a database has room for as ``Incident_Id``."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DOT_NET = re.compile(r"/Date\((-?\d+)(?:[+-]\d{4})?\)/")
 
@@ -70,7 +72,8 @@ class ReturnedDocument(Record, frozen=True, kw_only=True):
 
     Attributes:
         account: ``Account_Num``.
-        incident_id: ``Incident_Id``; 0 where it is missing or no number.
+        incident_id: ``Incident_Id``; 0 where it is missing, no number, or too large for 64 bits, which counts as
+            unreadable.
         digest: The digest of the content as it was sent; "" where a value does not fit the contract.
         as_doubles: The same digest with amounts as doubles hold them, where an amount has too many digits for a double;
             otherwise "".
@@ -119,6 +122,10 @@ def restore_content(document: Mapping[str, Any]) -> ReturnedDocument:
         reading.part(document.get("Account_Details"), incident_model.Account, "Account_Details"),
         actions[0] if actions else reading.part(None, incident_model.LastAction, "Last_Actions"),
     ]
+    incident_id = _id(document.get(_ID))
+    if incident_id not in _IDS:
+        reading.unreadable.append(_ID)
+        incident_id = 0
     reading.foreign.extend(name for name in document if name not in _names(incident_model.IncidentDocument))
     try:
         lines = encoder.encode_lines(values).split(b"\n")
@@ -129,7 +136,7 @@ def restore_content(document: Mapping[str, Any]) -> ReturnedDocument:
     unreadable = tuple(dict.fromkeys(reading.unreadable))
     return ReturnedDocument(
         account=account,
-        incident_id=_id(document.get(_ID)),
+        incident_id=incident_id,
         digest="" if unreadable else digest(content),
         as_doubles="" if unreadable or not reading.has_doubles else as_doubles(content),
         parts=part_digests(content),

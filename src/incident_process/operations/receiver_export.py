@@ -25,8 +25,8 @@ from incident_process.document.returned import ReturnedDocument, documents_in, r
 log = get_logger()
 
 READ_CHARACTERS = 1 << 20
-LONGEST = 1 << 26
-"""Characters of one JSON value at most; a document has a few thousand."""
+LONGEST = 1 << 22
+"""Characters of one JSON value at most; a document has a few thousand. In memory a character may take 30 bytes."""
 _BETWEEN = " \t\r\n,\x1e[]"
 """Characters between two documents: in a list, in lines, in a sequence of RFC 7464."""
 _CUT_OFF = 16
@@ -196,9 +196,16 @@ def _values(path: Path, text: TextIO) -> Iterator[tuple[int, Any]]:
         try:
             value, end = decoder.raw_decode(buffer, at)
         except (ValueError, RecursionError) as exc:
-            may_go_on = _may_go_on(exc, len(buffer)) and buffer[at] == "{" and len(buffer) - at < LONGEST
+            held = len(buffer) - at
+            may_go_on = _may_go_on(exc, len(buffer)) and buffer[at] == "{"
+            if may_go_on and held >= LONGEST:
+                raise unusable(
+                    path,
+                    f"has more than {LONGEST:,} characters in what begins at line {line}, where an incident document "
+                    "has a few thousand",
+                ) from None
             if may_go_on and not ended:
-                more = text.read(max(READ_CHARACTERS, len(buffer) - at))
+                more = text.read(min(max(READ_CHARACTERS, held), LONGEST - held))
                 buffer, at, ended = buffer[at:] + more, 0, not more
                 continue
             if may_go_on:
