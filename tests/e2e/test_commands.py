@@ -297,6 +297,18 @@ def test_wrong_usage(command: Command, arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in finished.stderr
 
 
+@pytest.mark.parametrize("address", ["mysql://u:{}@h:3306/db", "mysql:/u:{}@h/db", "u:{}@h/db", "http://{}@h/"])
+@pytest.mark.parametrize(
+    "arguments", [("state", "copy"), ("run", "--now"), ("deliveries", "--status"), (), ("history", "--limit")]
+)
+def test_wrong_usage_repeats_no_password(command: Command, arguments: tuple[str, ...], address: str) -> None:
+    for password in ("Zq7", "Zq7@Yx8/Wv9", "Zq7:Yx8"):
+        finished = command(*arguments, address.format(password))
+        assert finished.status == 2
+        assert finished.stderr.strip()
+        assert not any(part in finished.stderr + finished.stdout for part in ("Zq7", "Yx8", "Wv9"))
+
+
 def test_reading_commands_need_no_run(make_site: MakeSite) -> None:
     """On a state that was never prepared, they say what there is: nothing."""
     site = make_site("sqlite", "mongo")

@@ -1,9 +1,11 @@
 """The commands, their exit statuses, and their errors as one sentence (SPEC 7)."""
 
+import io
 import logging
+import re
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Protocol, runtime_checkable
+from typing import IO, Annotated, Any, Protocol, runtime_checkable
 
 import typer
 
@@ -75,7 +77,16 @@ app.command("demo")(sandbox_commands.demo)
 class _Shown(Protocol):
     """A usage error that shows itself with the usage of its command."""
 
-    def show(self) -> None: ...
+    def show(self, file: IO[Any] | None = None) -> None: ...
+
+
+_CREDENTIALS = re.compile(r"([A-Za-z][\w+.-]*:/)/?.*@|[^\s('\"]+:\S+@", re.DOTALL)
+"""What stands before the host of an address, to the last @ of the text: a password may hold any character."""
+
+
+def _without_credentials(text: str) -> str:
+    """Return a usage error, which repeats arguments, without the passwords of addresses among them."""
+    return _CREDENTIALS.sub(lambda found: f"{found[1]}/…@" if found[1] else "…@", text)
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -98,9 +109,11 @@ def _perform(arguments: Sequence[str]) -> int:
         status = app(list(arguments), standalone_mode=False)
     except typer.TyperException as exc:  # typer brings a click of its own: the class in `click` is another one
         if isinstance(exc, _Shown):
-            exc.show()
+            shown = io.StringIO()
+            exc.show(shown)
+            sys.stderr.write(_without_credentials(shown.getvalue()))
         else:
-            sys.stderr.write(f"{logs.one_line(exc.format_message())}\n")
+            sys.stderr.write(f"{_without_credentials(logs.one_line(exc.format_message()))}\n")
         return exc.exit_code
     except typer.Abort:
         raise
