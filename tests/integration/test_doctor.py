@@ -165,7 +165,9 @@ def test_what_is_advised_is_what_doctor_looks_for(sql_server: SqlServer, sql_dat
                 cursor.execute(advice.statement)
     url = sql_server.url(sql_database)
     found = findings("http://127.0.0.1:9/x", url, url)
-    assert not [finding for finding in found if finding.level is Level.WARNING]
+    warnings = [finding for finding in found if finding.level is Level.WARNING]
+    assert [warning.subject for warning in warnings] == ["source", "state"]
+    assert all(warning.finding.startswith("Without TLS") for warning in warnings)
     assert about(found, "source", Level.OK)
     assert about(found, "clock", Level.OK)
     (receiver,) = about(found, "receiver", Level.ERROR)

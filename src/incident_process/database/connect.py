@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from incident_process.core.errors import DatabaseConnectionError
 from incident_process.core.logs import event, get_logger
 from incident_process.database.errors import explained
+from incident_process.database.login import logins
 from incident_process.database.server_errors import meaning_of_error
 from incident_process.database.session import SCRIPT, Opened, Reply, Session, StatementRefusedError, negotiate
 from incident_process.settings.database_urls import MySQLTarget
@@ -79,6 +80,7 @@ def connect_blocking(target: MySQLTarget, where: str) -> "pymysql.Connection[Any
             database=target.database,
             charset="utf8mb4",
             ssl=target.ssl_context(),
+            auth_plugin_map=logins(encrypted=target.tls is not None),
             connect_timeout=10,
             autocommit=None,  # set with the session
         )

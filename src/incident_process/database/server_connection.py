@@ -9,6 +9,7 @@ import asyncmy
 from asyncmy.connection import Connection
 
 from incident_process.database.connect import set_up
+from incident_process.database.login import logins
 from incident_process.database.server_errors import handshake, meaning_of_error
 from incident_process.database.session import Opened, Session
 from incident_process.settings.database_urls import MySQLTarget
@@ -52,6 +53,7 @@ class ServerConnection:
             password=target.password.get_secret_value().encode(),
             database=target.database,
             ssl=tls,
+            auth_plugin_map=logins(encrypted=tls is not None),
             charset="utf8mb4",
             client_flag=client_flag,
             autocommit=None,  # set with the session

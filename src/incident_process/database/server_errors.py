@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from incident_process.database.errors import ErrorKind, ErrorMeaning
+from incident_process.database.login import ReadableLoginError
 
 _T, _U, _A = ErrorKind.TRANSIENT, ErrorKind.UNAVAILABLE, ErrorKind.ACCESS
 _S = ErrorKind.SETTING
@@ -28,6 +29,10 @@ _PLUGIN = (
 _TLS = (
     "Set [DATABASE] MYSQL_SSL = on; with the server's own certificates also MYSQL_SSL_CA = their ca.pem and "
     "MYSQL_SSL_VERIFY = ca"
+)
+_READABLE = (
+    "what answers there asks for the password in a form that it can read ({}), and the connection is not encrypted; "
+    "the password was not sent"
 )
 _WRITABLE = "Name the server that may be written, or wait until this one may"
 _TIME_LIMIT = "Lift the limit on statements' time for this user, at the server or the proxy"
@@ -257,7 +262,7 @@ def meaning_of_error(error: Exception) -> ErrorMeaning | None:
         return _unreachable(error)
     number, message = (*error.args, "", "")[:2]
     if isinstance(error, RuntimeError):
-        return _of_driver(str(error))
+        return _of_driver(error)
     if type(error).__module__.partition(".")[0] not in _DRIVERS:
         return None
     if number in _CANNOT_CONNECT and isinstance(cause, OSError):
@@ -315,8 +320,11 @@ _NAME_DIFFERS = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_
 _PACKAGE = re.compile(r"'(\w+)' package is required")
 
 
-def _of_driver(message: str) -> ErrorMeaning | None:
-    """Return the meaning of a RuntimeError of asyncmy, which has no numbers for these."""
+def _of_driver(error: RuntimeError) -> ErrorMeaning | None:
+    """Return the meaning of a RuntimeError of asyncmy, which has no numbers for these, or of a refused login."""
+    if isinstance(error, ReadableLoginError):
+        return ErrorMeaning(number=0, kind=_A, words=_READABLE.format(error.plugin), remedy=_TLS)
+    message = str(error)
     if "socket instance" in message:  # a connection that was reset between being made and being set up
         return meaning_of(2013)
     if found := _PACKAGE.search(message):

@@ -45,7 +45,7 @@ from incident_process.operations.openapi_fetch import descriptions
 from incident_process.pipeline.operation_check import require_receiver, unknown_operation
 from incident_process.pipeline.state_check import AHEAD_REMEDY, future_rows, watermark_ahead
 from incident_process.settings import Settings
-from incident_process.settings.database_urls import SqliteTarget
+from incident_process.settings.database_urls import MySQLTarget, SqliteTarget, Target
 from incident_process.source.base import ExcludedRows, Source
 from incident_process.source.indexes import INDEX_ADVICE
 from incident_process.state.base import StateStore
@@ -176,6 +176,7 @@ async def _with_source(settings: Settings) -> list[Finding]:
             await _open_transactions(source),
             *await _excluded(source, settings.process.source_timezone),
             *(await _replicas(source) if settings.replica_targets else []),
+            *_unencrypted("source", settings.source_target),
         ]
         findings += await _guarded("operation", lambda: _operation(settings, now))
         return findings
@@ -337,7 +338,23 @@ async def _with_store(settings: Settings) -> list[Finding]:
                 for statement in missing
             ),
             await _lease(store),
+            *(_unencrypted("state", settings.state_target) if settings.process.tracking == Tracking.SQL else []),
         ]
+
+
+def _unencrypted(subject: str, target: Target) -> list[Finding]:
+    """Warn of a password that is given to a server which nothing has shown to be the server."""
+    if not isinstance(target, MySQLTarget) or target.tls is not None or not target.password.get_secret_value():
+        return []
+    return [
+        Finding(
+            subject=subject,
+            level=Level.WARNING,
+            finding="Without TLS, whoever answers on the database's port can learn the password, and read along.",
+            remedy="Set [DATABASE] MYSQL_SSL = on; with the server's own certificates also MYSQL_SSL_CA = their ca.pem "
+            "and MYSQL_SSL_VERIFY = ca.",
+        )
+    ]
 
 
 async def _connections(settings: Settings) -> list[Finding]:
