@@ -1,5 +1,7 @@
 """Sessions and the brake on guessing, on a clock of their own; and the names that a page is known by."""
 
+import asyncio
+
 import pytest
 from pydantic import SecretStr
 
@@ -14,6 +16,7 @@ from incident_process.dashboard.access import (
     ThrottledError,
 )
 from incident_process.dashboard.security_middleware import host_names
+from incident_process.dashboard.sign_in_turns import MOST_HELD, MOST_WAITING, SignInTurns
 from incident_process.dashboard.web_server import is_loopback
 from incident_process.settings.keys.dashboard_keys import Dashboard
 from tests.dashboard.site import TOKEN, UNMASK_TOKEN
@@ -170,3 +173,27 @@ def test_a_page_for_others_is_also_known_by_addresses() -> None:
 def test_which_addresses_are_this_machine_s_own() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "127.8.8.8", "::1", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.0.2.1", "example.net", "")))
+
+
+def test_a_crowd_at_one_address_takes_no_other_address_s_turn() -> None:
+    async def crowd() -> None:
+        turns = SignInTurns()
+        for _ in range(MOST_HELD):
+            assert await turns.take("crowd")
+        waiting = [asyncio.create_task(turns.take("crowd")) for _ in range(MOST_WAITING)]
+        await asyncio.sleep(0)
+        assert not await turns.take("crowd"), "as many wait as may"
+        other = asyncio.create_task(turns.take("other"))
+        await asyncio.sleep(0)
+        assert await waiting[-1] is False, "the newest of the crowd makes room"
+        waiting[0].cancel()
+        for _ in waiting[1:-1]:
+            turns.give_back()
+        turns.give_back()
+        assert await other
+        assert all(await asyncio.gather(*waiting[1:-1]))
+        for _ in range(MOST_HELD):
+            turns.give_back()
+        assert await turns.take("crowd")
+
+    asyncio.run(asyncio.wait_for(crowd(), 10))

@@ -1,5 +1,7 @@
 """Who is let in, who is not, and what is never shown or logged: over HTTP, against the command as it is."""
 
+import http.client
+import json
 import socket
 import subprocess
 import sys
@@ -478,6 +480,48 @@ def test_a_flood_of_guesses_keeps_nobody_else_waiting(site: Site) -> None:
         assert client.get("/api/overview").status == 200
         assert time.monotonic() - began < 5
         assert {guess.result().status for guess in guesses} <= {403, 429}
+
+
+@pytest.mark.parametrize("connections", [40, 160])
+def test_many_connections_guess_no_faster_and_keep_the_right_token_out_nowhere(site: Site, connections: int) -> None:
+    site.configure(token=TOKEN)
+    with serving(site) as served, ThreadPoolExecutor(connections) as crowd:
+        client = Client(served)
+        began = time.monotonic()
+        guesses = [crowd.submit(guess_for, 4, client, number) for number in range(connections)]
+        time.sleep(2)
+        asked = time.monotonic()
+        with closing(http.client.HTTPConnection(client.host, client.port, 30, ("127.0.0.2", 0))) as other:
+            assert sign_in_over(other, client, TOKEN)[0] == 200
+        took = time.monotonic() - asked
+        compared = sum(guess.result() for guess in guesses)
+        lasted = time.monotonic() - began
+    assert took < 15
+    assert 20 <= compared <= 20 * (lasted + 1)
+
+
+def guess_for(seconds: float, client: Client, number: int) -> int:
+    """Return how many of the guesses over one connection after another were compared with the token."""
+    until, compared = time.monotonic() + seconds, 0
+    connection = http.client.HTTPConnection(client.host, client.port, timeout=30)
+    while time.monotonic() < until:
+        status, closes = sign_in_over(connection, client, f"guess-number-{number:04d}")
+        assert status in ({429} if closes else {403, 429})
+        if closes:
+            time.sleep(0.2)
+        else:
+            compared += 1
+    connection.close()
+    return compared
+
+
+def sign_in_over(connection: http.client.HTTPConnection, client: Client, token: str) -> tuple[int, bool]:
+    """Return the status, and whether the server closes the connection."""
+    headers = {"Origin": client.origin, "Content-Type": "application/json"}
+    connection.request("POST", "/api/sign-in", json.dumps({"token": token}), headers)
+    response = connection.getresponse()
+    response.read()
+    return response.status, response.headers["Connection"] == "close"
 
 
 def test_a_crowd_that_says_nothing_does_not_take_the_page_away(site: Site) -> None:

@@ -6,7 +6,7 @@ Their log lines say who did what, and from which address: no token, no value, an
 import asyncio
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -17,14 +17,13 @@ from incident_process.dashboard.refused_sign_ins import RefusedSignIns
 from incident_process.dashboard.replays import Replays, choose
 from incident_process.dashboard.responses import Json, content, problem
 from incident_process.dashboard.security_middleware import cookie_name, cookie_of
+from incident_process.dashboard.sign_in_turns import MOST_HELD, MOST_WAITING, SignInTurns
 
 log = get_logger()
 
 _SHOWN_OF_ACCOUNT = 4
 WRONG_SECONDS = 1.0
 """Seconds that the answer to a wrong token waits: it slows guesses down."""
-MOST_HELD = 20
-"""Answers that wait at once at most: a flood of guesses must not take all connections."""
 
 
 class SignIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,7 +57,7 @@ class WriteApi:
         self._access = access
         self._readings = readings
         self._replays = replays
-        self._held = 0
+        self._turns = SignInTurns()
         self._refused = RefusedSignIns()
 
     def close(self) -> None:
@@ -78,16 +77,24 @@ class WriteApi:
         """Open a session for the holder of a token."""
         given = await content(request, SignIn)
         address = request.client.host if request.client else "unknown"
+        if not await self._turns.take(address):
+            self._refused.note(address)
+            sent_away = ThrottledError(round(WRONG_SECONDS * MOST_WAITING / MOST_HELD))
+            return problem(429, str(sent_away), {"Retry-After": str(sent_away.seconds), "Connection": "close"})
         try:
+            if await request.is_disconnected():  # while it waited; its turn is for the next
+                raise ClientDisconnect
             cookie, session = self._access.sign_in(given.token, given.user, address)
         except ThrottledError as exc:
             self._refused.note(address)
-            await self._hold()
+            await asyncio.sleep(WRONG_SECONDS)
             return problem(429, str(exc), {"Retry-After": str(exc.seconds)})
         except AccessDeniedError as exc:
             self._refused.note(address)
-            await self._hold()
+            await asyncio.sleep(WRONG_SECONDS)
             return problem(403, str(exc))
+        finally:
+            self._turns.give_back()
         _note("signed_in", session, "signed in" + (", may unmask" if session.may_unmask else ""))
         answer = Json({"session_token": session.token})  # no other answer has it
         answer.set_cookie(
@@ -109,16 +116,6 @@ class WriteApi:
         answer = Response(status_code=204)
         answer.delete_cookie(cookie_name(request.headers), path="/", httponly=True, samesite="strict")
         return answer
-
-    async def _hold(self) -> None:
-        """Delay the answer to a wrong token."""
-        if self._held >= MOST_HELD:
-            return
-        self._held += 1
-        try:
-            await asyncio.sleep(WRONG_SECONDS)
-        finally:
-            self._held -= 1
 
     async def replay(self, request: Request) -> Response:
         """Begin a replay; the page asks for its end by GET."""
