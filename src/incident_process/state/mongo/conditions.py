@@ -5,8 +5,9 @@ from typing import Any
 from pymongo.errors import DuplicateKeyError
 
 from incident_process.state.alert_store import AlertCondition, Stage
+from incident_process.state.damage import intact
 from incident_process.state.mongo.connection import Connection, Document, translated
-from incident_process.state.mongo.dates import to_bson
+from incident_process.state.mongo.dates import stored_date, to_bson
 
 
 class MongoConditions:
@@ -34,9 +35,9 @@ class MongoConditions:
         return {
             document["_id"]["Condition_Name"]: AlertCondition(
                 name=document["_id"]["Condition_Name"],
-                stage=Stage(document["Stage"]),
-                since=document["Since_Dtm"],
-                claimed_at=document["Claimed_Dtm"],
+                stage=intact("Process_Operation_Condition.Stage", Stage, document["Stage"]),
+                since=intact("Process_Operation_Condition.Since_Dtm", stored_date, document["Since_Dtm"]),
+                claimed_at=intact("Process_Operation_Condition.Claimed_Dtm", stored_date, document["Claimed_Dtm"]),
                 told=document["Told"],
             )
             async for document in found

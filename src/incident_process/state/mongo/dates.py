@@ -25,6 +25,18 @@ def to_bson(instant: datetime) -> datetime:
     return instant.astimezone(UTC).replace(microsecond=instant.microsecond // 1000 * 1000)
 
 
+def stored_date(value: object) -> datetime:
+    """Return a date that the program has written itself; raise TypeError for anything else."""
+    if not isinstance(value, datetime):
+        raise TypeError(type(value).__name__)
+    return value
+
+
+def stored_date_or_none(value: object) -> datetime | None:
+    """Return a date that the program has written itself, None where there is none."""
+    return None if value is None else stored_date(value)
+
+
 def read_date(value: object, field: str) -> datetime:
     """Return the instant that a field of ``Process_Operation`` means (SPEC 6).
 

@@ -6,7 +6,7 @@ from collections.abc import Collection as Some
 
 from incident_process.core.models import DeliveryStatus, LastDelivery, LedgerEntry
 from incident_process.state.mongo.connection import Collection, Document
-from incident_process.state.mongo.ledger import PENDING, lists
+from incident_process.state.mongo.ledger import PENDING, lists, status_of
 
 Claims = Callable[[Some[int | None]], Awaitable[dict[int | None, int]]]
 """Returns the token of the last finished claim of each of these scopes; None is the operation's own."""
@@ -130,6 +130,6 @@ def _known(by_status: dict[str, int], digests: _Digests) -> LastDelivery | None:
         delivered_digest=None if delivered is None else digests[delivered][0],
         delivered_id=int(delivered or 0),
         newest_digest=newest_digest,
-        newest_status=DeliveryStatus(newest),
+        newest_status=status_of(newest),
         newest_rows=newest_rows,
     )

@@ -16,8 +16,9 @@ from pymongo.errors import BulkWriteError
 
 from incident_process.core.models import Chunk, DeliveryStatus, LedgerEntry, Outcome
 from incident_process.state.codec import LAST_CHARACTER
+from incident_process.state.damage import intact
 from incident_process.state.mongo.connection import DUPLICATE_KEY, Collection, Document
-from incident_process.state.mongo.dates import to_bson
+from incident_process.state.mongo.dates import stored_date, to_bson
 
 _T = TypeVar("_T")
 
@@ -152,7 +153,7 @@ class Ledger:
         for some in lists(ids):
             async for entry in self._collection.find({"_id": {"$in": some}}, {"Status": True, "Token": True}):
                 if entry["Status"] != PENDING or entry["Token"] == token:
-                    found[entry["_id"]] = DeliveryStatus(entry["Status"])
+                    found[entry["_id"]] = status_of(entry["Status"])
         return found
 
     async def record(self, token: int, outcomes: Sequence[Outcome]) -> None:
@@ -242,7 +243,7 @@ class Ledger:
                 {"$group": {"_id": "$Status", "count": {"$sum": 1}}},
             ]
         )
-        by_status = {DeliveryStatus(group["_id"]): int(group["count"]) async for group in cursor}
+        by_status = {status_of(group["_id"]): int(group["count"]) async for group in cursor}
         return {status: by_status.get(status, 0) for status in DeliveryStatus}
 
 
@@ -281,6 +282,11 @@ def _selected(ids: Sequence[int]) -> Iterable[Document]:
         yield {"$in": list(some)}
 
 
+def status_of(stored: Any) -> DeliveryStatus:
+    """Return a stored status as the program has it."""
+    return intact("Incident_Delivery.Status", DeliveryStatus, stored)
+
+
 def entry_of(found: Document) -> LedgerEntry:
     """Return a document as a record."""
     return LedgerEntry(
@@ -289,14 +295,14 @@ def entry_of(found: Document) -> LedgerEntry:
         account=found["Account_Num"],
         digest=found["Digest"],
         key=found["Idempotency_Key"],
-        status=DeliveryStatus(found["Status"]),
+        status=status_of(found["Status"]),
         attempts=found["Attempts"],
         runs=found["Runs"],
         http_status=found["Last_Http_Status"],
         error=found["Last_Error"],
         run_id=found["Run_Id"],
-        created_at=found["Created_Dtm"],
-        updated_at=found["Updated_Dtm"],
+        created_at=intact("Incident_Delivery.Created_Dtm", stored_date, found["Created_Dtm"]),
+        updated_at=intact("Incident_Delivery.Updated_Dtm", stored_date, found["Updated_Dtm"]),
     )
 
 

@@ -3,8 +3,9 @@
 A BSON date ends at milliseconds and a window does not: ``Microseconds`` has the rest.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from pymongo.errors import DuplicateKeyError
@@ -19,8 +20,11 @@ from incident_process.core.models import (
     RunStatus,
     Window,
 )
+from incident_process.state.damage import intact
 from incident_process.state.mongo.connection import Collection, Document
-from incident_process.state.mongo.dates import to_bson
+from incident_process.state.mongo.dates import stored_date, stored_date_or_none, to_bson
+
+V = TypeVar("V")
 
 
 class Runs:
@@ -97,23 +101,30 @@ def _to_document(run: RunRecord) -> Document:
     }
 
 
+def _counts(stored: Any) -> Counts:
+    return msgspec.convert(stored, Counts)
+
+
 def _from_document(found: Document) -> RunRecord:
     rest: dict[str, Any] = found.get("Microseconds") or {}
 
+    def read(field: str, reader: Callable[[Any], V]) -> V:
+        return intact(f"Process_Operation_Run.{field}", reader, found.get(field))
+
     def instant(name: str) -> datetime | None:
-        at: datetime | None = found.get(name)
+        at = read(name, stored_date_or_none)
         return None if at is None else at + timedelta(microseconds=rest.get(name, 0))
 
     start, end, started = instant("Window_Start"), instant("Window_End"), instant("Started_Dtm")
     return RunRecord(
         run_id=found["_id"],
         operation=found["Operation_name"],
-        kind=RunKind(found["Kind"]),
-        status=RunStatus(found["Status"]),
+        kind=read("Kind", RunKind),
+        status=read("Status", RunStatus),
         host=found["Host"],
-        started_at=started or found["Started_Dtm"],
+        started_at=started or read("Started_Dtm", stored_date),
         window=Window(start=start, end=end) if start and end else None,
         ended_at=instant("Ended_Dtm"),
-        counts=msgspec.convert(found["Counts"], Counts),
+        counts=read("Counts", _counts),
         error=found.get("Error"),
     )

@@ -3,6 +3,7 @@
 from incident_process.database.errors import DuplicateError
 from incident_process.settings.database_urls import Target
 from incident_process.state.alert_store import AlertCondition, Stage
+from incident_process.state.damage import intact
 from incident_process.state.sql import schema
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import SqlDatabase
@@ -50,7 +51,11 @@ class SqlConditions:
         rows = await self._database.read(lambda connection: connection.rows(_ALL, (self._operation,)))
         return {
             name: AlertCondition(
-                name=name, stage=Stage(stage), since=instant_of(since), claimed_at=instant_of(claimed), told=told
+                name=name,
+                stage=intact("Process_Operation_Condition.Stage", Stage, stage),
+                since=intact("Process_Operation_Condition.Since_Dtm", instant_of, since),
+                claimed_at=intact("Process_Operation_Condition.Claimed_Dtm", instant_of, claimed),
+                told=told,
             )
             for name, stage, since, claimed, told in rows
         }

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from incident_process.core.errors import LeaseHeldError, LeaseLostError
 from incident_process.core.models import NEVER, Lease
+from incident_process.state.damage import intact
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.dialect import instant_of, instant_or_none, stamp
 from incident_process.state.sql.schema import NO_SCOPE
@@ -85,10 +87,14 @@ async def ensure_row(connection: Connection, operation: str) -> None:
         await connection.execute(_CREATE, (operation, stamp(NEVER)))
 
 
+def _expiry(stored: Any) -> datetime:
+    return intact("Expires_Dtm of a lease", instant_of, stored)
+
+
 async def _locked(connection: Connection, scope: Scope) -> tuple[str | None, int, datetime, datetime] | None:
     """Lock the row; return holder, token, expiry and the store's clock."""
     row = await connection.row(scope.statements.lock, scope.row)
-    return None if row is None else (row[0], row[1], instant_of(row[2]), instant_of(row[3]))
+    return None if row is None else (row[0], row[1], _expiry(row[2]), instant_of(row[3]))
 
 
 async def acquire(
@@ -153,7 +159,8 @@ async def fence(connection: Connection, lease: Lease, scope: Scope) -> datetime:
 
 async def raise_as_of(connection: Connection, operation: str, instant: datetime) -> datetime:
     """Note the instant if it is the latest, and return the latest; after the fence, which has locked the row."""
-    known = instant_or_none(await connection.value(_READ_AS_OF, (operation,)))
+    stored = await connection.value(_READ_AS_OF, (operation,))
+    known = intact("Process_Operation_Lease.As_Of_Dtm", instant_or_none, stored)
     latest = instant if known is None else max(known, instant)
     await connection.execute(_WRITE_AS_OF, (stamp(latest), operation))
     return latest
@@ -169,7 +176,7 @@ async def read_state(connection: Connection, scope: Scope) -> SqlLeaseState | No
     row = await connection.row(scope.statements.read, scope.row)
     if row is None or not row[1]:
         return None
-    holder, token, expires, now = row[0], row[1], instant_of(row[2]), instant_of(row[3])
+    holder, token, expires, now = row[0], row[1], _expiry(row[2]), instant_of(row[3])
     return SqlLeaseState(
         holder=holder or "", token=token, expires_at=expires, active=holder is not None and expires > now
     )

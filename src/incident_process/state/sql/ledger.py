@@ -16,6 +16,7 @@ from incident_process.core.models import (
     UnsendableAccount,
 )
 from incident_process.state.codec import LAST_CHARACTER
+from incident_process.state.damage import intact
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.database import batches
 from incident_process.state.sql.dialect import MYSQL, instant_of, marks, stamp
@@ -230,7 +231,7 @@ async def last_known(connection: Connection, operation: str, accounts: Sequence[
             newest_entries(len(some)), (operation, *some)
         ):
             if account not in newest or newest[account][0] < incident_id:
-                newest[account] = (incident_id, DeliveryStatus(status), digest, of_rows)
+                newest[account] = (incident_id, _status(status), digest, of_rows)
             if status == _DELIVERED:
                 delivered[account] = digest, incident_id
     return {
@@ -338,8 +339,12 @@ async def _entries(
 
 async def counts(connection: Connection, operation: str) -> dict[DeliveryStatus, int]:
     """Return how many entries have each status; a status without entries is 0."""
-    by_status = {DeliveryStatus(row[0]): int(row[1]) for row in await connection.rows(_COUNTS, (operation,))}
+    by_status = {_status(row[0]): int(row[1]) for row in await connection.rows(_COUNTS, (operation,))}
     return {status: by_status.get(status, 0) for status in DeliveryStatus}
+
+
+def _status(stored: Any) -> DeliveryStatus:
+    return intact("Incident_Delivery.Status", DeliveryStatus, stored)
 
 
 def entry_of(row: Row) -> LedgerEntry:
@@ -350,12 +355,12 @@ def entry_of(row: Row) -> LedgerEntry:
         account=row[2],
         digest=row[3],
         key=row[4],
-        status=DeliveryStatus(row[5]),
+        status=_status(row[5]),
         attempts=row[6],
         runs=row[7],
         http_status=row[8],
         error=row[9],
         run_id=row[10],
-        created_at=instant_of(row[11]),
-        updated_at=instant_of(row[12]),
+        created_at=intact("Incident_Delivery.Created_Dtm", instant_of, row[11]),
+        updated_at=intact("Incident_Delivery.Updated_Dtm", instant_of, row[12]),
     )

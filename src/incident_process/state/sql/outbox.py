@@ -14,6 +14,7 @@ from incident_process.core.models import (
 )
 from incident_process.core.models import DeliveryStatus as Status
 from incident_process.state import codec
+from incident_process.state.damage import intact
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.dialect import instant_of, stamp
 from incident_process.state.sql.lease import Scope
@@ -93,7 +94,8 @@ async def load(connection: Connection, scope: Scope, chunk_id: str) -> StoredChu
     if not rows:
         return None
     entry = await asyncio.to_thread(codec.decode, [row[3] for row in rows])
-    return StoredChunk(run_id=rows[0][0], first_id=rows[0][1], created_at=instant_of(rows[0][2]), entry=entry)
+    created_at = intact("Incident_Outbox.Created_Dtm", instant_of, rows[0][2])
+    return StoredChunk(run_id=rows[0][0], first_id=rows[0][1], created_at=created_at, entry=entry)
 
 
 async def kept_body(connection: Connection, scope: Scope, run_id: str, incident_id: int) -> bytes | None:

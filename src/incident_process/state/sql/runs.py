@@ -1,8 +1,8 @@
 """``Process_Operation_Run``: the audit trail (SPEC 6)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -14,9 +14,14 @@ from incident_process.core.models import (
     RunStatus,
     Window,
 )
+from incident_process.state.damage import intact
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import instant_of, instant_or_none, marks, stamp, stamp_or_none
 from incident_process.state.sql.schema import shortened
+
+V = TypeVar("V")
+
+_COUNTS = msgspec.json.Decoder(Counts)
 
 _COLUMNS = (
     "Operation_name", "Kind", "Status", "Window_Start_Dtm", "Window_End_Dtm", "Accounts", "Delivered", "Unchanged",
@@ -87,16 +92,20 @@ def _values(run: RunRecord) -> tuple[Any, ...]:
 
 def _record(row: Row) -> RunRecord:
     of = dict(zip(_COLUMNS, row, strict=True))
-    start, end = instant_or_none(of["Window_Start_Dtm"]), instant_or_none(of["Window_End_Dtm"])
+
+    def read(column: str, reader: Callable[[Any], V]) -> V:
+        return intact(f"Process_Operation_Run.{column}", reader, of[column])
+
+    start, end = read("Window_Start_Dtm", instant_or_none), read("Window_End_Dtm", instant_or_none)
     return RunRecord(
         run_id=of["Run_Id"],
         operation=of["Operation_name"],
-        kind=RunKind(of["Kind"]),
-        status=RunStatus(of["Status"]),
+        kind=read("Kind", RunKind),
+        status=read("Status", RunStatus),
         host=of["Host"],
-        started_at=instant_of(of["Started_Dtm"]),
+        started_at=read("Started_Dtm", instant_of),
         window=Window(start=start, end=end) if start is not None and end is not None else None,
-        ended_at=instant_or_none(of["Ended_Dtm"]),
-        counts=msgspec.json.decode(of["Counts"], type=Counts),
+        ended_at=read("Ended_Dtm", instant_or_none),
+        counts=read("Counts", _COUNTS.decode),
         error=of["Last_Error"],
     )

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from incident_process.core.errors import ConfigurationError, LeaseLostError
 from incident_process.core.models import NEVER, Advance, Lease, Operation
 from incident_process.database.errors import MissingTableError
+from incident_process.state.damage import intact
 from incident_process.state.sql import schema
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.dialect import instant_of, instant_or_none, local_of, local_stamp, stamp
@@ -112,7 +113,8 @@ async def read(connection: Connection, operation: str, zone: ZoneInfo, *, locked
         return None
     sequence, minutes = row[:2]
     next_local, last_local, end_local = map(local_of, row[2:])
-    exact = instant_or_none(await connection.value(_EXACT, (operation,)))
+    stored = await connection.value(_EXACT, (operation,))
+    exact = intact("Process_Operation_Lease.Watermark_Dtm", instant_or_none, stored)
     last = NEVER if last_local is None else from_local(last_local, zone)
     if exact is not None and last_local is not None and to_local(exact, zone) == last_local.replace(microsecond=0):
         last = exact

@@ -1,0 +1,31 @@
+"""Says which column of the state holds what no version of this program writes there."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from incident_process.core.errors import IncidentProcessError
+
+_Stored = TypeVar("_Stored")
+_Value = TypeVar("_Value")
+
+
+def intact(column: str, read: Callable[[_Stored], _Value], stored: _Stored) -> _Value:
+    """Return a stored value as the program has it.
+
+    Args:
+        column: ``Table.Column``, for the message.
+        read: Makes the value of what is stored.
+        stored: What the database gave.
+
+    Raises:
+        IncidentProcessError: It cannot be read. The message contains nothing of it.
+    """
+    try:
+        return read(stored)
+    except (ValueError, TypeError, AttributeError, OverflowError, msgspec.MsgspecError) as exc:
+        raise IncidentProcessError(
+            f"The state is damaged: {column} holds a value that cannot be read ({type(stored).__name__}). "
+            "Correct it, or restore the state from a backup."
+        ) from exc
