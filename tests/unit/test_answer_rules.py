@@ -1,6 +1,7 @@
 """Rules of the configuration for answers: how they are read, which decides, and what is said of a wrong one."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.delivery.policy import ResponseClass
-from incident_process.delivery.response_rules import ResponseRules
+from incident_process.delivery.response_rules import SEARCHED, ResponseRules
 from incident_process.operations.recorded_answers import judged
 from incident_process.settings import Api, Settings
 from tests.support.command import Command
@@ -59,6 +60,18 @@ def test_a_rule_fits_by_status_and_text(rule: str, status: int, body: bytes, fit
             api(refused_when=rule)
     else:
         assert (verdict(api(refused_when=rule), status, body) is ResponseClass.DEAD) is fits
+
+
+def test_a_long_answer_is_searched_in_no_time() -> None:
+    """An expression is searched for in the first characters of each reading, a plain text in all of it."""
+    rules = ResponseRules.of(api(delivered_when="409 /same .*content.* stored/"))
+    begun = time.process_time()
+    assert rules.fitting(409, b'{"x": "' + b"same " * 13_000 + b'"}') is None
+    assert time.process_time() - begun < 0.3
+    text = b"same content is stored"
+    assert rules.fitting(409, b" " * (SEARCHED - len(text)) + text) is not None
+    assert rules.fitting(409, b" " * (SEARCHED - len(text) + 1) + text) is None
+    assert ResponseRules.of(api(delivered_when="409 content is")).fitting(409, b" " * 60_000 + text) is not None
 
 
 def test_the_more_exact_rule_is_asked_first_and_then_the_keys_in_turn() -> None:

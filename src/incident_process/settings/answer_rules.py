@@ -14,10 +14,14 @@ _STATUS = re.compile(r"([2-5])(?:([0-9]{2})|xx)", re.IGNORECASE)
 
 
 class Rule(NamedTuple):
-    """One rule. It fits an answer with one of the statuses and a body in which the pattern occurs; None: any body."""
+    """One rule. It fits an answer with one of the statuses and a body in which the pattern occurs; None: any body.
+
+    ``is_expression``: the operator has written a regular expression, and the pattern is no plain text.
+    """
 
     statuses: range
     pattern: re.Pattern[str] | None
+    is_expression: bool
 
 
 def parse_rule(line: str) -> Rule:
@@ -31,7 +35,12 @@ def parse_rule(line: str) -> Rule:
     if found is None:
         raise ValueError("does not begin with a status: write 200 to 599, or a class such as 5xx, and then a text")
     first = int(found[1]) * 100 + int(found[2] or 0)
-    return Rule(statuses=range(first, first + (1 if found[2] else 100)), pattern=_pattern(text.strip()))
+    text = text.strip()
+    return Rule(
+        statuses=range(first, first + (1 if found[2] else 100)),
+        pattern=_pattern(text),
+        is_expression=text.startswith("/"),
+    )
 
 
 def _pattern(text: str) -> re.Pattern[str] | None:

@@ -54,7 +54,8 @@ class Api(Section):
     delivered_when: RuleLines = Field(
         default=(),
         description="answers that mean delivered, one `STATUS TEXT` a line: a status or a class such as 5xx, and a "
-        "text of the body or a /regular expression/, in any case; without a text, every body",
+        "text of the body or a /regular expression/ in its first 4,096 characters, in any case; without a "
+        "text, every body",
         examples=["409 same content"],
     )
     refused_when: RuleLines = Field(
