@@ -142,3 +142,30 @@ def test_work_hands_back_what_it_comes_to() -> None:
             await in_own_thread(lambda: {0: 0}[1], 5)
 
     asyncio.run(both())
+
+
+def test_an_own_pipe_is_written_to_where_somebody_reads_and_never_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="No such device"):
+        open(pipe, "wb", opener=private_opener)  # noqa: SIM115  # it is not opened
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with open(pipe, "wb", opener=private_opener) as file:  # Path.open has no opener
+        assert os.get_blocking(file.fileno())
+        file.write(b"read")
+    assert os.read(reader, 10) == b"read"
+    os.close(reader)
+
+
+def test_a_link_in_a_folder_for_all_is_followed_only_where_others_cannot_replace_it(tmp_path: Path) -> None:
+    folder, target = tmp_path / "shared", tmp_path / "target"
+    folder.mkdir()
+    (folder / "link").symlink_to(target)
+    folder.chmod(0o777)
+    with pytest.raises(PermissionError, match="is a link that every user of this host can replace"):
+        open(folder / "link", "wb", opener=private_opener)  # noqa: SIM115  # it is not opened
+    assert not target.exists()
+    folder.chmod(0o1777)
+    with open(folder / "link", "wb", opener=private_opener) as file:  # Path.open has no opener
+        file.write(b"one")
+    assert target.read_bytes() == b"one"

@@ -41,6 +41,7 @@ def init(
 
     Safe to repeat: what is there is kept. Example: incident-process init --config config/databaseConfig.ini
     """
+    from incident_process.core.safe_files import private_opener
     from incident_process.settings import Settings
     from incident_process.settings.template import render
 
@@ -51,8 +52,8 @@ def init(
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)  # it will hold passwords
-            path.write_text(render(), encoding="utf-8")
+            with open(path, "w", encoding="utf-8", opener=private_opener) as file:  # it will hold passwords
+                file.write(render())
         except OSError as exc:
             msg = f"{path} cannot be written ({exc.strerror}): name a file in a folder that you may write to."
             raise ConfigurationError(msg) from exc

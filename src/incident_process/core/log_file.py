@@ -12,6 +12,7 @@ from typing import Literal, cast
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.local_places import expand_home
+from incident_process.core.safe_files import open_own
 
 
 def open_log_file(
@@ -49,7 +50,7 @@ WIDEST_MODE = 0o640
 
 def _opener(path: str, flags: int) -> int:
     """Open a log file; if this user owns it, reduce its mode to ``WIDEST_MODE`` whatever it was before."""
-    descriptor = os.open(path, flags, WIDEST_MODE)
+    descriptor = open_own(path, flags, WIDEST_MODE)
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) & ~WIDEST_MODE:
         with suppress(OSError):  # a file system without modes

@@ -137,8 +137,79 @@ async def in_own_thread(work: Callable[[], T], seconds: float) -> T:
 
 
 def private_opener(path: str, flags: int) -> int:
-    """Open a file for ``open(..., opener=private_opener)``: a new file is for its owner alone."""
-    return os.open(path, flags, 0o600)
+    """Open a file for ``open(..., opener=private_opener)``: a new file is for its owner alone; see ``open_own``."""
+    return open_own(path, flags, 0o600)
+
+
+def open_own(path: str, flags: int, mode: int) -> int:
+    """Open a file to write to it, as ``os.open`` does, but neither another user's nor a pipe that nobody reads.
+
+    What this user or root has set stays in use: a link, a device, ``/dev/stdout``, a pipe with a reader.
+
+    Raises:
+    OSError: It cannot be opened, or another user has put something there; see ``refuse_planted``.
+    """
+    refuse_planted(Path(path))
+    # Not followed where there was no link just now, and emptied only once it is known whose it is.
+    kept = flags & ~os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, kept if Path(path).is_symlink() else kept | os.O_NOFOLLOW, mode)
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid not in _trusted() and _is_shared(Path(path).parent) and stat.S_ISREG(status.st_mode):
+            raise _planted(Path(path), "a file", status.st_uid)
+        os.set_blocking(descriptor, True)
+        if flags & os.O_TRUNC and stat.S_ISREG(status.st_mode):
+            os.ftruncate(descriptor, 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def refuse_planted(path: Path) -> None:
+    """Raise PermissionError where another user than this one and root has put something under this name.
+
+    Only in a folder that every user may write to: whoever owns another folder was chosen with it. A link is followed
+    to its end, each of its steps looked at in the same way.
+    """
+    for _ in range(_MOST_LINKS):
+        try:
+            found = path.lstat()
+            shared = _is_shared(path.parent)
+        except OSError:  # nothing is there, or nothing that can be reached: whoever opens it says so
+            return
+        is_link = stat.S_ISLNK(found.st_mode)
+        if shared and found.st_uid not in _trusted():
+            kind = "a link" if is_link else "a file" if stat.S_ISREG(found.st_mode) else "a pipe or the like"
+            raise _planted(path, kind, found.st_uid)
+        if not is_link:
+            return
+        if shared and not path.parent.stat().st_mode & stat.S_ISVTX:
+            raise PermissionError(errno.EPERM, f"{path} is a link that every user of this host can replace")
+        path = path.parent / path.readlink()
+
+
+def refuse_planted_database(path: Path) -> None:
+    """Raise PermissionError as ``refuse_planted``, also for the files that SQLite keeps beside a file and believes."""
+    refuse_planted(path)
+    for beside in ("-wal", "-shm", "-journal"):
+        refuse_planted(Path(f"{os.path.realpath(path)}{beside}"))
+
+
+_MOST_LINKS = 40
+"""Links in a row that are looked at; the system itself follows no more."""
+
+
+def _trusted() -> set[int]:
+    return {os.geteuid(), 0}
+
+
+def _is_shared(folder: Path) -> bool:
+    return bool(folder.stat().st_mode & stat.S_IWOTH)
+
+
+def _planted(path: Path, kind: str, owner: int) -> PermissionError:
+    return PermissionError(errno.EPERM, f"{path} is {kind} of another user (uid {owner}) in a folder for all")
 
 
 def _take(descriptor: int, name: str, seconds: float) -> None:

@@ -5,7 +5,9 @@ A fault's message never repeats the line, which may hold a password. For the sam
 """
 
 import configparser
+import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,15 +45,22 @@ def parse(text: str, path: Path) -> dict[str, dict[str, str]]:
     return {section.lower().strip(): dict(parser.items(section)) for section in parser.sections()}
 
 
-def read(path: Path) -> str:
+def read(path: Path, *, was_found: bool = False) -> str:
     """Return the content of a configuration file.
+
+    Args:
+        path: The file.
+        was_found: Nobody named it, so it has to be a regular file: whoever put a pipe there would let all wait.
 
     Raises:
         FileNotFoundError: There is no such file; the caller decides whether that is a fault.
         ConfigurationError: The file cannot be read, or is not UTF-8 text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open(path, encoding="utf-8-sig", opener=_without_waiting if was_found else None) as file:
+            if not was_found or stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file.read()
+        fault = "is no regular file: remove it, or name the configuration with --config"
     except (FileNotFoundError, NotADirectoryError) as exc:
         raise FileNotFoundError(exc.errno, exc.strerror) from None
     except OSError as exc:
@@ -59,6 +68,10 @@ def read(path: Path) -> str:
     except UnicodeDecodeError:
         fault = "is not UTF-8 text: save it in that encoding"
     raise ConfigurationError(f"{path}: the configuration {fault}.")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _lines(text: str) -> Iterator[str]:

@@ -165,7 +165,7 @@ def locate(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, str] 
             ) from None
     for path in USUAL_PLACES:
         try:
-            return path, ini.read(path)
+            return path, ini.read(path, was_found=True)
         except FileNotFoundError:
             continue
     return None
@@ -177,10 +177,12 @@ def planted_file_warning(path: Path) -> str | None:
     Such a file decides where the rows go and which receiver gets the credentials of the environment.
     """
     try:
-        found = path.stat()
+        found, link = path.stat(), path.lstat()
     except OSError:  # the file is gone again
         return None
-    if found.st_uid not in {os.geteuid(), 0}:
+    if link.st_uid not in {os.geteuid(), 0} and stat.S_ISLNK(link.st_mode):
+        why = f"is a link that belongs to another user (uid {link.st_uid})"
+    elif found.st_uid not in {os.geteuid(), 0}:
         why = f"belongs to another user (uid {found.st_uid})"
     elif found.st_mode & stat.S_IWOTH:
         why = "can be written by every user"

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from incident_process.core.errors import ConfigurationError
+from incident_process.core.safe_files import refuse_planted_database
 
 APPLICATION_ID = 0x49505256  # "IPRV" in the file's header distinguishes a receiver's file from any other SQLite file
 
@@ -138,6 +139,7 @@ def _open(path: Path) -> sqlite3.Connection:
     """Open or create the file; raise ConfigurationError when it is another program's or cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        refuse_planted_database(path)
         # bodies are personal data: only the owner may read them, and SQLite gives the files beside it the same mode
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as exc:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from incident_process.core.errors import DatabaseConnectionError
+from incident_process.core.safe_files import refuse_planted_database
 from incident_process.database.file_connection import FileConnection
 from incident_process.database.sqlite_errors import meaning_of_sqlite
 from incident_process.state.sql.connection import Connection, Row
@@ -38,6 +39,12 @@ class SqliteConnection(Connection):
             raise DatabaseConnectionError(
                 f"The folder {folder} of the state's SQLite file does not exist: create it, or correct [STATE] url"
             )
+        try:
+            refuse_planted_database(self._path)
+        except PermissionError as exc:
+            raise DatabaseConnectionError(
+                f"The state's SQLite file is refused: {exc.strerror}. Remove it, or name another file in [STATE] url"
+            ) from exc
         with suppress(OSError):  # of a file that is there, or cannot be made: SQLite says which
             # unsent bodies are personal data: for the owner's eyes, and SQLite gives the files beside it the same mode
             self._path.touch(mode=0o600, exist_ok=False)
