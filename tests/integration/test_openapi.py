@@ -1,8 +1,11 @@
 """Looking for the receiver's description over real HTTP: where, with what, and what is left alone."""
 
 import asyncio
+import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -97,6 +100,38 @@ def test_a_receiver_that_is_slow_to_tell_is_not_waited_for(site: Site, monkeypat
     begun = time.monotonic()
     assert look(site) == []
     assert time.monotonic() - begun < 4
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"X"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1", b"0"),
+    ],
+    ids=["interim answers", "a header", "the size of a chunk"],
+)
+def test_an_answer_that_never_begins_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, begin: bytes, more: bytes
+) -> None:
+    monkeypatch.setattr(openapi_fetch, "SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            peer, _ = server.accept()
+            with peer, suppress(OSError):
+                peer.sendall(begin)
+                for _ in range(100):
+                    peer.sendall(more)
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        begun = time.monotonic()
+        assert asyncio.run(descriptions(Api(api_url=f"http://127.0.0.1:{server.getsockname()[1]}/x"))) == []
+        assert time.monotonic() - begun < 2
+        thread.join()
+        assert time.monotonic() - begun < 4, "the connection is closed"
 
 
 def test_nobody_there_is_no_description() -> None:

@@ -1,10 +1,18 @@
 """What differs between the contract and a receiver's description of its body."""
 
+import time
 from typing import Any
 
 import pytest
 
-from incident_process.operations.openapi_drift import Differences, compare, operation, posts
+from incident_process.operations.openapi_drift import (
+    Differences,
+    OpenApiOperation,
+    TooLargeError,
+    compare,
+    operation,
+    posts,
+)
 from tests.support.fastapi_documents import PATH, contract, document
 
 
@@ -158,3 +166,42 @@ def test_the_operation_is_found_from_wherever_its_path_is_meant(
 ) -> None:
     assert not differences(document(path=described, **more), api_path, folder)
     assert operation(document(path="/other", **more), api_path, folder) is None
+
+
+def _branching() -> dict[str, Any]:
+    """Return two kilobytes that refer to 6**15 descriptions."""
+    schemas: dict[str, Any] = {f"S{n}": {"allOf": [{"$ref": f"#/c/S{n + 1}"}] * 6} for n in range(15)}
+    return {"$ref": "#/c/S0", "c": schemas | {"S15": {"type": "object"}}}
+
+
+def _repeated() -> dict[str, Any]:
+    """Return a property that is described 64 times at each of four levels."""
+
+    def many(one: Any) -> dict[str, Any]:
+        return {"anyOf": [one] * 64}
+
+    item = many({"type": "object", "properties": dict.fromkeys(("Contact_Type", "Contact"), many({"type": "string"}))})
+    return many({"type": "object", "properties": {"Contact_Details": many({"type": "array", "items": item})}})
+
+
+def _many_names() -> dict[str, Any]:
+    return {"type": "object", "required": [f"n{n}" for n in range(300_000)]}
+
+
+@pytest.mark.parametrize("schema", [_branching(), _repeated(), _many_names()], ids=["branching", "repeated", "names"])
+def test_a_description_that_takes_too_long_to_compare_is_given_up_soon(schema: dict[str, Any]) -> None:
+    ours = contract()
+    begun = time.process_time()
+    with pytest.raises(TooLargeError):
+        compare(ours, OpenApiOperation(schema, schema))
+    assert time.process_time() - begun < 0.5
+
+
+def test_a_value_that_is_huge_or_deep_is_not_repeated() -> None:
+    deep: Any = []
+    for _ in range(5000):
+        deep = [deep]
+    body = {"type": "array", "enum": [deep, "x" * 5000]}
+    (said,) = compare(contract(), OpenApiOperation(body, body)).of_type
+    assert "array (…, xxx" in said
+    assert len(said) < 200

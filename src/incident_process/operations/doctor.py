@@ -434,7 +434,18 @@ async def _described(settings: Settings) -> list[Finding]:
     for one in found:
         described = openapi_drift.operation(one.document, path, one.folder)
         if described is not None:
-            return [_drift(one.url, openapi_drift.compare(msgspec.json.decode(incident_schema()), described))]
+            try:
+                differences = openapi_drift.compare(msgspec.json.decode(incident_schema()), described)
+            except openapi_drift.TooLargeError:
+                return [
+                    Finding(
+                        subject=CONTRACT,
+                        level=Level.WARNING,
+                        finding=f"The receiver's description {one.url} is too large to be compared with the contract.",
+                        remedy="Ask the receiver's owner whether it takes what the contract sends.",
+                    )
+                ]
+            return [_drift(one.url, differences)]
     for one in found[:1]:
         if paths := openapi_drift.posts(one.document):
             return [

@@ -16,13 +16,21 @@ MOST_HOPS = 32
 """References that the comparison follows in a row."""
 MOST_ALTERNATIVES = 64
 """Alternatives for one value that the comparison considers."""
+MOST_STEPS = 100_000
+"""Steps of one comparison, each a description or a member of one that is looked at: some tenths of a second."""
 MOST_VALUES = 5
 """Allowed values of a property that a message names."""
+MOST_CHARACTERS = 40
+"""Characters of an allowed value that a message shows."""
 FORMATS = frozenset({"date", "time", "duration", "email", "uuid", "ipv4", "ipv6", "hostname", "binary"})
 """Formats that a free text does not fit. date-time is absent: a run sends its times in it."""
 
 Schema = Mapping[str, Any]
 _ANYTHING: Schema = {}
+
+
+class TooLargeError(Exception):
+    """The description takes more than ``MOST_STEPS`` to compare."""
 
 
 class Differences(Record, frozen=True, kw_only=True):
@@ -76,7 +84,7 @@ def operation(document: Any, api_path: str, beside: str) -> OpenApiOperation | N
     wanted = [api_path.rstrip("/").removeprefix(base) for base in bases if api_path.startswith(base)]
     described = posts(document)
     for fits in (_is, _fits_template):
-        for path in wanted:
+        for path in dict.fromkeys(wanted):
             for one in described:
                 if fits(path, one.rstrip("/")):
                     return OpenApiOperation(_body(document, _at(document, "paths", one, "post")), document)
@@ -84,8 +92,8 @@ def operation(document: Any, api_path: str, beside: str) -> OpenApiOperation | N
 
 
 def compare(contract: Schema, described: OpenApiOperation) -> Differences:
-    """Return what differs between the contract and a described body."""
-    found = _value(described.document, contract, described.schema, "")
+    """Return what differs between the contract and a described body; raise TooLargeError where it says too much."""
+    found = _value(_Description(described.document), contract, described.schema, "")
     return Differences(
         missing=tuple(found.missing),
         refused=tuple(found.refused),
@@ -93,6 +101,20 @@ def compare(contract: Schema, described: OpenApiOperation) -> Differences:
         required=tuple(found.required),
         unknown=tuple(found.unknown),
     )
+
+
+class _Description:
+    """The whole ``document``, and the steps that the comparison may still take."""
+
+    def __init__(self, document: Schema) -> None:
+        self.document = document
+        self._left = MOST_STEPS
+
+    def take(self, steps: int) -> None:
+        """Count steps; raise TooLargeError when none are left."""
+        self._left -= steps
+        if self._left < 0:
+            raise TooLargeError
 
 
 @dataclass
@@ -116,18 +138,18 @@ class _Found:
         self.unknown += other.unknown
 
 
-def _value(document: Schema, ours: Schema, theirs: Any, path: str) -> _Found:
+def _value(whole: _Description, ours: Schema, theirs: Any, path: str) -> _Found:
     """Compare a value that a run sends as ``ours`` with the best fitting of its descriptions."""
-    alternatives = [one for one in _alternatives(document, theirs, MOST_HOPS) if _types(one) != {"null"}]
-    same = [one for one in alternatives if _takes(one, ours)]
+    alternatives = [one for one in _alternatives(whole, theirs, MOST_HOPS) if _types(one) != {"null"}]
+    same = [one for one in alternatives if _takes(whole, one, ours)]
     if alternatives and not same:
         there = " or ".join(dict.fromkeys(map(_said, alternatives)))
         return _Found(of_type=[f"{path or 'the body'} ({_said(ours)} here, {there} there)"])
-    found = [_fields(document, ours, one, path) for one in same]
+    found = [_fields(whole, ours, one, path) for one in same]
     return min(found, key=lambda one: one.weight, default=_Found())
 
 
-def _takes(theirs: Schema, ours: Schema) -> bool:
+def _takes(whole: _Description, theirs: Schema, ours: Schema) -> bool:
     """Tell whether a description accepts every value of our type."""
     kind, allowed = _kind(ours), _types(theirs)
     if allowed and kind not in allowed and not (kind == "integer" and "number" in allowed):
@@ -135,65 +157,75 @@ def _takes(theirs: Schema, ours: Schema) -> bool:
     if kind == "string" and theirs.get("format") in FORMATS:
         return False
     values = theirs.get("enum")
+    whole.take(len(_list(values)) + len(_list(theirs.get("type"))))
     return not isinstance(values, list) or all(value in values for value in _list(ours.get("enum")))
 
 
-def _fields(document: Schema, ours: Schema, theirs: Schema, path: str) -> _Found:
+def _fields(whole: _Description, ours: Schema, theirs: Schema, path: str) -> _Found:
     """Compare the items of an array or the properties of an object."""
     if _kind(ours) == "array":
-        return _value(document, ours.get("items", _ANYTHING), theirs.get("items"), f"{path}[]")
+        return _value(whole, ours.get("items", _ANYTHING), theirs.get("items"), f"{path}[]")
     found = _Found()
     sent, described = _mapping(ours.get("properties")), _mapping(theirs.get("properties"))
-    needed = [name for name in _list(theirs.get("required")) if isinstance(name, str)]
+    needed = dict.fromkeys(name for name in _list(theirs.get("required")) if isinstance(name, str))
+    whole.take(len(described) + len(_list(theirs.get("required"))))
     more = theirs.get("additionalProperties", True)
     at = f"{path}." if path else ""
     if _kind(ours) != "object" or not (sent or needed):
         return found
     for name, one in sent.items():
         if name in described:
-            found.add(_value(document, one, described[name], at + name))
+            found.add(_value(whole, one, described[name], at + name))
         elif more is False:
             found.refused.append(at + name)
         elif described:  # an undescribed object misses nothing
             found.missing.append(at + name)
-    for name in dict.fromkeys([*needed, *described]):
+    for name in needed | dict.fromkeys(described):
         if name not in sent:
             (found.required if name in needed else found.unknown).append(at + name)
     return found
 
 
-def _alternatives(document: Schema, schema: Any, hops: int) -> Iterator[Schema]:
+def _alternatives(whole: _Description, schema: Any, hops: int) -> Iterator[Schema]:
     """Yield the descriptions that a value may fit, each without references and combinations."""
-    found = islice(_expanded(document, schema, hops), MOST_ALTERNATIVES)
+    found = islice(_expanded(whole, schema, hops), MOST_ALTERNATIVES)
     yield from found
 
 
-def _expanded(document: Schema, schema: Any, hops: int) -> Iterator[Schema]:
+def _expanded(whole: _Description, schema: Any, hops: int) -> Iterator[Schema]:
     if not isinstance(schema, Mapping) or hops <= 0:
         yield _ANYTHING
         return
+    whole.take(1 + len(schema))
     reference = schema.get("$ref")
     if isinstance(reference, str):
+        whole.take(len(reference) // 16)
         beside = {name: value for name, value in schema.items() if name != "$ref"}
-        for one in _expanded(document, _pointed_at(document, reference), hops - 1):
-            yield _merged(one, beside)
+        for one in _expanded(whole, _pointed_at(whole.document, reference), hops - 1):
+            yield _merged(whole, one, beside)
         return
     for combination in ("anyOf", "oneOf"):
         if isinstance(schema.get(combination), list):
             rest = {name: value for name, value in schema.items() if name != combination}
             for one in schema[combination]:
-                for base in _expanded(document, rest, hops - 1):
-                    for other in _expanded(document, one, hops - 1):
-                        yield _merged(base, other)
+                for base in _expanded(whole, rest, hops - 1):
+                    for other in _expanded(whole, one, hops - 1):
+                        yield _merged(whole, base, other)
             return
-    whole = {name: value for name, value in schema.items() if name != "allOf"}
+    merged = {name: value for name, value in schema.items() if name != "allOf"}
     for one in _list(schema.get("allOf")):
-        whole = _merged(whole, next(_expanded(document, one, hops - 1), _ANYTHING))
-    yield whole
+        merged = _merged(whole, merged, next(_expanded(whole, one, hops - 1), _ANYTHING))
+    yield merged
 
 
-def _merged(one: Schema, other: Schema) -> dict[str, Any]:
+def _merged(whole: _Description, one: Schema, other: Schema) -> dict[str, Any]:
     """Return both schemas as one; the second wins where they differ."""
+    whole.take(
+        sum(
+            len(part) + len(_mapping(part.get("properties"))) + len(_list(part.get("required")))
+            for part in (one, other)
+        )
+    )
     merged = {**one, **other}
     if "properties" in one and "properties" in other:
         merged["properties"] = {**_mapping(one["properties"]), **_mapping(other["properties"])}
@@ -244,10 +276,14 @@ def _said(schema: Schema) -> str:
         return f"{kind} ({schema['format']})"
     values = schema.get("enum")
     if isinstance(values, list):
-        return (
-            f"{kind} ({', '.join(str(value) for value in values[:MOST_VALUES])}{', …' * (len(values) > MOST_VALUES)})"
-        )
+        said = ", ".join(_brief(value) for value in values[:MOST_VALUES])
+        return f"{kind} ({said}{', …' * (len(values) > MOST_VALUES)})"
     return kind
+
+
+def _brief(value: Any) -> str:
+    """Return an allowed value as a message shows it: it may be huge, or nested deeper than Python can write."""
+    return "…" if isinstance(value, list | dict) else str(value)[:MOST_CHARACTERS]
 
 
 def _is(path: str, described: str) -> bool:

@@ -4,12 +4,12 @@ The configured credentials go only to the origin of api_url: a redirect to anoth
 """
 
 import asyncio
-import http.client
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
+import httptools
 import msgspec
 
 from incident_process.delivery.endpoint import Endpoint, parse_address
@@ -34,21 +34,21 @@ class Found(NamedTuple):
 
 
 async def descriptions(api: Api) -> list[Found]:
-    """Return the descriptions that the receiver answers with, the nearest first."""
-    return await asyncio.to_thread(_look, api)
+    """Return the descriptions that the receiver answers with, the nearest first.
 
-
-def _look(api: Api) -> list[Found]:
-    until = time.monotonic() + SECONDS
+    Whatever the receiver does, the search ends after ``SECONDS``, and nothing of it is left running.
+    """
     found = []
-    for folder in _folders(urlsplit(api.api_url).path):
-        url = urljoin(api.api_url, folder + NAME)
-        try:
-            document = msgspec.json.decode(_get(api, url, until))
-        except (OSError, http.client.HTTPException, ValueError, RecursionError):  # ValueError: no JSON, no address
-            continue
-        if isinstance(document, dict) and isinstance(document.get("paths"), dict):
-            found.append(Found(url, folder, document))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SECONDS):
+            for folder in _folders(urlsplit(api.api_url).path):
+                url = urljoin(api.api_url, folder + NAME)
+                try:
+                    document = msgspec.json.decode(await _get(api, url))
+                except (OSError, ValueError, RecursionError):  # ValueError: no JSON, no address, no HTTP
+                    continue
+                if isinstance(document, dict) and isinstance(document.get("paths"), dict):
+                    found.append(Found(url, folder, document))
     return found
 
 
@@ -61,64 +61,82 @@ def _folders(path: str) -> Iterator[str]:
             return
 
 
-def _get(api: Api, url: str, until: float) -> bytes:
-    """Return the body at the URL; raise OSError, HTTPException or ValueError where it cannot be read in time."""
+async def _get(api: Api, url: str) -> bytes:
+    """Return the body at the URL; raise OSError or ValueError where it cannot be read."""
     origin = _origin(parse_address(url))
     for _ in range(MOST_REDIRECTS + 1):
         address = parse_address(url)
         if _origin(address) != origin:
             break
-        connection = _connection(address, api, until)
-        try:
-            headers = {name: value for name, value in api.request_headers.items() if name.lower() not in _OURS}
-            connection.request("GET", address.target, headers=headers | {"Accept": "application/json"})
-            answer = connection.getresponse()
-            if answer.status == 200:
-                return _read(answer, connection, until)
-            location = answer.getheader("Location")
-        finally:
-            connection.close()
-        if answer.status not in _REDIRECTS or not location:
+        answer = await _ask(address, api)
+        if answer.status == 200:
+            return bytes(answer.body)
+        if answer.status not in _REDIRECTS or not answer.location:
             break
-        url = urljoin(url, location)
+        url = urljoin(url, answer.location)
     raise ValueError("nothing that could be read")
 
 
+async def _ask(address: Endpoint, api: Api) -> "_Answer":
+    """Return the answer to one GET; raise OSError or ValueError where there is none."""
+    context = tls_context(api.ca_file) if address.tls else None
+    reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
+    try:
+        writer.write(_request(address, api))
+        answer = _Answer()
+        received = 0
+        while not answer.is_whole and (part := await reader.read(65_536)):
+            received += len(part)
+            if received > MOST_BYTES:
+                raise ValueError("too large")
+            try:
+                answer.parser.feed_data(part)
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+                raise ValueError("no HTTP") from exc
+        return answer
+    finally:
+        writer.transport.abort()
+
+
+class _Answer:
+    """An answer as the parser reads it."""
+
+    def __init__(self) -> None:
+        self.parser = httptools.HttpResponseParser(self)
+        self.location = ""
+        self.body = bytearray()
+        self.is_whole = False
+
+    @property
+    def status(self) -> int:
+        """The status of the last answer, which an interim one (1xx) may come before."""
+        return self.parser.get_status_code()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep the address of a redirect."""
+        if name.lower() == b"location":
+            self.location = value.decode("ascii", "replace")
+
+    def on_body(self, body: bytes) -> None:
+        """Keep the text."""
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        """Note that the answer is whole, unless it is an interim one."""
+        self.is_whole = self.status >= 200
+
+
+def _request(address: Endpoint, api: Api) -> bytes:
+    headers = {name: value for name, value in api.request_headers.items() if name.lower() not in _OURS}
+    headers = {"Host": address.authority, "Accept": "application/json", "Connection": "close"} | headers
+    lines = [f"GET {address.target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii")
+
+
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_OURS = frozenset({"accept", "content-type", "content-length", "host"})
+_OURS = frozenset({"accept", "connection", "content-type", "content-length", "host"})
 """Headers of a POST that a GET leaves out."""
 
 
 def _origin(address: Endpoint) -> tuple[bool, str, int]:
     return address.tls, address.host.lower(), address.port
-
-
-def _connection(address: Endpoint, api: Api, until: float) -> http.client.HTTPConnection:
-    seconds = _left(until)
-    if address.tls:
-        return http.client.HTTPSConnection(
-            address.host, address.port, timeout=seconds, context=tls_context(api.ca_file)
-        )
-    return http.client.HTTPConnection(address.host, address.port, timeout=seconds)
-
-
-def _read(answer: http.client.HTTPResponse, connection: http.client.HTTPConnection, until: float) -> bytes:
-    """Read the whole answer, at any pace, within the time and the size."""
-    whole = bytearray()
-    while part := answer.read1(65_536):
-        whole += part
-        if len(whole) > MOST_BYTES:
-            raise ValueError("too large")
-        if connection.sock is not None:  # None where the answer ends with the connection
-            connection.sock.settimeout(_left(until))
-        else:
-            _left(until)
-    return bytes(whole)
-
-
-def _left(until: float) -> float:
-    """Return the remaining seconds; raise TimeoutError when there are none."""
-    left = until - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
