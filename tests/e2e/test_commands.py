@@ -97,7 +97,8 @@ def test_init_creates_an_index_that_doctor_misses(make_site: MakeSite, state: st
 
     def missed() -> list[str]:
         found = good(site.command("doctor", "--json")).json
-        return [one["remedy"] for one in found if one["subject"] == "state" and one["level"] != "ok"]
+        wrong = [one for one in found if one["subject"] == "state" and one["level"] != "ok"]
+        return [one["remedy"] for one in wrong if not one["finding"].startswith("Without TLS,")]  # the tests have none
 
     (remedy,) = missed()
     good(site.command("init"))
