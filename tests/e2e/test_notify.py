@@ -2,11 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+import resource
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from incident_process.observability import alert_sending
 from incident_process.observability.alert_sending import send
 from tests.e2e.conftest import TRACKINGS, MakeSite, ServerDatabase, Site, day
 from tests.support.command import wait_until
@@ -68,7 +75,48 @@ def test_an_incomplete_run_is_told_once_and_once_when_it_is_over(
     assert told(chat)[2:] == ["Alert: run failed or incomplete"]
 
 
-@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # of what Apprise imports
+def _hostile(mode: str) -> Callable[[socket.socket], None]:
+    def answer(peer: socket.socket) -> None:
+        peer.recv(65_536)
+        if mode == "slow":
+            peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            for _ in range(200):
+                peer.sendall(b"x")
+                time.sleep(0.1)
+            return
+        packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n")
+        for _ in range(1200):
+            peer.sendall(packer.compress(bytes(1 << 20)))
+        peer.sendall(packer.flush())
+
+    return answer
+
+
+@pytest.mark.parametrize("mode", ["slow", "bomb"])
+def test_a_hostile_address_holds_nothing_up_and_costs_the_others_nothing(
+    chat: Listener, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(alert_sending, "SECONDS", 6)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            peer, _ = server.accept()
+            with peer, suppress(OSError):
+                _hostile(mode)(peer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        addresses = [f"json://127.0.0.1:{server.getsockname()[1]}/", f"json://{chat.address}/"]
+        begun = time.monotonic()
+        assert asyncio.run(send(addresses, "Alert: run failed", "text", good=False))
+        assert time.monotonic() - begun < 12
+        thread.join()
+    assert len(chat.heard) == 1
+    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert most < 700 << 10, "kilobytes"
+
+
 def test_a_mail_keeps_its_lines_and_a_receiver_s_words_as_they_are() -> None:
     text = "HTTP 503: <h1>Busy</h1> & more\nOperation: nightly\nHost: worker"
     with mail_server() as mail:

@@ -1,20 +1,26 @@
-"""Sends the alerts through Apprise. Its addresses hold tokens: neither this module nor Apprise logs them."""
+"""Sends the alerts, each address in a process of its own. The addresses hold tokens: nothing logs them."""
 
 import asyncio
-import logging
+import json
+import os
 from collections.abc import Sequence
+from subprocess import DEVNULL, PIPE
 
-import apprise
-
+from incident_process.core import safe_path
 from incident_process.core.logs import event, get_logger
+from incident_process.observability.alert_process import TAKEN, UNKNOWN
 
 log = get_logger()
+
+SECONDS = 30
+"""Seconds that sending one message may take, over all addresses."""
 
 
 async def send(addresses: Sequence[str], title: str, text: str, *, good: bool) -> bool:
     """Send one message to all addresses; return True when at least one of them took it.
 
     A warning names the others by their position: to retry all addresses would send some of them the message twice.
+    An address that does not answer within ``SECONDS``, or answers with more than memory holds, has not taken it.
 
     Args:
         addresses: Apprise URLs.
@@ -22,37 +28,43 @@ async def send(addresses: Sequence[str], title: str, text: str, *, good: bool) -
         text: The message, without personal data.
         good: Whether the news is good.
     """
-    _quiet()
-    asset = apprise.AppriseAsset(app_id="incident-process", app_desc="", app_url="")
-    kind = apprise.NotifyType.SUCCESS if good else apprise.NotifyType.FAILURE
 
     async def tell(place: int, address: str) -> bool:
-        sender = apprise.Apprise(asset=asset)
-        if not sender.add(address):
+        message = {"address": address, "title": title, "text": text, "good": good, "seconds": SECONDS + 1}
+        status = await _status(json.dumps(message).encode())
+        if status == UNKNOWN:
             log.warning(
                 "[NOTIFY] urls: address %d is none that Apprise understands; nothing is sent there.",
                 place,
                 extra=event("alert_address_unknown", place=place),
             )
-            return False
-        # Plain text, so that mail keeps its lines and shows a receiver's words as they are instead of as markup.
-        form = apprise.NotifyFormat.TEXT
-        if not await sender.async_notify(body=text, title=title, notify_type=kind, body_format=form):
+        elif status != TAKEN:
             log.warning(
                 "[NOTIFY] urls: address %d did not take an alert.",
                 place,
                 extra=event("alert_address_failed", place=place),
             )
-            return False
-        return True
+        return status == TAKEN
 
     return any(await asyncio.gather(*(tell(place, address) for place, address in enumerate(addresses, start=1))))
 
 
-def _quiet() -> None:
-    """Keep Apprise and its HTTP library from writing addresses into any log."""
-    for name in ("apprise", "urllib3", "requests"):
-        logger = logging.getLogger(name)
-        logger.propagate = False
-        if not logger.handlers:
-            logger.addHandler(logging.NullHandler())
+async def _status(message: bytes) -> int | None:
+    """Return the exit status of a process that sends the message, None where it took too long."""
+    process = await asyncio.create_subprocess_exec(
+        *safe_path.command("incident_process.observability.alert_process"),
+        stdin=PIPE,
+        stdout=DEVNULL,
+        stderr=DEVNULL,
+        env={**os.environ, "MALLOC_ARENA_MAX": "1"},  # an arena for each thread would use up the address space
+    )
+    try:
+        async with asyncio.timeout(SECONDS):
+            await process.communicate(message)
+    except TimeoutError:
+        return None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode

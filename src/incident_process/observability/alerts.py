@@ -1,6 +1,5 @@
 """Sends alerts to the addresses of ``[NOTIFY] urls``. Any fault here is a warning, never a failed run."""
 
-import asyncio
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -28,8 +27,6 @@ log = get_logger()
 
 RUNS = 50
 """Newest runs that are searched for the last processed window."""
-SENDING_SECONDS = 30
-"""Seconds that sending one message may take, over all addresses."""
 
 
 class Notifier:
@@ -121,11 +118,7 @@ class Notifier:
         lines = [f"It began at {since}: {condition.told}" if over else condition.told]
         lines += [f"Operation: {self._operation}", f"Host: {socket.gethostname()}"]
         addresses = [address.get_secret_value() for address in self._settings.notify.urls]
-        try:
-            async with asyncio.timeout(SENDING_SECONDS):
-                return await send(addresses, title, "\n".join(map(one_line, lines)), good=over)
-        except TimeoutError:
-            return False
+        return await send(addresses, title, "\n".join(map(one_line, lines)), good=over)
 
 
 async def _move(local: LocalAlerts, store: AlertStore) -> None:
