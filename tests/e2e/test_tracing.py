@@ -1,9 +1,13 @@
 """Spans as a collector gets them: OTLP over HTTP, one trace a run, its context at the receiver too (``[TRACING]``)."""
 
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -146,3 +150,25 @@ def test_what_is_off_is_not_even_loaded(command: Command, make_site: MakeSite, l
 
 def _package() -> str:
     return str(Path(incident_process.__file__).parent.parent)
+
+
+def test_a_collector_whose_answer_does_not_end_is_not_waited_for(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            peer, _ = server.accept()
+            with peer, suppress(OSError):
+                peer.recv(65_536)
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+                for _ in range(300):
+                    peer.sendall(b"x")
+                    time.sleep(0.1)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        site.command.configure(tracing={"endpoint": f"http://127.0.0.1:{server.getsockname()[1]}/v1/traces"})
+        begun = time.monotonic()
+        assert site.run()["delivered"] == len(ACCOUNTS)
+        assert time.monotonic() - begun < 15
+        thread.join(5)
+        assert not thread.is_alive()

@@ -8,6 +8,7 @@ the end.
 import asyncio
 import logging
 from collections.abc import Sequence
+from io import BytesIO
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ from incident_process.settings import Settings
 from incident_process.state.base import StateStore
 
 try:
+    import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -73,7 +75,12 @@ class TraceObserver:
         _quiet()
         tracing = settings.tracing
         headers = {name: value.get_secret_value() for name, value in tracing.headers.items()}
-        self._exporter = _Exporter(OTLPSpanExporter(tracing.endpoint, headers=headers, timeout=EXPORT_SECONDS))
+        session = requests.Session()
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, _StatusOnly())
+        self._exporter = _Exporter(
+            OTLPSpanExporter(tracing.endpoint, headers=headers, timeout=EXPORT_SECONDS, session=session)
+        )
         self._provider = TracerProvider(
             resource=Resource.create({"service.name": "incident-process"}), shutdown_on_exit=False
         )
@@ -231,6 +238,17 @@ class _TracedTransport:
             if answer.status is None or answer.status >= 400:
                 span.set_status(StatusCode.ERROR)
             return answer
+
+
+class _StatusOnly(requests.adapters.HTTPAdapter):
+    """Reads status and headers of an answer and leaves its text: a collector may make that slow or without end."""
+
+    def send(self, *args: Any, **more: Any) -> requests.Response:
+        """Send a request and return its answer with an empty text."""
+        answer = super().send(*args, **{**more, "stream": True})
+        answer.raw.close()
+        answer.raw = BytesIO()
+        return answer
 
 
 class _Exporter(SpanExporter):
