@@ -305,7 +305,7 @@ CUT_SECRETS = secrets_of(
         (f"bad token {JWT[1:]} of Bearer", "bad token *** of Bearer"),
         (f"bad token {JWT[:12]}...{JWT[-12:]}", "bad token ***...***"),
         (f"signature {JWT.rpartition('.')[2]} is wrong", "signature *** is wrong"),
-        (f"BEARER {JWT.upper()[:20]} refused", "*** refused"),
+        (f"BEARER {JWT.upper()[:20]} refused", "BEARER *** refused"),
         ("wrong: me:long-passwor, long-passwor, bWU6bG9uZy1wYX", "wrong: ***, ***, ***"),
         ("key 0011-2233-44 is unknown", "key *** is unknown"),
         ("wrong sig a%2Fb%2Bc%3Dd-e, a/b+c=d-e, a%2Fb%2Bc%3Dd", "wrong sig ***, ***, ***"),

@@ -65,7 +65,9 @@ def reason(answer: Answer, body: bytes, secrets: Collection[str] = ()) -> str:
     # Mask before the cut, which could leave half a value that no mask would find.
     document = msgspec.json.decode(body)
     values, personal = [*_texts(document), *secrets], list(_personal(document))
-    cut = {PART: [*personal, *map(_escape, personal)], SECRET_PART: [*secrets, *map(_escape, secrets)]}
+    # A value with its scheme before it is masked whole; parts are those of what stands behind the scheme.
+    bare = [secret for secret in secrets if secret.partition(" ")[2] not in {*secrets} - {""}]
+    cut = {PART: [*personal, *map(_escape, personal)], SECRET_PART: [*bare, *map(_escape, bare)]}
     words = _mask_values(words, [*values, *map(_escape, values)], cut)
     return f"{status}: {words}"[:LONGEST]
 
