@@ -8,7 +8,6 @@ from pathlib import Path
 
 import incident_process
 from incident_process.cli.commands import app
-from incident_process.core import logs
 from incident_process.core.crash_points import CrashPoint
 from incident_process.core.errors import IncidentProcessError
 from incident_process.core.models import (
@@ -17,12 +16,11 @@ from incident_process.core.models import (
     DeliveryStatus,
     RunReport,
     RunStatus,
-    Window,
 )
 from incident_process.settings.key_docs import keys
-from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.source.indexes import INDEX_ADVICE
 from incident_process.state.sql.schema import OWN, PROCESS_OPERATION
+from tests.support.fixed_messages import fixed_messages
 from tests.support.markdown import first_cells, section
 
 ROOT = Path(__file__).parents[2]
@@ -130,29 +128,8 @@ def test_every_field_of_the_report_has_its_meaning() -> None:
 
 
 def test_the_log_messages_are_those_of_the_code() -> None:
-    window = Window(start=NEVER, end=NEVER)
-    sent = [
-        logs.window_message(window),
-        logs.fetched_message(2, CUSTOMER_TABLE),
-        logs.fetched_message(2, PAYMENT_TABLE),
-        logs.payload_message("…"),
-        logs.sending_message("http://receiver/path"),
-        logs.SENT,
-        logs.updated_mongo_message(NEVER),
-        logs.updated_sql_message(NEVER),
-        logs.NO_DATA,
-        logs.connection_error_message("…"),
-    ]
-    instant = "1900-01-01T00:00:00Z"
-    written = (
-        message.replace(f"{instant} to {instant}", "A to B")
-        .replace(instant, "T")
-        .replace("2 records", "N records")
-        .replace("http://receiver/path", "URL")
-        for message in sent
-    )
     text = page("reference/log-messages")
-    assert not [message for message in written if f"`{message}`" not in text]
+    assert not [message for message in fixed_messages() if f"`{message}`" not in text]
 
 
 def test_the_fields_of_tracking_and_state_are_named() -> None:

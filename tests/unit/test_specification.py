@@ -11,11 +11,9 @@ from incident_process.cli.commands import app
 from incident_process.core import logs
 from incident_process.core.errors import IncidentProcessError
 from incident_process.core.models import (
-    NEVER,
     DeliveryStatus,
     RunKind,
     RunStatus,
-    Window,
     failed_report,
 )
 from incident_process.document.incident_model import Account, Customer, IncidentDocument, LastAction, Product
@@ -23,6 +21,7 @@ from incident_process.settings.key_docs import keys
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 from incident_process.state.sql.schema import DELIVERY, PROCESS_OPERATION, RUN
+from tests.support.fixed_messages import fixed_messages
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "specification.md").read_text(encoding="utf-8")
@@ -185,26 +184,7 @@ def test_the_exit_statuses_are_those_of_the_errors() -> None:
 
 
 def test_the_log_messages_are_those_of_the_code() -> None:
-    instant = "1900-01-01T00:00:00Z"
-    made = [
-        logs.window_message(Window(start=NEVER, end=NEVER)),
-        logs.fetched_message(2, CUSTOMER_TABLE),
-        logs.fetched_message(2, PAYMENT_TABLE),
-        logs.payload_message("…"),
-        logs.sending_message("http://receiver/path"),
-        logs.SENT,
-        logs.updated_mongo_message(NEVER),
-        logs.updated_sql_message(NEVER),
-        logs.NO_DATA,
-        logs.connection_error_message("…"),
-    ]
-    assert first_column("7.5") == {
-        message.replace(f"{instant} to {instant}", "A to B")
-        .replace(instant, "T")
-        .replace("2 records", "N records")
-        .replace("http://receiver/path", "URL")
-        for message in made
-    }
+    assert first_column("7.5") == fixed_messages()
     assert f"`{logs.LOGGER}`" in section("7.5")
 
 
