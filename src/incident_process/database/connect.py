@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from incident_process.core.errors import DatabaseConnectionError
 from incident_process.core.logs import event, get_logger
-from incident_process.database.errors import explained
+from incident_process.database.errors import at_start, explained
 from incident_process.database.login import logins
 from incident_process.database.server_errors import meaning_of_error
 from incident_process.database.session import SCRIPT, Opened, Reply, Session, StatementRefusedError, negotiate
@@ -155,7 +155,7 @@ class _Dialogue:
         log.warning(
             "%s does not let these time-outs be set: %s. A runner that stands still may keep others waiting for longer "
             "than its lease. Let the user set them at the server, and in the rules of a proxy before it.",
-            f"{self._where[0].upper()}{self._where[1:]}",
+            at_start(self._where),
             ", ".join(f"{name} stays {value}" for name, value in opened.kept.items()),
             extra=event("timeouts_kept"),
         )

@@ -93,6 +93,11 @@ class ErrorMeaning(Record, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, remedy=remedy)
 
 
+def at_start(where: str) -> str:
+    """Return the name of a database as a sentence begins with it."""
+    return where[0].upper() + where[1:]
+
+
 def explained(kind: type[E], where: str, meaning: ErrorMeaning) -> E:
     """Return an error of a class in the words of a meaning; ``where`` names the database."""
     error = kind(f"{where}: {meaning}")

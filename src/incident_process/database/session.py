@@ -16,6 +16,7 @@ from typing import Any
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import Record
+from incident_process.database.errors import at_start
 
 Value = int | str
 
@@ -260,7 +261,7 @@ def _only_row(reply: Reply, where: str) -> Sequence[Any]:
 
 def _refusal(where: str, faults: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{where[0].upper()}{where[1:]} does not let the session be set, on which a complete result rests: {faults}. "
+        f"{at_start(where)} does not let the session be set, on which a complete result rests: {faults}. "
         "Let the user set it at the server, and in the rules of a proxy before it, or name the server itself."
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError
 from incident_process.core.models import Record
 from incident_process.database.connect import connect_blocking
-from incident_process.database.errors import ErrorKind, explained
+from incident_process.database.errors import ErrorKind, at_start, explained
 from incident_process.database.server_errors import meaning_of_error
 from incident_process.database.sqlite_errors import meaning_of_sqlite
 from incident_process.sandbox.demo.data import Population, Row, written
@@ -144,7 +144,7 @@ def _sqlite(target: SqliteTarget) -> Iterator[_Opened]:
 
             yield tables, connection.commit, existing, where
     except sqlite3.Error as exc:
-        raise explained(DatabaseConnectionError, where[0].upper() + where[1:], meaning_of_sqlite(exc)) from exc
+        raise explained(DatabaseConnectionError, at_start(where), meaning_of_sqlite(exc)) from exc
 
 
 @contextmanager
@@ -152,7 +152,7 @@ def _mysql(target: MySQLTarget) -> Iterator[_Opened]:
     import pymysql
 
     where = f"the MySQL database {target.database} at {target.host}:{target.port}"
-    with closing(connect_blocking(target, where[0].upper() + where[1:])) as connection:
+    with closing(connect_blocking(target, at_start(where))) as connection:
         tables = _Tables(connection, "%s", " ENGINE=InnoDB")
 
         def existing() -> dict[str, list[str]]:
@@ -173,4 +173,4 @@ def _mysql(target: MySQLTarget) -> Iterator[_Opened]:
                 raise
             if meaning.kind is ErrorKind.PRIVILEGE:
                 meaning = meaning.with_remedy("Grant the user CREATE, INDEX, SELECT and INSERT, for the time of trying")
-            raise explained(DatabaseConnectionError, where[0].upper() + where[1:], meaning) from exc
+            raise explained(DatabaseConnectionError, at_start(where), meaning) from exc

@@ -13,6 +13,7 @@ from typing import Any
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import Record
+from incident_process.database.errors import at_start
 from incident_process.source.load_date import (
     FIRST,
     Kind,
@@ -83,7 +84,7 @@ def mysql_dialect(collations: Collection[str], where: str) -> SourceDialect:
     collation = next((name for name in EXACT_COLLATIONS if name in collations), None)
     if collation is None:
         raise ConfigurationError(
-            f"{where[0].upper()}{where[1:]} has no collation that compares text exactly "
+            f"{at_start(where)} has no collation that compares text exactly "
             f"({' or '.join(EXACT_COLLATIONS)}): use MySQL 8 or MariaDB 10.6, or newer."
         )
     return SourceDialect(

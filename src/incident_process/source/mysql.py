@@ -12,7 +12,14 @@ from asyncmy.cursors import SSCursor
 from pydantic import SecretStr
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
-from incident_process.database.errors import ErrorKind, ErrorMeaning, MissingPrivilegeError, database_error, explained
+from incident_process.database.errors import (
+    ErrorKind,
+    ErrorMeaning,
+    MissingPrivilegeError,
+    at_start,
+    database_error,
+    explained,
+)
 from incident_process.database.server_connection import CONNECT_SECONDS, ServerConnection
 from incident_process.database.server_errors import meaning_of_error
 from incident_process.database.session import SOURCE
@@ -163,7 +170,7 @@ class MySQLDriver:
         return None if meaning is None else self._translate(meaning)
 
     def _translate(self, meaning: ErrorMeaning) -> IncidentProcessError:
-        where = f"{self.where[0].upper()}{self.where[1:]}"
+        where = at_start(self.where)
         match meaning.kind:
             case ErrorKind.ACCESS:
                 return explained(DatabaseConnectionError, f"{where} ([DATABASE] MYSQL_USER, MYSQL_PASSWORD)", meaning)

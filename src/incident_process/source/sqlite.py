@@ -8,7 +8,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
-from incident_process.database.errors import database_error
+from incident_process.database.errors import at_start, database_error
 from incident_process.database.file_connection import FileConnection
 from incident_process.database.sqlite_errors import meaning_of_sqlite
 from incident_process.source.dialects import LOCAL_TEXT, SQLITE_DIALECT, SourceDialect
@@ -111,7 +111,7 @@ class SqliteDriver:
             return DatabaseConnectionError(f"{self.place}: {self._path} is no SQLite database. Name one that is.")
         if str(error).startswith(("no such table", "no such column")):
             return ConfigurationError(f"{self.place}: {error}. The source needs the field's tables and columns.")
-        return database_error(f"{self.where[0].upper()}{self.where[1:]}", meaning_of_sqlite(error))
+        return database_error(at_start(self.where), meaning_of_sqlite(error))
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
         # A row whose text is no UTF-8 must neither end every run nor be quoted by the driver's error.

@@ -13,7 +13,7 @@ Row = Sequence[Any]
 class Connection(ABC):
     """One connection, used by one task at a time.
 
-    Statements are written as ``dialect`` says. Errors are those of ``faults``.
+    Statements are written as ``dialect`` says. Errors are those of ``error_translation``.
     """
 
     dialect: StateDialect
