@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from incident_process.core.aio import prefetch
+from incident_process.core.aio import prefetch, until_set
 
 
 class Works:
@@ -78,3 +78,31 @@ def test_an_error_comes_at_its_items_turn_and_ends_the_others() -> None:
         asyncio.run(fail())
     assert seen == [0, 1]
     assert works.begun in ([0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_an_event_ends_the_wait_for_the_next_item_and_the_work_on_it(before: int) -> None:
+    """Also through the work ahead: what has begun is cancelled, and its end is waited for."""
+
+    async def collect() -> tuple[list[int], list[int], list[int]]:
+        works, event, seen = Works(), asyncio.Event(), []
+        if not before:
+            event.set()
+        async with aclosing(prefetch(works.items(12), works.work, lambda: 3)) as squares:
+            async for _, square in until_set(event, squares):
+                seen.append(square)
+                if len(seen) == before:
+                    event.set()
+        return seen, works.begun, works.ended
+
+    seen, begun, ended = asyncio.run(collect())
+    assert seen == [0, 1][:before]
+    assert set(begun) <= set(range(before + 4))
+    assert bool(ended) == bool(before)
+
+
+def test_without_the_event_every_item_is_yielded() -> None:
+    async def collect() -> list[int]:
+        return [number async for number in until_set(asyncio.Event(), Works().items(3))]
+
+    assert asyncio.run(collect()) == [0, 1, 2]

@@ -1,8 +1,8 @@
-"""Coroutines side by side: run several as one, and prefetch the next items while the caller uses an earlier one."""
+"""Coroutines side by side: run several as one, work on the next items meanwhile, give one up once an event is set."""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from incident_process.core.errors import LeaseLostError
@@ -23,16 +23,34 @@ async def run_all_or_cancel(*works: Callable[[], Coroutine[Any, Any, None]]) -> 
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
-        # Cancels repeatedly: asyncio.wait_for of Python 3.11, which drivers use, can lose a cancellation. The coroutine
-        # would then go on, and wait for ever for the coroutines that have ended.
-        while waiting := [task for task in tasks if not task.done()]:
-            for task in waiting:
-                task.cancel()
-            await asyncio.wait(waiting, timeout=_CANCEL_AGAIN_SECONDS)
+        await _cancel_all(tasks)
     errors = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
     errors.sort(key=lambda error: not isinstance(error, LeaseLostError))
     if errors:
         raise errors[0]
+
+
+async def unless_set(event: asyncio.Event, work: Awaitable[Result]) -> Result | None:
+    """Return what the work returns, or None once the event is set; the work is then cancelled and has ended."""
+    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(event.wait())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _cancel_all(tasks)
+    return None if tasks[0].cancelled() else tasks[0].result()
+
+
+async def until_set(event: asyncio.Event, items: AsyncIterator[Item]) -> AsyncIterator[Item]:
+    """Yield the items until the event is set; work on the next one is then cancelled."""
+
+    async def next_one() -> tuple[Item] | None:
+        try:
+            return (await anext(items),)  # with a default, a cancelled anext() of Python 3.11 raises SystemError
+        except StopAsyncIteration:
+            return None
+
+    while (one := await unless_set(event, next_one())) is not None:
+        yield one[0]
 
 
 async def prefetch(
@@ -55,6 +73,18 @@ async def prefetch(
         for _, task in under_way:
             task.cancel()
         await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
+
+
+async def _cancel_all(tasks: "Sequence[asyncio.Future[Any]]") -> None:
+    """Cancel the tasks that have not ended, and wait for them.
+
+    Repeatedly: asyncio.wait_for of Python 3.11, which drivers use, can lose a cancellation. The coroutine would then go
+    on, and wait for ever for the coroutines that have ended.
+    """
+    while waiting := [task for task in tasks if not task.done()]:
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting, timeout=_CANCEL_AGAIN_SECONDS)
 
 
 async def _first(under_way: "deque[tuple[Item, asyncio.Future[Result]]]") -> tuple[Item, Result]:

@@ -15,7 +15,7 @@ from typing import Self
 import msgspec
 
 from incident_process.core import logs
-from incident_process.core.aio import prefetch, run_all_or_cancel
+from incident_process.core.aio import prefetch, run_all_or_cancel, until_set
 from incident_process.core.crash_points import CrashPoint
 from incident_process.core.errors import LeaseLostError
 from incident_process.core.gc_tuning import rare_collections
@@ -58,6 +58,7 @@ class ChunkProcessor:
         self._announced = context.scope is not None  # a chunk's part of a run is said by the run
         self._collections = rare_collections()
         self._enough: str | None = None
+        self._ending = asyncio.Event()
         self._cut_short: str | None = None
         self._left: dict[int, ExhaustedIncidents] = {}
         """By scope, the incidents there that were not taken."""
@@ -87,6 +88,7 @@ class ChunkProcessor:
 
     def stop(self, reason: str) -> None:
         """Send nothing more; what is under way is recorded, the rest stays pending."""
+        self._ending.set()
         self.sender.stop(reason)
 
     @property
@@ -95,8 +97,9 @@ class ChunkProcessor:
         return self.sender.stopped is not None
 
     def finish(self, reason: str) -> None:
-        """Begin no further chunk; those that are written down or being built are sent to their end."""
+        """Begin no further chunk; those that are being sent are sent to their end."""
         self._enough = reason
+        self._ending.set()
 
     async def drain_outboxes(self) -> None:
         """Send what earlier runs left, in the outbox of the run and in those of chunks that a cluster worked on.
@@ -160,7 +163,12 @@ class ChunkProcessor:
     async def process(
         self, lists: AsyncIterator[list[SelectedAccount]], as_of: datetime, resend: ResendPolicy = ResendPolicy.CHANGED
     ) -> None:
-        """Prepare list after list of accounts and send what they need, until the lists or the sender end."""
+        """Prepare list after list of accounts and send what they need, until the lists or the sender end.
+
+        Once asked to finish, it neither waits for rows nor begins to send another chunk. What then lies in the outbox
+        is recorded as not sent, so the next run does not take it for in doubt.
+        """
+        not_begun: list[Chunk] = []
         ready: asyncio.Queue[tuple[Chunk | None, int] | None] = asyncio.Queue(maxsize=CHUNKS_AHEAD)
 
         async def prepare_all() -> None:
@@ -172,12 +180,19 @@ class ChunkProcessor:
         async def send_all() -> None:
             while (item := await ready.get()) is not None:
                 chunk, accounts = item
+                if chunk is not None and self._is_enough():
+                    not_begun.append(chunk)
+                    continue
                 if chunk is not None:
                     await self._deliverer.deliver(chunk, resumed=False)
                 self._parts.progress.advance(accounts)
             await ready.put(None)  # for the next of the senders
 
         await run_all_or_cancel(prepare_all, *[send_all] * CHUNKS_UNDER_WAY)
+        if not_begun and self._enough is not None:
+            self.sender.stop(self._enough)
+            for chunk in not_begun:
+                await self._deliverer.deliver(chunk, resumed=False)
 
     async def _prepared(
         self, lists: AsyncIterator[list[SelectedAccount]], as_of: datetime, enqueuer: Enqueuer
@@ -194,7 +209,7 @@ class ChunkProcessor:
             return await enqueuer.build(touched, as_of)
 
         async with aclosing(prefetch(wanted(), build, lambda: self._parts.builder.prefetch_limit)) as works:
-            async for touched, (task, built) in works:
+            async for touched, (task, built) in until_set(self._ending, works):
                 if self.sender.stopped is not None:
                     break
                 chunk = await enqueuer.enqueue(task, built)
@@ -202,6 +217,8 @@ class ChunkProcessor:
                 if chunk is not None and chunk.incidents:
                     self._announce()
                 yield chunk, len(touched)
+        if self._ending.is_set():
+            self._is_enough()
 
     async def resolve_exhausted(self) -> None:
         """Decide on the incidents that were not taken.

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from incident_process.core.aio import unless_set
 from incident_process.core.clock import SourceClock
 from incident_process.core.crash_points import CrashPoint
 from incident_process.core.errors import IncidentProcessError, LeaseHeldError, LeaseLostError
@@ -24,7 +25,7 @@ from incident_process.pipeline.counters import RunCounters
 from incident_process.pipeline.in_flight_guard import held_end
 from incident_process.pipeline.lease import LeaseHeartbeat, hold_lease
 from incident_process.pipeline.operation_check import OperationCheck, unknown_operation
-from incident_process.pipeline.plans import RunPlan
+from incident_process.pipeline.plans import RunPlan, Selection
 from incident_process.pipeline.processor import ChunkProcessor
 from incident_process.pipeline.run_record import RunRecorder, new_run_id
 from incident_process.pipeline.state_check import tell_what_was_found
@@ -48,6 +49,7 @@ class Run:
         self._processor: Processor | None = None
         self._stop_reason: str | None = None
         self._finish_reason: str | None = None
+        self._ending = asyncio.Event()
 
     async def run(self) -> RunReport:
         """Do the run and report it.
@@ -140,6 +142,13 @@ class Run:
         Returns the run's status, with the reason where it is incomplete.
         """
         was_selected = False
+
+        async def select() -> Selection | None:
+            nonlocal was_selected
+            selection = await self._plan.select(context, self._counters)
+            was_selected = True
+            return selection
+
         make = self._parts.processor or ChunkProcessor
         async with make(context, heartbeat, self._counters) as processor:
             self._processor = processor
@@ -149,10 +158,11 @@ class Run:
                 processor.finish(self._finish_reason)
             await processor.drain_outboxes()
             if not processor.is_stopped:
-                selection = await self._plan.select(context, self._counters)
-                was_selected = True
+                selection = await unless_set(self._ending, select())
                 if selection is not None:
                     await processor.process(selection.lists, selection.as_of, self._plan.resend)
+                elif not was_selected:
+                    processor.stop(self._finish_reason or self._stop_reason or "asked to stop")
             await processor.resolve_exhausted()
         reason = processor.unfinished()
         if reason is not None or not was_selected:
@@ -164,12 +174,14 @@ class Run:
     def request_stop(self, reason: str) -> None:
         """End the run in good order: nothing more is sent, what is under way is recorded, the rest stays pending."""
         self._stop_reason = reason
+        self._ending.set()
         if self._processor is not None:
             self._processor.stop(reason)
 
     def request_finish(self, reason: str) -> None:
-        """End the run after the chunks that it has begun: they are sent and recorded, the rest is left to the next."""
+        """End the run after the chunks that are being sent: they are recorded, the rest is left to the next."""
         self._finish_reason = reason
+        self._ending.set()
         if self._processor is not None:
             self._processor.finish(reason)
 
