@@ -49,7 +49,7 @@ async def until_set(event: asyncio.Event, items: AsyncIterator[Item]) -> AsyncIt
         except StopAsyncIteration:
             return None
 
-    while (one := await unless_set(event, next_one())) is not None:
+    while not event.is_set() and (one := await unless_set(event, next_one())) is not None:
         yield one[0]
 
 

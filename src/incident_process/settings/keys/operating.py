@@ -51,7 +51,7 @@ class Schedule(Section):
         default=20,
         ge=0,
         le=3600,
-        description="seconds that a run may take at most to finish its chunk after SIGTERM; what is then not sent stays pending",
+        description="seconds that a run has at most to finish its chunk after SIGTERM; the rest stays pending",
     )
     http_host: str = Field(
         default="127.0.0.1", min_length=1, max_length=253, description="address of /healthz, /readyz and /metrics"
