@@ -152,14 +152,15 @@ def _package() -> str:
     return str(Path(incident_process.__file__).parent.parent)
 
 
-def test_a_collector_whose_answer_does_not_end_is_not_waited_for(site: Site) -> None:
+@pytest.mark.parametrize("begin", [b"Content-Length: 100000\r\n\r\n", b"X-Drip: "], ids=["text", "headers"])
+def test_a_collector_whose_answer_does_not_end_is_not_waited_for(site: Site, begin: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
             peer, _ = server.accept()
             with peer, suppress(OSError):
                 peer.recv(65_536)
-                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+                peer.sendall(b"HTTP/1.1 200 OK\r\n" + begin)
                 for _ in range(300):
                     peer.sendall(b"x")
                     time.sleep(0.1)

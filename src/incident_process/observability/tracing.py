@@ -7,7 +7,10 @@ the end.
 
 import asyncio
 import logging
+import socket
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from io import BytesIO
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
@@ -38,6 +41,7 @@ try:
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
     from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
+    from urllib3.connection import HTTPConnection, HTTPSConnection
 except ImportError as exc:  # an extra, see pyproject.toml
     msg = "[TRACING] endpoint is set, but OpenTelemetry is not installed: pip install 'incident-process[otel]'."
     raise ConfigurationError(msg) from exc
@@ -121,8 +125,11 @@ class TraceObserver:
         if report.status in _BAD:
             self._run.set_status(StatusCode.ERROR, report.status.value)
         self._run.end()
-        await asyncio.to_thread(self._provider.shutdown)
-        if self._exporter.failures:
+        # A thread of its own: the library would wait half a minute, and the process for each thread of asyncio's pool.
+        ending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        ending.start()
+        await asyncio.to_thread(ending.join, EXPORT_SECONDS)
+        if self._exporter.failures or ending.is_alive():
             log.warning(
                 "Traces could not be sent to %s; some or all spans of this run are lost.",
                 self._place,
@@ -240,8 +247,41 @@ class _TracedTransport:
             return answer
 
 
+class _InTime:
+    """A connection whose answer has to begin in time as a whole: the library's time-out begins anew with each byte."""
+
+    sock: socket.socket
+
+    def getresponse(self, *args: Any, **more: Any) -> Any:
+        """Return the answer; raise as urllib3 does where the collector does not end its headers in time."""
+        timer = threading.Timer(EXPORT_SECONDS, _break_off, [self.sock])
+        timer.daemon = True
+        timer.start()
+        try:
+            return super().getresponse(*args, **more)  # type: ignore[misc]  # urllib3's, which stands beside it
+        finally:
+            timer.cancel()
+
+
+def _break_off(sock: socket.socket) -> None:
+    with suppress(OSError):  # closed meanwhile
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+_CONNECTIONS = {
+    "http": type("HTTPConnectionInTime", (_InTime, HTTPConnection), {}),
+    "https": type("HTTPSConnectionInTime", (_InTime, HTTPSConnection), {}),
+}
+
+
 class _StatusOnly(requests.adapters.HTTPAdapter):
     """Reads status and headers of an answer and leaves its text: a collector may make that slow or without end."""
+
+    def get_connection_with_tls_context(self, *args: Any, **more: Any) -> Any:
+        """Return a pool of connections whose answers begin in time."""
+        pool = super().get_connection_with_tls_context(*args, **more)
+        pool.ConnectionCls = _CONNECTIONS[pool.scheme]
+        return pool
 
     def send(self, *args: Any, **more: Any) -> requests.Response:
         """Send a request and return its answer with an empty text."""
