@@ -9,9 +9,10 @@ import pytest
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.delivery.policy import ResponseClass
-from incident_process.delivery.response_rules import SEARCHED, ResponseRules
+from incident_process.delivery.response_rules import ResponseRules
 from incident_process.operations.recorded_answers import judged
 from incident_process.settings import Api, Settings
+from incident_process.settings.answer_rules import SEARCHED
 from tests.support.command import Command
 
 OPEN = b'{"detail": "Account 0000003746 already exists in open cases"}'
@@ -47,6 +48,13 @@ def verdict(given: Api, status: int, body: bytes = b"") -> ResponseClass | None:
         ("400 /", 400, b"", None),
         ("400 //", 400, b"", None),
         ("400 /(/", 400, b"", None),
+        ("400 /(?=a)b/", 400, b"b", None),
+        ("400 /(a)\\1/", 400, b"aa", None),
+        ("400 /a{,3}/", 400, b"a", None),
+        ("400 /a{2000}/", 400, b"a", None),
+        ("400 /\udc80/", 400, b"a", None),
+        ("400 /b$/", 400, b'"\\ud800 b', True),
+        ("400 /half .b/", 400, b'{"half": "half \\ud800b"}', True),
         ("600", 400, b"", None),
         ("199", 400, b"", None),
         ("1xx", 400, b"", None),
@@ -60,6 +68,14 @@ def test_a_rule_fits_by_status_and_text(rule: str, status: int, body: bytes, fit
             api(refused_when=rule)
     else:
         assert (verdict(api(refused_when=rule), status, body) is ResponseClass.DEAD) is fits
+
+
+@pytest.mark.parametrize("expression", ["x.*x.*x.*x.*y", "(x+)+y", "(x|x)*y", "(?:x?){900}y"])
+def test_no_expression_makes_the_search_slow(expression: str) -> None:
+    rules = ResponseRules.of(api(refused_when=f"409 /{expression}/"))
+    begun = time.process_time()
+    assert rules.fitting(409, b"x" * SEARCHED) is None
+    assert time.process_time() - begun < 0.3
 
 
 def test_a_long_answer_is_searched_in_no_time() -> None:
@@ -109,8 +125,8 @@ def test_rules_stand_one_a_line_and_a_wrong_one_is_said_with_its_place(tmp_path:
     with pytest.raises(ConfigurationError) as said:
         Settings.load_section(Api, file, {})
     assert str(said.value) == (
-        f"{file}: [API] retry_when has a line 2 that has a regular expression that cannot be read "
-        "(missing ), unterminated subpattern at its character 1)."
+        f"{file}: [API] retry_when has a line 2 that has a regular expression that RE2 cannot read "
+        "(missing ): (a); RE2 has no look-around and no back references."
     )
 
 

@@ -15,9 +15,6 @@ VERDICTS = {
 }
 """The keys in the order in which equally exact rules apply, and the verdict of each."""
 FIRST_ERROR = 400  # the lowest status whose text may be a reason
-SEARCHED = 4096
-"""Characters of each reading of a text in which a regular expression is searched for. Its search takes time by a power
-of the length, and a run does nothing else meanwhile, not even renew its lease."""
 
 
 class NamedRule(Record, frozen=True, kw_only=True):
@@ -75,8 +72,7 @@ class ResponseRules:
             if one.rule.pattern is None:
                 return one
             texts = list(_readings(body)) if texts is None else texts
-            most = SEARCHED if one.rule.is_expression else None
-            if any(one.rule.pattern.search(text[:most]) for text in texts):
+            if any(one.rule.pattern.search(text) for text in texts):
                 return one
         return None
 
