@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from incident_process.core.process_identity import user_name
 from tests.e2e.conftest import SERVERS, TRACKINGS, MakeSite, Site, day, moment
 from tests.support.command import KILLED
 
@@ -100,6 +101,29 @@ def test_a_dead_letter_is_listed_exported_and_replayed_once_its_cause_is_gone(si
     assert "No dead letter that still stands fits." in nothing.messages("INFO")
     assert times(site) == Counter(dict.fromkeys(ALL, 2))
     assert {run["kind"] for run in site.history()} == {"window", "replay"}
+
+
+@pytest.mark.parametrize("site", ["sqlite"], indirect=True)
+def test_a_replay_says_what_goes_out_first_and_may_leave_it_pending(site: Site) -> None:
+    bad, others = ALL[3], ALL[:3]
+    site.receiver.control(fail_accounts={bad: 422})
+    load(site, (bad,), day(1), OUTSTANDING="9.50")
+    site.make_due()
+    assert site.run()["dead"] == 1
+    load(site, others, day(1), OUTSTANDING="8.50")
+    site.make_due()
+    site.finish(None, INCIDENT_PROCESS_FAULT="enqueued")
+    site.receiver.calm()
+    assert site.command("deliveries", "--status", "pending").stdout == "3 not tried yet\n"
+    only = site.command("dead-letters", "replay", "--only", "--why", "ticket 4711", "--json")
+    assert (only.status, only.json["delivered"], only.json["resumed"]) == (0, 1, 0)
+    assert "1 dead letter(s) are replayed, and 3 pending incident(s) stay pending." in only.messages("INFO")
+    told = {name: site.history()[0][name] for name in ("kind", "why", "requested_by")}
+    assert told == {"kind": "replay", "why": "ticket 4711", "requested_by": user_name()}
+    again = site.command("dead-letters", "replay", "--json")
+    assert "0 dead letter(s) are replayed, and 3 pending incident(s) go out first." in again.messages("INFO")
+    assert (again.json["delivered"], again.json["resumed"]) == (3, 3)
+    assert times(site) == Counter({**dict.fromkeys(ALL, 1), bad: 2, **dict.fromkeys(others, 2)})
 
 
 def test_a_dead_letter_whose_content_went_back_is_not_sent_twice(site: Site) -> None:

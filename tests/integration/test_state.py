@@ -39,6 +39,7 @@ from incident_process.core.models import (
     Outcome,
     RunKind,
     RunRecord,
+    RunRequest,
     RunStatus,
     UnsendableAccount,
     Window,
@@ -430,7 +431,11 @@ async def test_a_run_is_written_as_running_and_then_as_it_ended(stores: StoreFac
         await store.open_run(lease, run_record())
         assert await store.runs() == [run_record()]
         ended = run_record(
-            status=RunStatus.COMPLETED, counts=counts, ended_at=T0 + timedelta(seconds=2), error="néant 🚫"
+            status=RunStatus.COMPLETED,
+            counts=counts,
+            ended_at=T0 + timedelta(seconds=2),
+            error="néant 🚫",
+            request=RunRequest(requested_by="nimal", why='ticket 4711: "corrected"'),
         )
         await store.write_run(lease, ended)
         assert await store.runs() == [ended]
@@ -809,6 +814,15 @@ async def test_outcomes_take_incidents_out_and_keep_the_pending(stores: StoreFac
         assert entries[2].status is DeliveryStatus.DEAD
         assert (entries[3].status, entries[3].attempts, entries[3].http_status) == (DeliveryStatus.PENDING, 4, 503)
         assert entries[4].attempts == 0
+        pending = {
+            attempted: await store.deliveries(status=DeliveryStatus.PENDING, attempted=attempted)
+            for attempted in (True, False)
+        }
+        assert [entry.incident_id for entry in pending[True]] == [3]
+        assert [entry.incident_id for entry in pending[False]] == [5, 4]
+        await store.record_outcomes(lease, whole, [outcome(three, DeliveryStatus.PENDING, attempts=4)])
+        (untried,) = await store.deliveries(status=DeliveryStatus.PENDING, attempted=True)
+        assert (untried.http_status, untried.error) == (503, "busy"), "why the last attempt failed stays"
         # The caller goes on with the chunk that it has, or with what it loads: both are right.
         await store.record_outcomes(lease, whole, [outcome(four)])
         assert left is not None

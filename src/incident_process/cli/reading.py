@@ -75,20 +75,29 @@ def deliveries(
     ] = None,
     limit: Limit = 100,
 ) -> int:
-    """Show the ledger, newest incident first.
+    """Show the ledger, newest incident first; with --status pending what was attempted, and how many were not yet.
 
     Example: incident-process deliveries --account 0000003746
     """
     from incident_process.operations import insights
 
-    found = with_store(
-        load(config),
-        lambda store: insights.deliveries(store, account=account, status=status, run_id=run, limit=limit),
-    )
-    if as_json:
-        emit_json(found)
+    settings = load(config)
+    untried: list[dict[str, Any]] = []
+    if status is DeliveryStatus.PENDING and account is None:
+        found, untried = with_store(settings, lambda store: insights.pending(store, run_id=run, limit=limit))
     else:
+        found = with_store(
+            settings,
+            lambda store: insights.deliveries(store, account=account, status=status, run_id=run, limit=limit),
+        )
+    if as_json:
+        emit_json([*found, *untried][:limit])
+        return 0
+    if found or not untried:
         emit_table(found, DELIVERY_COLUMNS, "No delivery that fits.")
+    if untried:
+        more = "more than " if len(untried) == insights.MOST_COUNTED else ""
+        emit(f"{more}{len(untried)} not tried yet")
     return 0
 
 

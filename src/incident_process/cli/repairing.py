@@ -16,7 +16,8 @@ from incident_process.cli.running import report_run
 from incident_process.core.arguments import instant
 from incident_process.core.errors import ConfigurationError, DeliveryIncompleteError
 from incident_process.core.logs import event, get_logger, one_line
-from incident_process.core.models import RunReport
+from incident_process.core.models import DeliveryStatus, RunReport, RunRequest
+from incident_process.core.process_identity import user_name
 from incident_process.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -85,10 +86,22 @@ def list_(config: Config = None, as_json: AsJson = False, account: Account = Non
 
 
 @dead_letters.command("replay")
-def replay(config: Config = None, as_json: AsJson = False, account: Account = None, reason: Reason = None) -> int:
-    """Send the open dead letters again, built from their present rows.
+def replay(
+    config: Config = None,
+    as_json: AsJson = False,
+    account: Account = None,
+    reason: Reason = None,
+    why: Annotated[
+        str | None, typer.Option("--why", metavar="TEXT", help="Why, for auditors: it stands in the run's record.")
+    ] = None,
+    only: Annotated[
+        bool, typer.Option("--only", help="Leave what earlier runs left pending, which otherwise goes out first.")
+    ] = False,
+) -> int:
+    """Send the open dead letters again, built from their present rows; who did, and why, stands in the run's record.
 
-    Example: incident-process dead-letters replay --account 0000003746
+    What earlier runs left pending goes out first, unless --only says otherwise. Example:
+    incident-process dead-letters replay --account 0000003746 --why "ticket 4711: number corrected"
     """
     from incident_process.app.runner import run_leased
     from incident_process.operations.dead_letters import standing
@@ -100,7 +113,18 @@ def replay(config: Config = None, as_json: AsJson = False, account: Account = No
         found = await standing(parts.store, account=account, reason=reason)
         if not found:
             get_logger().info("No dead letter that still stands fits.", extra=event("no_dead_letter"))
-        return Run(parts, make(parts, [entry.account for entry in found]))
+        pending = (await parts.store.delivery_counts())[DeliveryStatus.PENDING]
+        leaves = only or (pending > 0 and not as_json and _leaves_pending(len(found), pending))
+        if pending:
+            get_logger().info(
+                "%d dead letter(s) are replayed, and %d pending incident(s) %s.",
+                len(found),
+                pending,
+                "stay pending" if leaves else "go out first",
+                extra=event("replay_planned", dead_letters=len(found), pending=pending, only=leaves),
+            )
+        request = RunRequest(requested_by=user_name(), why=why)
+        return Run(parts, make(parts, [entry.account for entry in found], request=request, only=leaves))
 
     return report_run(config, lambda settings, progress: run_leased(settings, made, progress=progress), as_json=as_json)
 
@@ -230,6 +254,14 @@ def _ask(doubt: str | None, receiver: str, *, may_prompt: bool) -> None:
         "again, say so with --yes."
     )
     raise ConfigurationError(msg)
+
+
+def _leaves_pending(letters: int, pending: int) -> bool:
+    """Ask at a terminal whether to send the chosen dead letters only; elsewhere the pending incidents go out first."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    question = f"{letters} dead letter(s), and {pending} pending incident(s) that go out first. Send the pending, too?"
+    return not typer.confirm(question, default=True, err=True)
 
 
 def _totals(reconciliation: "Reconciliation") -> dict[str, int]:

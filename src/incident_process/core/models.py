@@ -283,6 +283,13 @@ class Counts(Record, frozen=True, kw_only=True):
     sending: Sending | None = None
 
 
+class RunRequest(Record, frozen=True, kw_only=True):
+    """Who asked for a run, and why, for auditors; None where nobody said."""
+
+    requested_by: str | None = None
+    why: str | None = None
+
+
 class RunRecord(Record, frozen=True, kw_only=True):
     """One line of ``Process_Operation_Run``, the audit trail."""
 
@@ -296,6 +303,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     ended_at: datetime | None = None
     counts: Counts = Counts()
     error: str | None = None
+    request: RunRequest = RunRequest()
 
 
 class RunReport(Record, frozen=True, kw_only=True):

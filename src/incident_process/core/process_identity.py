@@ -5,6 +5,7 @@ the holder's name says which process it was, and the operating system knows whet
 """
 
 import os
+import pwd
 import socket
 from pathlib import Path
 
@@ -52,6 +53,16 @@ class Runner(Record, frozen=True, kw_only=True):
     def is_here(self) -> bool:
         """Return True only when this process surely exists, on this machine."""
         return bool(self.started) and self.machine == _machine() and _started(self.pid) == self.started
+
+
+def user_name() -> str:
+    """Return the login name of this process's user, with the one who called sudo, for the record of a run."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user often has no name
+        name = f"uid {os.getuid()}"
+    caller = os.environ.get("SUDO_USER")
+    return f"{name} (sudo by {caller})" if caller else name
 
 
 def _machine() -> str:

@@ -30,6 +30,8 @@ from incident_process.state.base import StateStore
 
 LATENCY_SAMPLE = 1000
 """Newest delivered incidents that ``latency`` measures: enough for a 99th percentile."""
+MOST_COUNTED = 10_000
+"""Incidents that no run has tried yet and that ``pending`` returns: beyond, their exact number says nothing more."""
 LATENCY_BANDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper ends, in seconds, of the bands in which ``latency`` counts deliveries; one more band has no end."""
 
@@ -102,6 +104,20 @@ async def deliveries(
     return [delivery_row(entry) for entry in found]
 
 
+async def pending(
+    store: StateStore, *, run_id: str | None = None, limit: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the pending incidents that were attempted, newest first, and those that no run has tried yet.
+
+    At most ``limit`` of the first and ``MOST_COUNTED`` of the second.
+    """
+    tried, rest = [
+        await store.deliveries(status=DeliveryStatus.PENDING, run_id=run_id, attempted=attempted, limit=most)
+        for attempted, most in ((True, limit), (False, MOST_COUNTED))
+    ]
+    return [delivery_row(entry) for entry in tried], [delivery_row(entry) for entry in rest]
+
+
 async def accounts(store: StateStore, starting: str, limit: int) -> list[dict[str, Any]]:
     """Return the ledger's accounts that begin with the text, each with the status of its newest incident."""
     found = await store.accounts(starting, limit)
@@ -164,6 +180,8 @@ def run_row(run: RunRecord) -> dict[str, Any]:
         "ended": iso(run.ended_at) if run.ended_at else None,
         "seconds": round((run.ended_at - run.started_at).total_seconds(), 3) if run.ended_at else None,
         "host": run.host,
+        "requested_by": run.request.requested_by,
+        "why": run.request.why,
         "error": run.error,
     }
 

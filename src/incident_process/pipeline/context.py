@@ -53,6 +53,10 @@ class Processor(Protocol):
         """Send what earlier runs left in the outboxes."""
         ...
 
+    async def claim_outboxes(self) -> None:
+        """Fence who may still work for an earlier run, and leave what those runs left."""
+        ...
+
     async def process(
         self, lists: AsyncIterator[list[SelectedAccount]], as_of: datetime, resend: ResendPolicy = ResendPolicy.CHANGED
     ) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from incident_process.core import logs
 from incident_process.core.crash_points import CrashPoint
-from incident_process.core.models import Advance, Operation, RunKind, RunStatus, Tracking, Window, iso
+from incident_process.core.models import Advance, Operation, RunKind, RunRequest, RunStatus, Tracking, Window, iso
 from incident_process.core.window import Refusal, watermark_after
 from incident_process.delivery.response_rules import ResponseRules
 from incident_process.pipeline.change_detection import ResendPolicy
@@ -23,6 +23,9 @@ from incident_process.pipeline.state_check import future_rows
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE, ReadRange, SelectedAccount, Survey
 
 log = logs.get_logger()
+
+UNSAID = RunRequest()
+"""Nobody said who asked for the run."""
 
 Lists = Callable[[datetime, RunCounters], AsyncIterator[list[SelectedAccount]]]
 """Yields the accounts to go over, given the instant as of which their documents are built; counts how many were
@@ -41,7 +44,8 @@ class RunPlan(Protocol):
 
     ``waits_until_due``: the run goes ahead only once its operation is due (SQL tracking). ``resend``: what it may send
     although the ledger knows it. ``held_level``: of the log line that says that another runner holds the lease.
-    ``window``: what stands in the run's record, None where there is none.
+    ``window`` and ``request``: what stands in the run's record; None where there is no window. ``resumes``: the run
+    first sends what earlier runs have left in the outbox.
     """
 
     kind: RunKind
@@ -49,6 +53,8 @@ class RunPlan(Protocol):
     waits_until_due: bool
     held_level: int
     window: Window | None
+    request: RunRequest
+    resumes: bool
 
     async def refusal(self) -> Refusal | None:
         """Return why the run may not go ahead, asked under the lease before anything else; None when it may."""
@@ -84,6 +90,8 @@ class WindowPlan:
     kind = RunKind.WINDOW
     resend = ResendPolicy.CHANGED
     window: Window | None = None
+    request = UNSAID
+    resumes = True
 
     def __init__(
         self,
@@ -211,6 +219,8 @@ class AccountsPlan:
 
     waits_until_due = False  # when an operation is due concerns its windows alone
     held_level = logging.WARNING
+    request = UNSAID
+    resumes = True
 
     def __init__(
         self,
@@ -279,8 +289,12 @@ def backfill(parts: Parts, first: datetime, last: datetime, *, force: bool) -> A
     return AccountsPlan(parts, RunKind.BACKFILL, lists, resend=resend, window=window)
 
 
-def replay(parts: Parts, accounts: Sequence[str]) -> AccountsPlan:
-    """Return the plan that sends these accounts' dead letters once more, as the rows are now."""
+def replay(parts: Parts, accounts: Sequence[str], *, request: RunRequest = UNSAID, only: bool = False) -> AccountsPlan:
+    """Return the plan that sends these accounts' dead letters once more, as the rows are now.
+
+    ``only``: the run leaves in the outbox what earlier runs have left there, for the next window run. No account can be
+    overtaken by this: one with a pending incident has no open dead letter.
+    """
     size = parts.settings.process.chunk_accounts
 
     async def lists(_: datetime, counters: RunCounters) -> AsyncIterator[list[SelectedAccount]]:
@@ -289,4 +303,7 @@ def replay(parts: Parts, accounts: Sequence[str]) -> AccountsPlan:
         for start in range(0, len(accounts), size):
             yield [SelectedAccount(account=account, in_window=True) for account in accounts[start : start + size]]
 
-    return AccountsPlan(parts, RunKind.REPLAY, lists, resend=ResendPolicy.DEAD)
+    plan = AccountsPlan(parts, RunKind.REPLAY, lists, resend=ResendPolicy.DEAD)
+    plan.request = request
+    plan.resumes = not only
+    return plan

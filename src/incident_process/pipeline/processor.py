@@ -114,6 +114,11 @@ class ChunkProcessor:
                 await self._drain_outbox(context, deliverer)
                 self._keep(scope, deliverer.hand_over())
 
+    async def claim_outboxes(self) -> None:
+        """Fence all who may still be at work for an earlier run, and send nothing of what they left."""
+        await self._parts.store.open_scopes(self._context.lease, 0)
+        await self._parts.store.claim_outbox(self._context.lease)
+
     def _keep(self, scope: int, unsettled: ExhaustedIncidents) -> None:
         if len(unsettled):
             self._left[scope] = unsettled

@@ -111,7 +111,7 @@ class Run:
         clock = SourceClock(now)
         await tell_what_was_found(store, self._operation, now)
         recorder = RunRecorder(store, process.operation_name, clock)
-        await recorder.open(lease, run_id, self.kind, self._plan.window, now)
+        await recorder.open(lease, run_id, self.kind, self._plan.window, now, self._plan.request)
         self._run_id = run_id
         self._parts.faults.reach(CrashPoint.OPENED)
         context = RunContext(
@@ -156,7 +156,10 @@ class Run:
                 processor.stop(self._stop_reason)
             if self._finish_reason is not None:
                 processor.finish(self._finish_reason)
-            await processor.drain_outboxes()
+            if self._plan.resumes:
+                await processor.drain_outboxes()
+            else:
+                await processor.claim_outboxes()
             if not processor.is_stopped:
                 selection = await unless_set(self._ending, select())
                 if selection is not None:

@@ -16,6 +16,7 @@ from incident_process.core.models import (
     Lease,
     RunKind,
     RunRecord,
+    RunRequest,
     RunStatus,
     Window,
 )
@@ -43,7 +44,13 @@ class RunRecorder:
         self._clock = clock
 
     async def open(
-        self, lease: Lease, run_id: str, kind: RunKind, window: Window | None, started_at: datetime
+        self,
+        lease: Lease,
+        run_id: str,
+        kind: RunKind,
+        window: Window | None,
+        started_at: datetime,
+        request: RunRequest,
     ) -> RunRecord:
         """Write the run as running, and return its record."""
         self.run = RunRecord(
@@ -54,6 +61,7 @@ class RunRecorder:
             host=Runner.this().host,
             started_at=started_at,
             window=window,
+            request=request,
         )
         await self._store.open_run(lease, self.run)
         return self.run

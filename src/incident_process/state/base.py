@@ -323,10 +323,14 @@ class StateStore(Protocol):
         account: str | None = None,
         status: DeliveryStatus | None = None,
         run_id: str | None = None,
+        attempted: bool | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> list[LedgerEntry]:
-        """Return ledger entries of the operation, newest Incident_Id first; with ``before``, those below that id."""
+        """Return ledger entries of the operation, newest Incident_Id first; with ``before``, those below that id.
+
+        ``attempted``: only those that a run has tried to send, or only the others.
+        """
         ...
 
     async def dead_letters(

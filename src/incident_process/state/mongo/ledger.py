@@ -171,10 +171,14 @@ class Ledger:
                             "Status": status.value,
                             "Attempts": attempts,
                             "Runs": runs,
-                            "Last_Http_Status": http_status,
-                            "Last_Error": error,
                             "Updated_Dtm": to_bson(max(one.at for one in alike)),
                         }
+                        # Of what this run has not tried, the reason of an earlier run's failure stays.
+                        | (
+                            {"Last_Http_Status": http_status, "Last_Error": error}
+                            if error is not None or status is not DeliveryStatus.PENDING
+                            else {}
+                        )
                     },
                 )
                 for (status, attempts, runs, http_status, error), alike in groups.items()

@@ -17,6 +17,7 @@ from incident_process.core.models import (
     Lease,
     RunKind,
     RunRecord,
+    RunRequest,
     RunStatus,
     Window,
 )
@@ -96,6 +97,8 @@ def _to_document(run: RunRecord) -> Document:
         "Host": run.host,
         "Counts": msgspec.to_builtins(run.counts),
         "Error": run.error,
+        "Requested_By": run.request.requested_by,
+        "Why": run.request.why,
         **{name: None if at is None else to_bson(at) for name, at in instants.items()},
         "Microseconds": {name: at.microsecond % 1000 for name, at in instants.items() if at and at.microsecond % 1000},
     }
@@ -127,4 +130,5 @@ def _from_document(found: Document) -> RunRecord:
         ended_at=instant("Ended_Dtm"),
         counts=read("Counts", _counts),
         error=found.get("Error"),
+        request=RunRequest(requested_by=found.get("Requested_By"), why=found.get("Why")),
     )

@@ -361,6 +361,7 @@ class MongoStateStore:
         account: str | None = None,
         status: DeliveryStatus | None = None,
         run_id: str | None = None,
+        attempted: bool | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> list[LedgerEntry]:
@@ -370,6 +371,7 @@ class MongoStateStore:
             "Status": status and status.value,
             "Run_Id": run_id,
             "_id": None if before is None else {"$lt": before},
+            "Attempts": None if attempted is None else {"$gt" if attempted else "$lte": 0},
         }
         return await self._ledger.list({name: value for name, value in wanted.items() if value is not None}, limit)
 

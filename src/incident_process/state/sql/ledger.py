@@ -51,6 +51,8 @@ _OUTCOME = """
     SET Status = ?, Attempts = ?, Runs = ?, Last_Http_Status = ?, Last_Error = ?, Updated_Dtm = ?
     WHERE Incident_Id IN """
 """For incidents with equal outcomes."""
+_NOT_TRIED = _OUTCOME.replace(" Last_Http_Status = ?, Last_Error = ?,", "")
+"""For incidents that this run has not tried: why an earlier run's attempt failed stays."""
 
 _REPLACE = f"""
     UPDATE Incident_Delivery
@@ -186,9 +188,11 @@ async def write_outcomes(connection: Connection, outcomes: Sequence[Outcome]) ->
         alike = (outcome.status, outcome.attempts, outcome.runs, outcome.http_status, outcome.error)
         groups[alike].append(outcome)
     for (status, attempts, runs, http_status, error), group in groups.items():
-        told = (status.value, attempts, runs, http_status, shortened(error), stamp(max(one.at for one in group)))
+        is_tried = error is not None or status is not DeliveryStatus.PENDING
+        last = (http_status, shortened(error)) if is_tried else ()
+        told = (status.value, attempts, runs, *last, stamp(max(one.at for one in group)))
         for some in batches([outcome.incident_id for outcome in group]):
-            await connection.execute(f"{_OUTCOME} ({marks(len(some))})", (*told, *some))
+            await connection.execute(f"{_OUTCOME if is_tried else _NOT_TRIED} ({marks(len(some))})", (*told, *some))
 
 
 async def replace(connection: Connection, operation: str, old_id: int, new: Incident, now: datetime) -> None:
@@ -298,10 +302,17 @@ async def delivering_run(connection: Connection, operation: str, incident_id: in
 
 
 async def entries(
-    connection: Connection, operation: str, wanted: Mapping[str, str | None], *, before: int | None, limit: int
+    connection: Connection,
+    operation: str,
+    wanted: Mapping[str, str | None],
+    *,
+    attempted: bool | None,
+    before: int | None,
+    limit: int,
 ) -> list[LedgerEntry]:
     """Return ledger entries whose columns are as wanted (None: any), newest Incident_Id first."""
-    return await _entries(connection, _ENTRIES, operation, wanted, before=before, limit=limit)
+    query = _ENTRIES if attempted is None else _ENTRIES.format(f"{{}} AND Attempts {'>' if attempted else '<='} 0")
+    return await _entries(connection, query, operation, wanted, before=before, limit=limit)
 
 
 async def dead_letters(

@@ -11,6 +11,7 @@ from incident_process.core.models import (
     Counts,
     RunKind,
     RunRecord,
+    RunRequest,
     RunStatus,
     Window,
 )
@@ -22,6 +23,8 @@ from incident_process.state.sql.schema import shortened
 V = TypeVar("V")
 
 _COUNTS = msgspec.json.Decoder(Counts)
+_REQUEST = msgspec.json.Decoder(RunRequest)
+"""It stands in the column of the figures, whose readers ignore what they do not know: the form stays as it is."""
 
 _COLUMNS = (
     "Operation_name", "Kind", "Status", "Window_Start_Dtm", "Window_End_Dtm", "Accounts", "Delivered", "Unchanged",
@@ -81,7 +84,7 @@ def _values(run: RunRecord) -> tuple[Any, ...]:
         counts.skipped,
         counts.dead,
         counts.pending,
-        msgspec.json.encode(counts).decode(),
+        msgspec.json.encode(msgspec.to_builtins(counts) | msgspec.to_builtins(run.request)).decode(),
         shortened(run.error),
         run.host,
         stamp(run.started_at),
@@ -108,4 +111,5 @@ def _record(row: Row) -> RunRecord:
         ended_at=read("Ended_Dtm", instant_or_none),
         counts=read("Counts", _COUNTS.decode),
         error=of["Last_Error"],
+        request=read("Counts", _REQUEST.decode),
     )

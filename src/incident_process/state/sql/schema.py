@@ -94,7 +94,7 @@ COUNTER = Table(
 
 RUN = Table(
     name="Process_Operation_Run",
-    # Counts: all figures, as JSON.
+    # Counts: all figures, who asked for the run and why, as JSON.
     columns="""
     Run_Id VARCHAR(64) {exact} NOT NULL,
     Operation_name VARCHAR(255) {exact} NOT NULL,

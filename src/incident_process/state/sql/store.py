@@ -408,13 +408,16 @@ class SqlStateStore:
         account: str | None = None,
         status: DeliveryStatus | None = None,
         run_id: str | None = None,
+        attempted: bool | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> list[LedgerEntry]:
         """Return ledger entries of the operation, newest Incident_Id first; with ``before``, those below that id."""
         wanted = {"Account_Num": account, "Status": status, "Run_Id": run_id}
         return await self._database.read(
-            lambda connection: ledger.entries(connection, self._operation, wanted, before=before, limit=limit)
+            lambda connection: ledger.entries(
+                connection, self._operation, wanted, attempted=attempted, before=before, limit=limit
+            )
         )
 
     async def dead_letters(
