@@ -3,10 +3,13 @@
 The tests that make the state another one stand at the end: those before them look at the site as it was made.
 """
 
+import os
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -15,6 +18,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it has no types
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
+from incident_process import __version__
 from tests.dashboard.browser import FOREIGN_NAME, go, launched, sign_in
 from tests.dashboard.client import Client
 from tests.dashboard.site import TOKEN, UNMASK_TOKEN, Served, Site
@@ -25,6 +29,7 @@ PAGES = {
     "run": "run",
     "accounts": "accounts",
     "account": "account",
+    "pending": "pending",
     "dead letters": "dead-letters",
     "doctor": "doctor",
 }
@@ -85,6 +90,13 @@ def complaints_of(page: Page) -> list[str]:
     return found
 
 
+def accessible(page: Page) -> None:
+    violations = Axe().run(page).response["violations"]
+    assert [
+        (item["id"], item["nodes"][0]["html"]) for item in violations if item["impact"] in {"serious", "critical"}
+    ] == []
+
+
 @contextmanager
 def listening(requests: list[Message], cookie: str) -> Iterator[int]:
     """Serve a page on another port that keeps the headers of every request, and sets a cookie with every answer."""
@@ -127,14 +139,12 @@ def test_each_page_shows_its_subject_and_is_accessible(page: Page, served: Serve
         "run": "Further accounts of the lookback",
         "accounts": "Written last",
         "account": "Its content has changed since the last delivery",
+        "pending": "No incident is pending.",
         "dead letters": "HTTP 422 Unprocessable Entity",
         "doctor": "CREATE INDEX debt_payment_account",
     }
     expect(page.locator("main")).to_contain_text(expected[name])
-    violations = Axe().run(page).response["violations"]
-    assert [
-        (item["id"], item["nodes"][0]["html"]) for item in violations if item["impact"] in {"serious", "critical"}
-    ] == []
+    accessible(page)
 
 
 def test_the_colours_are_the_system_s_until_they_are_switched(page: Page, served: Served) -> None:
@@ -218,6 +228,105 @@ def test_an_address_that_was_cut_says_so(desk: Page, served: Served) -> None:
     expect(desk.locator("main")).to_contain_text("Written last")
 
 
+def test_an_unknown_address_says_so(desk: Page, served: Served) -> None:
+    for address in ("nowhere", "doctor/1"):
+        go(desk, served, address)
+        expect(desk.locator("main")).to_contain_text("There is nothing at this address.")
+        expect(desk.get_by_role("heading", level=1)).to_have_text("Not found")
+
+
+def test_each_page_names_version_file_and_time(desk: Page, served: Served, site: Site) -> None:
+    foot = desk.locator(".page-foot")
+    for name in PAGES:
+        go(desk, served, address_of(name, desk, served, site))
+        expect(foot).to_contain_text(f"incident-process {__version__}Configuration: {site.config}")
+        expect(foot).to_contain_text(re.compile(r"^As of \d\d:\d\d:\d\d UTC"))
+    go(desk, served, "")
+    for card in ("Who is at work", "Last 37 runs", "How long runs take", "How long a delivery", "The ledger, since"):
+        expect(desk.locator(".card", has_text=card)).to_contain_text(re.compile(r"as of \d\d:\d\d:\d\d UTC"))
+    expect(desk.locator(".card", has_text="Who is at work")).to_contain_text("Nobody: the lease is free.")
+
+
+def test_the_reader_s_own_time_stands_beside_utc(browser: Browser, served: Served) -> None:
+    context = opened(browser, timezone_id="Asia/Colombo")
+    page = context.new_page()
+    sign_in(page, served, TOKEN)
+    now = datetime.now(UTC)
+    expect(page.locator(".page-foot")).to_contain_text(re.compile(r"UTC, \d\d:\d\d here|UTC, \d+ \w+, \d\d:\d\d here"))
+    go(page, served, "runs")
+    newest = page.get_by_role("table").get_by_role("link").first
+    found = datetime.fromisoformat(newest.locator("time").get_attribute("datetime") or "")
+    assert now - timedelta(minutes=30) < found <= now
+    expect(newest.locator(".here")).to_contain_text(f"{found + timedelta(hours=5, minutes=30):%H:%M} here")
+    context.close()
+
+
+def test_a_run_is_one_row_on_a_phone_and_says_how_it_ended(browser: Browser, served: Served) -> None:
+    context = opened(browser, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    page = context.new_page()
+    sign_in(page, served, TOKEN)
+    go(page, served, "runs")
+    rows = page.get_by_role("table").locator("tbody tr")
+    for row in (rows.first, rows.nth(5)):
+        box = row.bounding_box()
+        assert box is not None
+        assert box["height"] < 50
+        expect(row.locator(".chip")).to_be_visible()
+        expect(row.get_by_role("link")).to_be_visible()
+    context.close()
+
+
+def test_the_verdict_turns_grey_when_the_server_does_not_answer(browser: Browser, served: Served) -> None:
+    """The browser is cut off; then the server hangs, and the page's clock goes on."""
+    context = opened(browser)
+    page = context.new_page()
+    page.clock.install()
+    sign_in(page, served, TOKEN)
+    verdict, icon = page.get_by_label("Is all well?"), page.locator("link[rel=icon]")
+    expect(page).to_have_title("Overview · Incident processing")
+    ground = verdict.evaluate("element => getComputedStyle(element).backgroundColor")
+
+    def grey() -> None:
+        expect(verdict).to_contain_text(re.compile(r"Not known: there is no answer since \d\d:\d\d:\d\d UTC"))
+        expect(verdict).to_contain_text("Then it was: 11 dead letters stand")
+        expect(verdict).to_have_class("verdict unknown")
+        assert verdict.evaluate("element => getComputedStyle(element).backgroundColor") != ground
+        expect(page).to_have_title(re.compile(r"^\? as of \d\d:\d\d UTC · Overview"))
+        expect(icon).to_have_attribute("href", "/static/icon-unknown.svg")
+        expect(page.locator(".page-foot")).to_contain_text("no newer answer")
+
+    def as_before() -> None:
+        expect(verdict).to_have_class("verdict attention")
+        expect(page).to_have_title("Overview · Incident processing")
+        expect(icon).to_have_attribute("href", "/static/icon.svg")
+
+    context.set_offline(True)
+    page.clock.fast_forward(4_000)
+    grey()
+    context.set_offline(False)
+    page.clock.fast_forward(6_000)
+    as_before()
+    os.kill(served.pid, signal.SIGSTOP)
+    try:
+        page.clock.fast_forward(4_000)
+        page.clock.fast_forward(20_000)
+        grey()
+    finally:
+        os.kill(served.pid, signal.SIGCONT)
+    page.clock.fast_forward(6_000)
+    as_before()
+    context.close()
+
+
+def test_empty_properties_of_a_document_are_folded(desk: Page, served: Served, site: Site) -> None:
+    go(desk, served, f"accounts/{site.changed}")
+    desk.get_by_role("button", name="Look it up").click()
+    desk.get_by_label("Only what differs").uncheck()
+    values = desk.get_by_label("The document's values")
+    expect(values).to_contain_text(re.compile(r"\d+ empty"))
+    expect(values.locator("td", has_text=re.compile("^(empty|not there)$"))).to_have_count(0)
+
+
 def test_the_chart_is_walked_with_the_keyboard(desk: Page, served: Served) -> None:
     go(desk, served, "")
     last = desk.locator("a.bar").last
@@ -235,6 +344,7 @@ PLACES = """chart => [chart, ...chart.querySelectorAll("text")].map((element) =>
   return { text: element.textContent, left, right, top, bottom };
 })"""
 """Where a chart and its labels are, all at one moment."""
+BARS = """chart => [...chart.querySelectorAll("rect")].map((bar) => bar.getBoundingClientRect().toJSON())"""
 
 
 @pytest.mark.parametrize("width", [1280, 900, 360])
@@ -257,9 +367,14 @@ def test_no_label_of_the_latencies_lies_over_another(
     chart = desk.get_by_role("img", name=re.compile("Deliveries by how long they took"))
     expect(chart.locator("text").filter(has_text="≤").first).to_be_visible()
     frame, *boxes = chart.evaluate(PLACES)
+    bars = chart.evaluate(BARS)
     desk.unroute("**/api/overview")
     assert before is not None
     desk.set_viewport_size(before)
+    # Each label stands below the middle of a bar.
+    for box in boxes:
+        middle = (box["left"] + box["right"]) / 2
+        assert min(abs(middle - (bar["left"] + bar["right"]) / 2) for bar in bars) < 1.5, box
     if highest < bands:
         assert ("≤ 50 ms", "≤ 100 ms", "≤ 250 ms", "≤ 500 ms")[highest] in [box["text"] for box in boxes]
     for place, one in enumerate(boxes):
@@ -503,3 +618,40 @@ def test_a_run_under_way_is_watched_and_no_replay_comes_between(browser: Browser
         worker.join()
     expect(bar).to_have_count(0)
     context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_red_banner_leads_to_the_run_the_pending_list_and_the_doctor(
+    browser: Browser, served: Served, site: Site, width: int
+) -> None:
+    if width == 1280:
+        site.load_payments(*range(140, 180))
+        site.receiver.control(fail_rate=1.0)
+        site.run(max_attempts="1", breaker_failures="3", max_connections="2")
+        site.receiver.control(fail_rate=0.0)
+    for colours in COLOURS:
+        context = opened(browser, colours, viewport={"width": width, "height": 844})
+        page = context.new_page()
+        complaints = complaints_of(page)
+        sign_in(page, served, TOKEN)
+        verdict = page.get_by_label("Is all well?")
+        expect(verdict).to_have_class("verdict trouble")
+        expect(verdict).to_contain_text("once the receiver takes them, start a run.")
+        accessible(page)
+        waiting = page.evaluate(ASK, "/api/pending")["count"]
+        ways = {"The last run": "run of", f"{waiting} pending incidents": "Pending", "The doctor": "Doctor"}
+        for way, title in ways.items():
+            go(page, served, "")
+            verdict.get_by_role("link", name=way).click()
+            expect(page.get_by_role("heading", level=1)).to_contain_text(title)
+        go(page, served, "pending")
+        expect(page.locator(".reason")).to_contain_text(["HTTP 503"])
+        tried = page.get_by_role("table", name="Pending incidents").locator("tbody tr")
+        expect(tried.first).to_contain_text("HTTP 503")
+        untried = waiting - tried.count()
+        assert untried > 0
+        expect(page.locator(".untried")).to_have_text(f"{untried} not tried yet")
+        accessible(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        context.close()
+        assert complaints == []

@@ -24,6 +24,7 @@ READING = [
     "/api/account?account=1",
     "/api/document?account=1",
     "/api/dead-letters",
+    "/api/pending",
     "/api/replay",
     "/api/doctor",
 ]

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from incident_process import __version__
 from incident_process.core.arguments import LONGEST_ACCOUNT
 from incident_process.core.models import RunKind, RunStatus
 from incident_process.dashboard.access import Access, SignInSession
@@ -33,6 +34,8 @@ class ReadApi:
         self._access = access
         self._readings = readings
         self._replays = replays
+        path = settings.config_path
+        self._config = "no file: the embedded default" if path is None else str(path.absolute())
         self._written: bytes | memoryview = b""
         self._written_until = 0.0
 
@@ -47,6 +50,7 @@ class ReadApi:
             Route("/api/account", self.account),
             Route("/api/document", self.document),
             Route("/api/dead-letters", self.dead_letters),
+            Route("/api/pending", self.pending),
             Route("/api/replay", self.replay),
             Route("/api/doctor", self.doctor),
         ]
@@ -66,6 +70,8 @@ class ReadApi:
                 "asks_name": self._access.asks_name,
                 "no_token": None if self._access.has_token else NO_TOKEN,
                 "operation": self._settings.process.operation_name if may_read else None,
+                "version": __version__ if may_read else None,
+                "config": self._config if may_read else None,
             }
         )
 
@@ -106,6 +112,10 @@ class ReadApi:
         """Answer with the reasons, and a page of the dead letters of one reason or of all."""
         skip = number(request, "skip", 0, MOST_LETTERS)
         return Json(await self._readings.dead_letters(request.query_params.get("group"), skip, PAGE))
+
+    async def pending(self, request: Request) -> Json:
+        """Answer with the incidents without an outcome, those tried page by page."""
+        return Json(await self._readings.pending(number(request, "skip", 0, MOST_PAGED), PAGE))
 
     async def replay(self, _request: Request) -> Json:
         """Answer with the state of the last replay."""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from incident_process.core.models import (
     LedgerEntry,
     RunKind,
     RunStatus,
+    Tracking,
     iso,
 )
 from incident_process.dashboard.connections import Connections
@@ -27,7 +28,9 @@ from incident_process.operations.health import Health, health, unreachable
 from incident_process.operations.insights import delivery_row
 from incident_process.operations.preview import Previewed, preview_account
 from incident_process.pipeline.change_detection import NO_CUSTOMER_DIGEST
+from incident_process.schedule.timing import DueRules, Snapshot, due
 from incident_process.settings import Settings
+from incident_process.state.base import StateStore
 
 CHARTED_RUNS = 40
 MOST_LETTERS = 10_000
@@ -77,6 +80,13 @@ class ReadModel:
         )
         return {
             "health": unreachable(errors) if errors else _health(status, runs, letters),
+            "at": self._at("status", "newest runs", "latency", "letters"),
+            "as_of": {
+                "status": self._at("status"),
+                "runs": self._at("newest runs"),
+                "latency": self._at("latency"),
+                "dead_letters": self._at("letters"),
+            },
             "now": status["source_now"] if status else iso(datetime.now(UTC)),
             "status": status,
             "runs": runs,
@@ -93,8 +103,9 @@ class ReadModel:
             store = await self._connections.store()
             return await insights.history(store, kind=kind, status=status, skip=skip, limit=limit + 1)
 
-        found = await self._keep.get(("runs", kind, status, skip, limit), read)
-        return {"runs": found[:limit], "more": len(found) > limit}
+        key = ("runs", kind, status, skip, limit)
+        found = await self._keep.get(key, read)
+        return {"runs": found[:limit], "more": len(found) > limit, "at": self._at(key)}
 
     async def run(self, run_id: str) -> dict[str, Any] | None:
         """Return one run, its neighbours and the incidents that it did not deliver; None for an unknown id."""
@@ -110,7 +121,9 @@ class ReadModel:
             return {"run": run, "not_delivered": troubles, "shown_of_each": ENTRIES}
 
         found, newest = await asyncio.gather(self._keep.get(("run", run_id), read), self._newest_runs())
-        return None if found is None else {**found, "neighbours": _neighbours(found["run"], newest)}
+        if found is None:
+            return None
+        return {**found, "neighbours": _neighbours(found["run"], newest), "at": self._at(("run", run_id))}
 
     async def accounts(self, starting: str) -> dict[str, Any]:
         """Return accounts that begin with the text; for an empty text, the newest entries of the ledger."""
@@ -120,18 +133,20 @@ class ReadModel:
             async def newest() -> list[dict[str, Any]]:
                 return await insights.deliveries(store, limit=ENTRIES)
 
-            return {"newest": await self._keep.get("newest", newest)}
+            return {"newest": await self._keep.get("newest", newest), "at": self._at("newest")}
 
         async def search() -> list[dict[str, Any]]:
             return await insights.accounts(store, starting, ENTRIES)
 
-        return {"accounts": await self._keep.get(("accounts", starting), search)}
+        key = ("accounts", starting)
+        return {"accounts": await self._keep.get(key, search), "at": self._at(key)}
 
     async def account(self, account: str, before: int | None) -> dict[str, Any]:
         """Return an account's incidents, newest first."""
         store = await self._connections.store()
+        at = _to_second(datetime.now(UTC))
         found = await insights.deliveries(store, account=account, before=before, limit=ENTRIES + 1)
-        return {"account": account, "incidents": found[:ENTRIES], "more": len(found) > ENTRIES}
+        return {"account": account, "incidents": found[:ENTRIES], "more": len(found) > ENTRIES, "at": at}
 
     async def document(self, account: str, *, masked: bool) -> dict[str, Any]:
         """Return the document that a run would send of the account, beside the one last delivered.
@@ -175,25 +190,59 @@ class ReadModel:
             "groups": _groups(letters),
             "letters": [delivery_row(entry) for entry in of_group[skip : skip + limit]],
             "of_group": len(of_group),
+            "at": self._at("letters"),
+        }
+
+    async def pending(self, skip: int, limit: int) -> dict[str, Any]:
+        """Return the incidents without an outcome: the reasons and a page of those tried, newest first."""
+
+        async def read() -> tuple[int, list[LedgerEntry]]:
+            store = await self._connections.store()
+            count = (await store.delivery_counts())[DeliveryStatus.PENDING]
+            return count, await store.deliveries(status=DeliveryStatus.PENDING, attempted=True, limit=MOST_LETTERS)
+
+        count, tried = await self._keep.get("pending", read)
+        return {
+            "count": count,
+            "tried": len(tried),
+            "not_tried": max(0, count - len(tried)) if len(tried) < MOST_LETTERS else None,
+            "groups": _groups(tried),
+            "incidents": [delivery_row(entry) for entry in tried[skip : skip + limit]],
+            "at": self._at("pending"),
         }
 
     async def doctor(self) -> dict[str, Any]:
         """Return the doctor's findings and their time."""
 
         async def read() -> dict[str, Any]:
-            findings = await examine(self._settings)
-            return {"findings": findings, "at": iso(datetime.now(UTC).replace(microsecond=0))}
+            return {"findings": await examine(self._settings)}
 
-        return await self._keep.get("doctor", read, DOCTOR_SECONDS)
+        return {**await self._keep.get("doctor", read, DOCTOR_SECONDS), "at": self._at("doctor")}
 
     # -- parts of the overview ------------------------------------------------------------------------------------
 
     async def _status(self) -> dict[str, Any]:
         async def read() -> dict[str, Any]:
             store, source = await self._connections.store(), await self._connections.source()
-            return await insights.status(self._settings, source, store)
+            status = await insights.status(self._settings, source, store)
+            return {**status, "next_run": await self._next_run(status, store)}
 
         return await self._keep.get("status", read)
+
+    async def _next_run(self, status: dict[str, Any], store: StateStore) -> str | None:
+        """Return when the next run is due: by ``Next_execution_dtm``, or else as ``schedule`` reckons it."""
+        rules = DueRules.of(self._settings)
+        if rules.tracking is Tracking.SQL:
+            gate: str | None = status["next_execution_dtm"]
+            return gate
+        now = datetime.fromisoformat(status["source_now"])
+        view = Snapshot(now=now, operation=None, runs=await store.runs(limit=CHARTED_RUNS))
+        return iso(due(rules, view).at.replace(microsecond=0))
+
+    def _at(self, *keys: Hashable) -> str | None:
+        """Return as of when the readings of these keys are, by this process's clock."""
+        at = self._keep.read_at(*keys)
+        return None if at is None else _to_second(at)
 
     async def _newest_runs(self) -> list[dict[str, Any]]:
         async def read() -> list[dict[str, Any]]:
@@ -315,6 +364,10 @@ def _neighbours(run: dict[str, Any], newest: Sequence[dict[str, Any]]) -> list[d
     if at is None:
         return [run] if run["window"] else []
     return list(reversed(windows[max(0, at - 2) : at + 4]))
+
+
+def _to_second(at: datetime) -> str:
+    return iso(at.replace(microsecond=0))
 
 
 def _groups(letters: Sequence[LedgerEntry]) -> list[dict[str, Any]]:

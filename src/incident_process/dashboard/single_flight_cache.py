@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -22,6 +23,7 @@ class _Kept:
         self.value: Any = None
         self.error: Exception | None = None
         self.known = False
+        self.read_at: datetime | None = None
         self.until = 0.0
         self.task: asyncio.Task[None] | None = None
 
@@ -54,6 +56,11 @@ class SingleFlightCache:
         value: T = kept.value
         return value
 
+    def read_at(self, *keys: Hashable) -> datetime | None:
+        """Return when the oldest of these values was read, None where none was."""
+        found = [kept.read_at for key in keys if (kept := self._kept.get(key)) and kept.read_at]
+        return min(found, default=None)
+
     def forget(self) -> None:
         """Let the next request for each value read it again: something has changed."""
         for kept in self._kept.values():
@@ -69,7 +76,9 @@ class SingleFlightCache:
         began = self._clock()
         share = SHARE if kept.known else 0  # the first reading also opens the connection, so its time says little
         try:
+            at = datetime.now(UTC)
             kept.value, kept.error = await read(), None
+            kept.read_at = at
         except Exception as exc:  # raised again for every reader meanwhile
             kept.error = exc
             share = 1  # a database that is back should show soon

@@ -12,6 +12,9 @@ OVERDUE = timedelta(minutes=15)
 SILENCE = timedelta(days=1)
 """Time without a run that calls for attention where nothing says when a run is due (tracking in MongoDB)."""
 
+ASK_DOCTOR = "Let the doctor look: it names what would fail now, each with its remedy. Then start a run."
+LOOK_AT_SCHEDULER = "Start a run now, and look at cron, systemd or the schedule that should have done so."
+
 
 class HealthLevel(StrEnum):
     """How well the operation is, from the best to the worst."""
@@ -22,11 +25,13 @@ class HealthLevel(StrEnum):
 
 
 class Health(Record, frozen=True, kw_only=True):
-    """The worst finding as ``sentence``, and the others as ``further``, the worst first."""
+    """The worst finding as ``sentence`` with its remedy, and the others as ``further``, the worst first."""
 
     level: HealthLevel
     sentence: str
     further: tuple[str, ...] = ()
+    remedy: str = ""
+    """What to do about ``sentence``; empty where that says it, or where there is nothing to do."""
 
 
 def health(status: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], dead: int, *, more_dead: bool) -> Health:
@@ -40,8 +45,8 @@ def health(status: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], dead: i
     """
     found = sorted(_findings(status, runs, dead, more_dead), key=lambda item: item[0] is not HealthLevel.TROUBLE)
     if found:
-        (level, sentence), *rest = found
-        return Health(level=level, sentence=sentence, further=tuple(text for _, text in rest))
+        (level, sentence, remedy), *rest = found
+        return Health(level=level, sentence=sentence, further=tuple(text for _, text, _ in rest), remedy=remedy)
     if runs and runs[0]["status"] == RunStatus.RUNNING:
         return Health(level=HealthLevel.GOOD, sentence="All is well, and a run is under way.")
     return Health(level=HealthLevel.GOOD, sentence="All is well: everything that was due has been delivered.")
@@ -49,37 +54,45 @@ def health(status: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], dead: i
 
 def unreachable(errors: Sequence[str]) -> Health:
     """Return the health when source or state cannot be read; each error is a sentence."""
-    return Health(level=HealthLevel.TROUBLE, sentence=errors[0], further=tuple(errors[1:]))
+    return Health(level=HealthLevel.TROUBLE, sentence=errors[0], further=tuple(errors[1:]), remedy=ASK_DOCTOR)
 
 
 def _findings(
     status: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], dead: int, more_dead: bool
-) -> Iterator[tuple[HealthLevel, str]]:
+) -> Iterator[tuple[HealthLevel, str, str]]:
     now = datetime.fromisoformat(status["source_now"])
     if status["gate"] in {RunStatus.INACTIVE, RunStatus.TERMINATED}:
-        yield HealthLevel.TROUBLE, status["reason"]
+        yield HealthLevel.TROUBLE, status["reason"], ""
     if not runs:
-        yield HealthLevel.ATTENTION, "No run yet: start one with 'incident-process run', or let cron or systemd do it."
+        sentence = "No run yet: start one with 'incident-process run', or let cron or systemd do it."
+        yield HealthLevel.ATTENTION, sentence, ""
         return
     under_way = runs[0]["status"] == RunStatus.RUNNING and status["lease"] is not None
     if runs[0]["status"] == RunStatus.RUNNING and not under_way:
         yield (
             HealthLevel.ATTENTION,
             "The last run was cut off: it has no end, and nobody is at work. The next run resumes.",
+            "Start a run: it takes over what this one has left, and sends nothing twice.",
         )
     ended = next((run for run in runs if run["status"] != RunStatus.RUNNING), None)
     if ended is not None and ended["status"] == RunStatus.FAILED:
         yield (
             HealthLevel.TROUBLE,
             f"The last run failed: {_sentence(ended['error'])} Nothing is lost; the next run resumes.",
+            ASK_DOCTOR,
         )
     elif ended is not None and ended["status"] == RunStatus.INCOMPLETE:
-        yield HealthLevel.TROUBLE, f"The last run was incomplete: {_sentence(ended['error'])} The next run resumes."
+        yield (
+            HealthLevel.TROUBLE,
+            f"The last run was incomplete: {_sentence(ended['error'])} The next run resumes.",
+            "See with which error the pending incidents were tried; once the receiver takes them, start a run.",
+        )
     elif status["deliveries"]["pending"] and not under_way:
         waiting = status["deliveries"]["pending"]
         yield (
             HealthLevel.ATTENTION,
             f"{_many(waiting, 'incident waits', 'incidents wait')} for an outcome: start a run.",
+            "",
         )
     if not under_way:
         yield from _missing_run(status, runs[0], now)
@@ -89,12 +102,12 @@ def _findings(
             if more_dead
             else _many(dead, "dead letter stands", "dead letters stand")
         )
-        yield HealthLevel.ATTENTION, f"{count}: see why they were turned away, then replay them."
+        yield HealthLevel.ATTENTION, f"{count}: see why they were turned away, then replay them.", ""
 
 
 def _missing_run(
     status: Mapping[str, Any], last: Mapping[str, Any], now: datetime
-) -> Iterator[tuple[HealthLevel, str]]:
+) -> Iterator[tuple[HealthLevel, str, str]]:
     due = status["next_execution_dtm"]
     if due is not None:
         patience = max(OVERDUE, timedelta(minutes=status["execution_minutes"] or 0))
@@ -102,9 +115,10 @@ def _missing_run(
             yield (
                 HealthLevel.ATTENTION,
                 f"A run has been due since {due[:16].replace('T', ' ')} UTC: is the scheduler at work?",
+                LOOK_AT_SCHEDULER,
             )
     elif now - datetime.fromisoformat(last["started"]) > SILENCE:
-        yield HealthLevel.ATTENTION, "No run for more than a day: is the scheduler at work?"
+        yield HealthLevel.ATTENTION, "No run for more than a day: is the scheduler at work?", LOOK_AT_SCHEDULER
 
 
 def _sentence(error: str | None) -> str:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from incident_process.app.observers import make_meter, make_notifier, observers_for, require
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.core.logs import connection_error_message, event, get_logger
-from incident_process.core.models import DONE, Tracking, iso
+from incident_process.core.models import DONE, iso
 from incident_process.schedule.health_endpoints import HttpServer, app
 from incident_process.schedule.readiness import POLLS, Readiness
 from incident_process.schedule.run_executor import RunExecutor
 from incident_process.schedule.signal_requests import SignalRequests, first, give_up
 from incident_process.schedule.state_poller import StatePoller
-from incident_process.schedule.timing import Due, DueRules, Pauses, Snapshot, Timetable, due
+from incident_process.schedule.timing import Due, DueRules, Snapshot, due
 from incident_process.settings import Settings
 
 if TYPE_CHECKING:
@@ -177,22 +177,15 @@ class Scheduler:
     # -- configuration --------------------------------------------------------------------------------------------
 
     def _use(self, settings: Settings) -> None:
-        process, schedule = settings.process, settings.schedule
+        schedule = settings.schedule
         self._settings = settings
-        self._rules = DueRules(
-            tracking=Tracking(process.tracking),
-            operation=process.operation_name,
-            time_gap_seconds=process.time_gap_seconds,
-            timetable=Timetable(interval_seconds=schedule.interval_seconds, cron=schedule.cron, zone=process.zone),
-            pauses=Pauses(first=schedule.retry_seconds, cap=max(schedule.retry_seconds, schedule.retry_cap_seconds)),
-            name=f"{socket.gethostname()}/{os.getpid()}",
-        )
+        self._rules = DueRules.of(settings, f"{socket.gethostname()}/{os.getpid()}")
         self._poller = StatePoller(settings)
         self._notifier = make_notifier(settings) if settings.notify.urls else None
         self._readiness.patience_seconds = max(60.0, POLLS * schedule.poll_seconds)
         if schedule.http_port or settings.metrics.textfile is not None:
             self._meter = self._meter or make_meter(settings)
-            self._meter.instruments.operation = process.operation_name
+            self._meter.instruments.operation = settings.process.operation_name
 
     def _listen(self) -> HttpServer | None:
         schedule = self._settings.schedule

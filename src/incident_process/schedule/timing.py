@@ -17,6 +17,7 @@ from incident_process.core.models import (
     Tracking,
 )
 from incident_process.core.window import Refusal, refusal, system_date
+from incident_process.settings import Settings
 
 _REFUSED = frozenset({RunStatus.INACTIVE, RunStatus.TERMINATED})
 
@@ -92,6 +93,19 @@ class DueRules(Record, frozen=True, kw_only=True):
     timetable: Timetable
     pauses: Pauses
     name: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings, name: str = "") -> "DueRules":
+        """Return the rules of these settings."""
+        process, schedule = settings.process, settings.schedule
+        return cls(
+            tracking=Tracking(process.tracking),
+            operation=process.operation_name,
+            time_gap_seconds=process.time_gap_seconds,
+            timetable=Timetable(interval_seconds=schedule.interval_seconds, cron=schedule.cron, zone=process.zone),
+            pauses=Pauses(first=schedule.retry_seconds, cap=max(schedule.retry_seconds, schedule.retry_cap_seconds)),
+            name=name,
+        )
 
 
 class Due(Record, frozen=True, kw_only=True):

@@ -7,6 +7,8 @@ export class Problem extends Error {
   }
 }
 
+export const SILENT = "The dashboard does not answer: is it still running?";
+
 /** What /api/session says; see dashboard/api.py. */
 export let session = null;
 
@@ -68,7 +70,7 @@ async function ask(path, options) {
     answer = await fetch(path, { credentials: "same-origin", cache: "no-store", ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem(0, "The dashboard does not answer: is it still running?");
+    throw new Problem(0, SILENT);
   }
   if (answer.status === 204) return null;
   const content = await answer.json().catch(() => ({}));

@@ -1,8 +1,8 @@
 // The frame: which page is shown, its renewal, who is signed in, the colours.
-import { Problem, get, loadSession, session, signOut } from "./api.js";
+import { Problem, SILENT, get, loadSession, session, signOut } from "./api.js";
 import { askToSignIn, signIn, signInFields } from "./dialogs.js";
 import { announce, h, renew } from "./dom.js";
-import { count } from "./format.js";
+import { asOf, count } from "./format.js";
 import { icon } from "./icons.js";
 import { failure, heading } from "./parts.js";
 import * as account from "./pages/account.js";
@@ -10,8 +10,11 @@ import * as accounts from "./pages/accounts.js";
 import * as deadLetters from "./pages/dead-letters.js";
 import * as doctor from "./pages/doctor.js";
 import * as overview from "./pages/overview.js";
+import * as pending from "./pages/pending.js";
 import * as run from "./pages/run.js";
 import * as runs from "./pages/runs.js";
+
+const SILENT_SECONDS = 15; // without an answer, after which what is shown is not what is
 
 // A page is a module with `title(place)`, `load(place, signal)`, `view(data, place, tools)` and, if it renews itself,
 // `seconds(data)`: after so many it is loaded again.
@@ -19,6 +22,7 @@ const PAGES = [
   ["", "Overview", "overview", overview],
   ["runs", "Runs", "runs", runs, run],
   ["accounts", "Accounts", "accounts", accounts, account],
+  ["pending", "Pending", "pending", pending],
   ["dead-letters", "Dead letters", "dead", deadLetters],
   ["doctor", "Doctor", "doctor", doctor],
 ];
@@ -38,10 +42,10 @@ let loading = new AbortController();
 function placeOf(hash) {
   const [path, query] = hash.replace(/^#\/?/, "").split("?");
   const [name, ...rest] = path.split("/");
-  const known = PAGES.find(([key]) => key === name) ?? PAGES[0];
+  const known = PAGES.find(([key]) => key === name);
   const id = rest.length ? decoded(rest.join("/")) : null;
-  const page = id === undefined ? NOWHERE : id && known[4] ? known[4] : known[3];
-  return { name: known[0], id, query: new URLSearchParams(query), page };
+  const page = (id ? known?.[4] : id === undefined ? null : known?.[3]) ?? NOWHERE;
+  return { name: known?.[0], id, query: new URLSearchParams(query), page };
 }
 
 function decoded(text) {
@@ -86,7 +90,7 @@ async function show() {
   const same = current && current.page === place.page && current.place.id === place.id;
   current = { page: place.page, place, data: same ? current.data : null, own: same ? current.own : {} };
   frame();
-  document.title = `${place.page.title(place)} · Incident processing`;
+  titled();
   if (!same) {
     main.replaceChildren(h("p", { class: "empty" }, "Loading …"));
     scrollTo(0, 0);
@@ -111,6 +115,7 @@ async function load() {
     if (mine !== current || signal.aborted) return;
     mine.data = data;
     mine.problem = null;
+    mine.answered = Date.now();
   } catch (error) {
     if (mine !== current || error.name === "AbortError") return;
     if (!(error instanceof Problem)) throw error;
@@ -123,16 +128,50 @@ async function load() {
     mine.problem = error;
   }
   draw();
-  const seconds = mine.problem ? 5 : mine.page.seconds?.(mine.data, mine.own);
+  const seconds = mine.problem ? 5 : secondsOf(mine);
   if (seconds) timer = setTimeout(() => (document.hidden ? null : load()), seconds * 1000);
 }
 
+const secondsOf = ({ page, data, own }) => page.seconds?.(data, own) ?? 0;
+
+/** Whether what is shown may not be so any more: the server does not answer, or was not asked, for a hidden page. */
+function isStale() {
+  if (!current?.data || !secondsOf(current)) return false;
+  return current.problem?.status === 0 || Date.now() - current.answered > (secondsOf(current) + SILENT_SECONDS) * 1000;
+}
+
+function titled() {
+  const { page, place, data, stale } = current;
+  const words = [stale && data.at ? `? as of ${data.at.slice(11, 16)} UTC` : null, page.title(place), "Incident processing"];
+  document.title = words.filter(Boolean).join(" · ");
+  const icon = document.querySelector("link[rel=icon]");
+  const drawn = `/static/icon${stale ? "-unknown" : ""}.svg`;
+  if (icon.getAttribute("href") !== drawn) icon.setAttribute("href", drawn);
+}
+
+setInterval(() => {
+  if (!current || isStale() === Boolean(current.stale)) return;
+  if (!document.hidden && !current.problem && isStale()) {
+    loading.abort(); // a request that hangs: the next one may be answered
+    current.problem = new Problem(0, SILENT);
+    timer = setTimeout(load, 5000);
+  }
+  draw();
+}, 1000);
+
 function draw() {
   if (!current) return;
-  const { page, place, data, own, problem } = current;
+  current.stale = isStale();
+  titled();
+  const { page, place, data, own, problem, stale } = current;
   const content = h("div", { class: "stack", "data-key": `${place.name}/${place.id ?? ""}` });
+  if (problem && !data) content.append(heading(problem.status === 404 ? "Not found" : page.title(place)));
   if (problem) content.append(failure(problem));
-  if (data) content.append(...page.view(data, place, { ...tools, width: tools.width, half: tools.half, session, own }).flat().filter(Boolean));
+  if (data) content.append(...page.view(data, place, { ...tools, width: tools.width, half: tools.half, session, own, stale }).flat().filter(Boolean));
+  content.append(h("footer", { class: "quiet page-foot" },
+    data?.at ? h("span", { class: "number" }, `As of ${asOf(data.at)}${stale ? ": no newer answer" : ""}`) : null,
+    session?.version ? h("span", {}, `incident-process ${session.version}`) : null,
+    session?.config ? h("span", {}, "Configuration: ", h("code", {}, session.config)) : null));
   const fresh = h("main", { id: "main", tabindex: "-1" }, content);
   renew(main, fresh);
   if (data?.dead_letters) badge(data.dead_letters.count);
@@ -215,4 +254,5 @@ addEventListener("resize", () => {
   clearTimeout(resized);
   resized = setTimeout(draw, 120);
 });
+new Image().src = "/static/icon-unknown.svg"; // loaded while the server answers
 start();

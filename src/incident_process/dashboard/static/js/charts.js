@@ -7,6 +7,8 @@ const HEIGHT = 220;
 const LEFT = 44;
 const FOOT = 26;
 const TOP = 8;
+const BAND_LABEL = 62;
+const LABEL = 84; // pixels of a day and a time
 const LEAST = 2.5; // pixels: one dead letter among thousands has to be seen
 
 /** A round number at or above a value, that divides well into three. */
@@ -37,7 +39,8 @@ export function runsChart(newestFirst, width, now, hidden) {
   const height = (run) => shown.reduce((sum, name) => sum + run[name], 0);
   const top = roof(Math.max(1, ...runs.map(height)));
   const { y, lines } = scale(top, width, short);
-  const step = (width - LEFT) / runs.length;
+  const room = Math.max(0, LABEL / 2 - (width - LEFT) / runs.length / 2); // for the last label, which stands below its bar
+  const step = (width - LEFT - room) / runs.length;
   const bar = Math.min(26, step * 0.72);
   const base = y(0);
   const columns = runs.map((run, place) => {
@@ -48,7 +51,9 @@ export function runsChart(newestFirst, width, now, hidden) {
       at -= size;
       return s("rect", { class: `part c-${name}`, x, y: at, width: bar, height: size });
     });
-    if (!parts.length) parts.push(s("rect", { class: run.status === "failed" ? "fault" : "grid-mark part c-unchanged", x, y: base - 2, width: bar, height: 2 }));
+    if (!parts.length) parts.push(s("rect", { class: "grid-mark part c-unchanged", x, y: base - 2, width: bar, height: 2 }));
+    // A mark and not a colour: a run that failed is no dead letter.
+    if (run.status === "failed") parts.push(s("path", { class: "failed", d: `M${x + bar / 2 - 4} ${at - 14}l8 8m0 -8l-8 8` }));
     // Found from the column: a renewed page keeps the elements that it had.
     const tipOf = (event) => event.currentTarget.closest(".chart").querySelector(".tip");
     const show = (event) => point(tipOf(event), run, now, x + bar / 2, width);
@@ -73,11 +78,11 @@ export function runsChart(newestFirst, width, now, hidden) {
 }
 
 function ticks(runs, step, now, width) {
-  const most = Math.max(2, Math.floor((width - LEFT) / 110));
+  const most = Math.max(2, Math.floor((width - LEFT) / (LABEL + 20)));
   const every = Math.max(1, Math.ceil(runs.length / most));
   return runs.map((run, place) => {
     if ((runs.length - 1 - place) % every) return null;
-    return s("text", { x: LEFT + step * (place + 0.5), y: HEIGHT - 6, "text-anchor": place === runs.length - 1 && runs.length > 3 ? "end" : "middle" },
+    return s("text", { x: LEFT + step * (place + 0.5), y: HEIGHT - 6, "text-anchor": "middle" },
       clock(run.started, now));
   });
 }
@@ -139,20 +144,22 @@ export function latencyChart(bands, width) {
   const shown = bands.slice(Math.max(0, first - 1), Math.min(bands.length, last + 2));
   const tall = 110;
   const most = Math.max(...shown.map((band) => band.count));
-  const step = width / shown.length;
-  const middle = (place) => step * (place + 0.5);
+  // Room at both sides, so that the outermost labels stand below their bars.
+  const side = shown.length > 1 ? Math.max(0, (BAND_LABEL / 2 - width / shown.length / 2) / (1 - 1 / shown.length)) : 0;
+  const step = (width - 2 * side) / shown.length;
+  const middle = (place) => side + step * (place + 0.5);
   // What most deliveries took is named in any case.
   const highest = shown.findIndex((band) => band.count === most);
   const nearest = [...shown.keys()].sort((a, b) => Math.abs(a - highest) - Math.abs(b - highest));
-  const names = spaced(nearest, middle, 62, width);
-  const counts = spaced(nearest.filter((place) => shown[place].count), middle, 40, width);
+  const names = spaced(nearest, middle, BAND_LABEL);
+  const counts = spaced(nearest.filter((place) => shown[place].count), middle, 40);
   return h("div", { class: "chart" },
     s("svg", { viewBox: `0 0 ${width} ${tall}`, role: "img",
       "aria-label": `Deliveries by how long they took: ${shown.filter((band) => band.count).map((band) => `${count(band.count)} ${bandName(band)}`).join(", ")}` },
       shown.map((band, place) => {
         const size = band.count ? Math.max(LEAST, (tall - 44) * (band.count / most)) : 0;
         return [
-          s("rect", { class: "band", x: step * place + step * 0.14, y: tall - 24 - size, width: step * 0.72, height: size, rx: 2 }),
+          s("rect", { class: "band", x: middle(place) - step * 0.36, y: tall - 24 - size, width: step * 0.72, height: size, rx: 2 }),
           counts.has(place) ? s("text", { x: counts.get(place), y: tall - 30 - size, "text-anchor": "middle" }, short(band.count)) : null,
           names.has(place) ? s("text", { x: names.get(place), y: tall - 6, "text-anchor": "middle" }, band.upto === null ? "more" : `≤ ${duration(band.upto)}`) : null,
         ];
@@ -160,10 +167,10 @@ export function latencyChart(bands, width) {
 }
 
 /** Where labels stand that take so much `room` each: of these places, the first ones first, those that find it. */
-function spaced(places, middle, room, width) {
+function spaced(places, middle, room) {
   const found = new Map();
   for (const place of places) {
-    const x = Math.min(width - room / 2, Math.max(room / 2, middle(place)));
+    const x = middle(place);
     if ([...found.values()].every((other) => Math.abs(other - x) >= room)) found.set(place, x);
   }
   return found;

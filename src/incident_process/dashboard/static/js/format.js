@@ -1,4 +1,4 @@
-// Numbers, times and words as people read them. Times are UTC, as everywhere in this program.
+// Numbers, times and words as people read them. Times are UTC, as everywhere in this program; the reader's own beside it.
 
 const whole = new Intl.NumberFormat("en-GB");
 const MINUTE = 60;
@@ -45,6 +45,28 @@ export const instant = (iso) => (iso ? `${DATE.format(new Date(iso))}, ${iso.sli
 
 /** 1 Mar 2026, 08:30 */
 export const minute = (iso) => (iso ? `${DATE.format(new Date(iso))}, ${iso.slice(11, 16)}` : "");
+
+const HERE = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+const HERE_TIME = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+
+/** 14:00 here, with the day where it is another; nothing where the reader's clock shows UTC. */
+export function here(iso) {
+  const at = iso ? new Date(iso) : null;
+  if (!at?.getTimezoneOffset()) return "";
+  return `${(at.getDate() === at.getUTCDate() ? HERE_TIME : HERE).format(at)} here`;
+}
+
+/** The same behind a comma. */
+export const beside = (iso) => (here(iso) ? `, ${here(iso)}` : "");
+
+/** 08:30:15 UTC, 14:00 here; with the day where it is not today. */
+export function asOf(iso) {
+  const today = iso.slice(0, 10) === new Date().toISOString().slice(0, 10);
+  return `${today ? "" : `${day(iso)}, `}${iso.slice(11, 19)} UTC${beside(iso)}`;
+}
+
+/** 08:30:15 */
+export const time = (iso) => iso.slice(11, 19);
 
 /** 08:30, with the day where it is not the day of `now`. */
 export function clock(iso, now) {

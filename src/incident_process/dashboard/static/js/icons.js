@@ -11,6 +11,8 @@ const PATHS = {
   moon: "M16.5 11.8A6.8 6.8 0 0 1 8.2 3.5a6.8 6.8 0 1 0 8.3 8.3Z",
   check: "M4.5 10.5l3.8 3.8 7.2-8.2",
   warning: "M10 3.5 17.5 16.5h-15zM10 8.3v3.6M10 14.1v.01",
+  pending: "M10 17a7 7 0 1 0 0-14 7 7 0 0 0 0 14ZM10 6v4.2l2.6 1.8",
+  unknown: "M7.2 7.4a2.8 2.8 0 1 1 4.4 2.3c-1 .7-1.6 1.2-1.6 2.3M10 14.9v.01",
   cross: "M5.5 5.5l9 9M14.5 5.5l-9 9",
 };
 
@@ -25,7 +27,7 @@ export function icon(name, size = 20) {
 
 /** The sign of the verdict, as large as its sentence. */
 export function sign(level) {
-  const inner = { good: "check", attention: "warning", trouble: "cross" }[level];
+  const inner = { good: "check", attention: "warning", trouble: "cross", unknown: "unknown" }[level];
   const drawn = icon(inner, 34);
   drawn.setAttribute("stroke-width", 1.9);
   return drawn;

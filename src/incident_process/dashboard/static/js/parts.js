@@ -1,6 +1,6 @@
 // What several pages are made of.
 import { h } from "./dom.js";
-import { KINDS, STATUSES, count, day, duration, instant, relative } from "./format.js";
+import { KINDS, STATUSES, asOf, count, day, duration, here, instant, relative } from "./format.js";
 
 export const runAddress = (id) => `#/runs/${encodeURIComponent(id)}`;
 export const accountAddress = (account) => `#/accounts/${encodeURIComponent(account)}`;
@@ -10,14 +10,20 @@ export const accountLink = (account) => h("a", { class: "account", href: account
 
 export function chip(status) {
   const [text, tone] = STATUSES[status] ?? [status, ""];
-  return h("span", { class: `chip ${tone}` }, text);
+  return h("span", { class: `chip ${tone}${status === "failed" ? " failed" : ""}` }, text);
 }
 
 /** A moment: how long ago, and exactly when on demand. */
 export function when(iso, now) {
   if (!iso) return h("span", { class: "quiet" }, "–");
-  return h("time", { datetime: iso, title: iso }, now ? relative(iso, now) : instant(iso));
+  return h("time", { datetime: iso, title: iso }, now ? relative(iso, now) : instant(iso), now ? null : local(iso));
 }
+
+/** The reader's own time, under UTC. */
+export const local = (iso) => (here(iso) ? h("span", { class: "here" }, here(iso)) : null);
+
+/** As of when figures are. */
+export const asOfLine = (iso, before = "") => (iso ? h("span", { class: "quiet number" }, `${before}as of ${asOf(iso)}`) : null);
 
 export function heading(title, under, beside = null, mark = null) {
   return h("div", { class: "page-head" }, h("div", {}, h("div", { class: "row" }, h("h1", {}, title), mark), under && h("p", {}, under)), beside);
@@ -33,17 +39,17 @@ export function figure(name, value, under, small = false) {
 }
 
 /**
- * A table whose rows become small cards on a phone. Columns are {title, cell(row), right, wide, bare, tight}; roles are
+ * A table whose rows become small cards on a phone. Columns are {title, cell(row), right, wide, bare, tight, name}; roles are
  * named because a table that is laid out as cards would otherwise lose them.
  */
 export function table(label, columns, rows, empty, more = "") {
   if (!rows.length) return h("p", { class: "empty" }, empty);
-  const classes = (column, more = "") => ["right", "wide", "bare", "tight"].filter((name) => column[name]).join(" ") + more;
+  const classes = (column, more = "") => [...["right", "wide", "bare", "tight"].filter((name) => column[name]), column.name].filter(Boolean).join(" ") + more;
   return h(
     "table",
     { class: `table ${more}`.trim(), role: "table", "aria-label": label },
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map((column) =>
-      h("th", { role: "columnheader", scope: "col", class: column.right ? "right" : null }, column.title)))),
+      h("th", { role: "columnheader", scope: "col", class: classes(column) }, column.title)))),
     h("tbody", { role: "rowgroup" }, rows.map((row) =>
       h("tr", { role: "row" }, columns.map((column) => {
         const cell = column.cell(row);
@@ -53,16 +59,33 @@ export function table(label, columns, rows, empty, more = "") {
   );
 }
 
-const numbered = (name) => ({ title: name[0].toUpperCase() + name.slice(1), right: true, cell: (run) => run[name] });
+export const PAGE = 25;
+
+/** The way to newer and older rows; `query` is that of the page's address. */
+export function pager(label, base, query, more) {
+  const skip = Number(query.get("skip") ?? 0);
+  const to = (at, text) => {
+    const next = new URLSearchParams(query);
+    at > 0 ? next.set("skip", at) : next.delete("skip");
+    return h("a", { class: "button", href: `${base}${next.size ? `?${next}` : ""}` }, text);
+  };
+  return skip || more
+    ? h("nav", { class: "pager", "aria-label": label }, skip ? to(skip - PAGE, "Newer") : h("span", {}), more ? to(skip + PAGE, "Older") : h("span", {}))
+    : null;
+}
+
+const numbered = (name) => ({ title: name[0].toUpperCase() + name.slice(1), right: true, name, cell: (run) => run[name] });
 
 export function runsTable(runs, now, empty) {
   return table("Runs", [
-    { title: "Started", wide: true, tight: true, cell: (run) => h("a", { href: runAddress(run.run_id) }, when(run.started)) },
+    { title: "Started", wide: true, tight: true, cell: (run) => h("a", { href: runAddress(run.run_id) },
+      h("time", { datetime: run.started, title: run.started }, day(run.started), h("span", { class: "desk-only" }, ` ${run.started.slice(0, 4)}`),
+        `, ${run.started.slice(11, 16)}`, h("span", { class: "desk-only" }, run.started.slice(16, 19)), local(run.started))) },
     { title: "Kind", cell: (run) => KINDS[run.kind] ?? run.kind },
-    { title: "Status", cell: (run) => chip(run.status) },
+    { title: "Status", name: "status", cell: (run) => chip(run.status) },
     { title: "Took", right: true, tight: true, cell: (run) => (run.seconds === null ? (run.status === "running" ? "running" : "–") : duration(run.seconds)) },
     ...["delivered", "unchanged", "skipped", "dead", "pending"].map(numbered),
-  ], runs, empty, "dense");
+  ], runs, empty, "dense runs");
 }
 
 export function incidentsTable(entries, { account = true, run = true } = {}) {
@@ -72,7 +95,7 @@ export function incidentsTable(entries, { account = true, run = true } = {}) {
     { title: "Status", cell: (entry) => chip(entry.status) },
     entries.some((entry) => entry.attempts > 1) && { title: "Attempts", right: true, cell: (entry) => entry.attempts },
     { title: "HTTP", right: true, cell: (entry) => (entry.http_status === null ? "–" : String(entry.http_status)) },
-    { title: "Changed", tight: true, cell: (entry) => h("time", { datetime: entry.updated, title: entry.updated }, `${day(entry.updated)}, ${entry.updated.slice(11, 19)}`) },
+    { title: "Changed", tight: true, cell: (entry) => h("time", { datetime: entry.updated, title: entry.updated }, `${day(entry.updated)}, ${entry.updated.slice(11, 19)}`, local(entry.updated)) },
     run && { title: "Run", tight: true, cell: (entry) => h("a", { href: runAddress(entry.run_id) }, `${day(entry.created)}, ${entry.created.slice(11, 16)}`) },
     entries.some((entry) => entry.error) && { title: "Reason", wide: true, cell: (entry) => entry.error ?? "" },
   ].filter(Boolean);

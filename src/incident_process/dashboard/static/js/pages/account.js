@@ -90,20 +90,31 @@ function difference({ lines, kept }, own) {
   const rows = lines.filter((line) => (own.stamps?.on || !line.envelope) && (!kept || !own.only?.on || line.change !== "same"));
   if (!rows.length) return h("p", { class: "empty" }, "No value differs.");
   const columns = kept ? 3 : 2;
-  let group = null;
+  const groups = new Map();
+  for (const line of rows) groups.set(groupOf(line), [...(groups.get(groupOf(line)) ?? []), line]);
+  const row = (...cells) => h("tr", { role: "row" }, cells);
   return h("table", { class: "table difference", role: "table", "aria-label": "The document's values" },
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ["Property", kept && "Last delivered", "Now"].filter(Boolean).map((text) =>
       h("th", { role: "columnheader", scope: "col" }, text)))),
-    h("tbody", { role: "rowgroup" }, rows.flatMap((line) => {
-      const top = line.path.length > 1 ? line.path[0] : "";
-      const head = top && top !== group ? h("tr", { role: "row", class: "group" }, h("td", { role: "cell", class: "wide", colspan: columns }, top.replaceAll("_", " "))) : null;
-      group = top;
-      return [head, h("tr", { role: "row" },
-        h("td", { role: "cell", class: "bare" }, (top ? line.path.slice(1) : line.path).join(" › ")),
-        kept ? h("td", { role: "cell", "data-label": "Last delivered" }, value(line.then, line.change === "changed" || line.change === "removed" ? "del" : "span")) : null,
-        h("td", { role: "cell", "data-label": "Now" }, value(line.now, line.change === "changed" || line.change === "added" ? "ins" : "span")))];
+    h("tbody", { role: "rowgroup" }, [...groups].flatMap(([top, lines]) => {
+      const empty = lines.filter(isEmpty);
+      return [
+        top ? h("tr", { role: "row", class: "group" }, h("td", { role: "cell", class: "wide", colspan: columns }, top.replaceAll("_", " "))) : null,
+        ...lines.filter((line) => !isEmpty(line)).map((line) => row(
+          h("td", { role: "cell", class: "bare" }, nameOf(line)),
+          kept ? h("td", { role: "cell", "data-label": "Last delivered" }, value(line.then, line.change === "changed" || line.change === "removed" ? "del" : "span")) : null,
+          h("td", { role: "cell", "data-label": "Now" }, value(line.now, line.change === "changed" || line.change === "added" ? "ins" : "span")))),
+        empty.length ? row(h("td", { role: "cell", class: "bare" }, `${empty.length} empty`),
+          h("td", { role: "cell", class: "wide value none", colspan: columns - 1 }, empty.map(nameOf).join(", "))) : null,
+      ];
     })));
 }
+
+const groupOf = (line) => (line.path.length > 1 ? line.path[0] : "");
+const nameOf = (line) => (groupOf(line) ? line.path.slice(1) : line.path).join(" › ");
+
+/** Whether a property has no value, and had none: all of a group that are so take one line. */
+const isEmpty = (line) => line.change === "same" && (line.now === null || line.now === undefined || line.now === "" || (Array.isArray(line.now) && !line.now.length));
 
 function value(of, element) {
   if (of === null || of === undefined) return h("span", { class: "value none" }, "not there");

@@ -3,9 +3,7 @@ import { get, post } from "../api.js";
 import { confirm } from "../dialogs.js";
 import { announce, h } from "../dom.js";
 import { count, many, minute } from "../format.js";
-import { accountLink, card, failure, heading, runAddress, table, when } from "../parts.js";
-
-const PAGE = 25;
+import { PAGE, accountLink, card, failure, heading, pager, runAddress, table, when } from "../parts.js";
 
 export const title = () => "Dead letters";
 export const seconds = (data) => (data.replay.state === "running" ? 1 : 10);
@@ -66,11 +64,6 @@ function letters(data, query, standing, tools) {
     for (const account of accounts) on ? chosen.add(account) : chosen.delete(account);
     tools.again();
   };
-  const address = (to) => {
-    const next = new URLSearchParams(query);
-    to ? next.set("skip", to) : next.delete("skip");
-    return `#/dead-letters${next.size ? `?${next}` : ""}`;
-  };
   return card("Which", h("div", { class: "row" },
     h("label", { class: "check" }, h("input", { type: "checkbox", checked: all, indeterminate: !all && [...standing].some((account) => chosen.has(account)),
       onchange: (event) => choose(standing, event.target.checked) }), "All of this page"),
@@ -85,11 +78,7 @@ function letters(data, query, standing, tools) {
     { title: "Turned away", tight: true, cell: (letter) => when(letter.updated) },
     { title: "Reason", wide: true, cell: (letter) => letter.error ?? "" },
   ], data.letters, "None of this reason stands any more."),
-  skip || skip + PAGE < data.of_group
-    ? h("nav", { class: "pager", "aria-label": "Pages of dead letters" },
-      skip ? h("a", { class: "button", href: address(Math.max(0, skip - PAGE)) }, "Newer") : h("span", {}),
-      skip + PAGE < data.of_group ? h("a", { class: "button", href: address(skip + PAGE) }, "Older") : h("span", {}))
-    : null);
+  pager("Pages of dead letters", "#/dead-letters", query, skip + PAGE < data.of_group));
 }
 
 async function replay(tools, chosen, size) {

@@ -2,9 +2,9 @@
 import { get } from "../api.js";
 import { durationChart, latencyChart, runsChart } from "../charts.js";
 import { h } from "../dom.js";
-import { KINDS, OUTCOMES, OUTCOME_MEANING, count, duration, many, minute, never, relative } from "../format.js";
-import { sign } from "../icons.js";
-import { card, figure, runAddress } from "../parts.js";
+import { KINDS, OUTCOMES, OUTCOME_MEANING, asOf, beside, count, duration, many, minute, never, relative, time } from "../format.js";
+import { icon, sign } from "../icons.js";
+import { asOfLine, card, figure, runAddress } from "../parts.js";
 
 export const title = () => "Overview";
 export const load = (_place, signal) => get("/api/overview", {}, signal);
@@ -13,22 +13,48 @@ export const seconds = (data) => (data.under_way ? 2 : 3);
 export function view(data, _place, tools) {
   return [
     h("h1", { class: "unseen" }, "Overview"),
-    verdict(data),
+    verdict(data, tools.stale),
     data.under_way && underWay(data),
     data.status && figures(data),
+    data.status && lease(data),
     data.runs?.length ? lastRuns(data, tools) : null,
     data.runs?.length ? h("div", { class: "columns" }, durations(data, tools), latencies(data, tools)) : null,
-    data.status && ledger(data.status.deliveries),
+    data.status && ledger(data),
   ];
 }
 
-function verdict(data) {
-  const last = data.runs?.find((run) => run.ended);
-  return h("section", { class: `verdict ${data.health.level}`, "aria-label": "Is all well?" },
-    sign(data.health.level),
-    h("p", {}, data.health.sentence),
-    data.health.further.length ? h("ul", {}, data.health.further.map((text) => h("li", {}, text))) : null,
-    last ? h("p", { class: "quiet" }, `Last run ended ${relative(last.ended, data.now)}: ${count(last.delivered)} delivered, ${count(last.unchanged)} unchanged.`) : null);
+function verdict(data, stale) {
+  const { health, status, runs, now } = data;
+  const last = runs?.find((run) => run.ended);
+  const level = stale ? "unknown" : health.level;
+  const pending = status?.deliveries.pending;
+  const said = [
+    h("p", {}, stale ? `Not known: there is no answer since ${asOf(data.at)}.` : health.sentence),
+    stale ? h("p", { class: "quiet" }, `Then it was: ${health.sentence}`) : null,
+    !stale && health.remedy ? h("p", { class: "remedy-text" }, health.remedy) : null,
+    health.further.length ? h("ul", {}, health.further.map((text) => h("li", {}, text))) : null,
+    last ? h("p", { class: "quiet" }, `Last run ended ${stale ? minute(last.ended) : relative(last.ended, now)}: ${count(last.delivered)} delivered, ${count(last.unchanged)} unchanged.`) : null,
+    health.level === "good" ? null : h("p", { class: "row ways" },
+      runs?.length && status ? h("a", { href: runAddress(runs[0].run_id) }, "The last run") : null,
+      pending ? h("a", { href: "#/pending" }, many(pending, "pending incident")) : null,
+      data.dead_letters?.count ? h("a", { href: "#/dead-letters" }, many(data.dead_letters.count, "dead letter")) : null,
+      h("a", { href: "#/doctor" }, "The doctor")),
+  ];
+  return h("section", { class: `verdict ${level}`, "aria-label": "Is all well?" }, sign(level), h("div", {}, said));
+}
+
+/** Host and process of a lease's holder, whose name is HOST/PID/MACHINE/START. */
+function holder(name) {
+  const parts = name.split("/");
+  return parts.length >= 4 ? `${parts.slice(0, -3).join("/")}, process ${parts.at(-3)}` : name;
+}
+
+function lease({ status, as_of: at }) {
+  const { lease: held, expired_lease: left } = status;
+  return card("Who is at work", asOfLine(at.status), h("p", {},
+    held ? `The lease is held by ${holder(held.holder)}, until ${time(held.expires)} UTC${beside(held.expires)} if it is not renewed.`
+      : left ? `Nobody. ${holder(left.holder)} left its lease, which ended at ${minute(left.expired)} UTC${beside(left.expired)}: the next run takes it over.`
+        : "Nobody: the lease is free."));
 }
 
 function underWay({ under_way: run, now }) {
@@ -51,7 +77,7 @@ function figures({ status, runs, now, under_way: under, dead_letters: dead }) {
   const rate = last ? (last.delivered + last.unchanged) / last.seconds : null;
   return h("dl", { class: "figures" },
     figure("Watermark", never(status.last_execution_dtm) ? "Not run yet" : minute(status.last_execution_dtm),
-      lag === null ? "" : `UTC, ${duration(lag)} behind the source's clock`, true),
+      lag === null ? "" : `UTC${beside(status.last_execution_dtm)}; ${duration(lag)} behind the source's clock`, true),
     under ? figure("Next run", "Under way", "This one") : nextRun(status, now),
     figure("Accounts a second", rate === null ? "–" : rate >= 10 ? count(Math.round(rate)) : rate.toFixed(1), "in the last window run"),
     figure("Dead letters", dead ? `${count(dead.count)}${dead.more ? "+" : ""}` : "–",
@@ -60,20 +86,23 @@ function figures({ status, runs, now, under_way: under, dead_letters: dead }) {
 
 function nextRun(status, now) {
   if (status.gate === "terminated" || status.gate === "inactive") return figure("Next run", "None", `The operation is ${status.gate}`);
-  if (!status.next_execution_dtm) return figure("Next run", "When called", "by cron, systemd or schedule: tracking in MongoDB has no due time", true);
-  const due = status.gate === "open";
-  return figure("Next run", due ? "Due now" : relative(status.next_execution_dtm, now), due ? `since ${minute(status.next_execution_dtm)} UTC` : `${minute(status.next_execution_dtm)} UTC`);
+  const at = status.next_run;
+  if (!at) return figure("Next run", "When called", "by cron, systemd or schedule", true);
+  const due = status.tracking === "sql" ? status.gate === "open" : at <= now;
+  const by = status.tracking === "sql" ? "" : ", by [SCHEDULE]";
+  return figure("Next run", due ? "Due now" : relative(at, now), `${due ? "since " : ""}${minute(at)} UTC${beside(at)}${by}`);
 }
 
-function lastRuns({ runs, now }, tools) {
+function lastRuns({ runs, now, as_of: at }, tools) {
   const hidden = (tools.own.hidden ??= new Set());
   return card(`Last ${many(runs.length, "run")}`,
     h("div", { class: "legend", role: "group", "aria-label": "Outcomes shown" }, OUTCOMES.map((name) =>
       h("button", {
         type: "button", "aria-pressed": String(!hidden.has(name)), title: OUTCOME_MEANING[name],
         onclick: () => { if (!hidden.delete(name)) hidden.add(name); tools.again(); },
-      }, h("span", { class: `swatch c-${name}` }), name))),
-    runsChart(runs, tools.width, now, hidden));
+      }, h("span", { class: `swatch c-${name}` }), name)),
+    runs.some((run) => run.status === "failed") ? h("span", { class: "legend-mark" }, icon("cross", 14), "failed run") : null),
+    runsChart(runs, tools.width, now, hidden), asOfLine(at.runs, "The runs "));
 }
 
 function percentiles(of) {
@@ -81,21 +110,21 @@ function percentiles(of) {
     h("div", {}, h("dt", {}, { p50: "Half within", p95: "95 % within", p99: "99 % within" }[name]), h("dd", {}, duration(of[name])))));
 }
 
-function durations({ durations: of, runs }, tools) {
+function durations({ durations: of, runs, as_of: at }, tools) {
   return card("How long runs take", h("span", { class: "quiet" }, many(of.sample, "run")), percentiles(of), durationChart(runs, tools.half),
-    h("p", { class: "quiet", style: { "margin-top": "0.7rem" } }, "From the lease to the closed record, oldest at the left. Failed runs are not counted."));
+    h("p", { class: "quiet", style: { "margin-top": "0.7rem" } }, "From the lease to the closed record, oldest at the left. Failed runs are not counted. ", asOfLine(at.runs, "These are ")));
 }
 
-function latencies({ latency }, tools) {
+function latencies({ latency, as_of: at }, tools) {
   if (!latency) return null;
   return card("How long a delivery takes", h("span", { class: "quiet" }, `the newest ${count(latency.sample)}`), percentiles(latency),
     latencyChart(latency.bands, tools.half),
-    h("p", { class: "quiet", style: { "margin-top": "0.7rem" } }, "From the first write in the ledger to the outcome: queue, attempts and pauses included."));
+    h("p", { class: "quiet", style: { "margin-top": "0.7rem" } }, "From the first write in the ledger to the outcome: queue, attempts and pauses included. ", asOfLine(at.latency, "These are ")));
 }
 
-function ledger(deliveries) {
-  return card("The ledger, since the beginning", null,
+function ledger({ status, as_of: at }) {
+  return card("The ledger, since the beginning", asOfLine(at.status),
     h("dl", { class: "counts" }, ["delivered", "pending", "dead", "skipped"].map((name) =>
-      h("div", {}, h("dt", {}, h("span", { class: `swatch c-${name}` }), name), h("dd", {}, count(deliveries[name]))))));
+      h("div", {}, h("dt", {}, h("span", { class: `swatch c-${name}` }), name), h("dd", {}, count(status.deliveries[name]))))));
 }
 

@@ -2,9 +2,8 @@
 import { get } from "../api.js";
 import { h } from "../dom.js";
 import { KINDS, STATUSES } from "../format.js";
-import { card, heading, runsTable } from "../parts.js";
+import { card, heading, pager, runsTable } from "../parts.js";
 
-const PAGE = 25;
 const ENDS = ["completed", "no_data", "incomplete", "failed", "running"];
 
 export const title = () => "Runs";
@@ -19,7 +18,6 @@ function address(query, changes) {
 }
 
 export function view(data, { query }) {
-  const skip = Number(query.get("skip") ?? 0);
   const select = (name, label, words) => h("label", { class: "field" }, label,
     h("select", { name, value: query.get(name) ?? "", onchange: (event) => (location.hash = address(query, { [name]: event.target.value, skip: "" })) },
       h("option", { value: "" }, "All"), words.map(([value, text]) => h("option", { value, selected: query.get(name) === value }, text))));
@@ -28,10 +26,6 @@ export function view(data, { query }) {
       h("div", { class: "filters" }, select("kind", "Kind", Object.entries(KINDS)), select("status", "Status", ENDS.map((name) => [name, STATUSES[name][0]])))),
     card(null, null,
       runsTable(data.runs, null, "No run that fits."),
-      skip || data.more
-        ? h("nav", { class: "pager", "aria-label": "Pages of runs" },
-          skip ? h("a", { class: "button", href: address(query, { skip: Math.max(0, skip - PAGE) || "" }) }, "Newer") : h("span", {}),
-          data.more ? h("a", { class: "button", href: address(query, { skip: skip + PAGE }) }, "Older") : h("span", {}))
-        : null),
+      pager("Pages of runs", "#/runs", query, data.more)),
   ];
 }
