@@ -87,15 +87,14 @@ def newest_payments(rows: Sequence[Row], kind: Kind) -> list[Row]:
 
     NULL and zero dates are the oldest, and equal. ``kind`` is the column's.
     """
-    if len(rows) == 1:
-        return list(rows)
     dates: list[Any] = [row[_PAID] for row in rows]
-    newest = max(dates) if all(type(date) is datetime for date in dates) else None
+    newest = max(dates) if set(map(type, dates)) == {datetime} else None
     if newest is None or newest < _OLDEST:
         native = ["" if date is None else _native(date) for date in dates]
         dates = [date if date >= OLDEST[kind] else "" for date in native]
         newest = max(dates)
-    return list(dict.fromkeys(row for row, date in zip(rows, dates, strict=True) if date == newest))
+    of_newest = [row for row, date in zip(rows, dates, strict=True) if date == newest]
+    return of_newest if len(of_newest) == 1 else list(dict.fromkeys(of_newest))
 
 
 def _newest(rows: Sequence[Row]) -> Iterable[Row]:

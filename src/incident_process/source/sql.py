@@ -166,14 +166,14 @@ class SqlSource:
         """Read the current rows of these accounts as of an instant (aware), in one consistent view."""
 
         async def work() -> list[AccountRows]:
-            customers: dict[str, list[Row]] = {account: [] for account in accounts}
-            payments: dict[str, list[Row]] = {account: [] for account in accounts}
-            distinct = list(customers)
+            customers: dict[str, list[Row]] = {}
+            payments: dict[str, list[Row]] = {}
+            distinct = list(dict.fromkeys(accounts))
             async with self._driver.snapshot():
                 for start in range(0, len(distinct), STATEMENT_ACCOUNTS):
                     part = distinct[start : start + STATEMENT_ACCOUNTS]
-                    await self._read(CUSTOMER_TABLE, customers, part, as_of)
-                    await self._read(PAYMENT_TABLE, payments, part, as_of)
+                    customers |= await self._read(CUSTOMER_TABLE, part, as_of)
+                    payments |= await self._read(PAYMENT_TABLE, part, as_of)
             return [
                 AccountRows(account=account, customers=customers[account], payments=payments[account])
                 for account in accounts
@@ -302,62 +302,44 @@ class SqlSource:
                 instants[newest] = None if instant is None else min(instant, until)
             yield Sighting(account.encode() if isinstance(account, str) else account, int(rows), instants[newest])
 
-    async def _read(self, table: str, found: dict[str, list[Row]], accounts: Sequence[str], as_of: datetime) -> None:
-        """Add a table's current rows to their accounts, picked by the server or here (see ``client_side``)."""
+    async def _read(self, table: str, accounts: Sequence[str], as_of: datetime) -> dict[str, list[Row]]:
+        """Return a table's current rows by account, picked by the server or here (see ``client_side``)."""
         of, choice = self._tables[table], self._choices[table]
         is_customers = table == CUSTOMER_TABLE
         here = of.dialect is not SQLITE_DIALECT and not of.payment_text
         while here and choice.all_rows(accounts):
             as_range = choice.as_range(accounts)
             rows = await self._driver.fetch(client_side.all_rows(of, accounts, as_of, as_range=as_range))
+            found = _by_account(of, rows, accounts)
+            wanted = sum(map(len, found.values()))
             if len(rows) <= client_side.most(accounts):
                 pick = (
                     client_side.current if is_customers else partial(client_side.newest_payments, kind=of.payment_kind)
                 )
-                choice.read(len(rows), *self._sort_in(found, of, rows, pick), as_range=as_range)
-                return
-            account_at = _account_at(of)
-            wanted = sum(account_text(row[account_at]) in found for row in rows)
+                picked = self._picked(of, found, pick)
+                choice.read(len(rows), wanted, sum(map(len, picked.values())), as_range=as_range)
+                return picked
             choice.read_too_many(len(rows), wanted, as_range=as_range)  # the selector then chooses another way
         choice.picked()
         fetch = customer_rows if is_customers else payment_rows
-        self._sort_in(found, of, await fetch(self._driver.fetch, of, accounts, as_of))
+        return self._picked(of, _by_account(of, await fetch(self._driver.fetch, of, accounts, as_of), accounts), list)
 
-    def _sort_in(
-        self,
-        found: dict[str, list[Row]],
-        of: TableQueries,
-        rows: Iterable[Row],
-        pick: Callable[[list[Row]], list[Row]] = list,
-    ) -> tuple[int, int]:
-        """Add rows to their accounts, with LOAD_DATE (the last column) as an instant.
-
-        The database found them by its own equality of account numbers; rows of accounts that are not exactly wanted are
-        left out here. ``pick`` selects an account's rows. Returns how many rows are of the wanted accounts, and how
-        many of these were added.
-        """
-        account_at = _account_at(of)
-        by_account: dict[str, list[Row]] = {}
-        for row in rows:
-            account = row[account_at]
-            by_account.setdefault(account if type(account) is str else account_text(account), []).append(row)
+    def _picked(
+        self, of: TableQueries, found: Mapping[str, list[Row]], pick: Callable[[list[Row]], list[Row]]
+    ) -> dict[str, list[Row]]:
+        """Return those rows of each account that ``pick`` selects, with LOAD_DATE (the last column) as an instant."""
         instants: dict[Any, datetime | None] = {}  # many rows share few dates
-        wanted = kept = 0
-        for account, its_rows in by_account.items():
-            place = found.get(account)
-            if place is None:
-                continue
-            picked: Sequence[Row] = pick(its_rows)
-            if of.instants:
-                picked = [in_utc(row, of.instants) for row in picked]
-            for row in picked:
-                loaded = row[-1]
+        picked: dict[str, list[Row]] = {}
+        for account, rows in found.items():
+            its_rows = picked[account] = []
+            for row in pick(rows) if len(rows) > 1 else rows:
+                values = in_utc(row, of.instants) if of.instants else list(row)
+                loaded = values[-1]
                 if loaded not in instants:
                     instants[loaded] = instant_of(loaded, of.dates.column, self._zone)
-                place.append((*row[:-1], instants[loaded]))
-            wanted += len(its_rows)
-            kept += len(place)
-        return wanted, kept
+                values[-1] = instants[loaded]
+                its_rows.append(values)
+        return picked
 
     def _forget(self) -> None:
         if self._spool is not None:
@@ -371,9 +353,16 @@ def _instants(needed: Sequence[str], columns: Mapping[str, Column]) -> tuple[int
     return tuple(place for place, one in enumerate(types) if one is not None and one.kind is Kind.TIMESTAMP)
 
 
-def _account_at(of: TableQueries) -> int:
-    """Return the place of the account number in a row."""
-    return NEEDED_COLUMNS[of.table].index(ACCOUNT_COLUMN[of.table])
+def _by_account(of: TableQueries, rows: Iterable[Row], accounts: Iterable[str]) -> dict[str, list[Row]]:
+    """Return the rows of exactly these accounts: the database found them by its own equality of account numbers."""
+    at = NEEDED_COLUMNS[of.table].index(ACCOUNT_COLUMN[of.table])
+    found: dict[str, list[Row]] = {account: [] for account in accounts}
+    for row in rows:
+        account = row[at]
+        its_rows = found.get(account if type(account) is str else account_text(account))
+        if its_rows is not None:
+            its_rows.append(row)
+    return found
 
 
 def _is_any(types: Iterable[str], declared: str) -> bool:
