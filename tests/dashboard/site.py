@@ -30,7 +30,7 @@ from incident_process.core.models import (
     RunStatus,
     Window,
 )
-from incident_process.operations.dead_letters import standing
+from incident_process.operations.dead_letters import open_dead_letters
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.plans import replay
 from incident_process.pipeline.run import Run
@@ -90,7 +90,7 @@ class Site:
         """Send all dead letters once more."""
 
         async def made(parts: Parts) -> Run:
-            return Run(parts, replay(parts, [entry.account for entry in await standing(parts.store)]))
+            return Run(parts, replay(parts, [entry.account for entry in await open_dead_letters(parts.store)]))
 
         return run_leased(Settings.load(self.config, {}), made)
 

@@ -257,3 +257,37 @@ def test_text_shows_what_it_can_in_any_encoding(named: Site, env: dict[str, str]
         stderr.seek(0)
         assert f"{shown} 2\n" in stdout.read().decode(encoding)
         assert f"Operation '{shown} 2'" in stderr.read().decode(encoding)
+
+
+ENTRY = re.compile(r"^(?:\d|(?:missing|dead) +\d{10})", re.MULTILINE)
+"""How a line of a list begins."""
+
+
+def test_a_long_list_is_cut_with_a_count_on_a_terminal_only(site: Site) -> None:
+    def add(first: int, last: int, **columns: str) -> None:
+        rows = (
+            {"ACCOUNT_NUM": f"{n:010d}", "ASSET_ID": "A1", "LOAD_DATE": day(5)} | columns for n in range(first, last)
+        )
+        site.customers(*rows)
+
+    add(100, 220, OUTSTANDING="not an amount")  # dead letters without a request
+    assert site.run()["dead"] == 120
+    add(300, 310)
+    for arguments, whole, cut, left in (
+        ("deliveries", 100, 100, "23"),
+        ("deliveries --limit 7 --status dead", 7, 7, "113"),
+        ("dead-letters list", 120, 100, "20"),
+        ("dead-letters list --limit 120", 120, 120, None),
+        ("reconcile", 130, 100, "30"),
+        ("history --limit 1", 1, 1, None),
+    ):
+        screen = Screen(200)
+        site.command(*arguments.split(), stdout=screen.stream)
+        shown = screen.close().split("\r\n")
+        piped = site.command(*arguments.split()).stdout.splitlines()
+        assert [len(ENTRY.findall("\n".join(lines))) for lines in (piped, shown)] == [whole, cut], arguments
+        told = [line for line in shown if line.startswith("...")]
+        assert told == ([f"... and {left} more: --limit N"] if left else []), arguments
+        assert [line for line in piped if line.startswith("...")] == [], arguments
+    assert len(site.command("dead-letters", "list", "--json").json) == 120
+    assert len(site.command("reconcile", "--json").json["differences"]) == 130

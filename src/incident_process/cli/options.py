@@ -22,6 +22,11 @@ Config = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="At most so many, the newest first.")]
 
+ListLimit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="At most so many; without it, 100 on a terminal and otherwise all."),
+]
+
 
 def load(config: Path | None) -> "Settings":
     """Read the settings, set up logging as they say, and log their warnings."""

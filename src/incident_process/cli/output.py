@@ -9,6 +9,11 @@ import msgspec
 from incident_process.cli import streams
 from incident_process.core.logs import one_line, safe_json
 
+SHOWN = 100
+"""Lines of a list of any length that a terminal shows without --limit."""
+COUNTED = 1000
+"""Lines beyond those that a limit lets through that are counted, at most, where a terminal shows the list."""
+
 
 def emit_json(value: Any) -> None:
     """Print one JSON value, indented."""
@@ -64,16 +69,29 @@ def emit_pairs(pairs: Mapping[str, Any]) -> None:
         emit(f"{name:<{width}}  {_shown(value)}")
 
 
-def emit_table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str], empty: str) -> None:
-    """Print rows under the columns' names, aligned; without rows print ``empty``."""
+def is_terminal() -> bool:
+    """Tell whether a person reads stdout; where a program does, lists are not cut and nothing is added to them."""
+    return sys.stdout.isatty()
+
+
+def emit_table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str], empty: str, most: int | None = None) -> None:
+    """Print rows under the columns' names, aligned, and how many are beyond ``most``; without rows print ``empty``."""
     names = list(columns)
     if not rows:
         emit(empty)
         return
-    cells = [[_shown(row.get(name)) for name in names] for row in rows]
+    cells = [[_shown(row.get(name)) for name in names] for row in rows[:most]]
     widths = [max(len(name), *(len(line[at]) for line in cells)) for at, name in enumerate(names)]
     for line in (names, *cells):
         emit("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    emit_left_out(len(rows), most)
+
+
+def emit_left_out(count: int, most: int | None) -> None:
+    """Say on a terminal how many of so many lines are beyond ``most``, if any are."""
+    if most is not None and count > most and is_terminal():
+        left = count - most
+        emit(f"... and {'at least ' if left == COUNTED else ''}{left:,} more: --limit N")
 
 
 def _shown(value: Any) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from incident_process.cli import streams
 from incident_process.cli.options import AsJson, Config, Limit, load
-from incident_process.cli.output import emit, emit_json, emit_json_text, emit_pairs, emit_table
+from incident_process.cli.output import COUNTED, emit, emit_json, emit_json_text, emit_pairs, emit_table, is_terminal
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import DeliveryStatus
 
@@ -53,11 +53,12 @@ def history(config: Config = None, as_json: AsJson = False, limit: Limit = 20) -
     """
     from incident_process.operations import insights
 
-    runs = with_store(load(config), lambda store: insights.history(store, limit=limit))
+    counted = 0 if as_json or not is_terminal() else COUNTED
+    runs = with_store(load(config), lambda store: insights.history(store, limit=limit + counted))
     if as_json:
         emit_json(runs)
     else:
-        emit_table(runs, (*RUN_COLUMNS, "dead", "pending", "error"), "No run yet.")
+        emit_table(runs, (*RUN_COLUMNS, "dead", "pending", "error"), "No run yet.", limit)
     return 0
 
 
@@ -82,19 +83,20 @@ def deliveries(
     from incident_process.operations import insights
 
     settings = load(config)
+    most = limit if as_json or not is_terminal() else limit + COUNTED
     untried: list[dict[str, Any]] = []
     if status is DeliveryStatus.PENDING and account is None:
-        found, untried = with_store(settings, lambda store: insights.pending(store, run_id=run, limit=limit))
+        found, untried = with_store(settings, lambda store: insights.pending(store, run_id=run, limit=most))
     else:
         found = with_store(
             settings,
-            lambda store: insights.deliveries(store, account=account, status=status, run_id=run, limit=limit),
+            lambda store: insights.deliveries(store, account=account, status=status, run_id=run, limit=most),
         )
     if as_json:
         emit_json([*found, *untried][:limit])
         return 0
     if found or not untried:
-        emit_table(found, DELIVERY_COLUMNS, "No delivery that fits.")
+        emit_table(found, DELIVERY_COLUMNS, "No delivery that fits.", limit)
     if untried:
         more = "more than " if len(untried) == insights.MOST_COUNTED else ""
         emit(f"{more}{len(untried)} not tried yet")

@@ -9,8 +9,18 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from incident_process.cli.options import AsJson, Config, load
-from incident_process.cli.output import JsonListing, emit, emit_json, emit_json_line, emit_pairs, emit_table
+from incident_process.cli.options import AsJson, Config, ListLimit, load
+from incident_process.cli.output import (
+    SHOWN,
+    JsonListing,
+    emit,
+    emit_json,
+    emit_json_line,
+    emit_left_out,
+    emit_pairs,
+    emit_table,
+    is_terminal,
+)
 from incident_process.cli.reading import with_store
 from incident_process.cli.running import report_run
 from incident_process.core.arguments import instant
@@ -21,7 +31,7 @@ from incident_process.core.process_identity import user_name
 from incident_process.pipeline.progress import Progress
 
 if TYPE_CHECKING:
-    from incident_process.operations.reconcile import Reconciliation
+    from incident_process.operations.reconcile import AccountFinding, Reconciliation
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
 
 Account = Annotated[str | None, typer.Option(help="Only this account.")]
@@ -71,17 +81,24 @@ def backfill(
 
 
 @dead_letters.command("list")
-def list_(config: Config = None, as_json: AsJson = False, account: Account = None, reason: Reason = None) -> int:
+def list_(
+    config: Config = None,
+    as_json: AsJson = False,
+    account: Account = None,
+    reason: Reason = None,
+    limit: ListLimit = None,
+) -> int:
     """Show the open dead letters, newest first.
 
     Example: incident-process dead-letters list --reason "HTTP 422"
     """
-    found = _standing(load(config), account, reason)
+    found = _open_dead_letters(load(config), account, reason)
+    most = _most(limit, as_json=as_json)
     if as_json:
-        emit_json(found)
+        emit_json(found[:most])
     else:
         columns = ("incident_id", "account", "attempts", "http_status", "updated", "error")
-        emit_table(found, columns, "No dead letter.")
+        emit_table(found, columns, "No dead letter.", most)
     return 0
 
 
@@ -104,13 +121,13 @@ def replay(
     incident-process dead-letters replay --account 0000003746 --why "ticket 4711: number corrected"
     """
     from incident_process.app.runner import run_leased
-    from incident_process.operations.dead_letters import standing
+    from incident_process.operations.dead_letters import open_dead_letters
     from incident_process.pipeline.context import Parts
     from incident_process.pipeline.plans import replay as make
     from incident_process.pipeline.run import Run
 
     async def made(parts: Parts) -> Run:
-        found = await standing(parts.store, account=account, reason=reason)
+        found = await open_dead_letters(parts.store, account=account, reason=reason)
         if not found:
             get_logger().info("No dead letter that still stands fits.", extra=event("no_dead_letter"))
         pending = (await parts.store.delivery_counts())[DeliveryStatus.PENDING]
@@ -141,7 +158,7 @@ def export(
 
     Example: incident-process dead-letters export --out dead-letters.jsonl
     """
-    found = _standing(load(config), account, reason)
+    found = _open_dead_letters(load(config), account, reason)
     if str(out) == "-":
         for entry in found:
             emit_json_line(entry)
@@ -174,6 +191,7 @@ def reconcile(
     yes: Annotated[
         bool, typer.Option("--yes", help="With --receiver-log --repair: do not ask where nearly all accounts differ.")
     ] = False,
+    limit: ListLimit = None,
 ) -> int:
     """Compare every account of the source with the ledger, and name what is missing, stale or surplus.
 
@@ -185,18 +203,13 @@ def reconcile(
     from incident_process.app.runner import in_loop, run_leased
     from incident_process.delivery.endpoint import receiver_place
     from incident_process.operations.receiver_export import opened
-    from incident_process.operations.reconcile import SENDABLE, AccountFinding, Reconciliation
+    from incident_process.operations.reconcile import SENDABLE, Reconciliation
     from incident_process.pipeline.context import Parts
     from incident_process.pipeline.run import Run
 
     listing = JsonListing("differences") if as_json else None
     passes: list[Reconciliation] = []
-
-    def show(finding: AccountFinding) -> None:
-        if listing is None:
-            emit(" ".join([f"{finding.difference.value:<8} {finding.account}", *finding.properties]))
-        else:
-            listing.item(finding)
+    findings = _Findings(listing, _most(limit, as_json=as_json))
 
     async def repairing(parts: Parts) -> Run:
         received = held.enter_context(opened(receiver_log))
@@ -204,12 +217,12 @@ def reconcile(
             before = Reconciliation(parts, lambda _: None, received)
             await before.compare()
             _ask(before.doubt(), receiver_place(parts.settings.api.api_url), may_prompt=listing is None)
-        passes.append(Reconciliation(parts, show, received))
+        passes.append(Reconciliation(parts, findings.show, received))
         return passes[0].repair()
 
     async def comparing() -> int:
         async with open_parts(load(config)) as parts:
-            passes.append(Reconciliation(parts, show, held.enter_context(opened(receiver_log))))
+            passes.append(Reconciliation(parts, findings.show, held.enter_context(opened(receiver_log))))
             await passes[0].compare()
         doubt = passes[0].doubt()
         if doubt is not None:
@@ -232,6 +245,7 @@ def reconcile(
     with ExitStack() as held:
         if listing is None:
             status = reconciled({})
+            emit_left_out(findings.count, findings.most)
             emit_pairs({name: count for name, count in _totals(passes[0]).items() if count or name in ALWAYS_SHOWN})
             return status
         with listing:
@@ -239,6 +253,25 @@ def reconcile(
             status = reconciled(listing.members)
             listing.members |= _totals(passes[0])
         return status
+
+
+class _Findings:
+    """Prints the findings of ``reconcile``, at most ``most`` of them, and counts all."""
+
+    def __init__(self, listing: JsonListing | None, most: int | None) -> None:
+        self.most = most
+        self.count = 0
+        self._listing = listing
+
+    def show(self, finding: "AccountFinding") -> None:
+        """Count a finding, and print it unless there were enough."""
+        self.count += 1
+        if self.most is not None and self.count > self.most:
+            return
+        if self._listing is None:
+            emit(" ".join([f"{finding.difference.value:<8} {finding.account}", *finding.properties]))
+        else:
+            self._listing.item(finding)
 
 
 def _ask(doubt: str | None, receiver: str, *, may_prompt: bool) -> None:
@@ -272,10 +305,17 @@ def _totals(reconciliation: "Reconciliation") -> dict[str, int]:
     return {"accounts": sum(counted.values()), "in_order": counted[None], **named}
 
 
-def _standing(settings: "Settings", account: str | None, reason: str | None) -> list[dict[str, Any]]:
-    from incident_process.operations.dead_letters import listed
+def _open_dead_letters(settings: "Settings", account: str | None, reason: str | None) -> list[dict[str, Any]]:
+    from incident_process.operations.dead_letters import open_dead_letters
+    from incident_process.operations.insights import delivery_row
 
-    return with_store(settings, lambda store: listed(store, account=account, reason=reason))
+    found = with_store(settings, lambda store: open_dead_letters(store, account=account, reason=reason))
+    return [delivery_row(entry) for entry in found]
+
+
+def _most(limit: int | None, *, as_json: bool) -> int | None:
+    """Return how many lines of a list are printed, None for all."""
+    return SHOWN if limit is None and not as_json and is_terminal() else limit
 
 
 def _instant(text: str, option: str, zone: ZoneInfo, *, whole_day: bool = False) -> datetime:

@@ -2,12 +2,10 @@
 
 import hashlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 from incident_process.core.models import LedgerEntry
 from incident_process.delivery.failure_text import alike
 from incident_process.delivery.status_texts import with_fixed_texts
-from incident_process.operations.insights import delivery_row
 from incident_process.state.base import StateStore
 
 PAGE = 1000
@@ -27,7 +25,9 @@ async def pages(store: StateStore, *, account: str | None = None) -> AsyncIterat
         before = page[-1].incident_id
 
 
-async def standing(store: StateStore, *, account: str | None = None, reason: str | None = None) -> list[LedgerEntry]:
+async def open_dead_letters(
+    store: StateStore, *, account: str | None = None, reason: str | None = None
+) -> list[LedgerEntry]:
     """Return the open dead letters, newest first; with ``reason``, those whose error contains it in any case."""
     return [
         entry
@@ -51,8 +51,3 @@ def _texts(entry: LedgerEntry) -> tuple[str, str]:
     """Return the reason as the ledger has it and as a run would write it now: a search finds both."""
     error = entry.error or ""
     return error, with_fixed_texts(error)
-
-
-async def listed(store: StateStore, *, account: str | None = None, reason: str | None = None) -> list[dict[str, Any]]:
-    """Return the open dead letters as plain types."""
-    return [delivery_row(entry) for entry in await standing(store, account=account, reason=reason)]
