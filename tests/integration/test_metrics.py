@@ -2,15 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from incident_process.core.events import Attempted, Events, RunRecorded, SendingStarted
 from incident_process.core.models import (
     NEVER,
     Counts,
@@ -23,7 +22,7 @@ from incident_process.core.models import (
 )
 from incident_process.delivery.http.transport import Answer, MaySend, always
 from incident_process.delivery.sender import Sender, SendLimits
-from incident_process.observability.meter import Meter, _WatchedTransport
+from incident_process.observability.meter import Meter
 from incident_process.observability.metrics_file import TextFile
 
 OPERATION = "Incident extraction from data lake"
@@ -45,6 +44,13 @@ def values(text: str) -> dict[tuple[str, str], float]:
 
 def shown(meter: Meter) -> dict[tuple[str, str], float]:
     return values(meter.instruments.text().decode())
+
+
+def told(meter: Meter) -> Events:
+    """Events that the metrics listen to."""
+    events = Events()
+    meter.listen(events)
+    return events
 
 
 def report(status: RunStatus, run_id: str | None = "r1", **counts: int) -> RunReport:
@@ -87,7 +93,7 @@ def test_what_is_not_known_yet_is_absent_and_what_did_not_happen_is_nought(meter
 def test_what_is_under_way_is_shown_as_it_is(meter: Meter) -> None:
     async def go() -> None:
         sender = Sender(Unanswered(), SendLimits(), lambda: True)
-        meter.sending(sender)
+        told(meter).emit(SendingStarted, lambda: sender.circuit, lambda: sender.sending)
         assert shown(meter)[f"{P}requests_in_flight", ""] == 0
         assert (f"{P}requests_per_second_limit", "") not in shown(meter)
         windows = [sender.gate.start() for _ in range(3)]
@@ -108,10 +114,11 @@ class Unanswered:
 
 def test_a_run_is_counted_once_however_often_it_is_reported(meter: Meter) -> None:
     """Its record is written while it goes on, and its report says the same once more."""
-    meter.progressed(progress("r1", delivered=3, pending=7))
+    events = told(meter)
+    events.emit(RunRecorded, progress("r1", delivered=3, pending=7))
     assert shown(meter)[f"{P}incidents_total", "outcome=delivered"] == 3
     assert shown(meter)[f"{P}pending_incidents", ""] == 7
-    meter.progressed(progress("r1", delivered=9))
+    events.emit(RunRecorded, progress("r1", delivered=9))
     meter.ended(RunKind.WINDOW, report(RunStatus.COMPLETED, delivered=10, dead=1))
     meter.ended(RunKind.WINDOW, report(RunStatus.NO_DATA, "r2", unchanged=4))
     found = shown(meter)
@@ -265,25 +272,10 @@ class TestTextFile:
         assert values(path.read_text())[f"{P}incidents_total", "outcome=delivered"] == 40
 
 
-class _Instant:
-    """A transport that answers at once."""
-
-    def __init__(self, statuses: Iterator[int | None]) -> None:
-        self._statuses = statuses
-
-    async def post(self, _body: bytes, _key: str | None, _may_send: object = None, *, fresh: bool = False) -> Answer:
-        return Answer(status=next(self._statuses), seconds=0.02)
-
-
 def test_answers_are_counted_by_class(meter: Meter) -> None:
-    statuses: list[Any] = [200, 201, 302, 409, 422, 503, 600, None]
-    transport = _WatchedTransport(_Instant(iter(statuses)), meter.instruments)
-
-    async def post_all() -> None:
-        for _ in statuses:
-            await transport.post(b"{}", None)
-
-    asyncio.run(post_all())
+    events = told(meter)
+    for status in (200, 201, 302, 409, 422, 503, 600, None):
+        events.emit(Attempted, 1, status, None, 0.02, "")
     found = shown(meter)
     counts = {name: found[f"{P}attempt_seconds_count", f"answer={name}"] for name in meter_answers()}
     assert counts == {"2xx": 2, "3xx": 1, "4xx": 2, "5xx": 1, "other": 1, "none": 1}

@@ -21,7 +21,6 @@ from incident_process.app.factory import make_source, make_store
 from incident_process.app.runner import run_window
 from incident_process.core.models import RunStatus
 from incident_process.operations.doctor import Level, examine
-from incident_process.pipeline.progress import NoProgress
 from incident_process.settings import Settings
 from incident_process.source import replicas
 from incident_process.source.base import AccountRows, ReadRange, Source
@@ -387,10 +386,13 @@ def test_a_replica_that_freezes_does_not_stop_the_run(
     assert "gave no answer within 2 s" in line
 
 
-class KillsAtTheFirstStep(NoProgress):
+class KillsAtTheFirstStep:
     def __init__(self, server: SqlServer) -> None:
         self._server = server
         self.killed = False
+
+    def start(self, accounts: int) -> None:
+        """Wait for the first step."""
 
     def advance(self, accounts: int) -> None:
         if accounts and not self.killed:

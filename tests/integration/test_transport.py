@@ -18,7 +18,7 @@ from incident_process.core.models import Incident
 from incident_process.delivery.http import connect_limiter
 from incident_process.delivery.http import transport as module
 from incident_process.delivery.http.persistent_connection import EXCERPT_BYTES, MOST_BYTES, PersistentConnection
-from incident_process.delivery.http.transport import Answer, HttpTransport, always
+from incident_process.delivery.http.transport import TRACEPARENT, Answer, HttpTransport, always
 from incident_process.delivery.policy import ResponseClass
 from incident_process.delivery.sender import Sender, SendLimits
 from tests.support.authority import Authority
@@ -620,7 +620,9 @@ def test_the_request_as_it_is_sent() -> None:
     async def main() -> list[bytes]:
         headers = {"X-Client": "ours", "User-Agent": "us"}
         async with receiver(CREATED, CREATED, headers=headers, path="/a b/ü?q=1 2&r=%20#") as (transport, peer):
-            await transport.post(BODY, "key-1", trace="00-1-2-01")
+            TRACEPARENT.set("00-1-2-01")
+            await transport.post(BODY, "key-1")
+            TRACEPARENT.set(None)
             await transport.post(b"{}", None)
             port = transport._address.port
             return [request.replace(b"%d" % port, b"PORT") for _, request in peer.requests]

@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfo
 
 from incident_process.core.crash_points import CrashPoints
 from incident_process.core.errors import IncidentProcessError
+from incident_process.core.events import Events
 from incident_process.core.models import NEVER, DeliveryStatus, RunStatus, Tracking
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.plans import RunPlan, WindowPlan, backfill, replay
-from incident_process.pipeline.progress import NoProgress
 from incident_process.pipeline.run import Run as RunOfPlan
 from incident_process.pipeline.transform import LocalBuilder
 from incident_process.settings import Settings
@@ -262,7 +262,7 @@ class History:
             store=cast("StateStore", Store(process, self.world, self.database, self.checker)),
             transport=Requests(process, self.world, self.receiver, self.checker),
             faults=CrashPoints(),
-            progress=NoProgress(),
+            events=Events(),
         )
 
     def _run(self, kind: str, parts: Parts) -> Run:

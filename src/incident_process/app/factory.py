@@ -10,13 +10,14 @@ from zoneinfo import ZoneInfo
 from incident_process.app.build_pool import open_builder
 from incident_process.core.crash_points import CrashPoints
 from incident_process.core.errors import ConfigurationError
+from incident_process.core.events import Events
 from incident_process.core.models import Tracking
 from incident_process.delivery.http.transport import HttpTransport
 from incident_process.delivery.response_rules import ResponseRules
+from incident_process.observability.listeners import log_attempts
 from incident_process.pipeline.context import Parts, Processor, RunContext
 from incident_process.pipeline.counters import RunCounters
 from incident_process.pipeline.lease import LeaseHeartbeat
-from incident_process.pipeline.progress import NoProgress, Progress
 from incident_process.settings import Settings
 from incident_process.settings.database_urls import MySQLTarget, SqliteTarget, parse_target
 from incident_process.source.base import Source
@@ -30,15 +31,14 @@ AnyMySQL = TypeVar("AnyMySQL", bound="MySQLSource")
 
 
 @asynccontextmanager
-async def open_parts(
-    settings: Settings, *, progress: Progress | None = None, environ: Mapping[str, str] = os.environ
-) -> AsyncIterator[Parts]:
+async def open_parts(settings: Settings, *, environ: Mapping[str, str] = os.environ) -> AsyncIterator[Parts]:
     """Open source, state and transport for a run, and close them in the reverse order.
 
     Raises DatabaseConnectionError when a database cannot be reached, ConfigurationError when its tables or a setting
     are not as they must be.
     """
-    faults = CrashPoints.from_environment(environ)
+    faults, events = CrashPoints.from_environment(environ), Events()
+    log_attempts(events)
     async with AsyncExitStack() as stack:
         source = await stack.enter_async_context(make_source(settings))
         builder = await stack.enter_async_context(open_builder(settings, source))
@@ -52,7 +52,7 @@ async def open_parts(
             store=store,
             transport=transport,
             faults=faults,
-            progress=progress or NoProgress(),
+            events=events,
             processor=make_processor(settings),
         )
 

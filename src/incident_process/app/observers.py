@@ -1,6 +1,6 @@
 """The observers of a run: metrics, alerts, traces. Each is loaded only where the settings ask for it.
 
-They see what the run does and may not change it: any fault of theirs is a warning.
+They listen to the run's events and may not change what it does: any fault of theirs is a warning.
 """
 
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from incident_process.core.errors import ConfigurationError, IncidentProcessError
+from incident_process.core.events import Events
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import RunKind, RunReport, RunStatus, failed_report
 from incident_process.pipeline.context import Parts
@@ -26,8 +27,8 @@ class Observer(Protocol):
     name: str
     """For messages: what is missing where the observer fails."""
 
-    def attach(self, parts: Parts) -> Parts:
-        """Return the parts that the run must use."""
+    def listen(self, events: Events) -> None:
+        """Listen to what the run tells."""
         ...
 
     async def ended(self, kind: RunKind, report: RunReport, parts: Parts | None) -> None:
@@ -41,11 +42,10 @@ class Observers:
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers
 
-    def attach(self, parts: Parts) -> Parts:
-        """Let each observer stand between the run and its parts."""
+    def listen(self, events: Events) -> None:
+        """Let each observer listen to the run."""
         for observer in self._observers:
-            parts = observer.attach(parts)
-        return parts
+            observer.listen(events)
 
     async def ended(self, kind: RunKind, report: RunReport, parts: Parts | None) -> None:
         """Tell each observer how the run ended."""
@@ -82,11 +82,11 @@ def observers_for(settings: Settings, meter: "Meter | None" = None, notifier: "N
     if settings.tracing.endpoint:
         from incident_process.observability.tracing import TraceObserver
 
-        observers.append(TraceObserver(settings))  # the innermost: it hands the trace to the transport itself
+        observers.append(TraceObserver(settings))
     if meter is not None or settings.metrics.textfile is not None:
         observers.append(_Metered(meter or make_meter(settings), settings.metrics.textfile))
     if settings.notify.urls:
-        observers.append(_Notified(notifier or make_notifier(settings)))
+        observers.append(notifier or make_notifier(settings))
     return Observers(observers)
 
 
@@ -122,8 +122,8 @@ class _Metered:
         self._meter = meter
         self._textfile = textfile
 
-    def attach(self, parts: Parts) -> Parts:
-        return self._meter.attach(parts)
+    def listen(self, events: Events) -> None:
+        self._meter.listen(events)
 
     async def ended(self, kind: RunKind, report: RunReport, parts: Parts | None) -> None:
         if parts is not None and report.status is not RunStatus.FAILED:
@@ -135,21 +135,6 @@ class _Metered:
             except OSError as exc:
                 msg = f"[METRICS] textfile {self._textfile} cannot be written ({exc.strerror})"
                 raise ConfigurationError(msg) from exc
-
-
-class _Notified:
-    """Alerts."""
-
-    name = "alerts"
-
-    def __init__(self, notifier: "Notifier") -> None:
-        self._notifier = notifier
-
-    def attach(self, parts: Parts) -> Parts:
-        return parts
-
-    async def ended(self, kind: RunKind, report: RunReport, parts: Parts | None) -> None:
-        await self._notifier.ended(kind, report, parts)
 
 
 def _failed(error: BaseException) -> RunReport:

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from incident_process.app.factory import open_parts
 from incident_process.app.observers import Observers, observers_for
 from incident_process.core.models import INTERRUPTED, RunKind, RunReport
+from incident_process.observability.listeners import Progress, show_progress
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.plans import WindowPlan
-from incident_process.pipeline.progress import Progress
 from incident_process.pipeline.run import Run
 from incident_process.settings import Settings
 
@@ -85,7 +85,12 @@ def run_leased(
 async def _run_leased(
     settings: Settings, make: Callable[[Parts], Awaitable[Run]], progress: Progress | None
 ) -> RunReport:
-    return await conduct(settings, make, observers_for(settings), progress=progress)
+    async def shown(parts: Parts) -> Run:
+        if progress is not None:
+            show_progress(progress, parts.events)
+        return await make(parts)
+
+    return await conduct(settings, shown, observers_for(settings))
 
 
 async def conduct(
@@ -93,7 +98,6 @@ async def conduct(
     make: Callable[[Parts], Awaitable[Run]],
     observers: Observers,
     *,
-    progress: Progress | None = None,
     signal_handling: Callable[[Run], AbstractContextManager[None]] | None = None,
 ) -> RunReport:
     """Do one run in the running event loop, with its observers.
@@ -102,7 +106,6 @@ async def conduct(
         settings: Those of the run.
         make: Makes the run of the opened parts.
         observers: Those of the run.
-        progress: Shows how far the run is.
         signal_handling: Makes a context manager around the run; None ends the run in good order at the first SIGTERM
             or SIGINT.
 
@@ -111,8 +114,9 @@ async def conduct(
     """
     kind, is_reported = RunKind.WINDOW, False
     try:
-        async with open_parts(settings, progress=progress) as parts:
-            run = await make(observers.attach(parts))
+        async with open_parts(settings) as parts:
+            observers.listen(parts.events)
+            run = await make(parts)
             kind = run.kind
             try:
                 with signal_handling(run) if signal_handling is not None else stopping(run.request_stop):

@@ -3,16 +3,17 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from incident_process.pipeline.progress import NoProgress, Progress
+if TYPE_CHECKING:
+    from incident_process.observability.listeners import Progress
 
 
 @contextmanager
-def progress_for(stream: TextIO) -> Iterator[Progress]:
-    """Yield a progress bar on the stream, or one that shows nothing where the stream is no terminal."""
+def progress_for(stream: TextIO) -> "Iterator[Progress | None]":
+    """Yield a progress bar on the stream, None where the stream is no terminal."""
     if not stream.isatty():
-        yield NoProgress()
+        yield None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn

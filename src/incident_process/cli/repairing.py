@@ -28,9 +28,9 @@ from incident_process.core.errors import ConfigurationError, DeliveryIncompleteE
 from incident_process.core.logs import event, get_logger, one_line
 from incident_process.core.models import DeliveryStatus, RunReport, RunRequest
 from incident_process.core.process_identity import user_name
-from incident_process.pipeline.progress import Progress
 
 if TYPE_CHECKING:
+    from incident_process.observability.listeners import Progress
     from incident_process.operations.reconcile import AccountFinding, Reconciliation
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
 
@@ -65,7 +65,7 @@ def backfill(
     from incident_process.pipeline.plans import backfill as make
     from incident_process.pipeline.run import Run
 
-    def work(settings: "Settings", progress: Progress) -> RunReport:
+    def work(settings: "Settings", progress: "Progress | None") -> RunReport:
         zone = settings.process.zone
         begin, end = _instant(first, "--from", zone), _instant(last, "--to", zone, whole_day=True)
         if begin > end:

@@ -14,9 +14,9 @@ from incident_process.cli.progress_bar import progress_for
 from incident_process.core import logs
 from incident_process.core.errors import ConfigurationError, IncidentProcessError
 from incident_process.core.models import RunReport, RunStatus, failed_report
-from incident_process.pipeline.progress import Progress
 
 if TYPE_CHECKING:
+    from incident_process.observability.listeners import Progress
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
 
 EXIT_STATUS = {
@@ -85,7 +85,7 @@ def run(
 
 def report_run(
     config: Path | None,
-    work: "Callable[[Settings, Progress], RunReport]",
+    work: "Callable[[Settings, Progress | None], RunReport]",
     *,
     as_json: bool,
     show: Callable[[dict[str, Any]], None] = emit_json,

@@ -16,6 +16,7 @@ from datetime import datetime
 from incident_process.cluster.chunk_job import counters_of
 from incident_process.cluster.protocol import ChunkResult, ChunkTask, WorkerPool, WorkerPoolLostError
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError, LeaseLostError
+from incident_process.core.events import AccountsDone
 from incident_process.core.logs import event, get_logger
 from incident_process.core.window import id_floor
 from incident_process.delivery.sender import broken
@@ -81,7 +82,8 @@ class ClusterProcessor(ChunkProcessor):
             return
         since = None
         if resend is ResendPolicy.ALL:
-            since = await self._parts.store.reserve_ids(self._context.lease, 1, id_floor(self._context.clock.now()))
+            floor = id_floor(self._context.clock.now())
+            since = await self._events.timed(self._parts.store.reserve_ids, self._context.lease, 1, floor)
         try:
             async with self._pool() as pool:
                 tasks = _Tasks(self, pool, as_of, resend, since)
@@ -140,7 +142,7 @@ class ClusterProcessor(ChunkProcessor):
         elif self._failing >= FAILING:
             self.sender.stop(broken(self._failure))
         if done.error is None and done.stopped is None:
-            self._parts.progress.advance(len(task.accounts))
+            self._events.emit(AccountsDone, len(task.accounts))
 
     def _overtake(self, begun: int) -> None:
         """Mark the undecided incidents that were known before the start of a task that delivered something."""
@@ -223,7 +225,8 @@ class _Tasks:
             begin = self._count
             self._count += more
             # A task would send undecided incidents once more if it got their scope.
-            waiting = set(await self._context.parts.store.open_scopes(self._context.lease, self._count))
+            parts = self._context.parts
+            waiting = set(await parts.events.timed(parts.store.open_scopes, self._context.lease, self._count))
             self._free.extend(scope for scope in range(begin, self._count) if scope not in waiting)
             if self._free:
                 return

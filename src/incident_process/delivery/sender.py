@@ -11,9 +11,11 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
-from incident_process.core.models import Incident, Record
+from incident_process.core.events import NOBODY, Attempted, AttemptStarted, Events
+from incident_process.core.models import Incident, Record, Sending
 from incident_process.delivery.circuit_breaker import CircuitBreaker, CircuitState
 from incident_process.delivery.failure_text import reason
 from incident_process.delivery.gate import Gate
@@ -146,7 +148,7 @@ class Sender:
         transport: Transport,
         limits: SendLimits,
         may_send: Callable[[], bool],
-        on_answer: Callable[[Incident, Answer, ResponseClass], None] = lambda *_: None,
+        events: Events = NOBODY,
         secrets: Collection[str] = (),
         rules: ResponseRules = NO_RULES,
     ) -> None:
@@ -156,7 +158,7 @@ class Sender:
         self._transport = transport
         self._limits = limits
         self._may_send = may_send
-        self._on_answer = on_answer
+        self._events = events
         self._secrets = secrets
         self._rules = rules
         self._breaker = CircuitBreaker(limits.breaker_failures, limits.max_attempts)
@@ -213,6 +215,19 @@ class Sender:
     def broken(self) -> bool:
         """True when the circuit breaker stopped the sender."""
         return self._breaker.circuit is CircuitState.OPEN
+
+    @property
+    def circuit(self) -> CircuitState:
+        """How freely the service lets it send: open and closed as ``broken`` and ``well`` say, else probing."""
+        return CircuitState.OPEN if self.broken else CircuitState.CLOSED if self.well else CircuitState.PROBING
+
+    @property
+    def sending(self) -> Sending:
+        """How requests go out just now."""
+        per_second = self.gate.rate.per_second
+        return Sending(
+            in_flight=self.gate.in_flight, limit=self.gate.limit, per_second=per_second if per_second < inf else None
+        )
 
     @property
     def failure(self) -> str | None:
@@ -344,6 +359,7 @@ class Sender:
             # A receiver that drops one kept connection drops all of them.
             fresh = job.answer is not None and job.answer.status is None
             window, epoch = gate.start(), gate.rate.epoch
+            self._events.emit(AttemptStarted, job.incident.incident_id)
             try:
                 job.answer = answer = await self._transport.post(
                     job.incident.body, job.incident.key, self._may_send, fresh=fresh
@@ -353,12 +369,13 @@ class Sender:
                 raise
             verdict = self._verdict(answer, may_have_arrived=may_have_arrived)
             self._tell_gate(job, answer, verdict, window, epoch)
+            number = job.incident.incident_id
+            self._events.emit(Attempted, number, answer.status, answer.error, answer.seconds, verdict.value)
             job.unsent += answer.unsent
             if answer.unsent and not self._may_send():  # the lease was lost before there was a connection
                 self.stop("the lease was lost")
                 self._give_back(job)
                 return
-            self._on_answer(job.incident, answer, verdict)
             if verdict is ResponseClass.DELIVERED:
                 self._breaker.success()
                 self.delivered += 1

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
+from incident_process.core.events import Events
 from incident_process.core.logs import event, get_logger, one_line
 from incident_process.core.models import RunKind, RunRecord, RunReport, RunStatus
 from incident_process.observability.alert_conditions import (
@@ -37,6 +38,8 @@ class Notifier:
         conditions: Makes the store of conditions beside the state, not yet connected.
     """
 
+    name = "alerts"
+
     def __init__(self, settings: Settings, conditions: Callable[[], AlertStore]) -> None:
         self._settings = settings
         self._conditions = conditions
@@ -44,6 +47,9 @@ class Notifier:
         self._local = LocalAlerts(self._operation)
         self._told: dict[str, bool] = {}
         """By condition, whether it holds, where every alert of it has been sent."""
+
+    def listen(self, events: Events) -> None:
+        """Nothing of a run is told before its end."""
 
     async def ended(self, kind: RunKind, report: RunReport, parts: Parts | None) -> None:
         """Send what a finished run has found; ``parts`` is None where it could not begin."""

@@ -1,47 +1,28 @@
-"""Feeds the metrics: thin layers around the state store and the transport of a run record what passes.
+"""Feeds the metrics from the events of runs.
 
-They exist only in a process with metrics on, so a run without them pays nothing. The run's own figures are taken from
-its record when it is written, so that the counters add up to what ``history`` shows.
+The run's own figures are taken from its record when it is written, so that the counters add up to what ``history``
+shows.
 """
 
-import inspect
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from math import inf, nan
+from math import nan
 from pathlib import Path
-from typing import Any, cast
-
-import msgspec
 
 from incident_process.core.clock import uptime
-from incident_process.core.models import (
-    DONE,
-    UNFINISHED,
-    Advance,
-    Chunk,
-    Counts,
-    Lease,
-    Operation,
-    Outcome,
-    RunKind,
-    RunRecord,
-    RunReport,
+from incident_process.core.events import (
+    Advanced,
+    Attempted,
+    Events,
+    LeaseChanged,
+    OutcomesRecorded,
+    RunRecorded,
+    SendingStarted,
+    StateWritten,
 )
-from incident_process.delivery.circuit_breaker import CircuitState
-from incident_process.delivery.http.transport import Answer, MaySend, Transport, always
-from incident_process.delivery.sender import Sender
+from incident_process.core.models import DONE, UNFINISHED, Counts, Operation, RunKind, RunRecord, RunReport
 from incident_process.observability.metrics import ANSWERS, CIRCUITS, OUTCOMES, Instruments
 from incident_process.observability.metrics_file import TextFile
-from incident_process.pipeline.context import Parts
-from incident_process.state.base import StateStore
-
-_WRITES = frozenset(
-    name
-    for name, member in vars(StateStore).items()
-    if inspect.isfunction(member) and "lease" in inspect.signature(member).parameters
-)
-"""The methods that the contract fences by a lease: exactly the writes of a run."""
 
 
 class Meter:
@@ -59,29 +40,22 @@ class Meter:
         self._newest: str | None = None
         """Id of the newest finished run at the last reading, of any process."""
 
-    def attach(self, parts: Parts) -> Parts:
-        """Return the parts of a run with layers that record what passes."""
-        return msgspec.structs.replace(
-            parts,
-            store=cast("StateStore", _WatchedStore(parts.store, self)),
-            transport=_WatchedTransport(parts.transport, self.instruments),
-            watch=self.sending,
-        )
-
-    def sending(self, sender: Sender) -> None:
-        """Show this sender's breaker and limits from now on."""
-
-        def state() -> float:
-            circuit = (
-                CircuitState.OPEN if sender.broken else CircuitState.CLOSED if sender.well else CircuitState.PROBING
-            )
-            return float(CIRCUITS.index(circuit.value))
-
+    def listen(self, events: Events) -> None:
+        """Count what a run tells from now on."""
         shown = self.instruments
-        shown.breaker.set_function(state)
-        shown.in_flight.set_function(lambda: float(sender.gate.in_flight))
-        shown.in_flight_limit.set_function(lambda: float(sender.gate.limit))
-        shown.rate_limit.set_function(lambda: rate if (rate := sender.gate.rate.per_second) < inf else nan)
+        attempts = {answer: shown.attempts.labels(answer).observe for answer in ANSWERS}
+
+        def attempted(event: Attempted) -> None:
+            name = "none" if event.status is None else f"{event.status // 100}xx"
+            attempts.get(name, attempts["other"])(event.seconds)
+
+        events.listen(Attempted, attempted)
+        events.listen(StateWritten, lambda event: shown.writes.labels(event.step).observe(event.seconds))
+        events.listen(LeaseChanged, lambda event: shown.lease.set(event.held))
+        events.listen(SendingStarted, self._show_sending)
+        events.listen(OutcomesRecorded, self._count_retries)
+        events.listen(RunRecorded, lambda event: self._count(event.run.run_id, event.run.counts))
+        events.listen(Advanced, lambda event: self._move(event.operation.last_execution))
 
     def seen(self, now: datetime, operation: Operation | None, ended: Sequence[RunRecord] = ()) -> None:
         """Note the source's clock, the state of the operation, and the runs of other processes.
@@ -89,28 +63,19 @@ class Meter:
         ``ended`` are the finished window runs, newest first.
         """
         self._clock = (now, uptime())
-        self.moved(operation)
+        if operation is not None:
+            self._move(operation.last_execution)
         # Only a change counts: this process's last run may have failed without a record, and an older one is newest.
         if ended and ended[0].run_id != self._newest:
             self._newest = ended[0].run_id
             if self._newest != self._own:
                 self._show_other_process(now, ended)
 
-    def moved(self, operation: Operation | None) -> None:
-        """Note the watermark; before the first run there is none."""
-        if operation is None or operation.last_execution.year <= 1900:
-            return
-        self._watermark = operation.last_execution
-        self.instruments.watermark_lag.set_function(self._lag)
-
-    def progressed(self, run: RunRecord) -> None:
-        """Count the increase in the figures of a run, which are totals of that run."""
-        self._count(run.run_id, run.counts)
-
     def ended(self, kind: RunKind, report: RunReport) -> None:
         """Count a finished run."""
         shown = self.instruments
         self._own = report.run_id
+        self._move(report.last_execution)
         if report.run_id is not None:
             self._count(report.run_id, report.counts)
         shown.runs.labels(kind.value, report.status.value).inc()
@@ -129,7 +94,29 @@ class Meter:
             self._file = TextFile(path, self.instruments)
         await self._file.update()
 
+    def _show_sending(self, event: SendingStarted) -> None:
+        """Show this sender's breaker and limits from now on."""
+        shown, now = self.instruments, event.sending
+        shown.breaker.set_function(lambda: float(CIRCUITS.index(event.circuit())))
+        shown.in_flight.set_function(lambda: float(now().in_flight))
+        shown.in_flight_limit.set_function(lambda: float(now().limit))
+        shown.rate_limit.set_function(lambda: nan if (rate := now().per_second) is None else rate)
+
+    def _count_retries(self, event: OutcomesRecorded) -> None:
+        before = {incident.incident_id: incident.attempts for incident in event.chunk.incidents}
+        more = (outcome.attempts - before.get(outcome.incident_id, outcome.attempts) for outcome in event.outcomes)
+        retries = sum(attempts - 1 for attempts in more if attempts > 1)
+        if retries:
+            self.instruments.retries.inc(retries)
+
+    def _move(self, watermark: datetime) -> None:
+        """Note the watermark; before the first run there is none."""
+        if watermark.year > 1900:
+            self._watermark = watermark
+            self.instruments.watermark_lag.set_function(self._lag)
+
     def _count(self, run_id: str, counts: Counts) -> None:
+        """Count the increase in the figures of a run, which are totals of that run."""
         before = self._counted[1] if self._counted[0] == run_id else Counts()
         self._counted = (run_id, counts)
         for outcome in OUTCOMES:
@@ -156,80 +143,3 @@ class Meter:
             return float("nan")
         now, asked = self._clock
         return (now - self._watermark).total_seconds() + uptime() - asked
-
-
-class _WatchedStore:
-    """The state store with every write timed. Other methods go to the store unchanged."""
-
-    def __init__(self, store: StateStore, meter: Meter) -> None:
-        self._store = store
-        self._meter = meter
-        self._writes = meter.instruments.writes
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._store, name)
-        if name not in _WRITES:
-            return method
-        timed = self._timed(name, method)
-        setattr(self, name, timed)  # Python finds it without __getattr__ from now on
-        return timed
-
-    def _timed(self, name: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        observe = self._writes.labels(name).observe
-
-        async def timed(*args: Any, **kwargs: Any) -> Any:
-            started = time.perf_counter()
-            try:
-                return await method(*args, **kwargs)
-            finally:
-                observe(time.perf_counter() - started)
-
-        return timed
-
-    async def read_operation(self) -> Operation | None:
-        operation = await self._store.read_operation()
-        self._meter.moved(operation)
-        return operation
-
-    async def acquire_lease(self, holder: str, seconds: float, *, evict: int | None = None) -> Lease:
-        lease = cast(
-            "Lease", await self._timed("acquire_lease", self._store.acquire_lease)(holder, seconds, evict=evict)
-        )
-        self._meter.instruments.lease.set(1)
-        return lease
-
-    async def release_lease(self, lease: Lease) -> None:
-        self._meter.instruments.lease.set(0)
-        await self._timed("release_lease", self._store.release_lease)(lease)
-
-    async def advance(self, lease: Lease, step: Advance) -> Operation:
-        operation = cast("Operation", await self._timed("advance", self._store.advance)(lease, step))
-        self._meter.moved(operation)
-        return operation
-
-    async def write_run(self, lease: Lease, run: RunRecord) -> None:
-        await self._timed("write_run", self._store.write_run)(lease, run)
-        self._meter.progressed(run)
-
-    async def record_outcomes(self, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
-        await self._timed("record_outcomes", self._store.record_outcomes)(lease, chunk, outcomes)
-        before = {incident.incident_id: incident.attempts for incident in chunk.incidents}
-        more = (outcome.attempts - before.get(outcome.incident_id, outcome.attempts) for outcome in outcomes)
-        retries = sum(attempts - 1 for attempts in more if attempts > 1)
-        if retries:
-            self._meter.instruments.retries.inc(retries)
-
-
-class _WatchedTransport:
-    """The transport with every attempt timed."""
-
-    def __init__(self, transport: Transport, instruments: Instruments) -> None:
-        self._transport = transport
-        self._observe = {answer: instruments.attempts.labels(answer).observe for answer in ANSWERS}
-        self._other = self._observe["other"]
-
-    async def post(self, body: bytes, key: str | None, may_send: MaySend = always, *, fresh: bool = False) -> Answer:
-        answer = await self._transport.post(body, key, may_send, fresh=fresh)
-        name = "none" if answer.status is None else f"{answer.status // 100}xx"
-        self._observe.get(name, self._other)(answer.seconds)
-        return answer

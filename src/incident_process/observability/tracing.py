@@ -12,27 +12,22 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from io import BytesIO
-from typing import Any, Protocol, cast
+from typing import Any
 from urllib.parse import urlsplit
-
-import msgspec
 
 from incident_process.core import logs
 from incident_process.core.errors import ConfigurationError
-from incident_process.core.models import (
-    Chunk,
-    Incident,
-    Lease,
-    Outcome,
-    RunKind,
-    RunReport,
-    RunStatus,
-    iso,
+from incident_process.core.events import (
+    Attempted,
+    AttemptStarted,
+    ChunkHeld,
+    Events,
+    OutcomesRecorded,
 )
-from incident_process.delivery.http.transport import Answer, MaySend, always
+from incident_process.core.models import RunKind, RunReport, RunStatus, iso
+from incident_process.delivery.http.transport import TRACEPARENT
 from incident_process.pipeline.context import Parts
 from incident_process.settings import Settings
-from incident_process.state.base import StateStore
 
 try:
     import requests
@@ -52,22 +47,6 @@ EXPORT_SECONDS = 5.0
 """Seconds that one export of spans may take, and for which the end of a run waits for the last one."""
 
 _BAD = frozenset({RunStatus.FAILED, RunStatus.INCOMPLETE, RunStatus.TERMINATED, RunStatus.INACTIVE})
-
-
-class CarriesTrace(Protocol):
-    """A transport that can tell the receiver to which trace a request belongs."""
-
-    async def post(
-        self,
-        body: bytes,
-        key: str | None,
-        may_send: MaySend = always,
-        *,
-        fresh: bool = False,
-        trace: str | None = None,
-    ) -> Answer:
-        """Post the body once, with ``trace`` as the header ``traceparent``."""
-        ...
 
 
 class TraceObserver:
@@ -94,21 +73,18 @@ class TraceObserver:
         self._run = tracer.start_span(
             "incident_process.run", attributes={"incident_process.operation": settings.process.operation_name}
         )
-        self._chunks = _Chunks(tracer, self._run)
+        self._spans = _Spans(tracer, self._run, urlsplit(settings.api.api_url).hostname or "")
 
-    def attach(self, parts: Parts) -> Parts:
-        """Return the parts of the run with spans around chunks and requests."""
-        transport = cast("CarriesTrace", parts.transport)  # ``app.factory`` makes no other transport
-        receiver = urlsplit(parts.settings.api.api_url).hostname or ""
-        return msgspec.structs.replace(
-            parts,
-            store=cast("StateStore", _TracedStore(parts.store, self._chunks)),
-            transport=_TracedTransport(transport, self._chunks, receiver),
-        )
+    def listen(self, events: Events) -> None:
+        """Have spans of chunks and requests from now on."""
+        events.listen(ChunkHeld, self._spans.begin_chunk)
+        events.listen(OutcomesRecorded, self._spans.end_chunk)
+        events.listen(AttemptStarted, self._spans.begin_request)
+        events.listen(Attempted, self._spans.end_request)
 
     async def ended(self, kind: RunKind, report: RunReport, _parts: Parts | None) -> None:
         """End the run's span and send the spans that are left."""
-        self._chunks.end_all()
+        self._spans.end_all()
         counts = report.counts
         attributes: dict[str, Any] = {
             "kind": kind.value,
@@ -137,114 +113,73 @@ class TraceObserver:
             )
 
 
-class _Chunks:
-    """The spans of the chunks that are under way, and the span of each incident's chunk."""
+class _Spans:
+    """The spans of the chunks and requests that are under way."""
 
-    def __init__(self, tracer: Tracer, run: Span) -> None:
-        self.tracer = tracer
-        self._context = set_span_in_context(run)
-        self._spans: dict[str, Span] = {}
-        self._by_key: dict[str, tuple[Span, int]] = {}
+    def __init__(self, tracer: Tracer, run: Span, receiver: str) -> None:
+        self._tracer = tracer
+        self._run = set_span_in_context(run)
+        self._attributes = {"http.request.method": "POST", "server.address": receiver}
+        self._chunks: dict[str, Span] = {}
+        self._chunk_of: dict[int, Span] = {}
+        """By Incident_Id."""
+        self._requests: dict[int | None, Span] = {}
+        """By Incident_Id."""
 
-    def begin(self, chunk: Chunk, *, resumed: bool) -> None:
-        span = self._spans.get(chunk.chunk_id)
-        if span is None:
-            span = self._spans[chunk.chunk_id] = self.tracer.start_span(
+    def begin_chunk(self, event: ChunkHeld) -> None:
+        chunk = event.chunk
+        if chunk.chunk_id not in self._chunks:
+            self._chunks[chunk.chunk_id] = self._tracer.start_span(
                 "incident_process.chunk",
-                self._context,
+                self._run,
                 attributes={
                     "incident_process.chunk_id": chunk.chunk_id,
                     "incident_process.incidents": len(chunk.incidents),
-                    "incident_process.resumed": resumed,
+                    "incident_process.resumed": event.resumed,
                 },
             )
-        self.know(chunk.chunk_id, chunk.incidents)
+        self._chunk_of |= {incident.incident_id: self._chunks[chunk.chunk_id] for incident in chunk.incidents}
 
-    def know(self, chunk_id: str, incidents: Sequence[Incident]) -> None:
-        span = self._spans.get(chunk_id)
+    def end_chunk(self, event: OutcomesRecorded) -> None:
+        if all(outcome.in_doubt and outcome.error is None for outcome in event.outcomes):
+            return  # noted before they are sent
+        for incident in event.chunk.incidents:
+            self._chunk_of.pop(incident.incident_id, None)
+        span = self._chunks.pop(event.chunk.chunk_id, None)
         if span is not None:
-            self._by_key |= {incident.key: (span, incident.incident_id) for incident in incidents}
-
-    def end(self, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
-        for incident in chunk.incidents:
-            self._by_key.pop(incident.key, None)
-        span = self._spans.pop(chunk.chunk_id, None)
-        if span is not None:
-            statuses = [outcome.status.value for outcome in outcomes]
+            statuses = [outcome.status.value for outcome in event.outcomes]
             for status in sorted(set(statuses)):
                 span.set_attribute(f"incident_process.{status}", statuses.count(status))
             span.end()
 
-    def of(self, key: str | None) -> tuple[Span, int] | None:
-        return None if key is None else self._by_key.get(key)
-
-    def end_all(self) -> None:
-        for span in self._spans.values():
-            span.end()
-        self._spans.clear()
-        self._by_key.clear()
-
-
-class _TracedStore:
-    """The state store: a chunk's span begins with its outbox entry and ends with its outcomes."""
-
-    def __init__(self, store: StateStore, chunks: _Chunks) -> None:
-        self._store = store
-        self._chunks = chunks
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    async def enqueue(self, lease: Lease, chunk: Chunk) -> None:
-        self._chunks.begin(chunk, resumed=False)
-        await self._store.enqueue(lease, chunk)
-
-    async def load_chunk(self, chunk_id: str) -> Chunk | None:
-        chunk = await self._store.load_chunk(chunk_id)
-        if chunk is not None:
-            self._chunks.begin(chunk, resumed=True)
-        return chunk
-
-    async def replace_incident(self, lease: Lease, chunk: Chunk, old_id: int, new: Incident) -> Chunk:
-        replaced = await self._store.replace_incident(lease, chunk, old_id, new)
-        self._chunks.know(chunk.chunk_id, [new])
-        return replaced
-
-    async def record_outcomes(self, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
-        await self._store.record_outcomes(lease, chunk, outcomes)
-        if not all(outcome.in_doubt and outcome.error is None for outcome in outcomes):  # noted before they are sent
-            self._chunks.end(chunk, outcomes)
-
-
-class _TracedTransport:
-    """The transport with a span for each attempt, under the span of its chunk."""
-
-    def __init__(self, transport: CarriesTrace, chunks: _Chunks, receiver: str) -> None:
-        self._transport = transport
-        self._chunks = chunks
-        self._attributes = {"http.request.method": "POST", "server.address": receiver}
-
-    async def post(self, body: bytes, key: str | None, may_send: MaySend = always, *, fresh: bool = False) -> Answer:
-        known = self._chunks.of(key)
-        if known is None:
-            return await self._transport.post(body, key, may_send, fresh=fresh)
-        chunk, incident_id = known
-        with self._chunks.tracer.start_as_current_span(
+    def begin_request(self, event: AttemptStarted) -> None:
+        chunk = self._chunk_of.get(event.incident_id)
+        if chunk is None:
+            TRACEPARENT.set(None)
+            return
+        self._requests[event.incident_id] = span = self._tracer.start_span(
             "incident_process.request",
             set_span_in_context(chunk),
             kind=SpanKind.CLIENT,
-            attributes={**self._attributes, "incident_process.incident_id": incident_id},
-            record_exception=False,  # its text may hold secrets
-            set_status_on_exception=False,
-        ) as span:
-            answer = await self._transport.post(body, key, may_send, fresh=fresh, trace=_traceparent(span))
-            if answer.status is not None:
-                span.set_attribute("http.response.status_code", answer.status)
-            else:
-                span.set_attribute("error.type", answer.error or "no answer")
-            if answer.status is None or answer.status >= 400:
-                span.set_status(StatusCode.ERROR)
-            return answer
+            attributes={**self._attributes, "incident_process.incident_id": event.incident_id},
+        )
+        TRACEPARENT.set(_traceparent(span))
+
+    def end_request(self, event: Attempted) -> None:
+        span = self._requests.pop(event.incident_id, None)
+        if span is None:
+            return
+        if event.status is not None:
+            span.set_attribute("http.response.status_code", event.status)
+        else:
+            span.set_attribute("error.type", event.error or "no answer")
+        if event.status is None or event.status >= 400:
+            span.set_status(StatusCode.ERROR)
+        span.end()
+
+    def end_all(self) -> None:
+        for span in (*self._requests.values(), *self._chunks.values()):
+            span.end()
 
 
 class _InTime:

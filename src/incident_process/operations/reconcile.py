@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from enum import StrEnum
 
+from incident_process.core.events import AccountsFound
 from incident_process.core.models import (
     DeliveryStatus,
     LastDelivery,
@@ -116,7 +117,7 @@ class Reconciliation:
         """Yield lists of the accounts that a repair sends."""
         source, process = self._parts.source, self._parts.settings.process
         survey = await source.survey(ReadRange(watermark=EARLIEST, lookback_seconds=0, until=as_of))
-        self._parts.progress.start(survey.accounts + survey.reread)
+        self._parts.events.emit(AccountsFound, survey.accounts + survey.reread)
         known_accounts = _Ascending(self._accounts_delivered())
         async for touched in source.selected_accounts(process.chunk_accounts):
             accounts = [item.account for item in touched]

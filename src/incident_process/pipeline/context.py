@@ -6,14 +6,13 @@ from typing import Protocol, Self
 
 from incident_process.core.clock import SourceClock
 from incident_process.core.crash_points import CrashPoints
+from incident_process.core.events import Events
 from incident_process.core.models import Lease, Record, Sending
 from incident_process.delivery.gate import Gate
 from incident_process.delivery.http.transport import Transport
-from incident_process.delivery.sender import Sender
 from incident_process.pipeline.change_detection import ResendPolicy
 from incident_process.pipeline.counters import RunCounters
 from incident_process.pipeline.lease import LeaseHeartbeat
-from incident_process.pipeline.progress import Progress
 from incident_process.pipeline.transform import DocumentBuilder
 from incident_process.settings import Settings
 from incident_process.source.base import SelectedAccount, Source
@@ -72,17 +71,12 @@ class Processor(Protocol):
         ...
 
 
-def _nobody(_: Sender) -> None:
-    """Watch no sender."""
-
-
 class Parts(Record, frozen=True, kw_only=True):
     """What a run works with, opened and closed by the composition root.
 
-    ``builder`` reads accounts and builds their contents, in this process or in others. ``watch`` is shown the sender of
-    the run, for whoever wants to know how its circuit breaker stands. ``gate`` is one that several senders share; None:
-    the sender of the run has its own. ``processor`` makes what drains outboxes and goes over
-    accounts, where that is not this process alone.
+    ``builder`` reads accounts and builds their contents, in this process or in others. ``events`` tells observers what
+    happens. ``gate`` is one that several senders share; None: the sender of the run has its own. ``processor`` makes
+    what drains outboxes and goes over accounts, where that is not this process alone.
     """
 
     settings: Settings
@@ -91,8 +85,7 @@ class Parts(Record, frozen=True, kw_only=True):
     store: StateStore
     transport: Transport
     faults: CrashPoints
-    progress: Progress
-    watch: Callable[[Sender], None] = _nobody
+    events: Events
     gate: Gate | None = None
     processor: "Callable[[RunContext, LeaseHeartbeat, RunCounters], Processor] | None" = None
 

@@ -8,6 +8,7 @@ import msgspec
 
 from incident_process.core.aio import run_all_or_cancel
 from incident_process.core.crash_points import CrashPoint
+from incident_process.core.events import ChunkHeld, OutcomesRecorded
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import (
     Chunk,
@@ -101,6 +102,7 @@ class ChunkDeliverer:
 
     def __init__(self, context: RunContext, sender: Sender, counters: RunCounters) -> None:
         self._store = context.parts.store
+        self._events = context.parts.events
         self._lease = context.lease
         self._clock = context.clock
         self._faults = context.parts.faults
@@ -118,12 +120,23 @@ class ChunkDeliverer:
         chunk, results = await self._send(chunk, resumed=resumed, once=once)
         self._faults.reach(CrashPoint.POSTED)
         outcomes = [self._outcome(result) for result in results]
-        await self._store.record_outcomes(self._lease, chunk, outcomes)
+        await self._record(chunk, outcomes)
         self._faults.reach(CrashPoint.RECORDED)
         self._counters.by_status.update(outcome.status for outcome in outcomes)
         self._counters.recorded(outcomes)
         self._counters.by_status.update(parked.status for parked in chunk.parked)
         self._remember(chunk, outcomes, results)
+
+    async def load(self, chunk_id: str) -> Chunk | None:
+        """Return what the outbox holds of a chunk, None where that is nothing."""
+        chunk = await self._store.load_chunk(chunk_id)
+        if chunk is not None:
+            self._events.emit(ChunkHeld, chunk, resumed=True)
+        return chunk
+
+    async def _record(self, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
+        await self._events.timed(self._store.record_outcomes, self._lease, chunk, outcomes)
+        self._events.emit(OutcomesRecorded, chunk, outcomes)
 
     async def _send(
         self, chunk: Chunk, *, resumed: bool, once: bool = False, before: Mapping[int, Before] | None = None
@@ -173,7 +186,7 @@ class ChunkDeliverer:
             for number, one in undecided.items()
             if one.tries_left or (one.verdict is ResponseClass.RETRY and one.attempts < self._max_attempts)
         }
-        chunk = await self._store.load_chunk(chunk_id) if due and not self.stopped else None
+        chunk = await self.load(chunk_id) if due and not self.stopped else None
         if chunk is None:
             return
         await self.note_in_doubt(chunk, due)
@@ -182,7 +195,7 @@ class ChunkDeliverer:
             msgspec.structs.replace(chunk, incidents=chosen, parked=()), resumed=True, before=due
         )
         outcomes = [self._outcome(result) for result in results]
-        await self._store.record_outcomes(self._lease, part, outcomes)
+        await self._record(part, outcomes)
         self._counters.by_status[DeliveryStatus.PENDING] -= len(outcomes)
         self._counters.by_status.update(outcome.status for outcome in outcomes)
         self._counters.recorded(outcomes)
@@ -201,7 +214,7 @@ class ChunkDeliverer:
             else self._before_sending(incident)
             for incident in chunk.incidents
         ]
-        await self._store.record_outcomes(self._lease, chunk, outcomes)
+        await self._record(chunk, outcomes)
         parked = sum(incident.in_doubt for incident in chunk.incidents)
         self._counters.by_status[DeliveryStatus.DEAD] += parked
         if parked:
@@ -222,7 +235,7 @@ class ChunkDeliverer:
             for incident in chunk.incidents
             if not incident.may_have_arrived and (only is None or incident.incident_id in only)
         ]
-        await self._store.record_outcomes(self._lease, chunk, outcomes)
+        await self._record(chunk, outcomes)
 
     async def resolve(self, evidence: Evidence, refusals: Container[str]) -> None:
         """Decide on the incidents that were not taken, now that the run knows how the service did otherwise.
@@ -230,7 +243,7 @@ class ChunkDeliverer:
         ``refusals``: the receiver's words that are known to be said of single records.
         """
         for chunk_id, undecided in self._unsettled.items():
-            chunk = await self._store.load_chunk(chunk_id)
+            chunk = await self.load(chunk_id)
             if chunk is None:
                 continue
             outcomes = []
@@ -238,7 +251,7 @@ class ChunkDeliverer:
                 one = undecided.get(incident.incident_id)
                 if one is not None and (one.attempts or one.verdict in REFUSALS):
                     outcomes.append(self._settled(one, incident, evidence, refusals))
-            await self._store.record_outcomes(self._lease, chunk, outcomes)
+            await self._record(chunk, outcomes)
             self._counters.recorded(outcomes)
             dead = sum(outcome.status is DeliveryStatus.DEAD for outcome in outcomes)
             self._counters.by_status[DeliveryStatus.PENDING] -= dead
@@ -368,7 +381,8 @@ class ChunkDeliverer:
 
     async def _readdress(self, chunk: Chunk, taken: Sequence[SendResult]) -> tuple[Chunk, list[Incident]]:
         """Give incidents whose id the receiver has for another body a new id each."""
-        first = await self._store.reserve_ids(self._lease, len(taken), id_floor(self._clock.now()))
+        floor = id_floor(self._clock.now())
+        first = await self._events.timed(self._store.reserve_ids, self._lease, len(taken), floor)
         replaced = []
         for incident_id, result in enumerate(taken, start=first):
             old = result.incident
@@ -391,8 +405,9 @@ class ChunkDeliverer:
                 incident_id,
                 extra=event("incident_id_taken", incident_id=old.incident_id, new_incident_id=incident_id),
             )
-            chunk = await self._store.replace_incident(self._lease, chunk, old.incident_id, new)
+            chunk = await self._events.timed(self._store.replace_incident, self._lease, chunk, old.incident_id, new)
             replaced.append(new)
+        self._events.emit(ChunkHeld, chunk, resumed=True)
         return chunk, replaced
 
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 
 from incident_process.core import logs
+from incident_process.core.events import Attempted, Events
 from incident_process.delivery.http.transport import Answer, Transport
 from incident_process.delivery.policy import ResponseClass, classify_response
 from incident_process.delivery.response_rules import ResponseRules
@@ -12,12 +13,12 @@ log = logs.get_logger()
 EMPTY = b"{}"
 
 
-async def send_empty(transport: Transport, url: str, rules: ResponseRules) -> None:
+async def send_empty(transport: Transport, url: str, rules: ResponseRules, events: Events) -> None:
     """POST ``{}`` to say that there was no new data; its failure is a warning only."""
     log.debug(logs.payload_message(EMPTY.decode()), extra=logs.event("payload"))
     log.info(logs.sending_message(url), extra=logs.event("sending"))
-    answer = await transport.post(EMPTY, None)
-    if _verdict(answer, rules) is ResponseClass.DELIVERED:
+    answer, verdict = await _post(transport, rules, events)
+    if verdict is ResponseClass.DELIVERED:
         log.info(logs.SENT, extra=logs.event("sent"))
     else:
         log.warning(
@@ -28,19 +29,22 @@ async def send_empty(transport: Transport, url: str, rules: ResponseRules) -> No
 
 
 async def ask_empty(
-    transport: Transport, rules: ResponseRules, reason_of: Callable[[Answer, bytes], str]
+    transport: Transport, rules: ResponseRules, events: Events, reason_of: Callable[[Answer, bytes], str]
 ) -> tuple[ResponseClass, str]:
     """Find out with an empty payload whether the service is at work; return what its answer means, and its words."""
-    answer = await transport.post(EMPTY, None)
+    answer, verdict = await _post(transport, rules, events)
     log.log(
         logging.DEBUG,
         "Asked whether the service takes requests: %s.",
         answer.error or f"HTTP {answer.status}",
         extra=logs.event("receiver_asked", http_status=answer.status),
     )
-    return _verdict(answer, rules), reason_of(answer, EMPTY)
+    return verdict, reason_of(answer, EMPTY)
 
 
-def _verdict(answer: Answer, rules: ResponseRules) -> ResponseClass:
+async def _post(transport: Transport, rules: ResponseRules, events: Events) -> tuple[Answer, ResponseClass]:
+    answer = await transport.post(EMPTY, None)
     rule = rules.fitting(answer.status, answer.excerpt)
-    return classify_response(answer.status, may_have_arrived=False) if rule is None else rule.verdict
+    verdict = classify_response(answer.status, may_have_arrived=False) if rule is None else rule.verdict
+    events.emit(Attempted, None, answer.status, answer.error, answer.seconds, verdict.value)
+    return answer, verdict

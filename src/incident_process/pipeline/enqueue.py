@@ -8,6 +8,7 @@ from datetime import datetime
 from incident_process.core import logs
 from incident_process.core.crash_points import CrashPoint
 from incident_process.core.errors import DataProcessingError
+from incident_process.core.events import ChunkHeld
 from incident_process.core.models import (
     Chunk,
     DeliveryStatus,
@@ -34,6 +35,7 @@ class Enqueuer:
         self._context = context
         self._builder = context.parts.builder
         self._store = context.parts.store
+        self._events = context.parts.events
         self._created_by = context.parts.settings.process.created_by
         self._key_name = context.key_name or context.lease.operation
         self._chunks = 0
@@ -52,14 +54,16 @@ class Enqueuer:
         if not built.due:
             return None
         chunk = await self._chunk(built.due, task.known)
-        await self._store.enqueue(self._context.lease, chunk)
+        self._events.emit(ChunkHeld, chunk, resumed=False)
+        await self._events.timed(self._store.enqueue, self._context.lease, chunk)
         self._context.parts.faults.reach(CrashPoint.ENQUEUED)
         return chunk
 
     async def _chunk(self, due: Sequence[AccountContent], known: Mapping[str, LastDelivery]) -> Chunk:
         changed = [(c.account, c.digest) for c in due if (k := known.get(c.account)) and k.delivered_digest]
         returning = await self._store.delivered_before(changed) if changed else set()
-        first = await self._store.reserve_ids(self._context.lease, len(due), id_floor(self._context.clock.now()))
+        floor = id_floor(self._context.clock.now())
+        first = await self._events.timed(self._store.reserve_ids, self._context.lease, len(due), floor)
         incidents: list[Incident] = []
         parked: list[UnsendableAccount] = []
         for number, content in enumerate(due):

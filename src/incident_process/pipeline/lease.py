@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from incident_process.core.clock import uptime
 from incident_process.core.errors import DatabaseConnectionError, LeaseHeldError, LeaseLostError
+from incident_process.core.events import NOBODY, Events, LeaseChanged
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import Lease
 from incident_process.core.process_identity import Runner
@@ -24,11 +25,12 @@ class LeaseHeartbeat:
     goes on while the process is stopped or the machine sleeps, so a runner that wakes up late posts nothing.
     """
 
-    def __init__(self, store: StateStore, lease: Lease, taken_at: float) -> None:
+    def __init__(self, store: StateStore, lease: Lease, taken_at: float, events: Events = NOBODY) -> None:
         self.lease = lease
         self.lost = False
         self._over = False
         self._store = store
+        self._events = events
         self._confirmed = taken_at
 
     async def __aenter__(self) -> "LeaseHeartbeat":
@@ -53,7 +55,7 @@ class LeaseHeartbeat:
             await asyncio.sleep(self.lease.seconds / RENEWALS)
             asked = uptime()
             try:
-                await self._store.renew_lease(self.lease)
+                await self._events.timed(self._store.renew_lease, self.lease)
                 self._confirmed = asked
             except LeaseLostError:
                 self.lost = True
@@ -62,7 +64,7 @@ class LeaseHeartbeat:
 
 
 @asynccontextmanager
-async def hold_lease(store: StateStore, seconds: float) -> AsyncIterator[LeaseHeartbeat]:
+async def hold_lease(store: StateStore, seconds: float, events: Events = NOBODY) -> AsyncIterator[LeaseHeartbeat]:
     """Hold the operation's lease while the block runs.
 
     The lease of a process of this machine that no longer exists is taken over at once: to wait until it expires would
@@ -71,7 +73,7 @@ async def hold_lease(store: StateStore, seconds: float) -> AsyncIterator[LeaseHe
     holder = str(Runner.this())
     taken_at = uptime()  # before the question: the lease may have begun at any moment since
     try:
-        lease = await store.acquire_lease(holder, seconds)
+        lease = await events.timed(store.acquire_lease, holder, seconds)
     except LeaseHeldError as held:
         other = Runner.parse(held.holder)
         if other is None or not other.is_gone():
@@ -83,17 +85,19 @@ async def hold_lease(store: StateStore, seconds: float) -> AsyncIterator[LeaseHe
             extra=event("lease_taken_over", host=other.host, pid=other.pid),
         )
         taken_at = uptime()
-        lease = await store.acquire_lease(holder, seconds, evict=held.token)
+        lease = await events.timed(store.acquire_lease, holder, seconds, evict=held.token)
+    events.emit(LeaseChanged, held=True)
     if uptime() - taken_at > seconds / RENEWALS:
         # It was waited for: what a stopped runner had locked. Much of it may be over, or all.
         taken_at = uptime()
-        await store.renew_lease(lease)
+        await events.timed(store.renew_lease, lease)
     try:
-        async with LeaseHeartbeat(store, lease, taken_at) as heartbeat:
+        async with LeaseHeartbeat(store, lease, taken_at, events) as heartbeat:
             yield heartbeat
     finally:
+        events.emit(LeaseChanged, held=False)
         try:
-            await store.release_lease(lease)
+            await events.timed(store.release_lease, lease)
         except DatabaseConnectionError as exc:
             log.warning(
                 "The lease could not be freed and will expire by itself: %s", exc, extra=event("lease_not_freed")

@@ -10,6 +10,7 @@ from difflib import SequenceMatcher
 import msgspec
 
 from incident_process.core.errors import ConfigurationError
+from incident_process.core.events import Events
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import (
     DeliveryStatus,
@@ -141,11 +142,13 @@ class OperationCheck:
     Args:
         store: The state.
         settings: Those of the run.
+        events: Those of the run.
         sends_all: The run sends what it is given whatever the ledger knows, so it may go to another receiver.
     """
 
-    def __init__(self, store: StateStore, settings: Settings, *, sends_all: bool) -> None:
+    def __init__(self, store: StateStore, settings: Settings, events: Events, *, sends_all: bool) -> None:
         self._store = store
+        self._events = events
         self._settings = settings
         self._sends_all = sends_all
         self._name = settings.process.operation_name
@@ -212,7 +215,7 @@ class OperationCheck:
                     noted.receiver,
                     extra=event("receiver_noted", receiver=noted.receiver),
                 )
-            await self._store.write_identity(lease, noted)
+            await self._events.timed(self._store.write_identity, lease, noted)
             self.identity = noted
 
     async def _left(self, since_id: int) -> int:

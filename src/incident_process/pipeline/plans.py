@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from incident_process.core import logs
 from incident_process.core.crash_points import CrashPoint
+from incident_process.core.events import AccountsFound, Advanced
 from incident_process.core.models import Advance, Operation, RunKind, RunRequest, RunStatus, Tracking, Window, iso
 from incident_process.core.window import Refusal, watermark_after
 from incident_process.delivery.response_rules import ResponseRules
@@ -77,6 +78,10 @@ async def _none() -> Refusal | None:
     return None
 
 
+async def _raise_as_of(context: RunContext, instant: datetime) -> datetime:
+    return await context.parts.events.timed(context.parts.store.raise_as_of, context.lease, instant)
+
+
 class WindowPlan:
     """All accounts with a row in the window, and those of the lookback that have changed.
 
@@ -126,14 +131,14 @@ class WindowPlan:
         """Survey the window; the accounts are read and built while others are sent."""
         survey = self._survey = await self._look_over(counters)
         accounts = survey.accounts + survey.reread
-        self._parts.progress.start(accounts)
+        self._parts.events.emit(AccountsFound, accounts)
         self._parts.builder.warm_up(accounts)
         if not accounts:
             return None
         # A window may end earlier than documents were built before (a guard that holds it, a run that did not finish,
         # a backfill): an account's older content must not follow its newer one. A watermark that somebody has set too
         # far ahead is not remembered.
-        as_of = await self._parts.store.raise_as_of(context.lease, min(self._window.end, self._date))
+        as_of = await _raise_as_of(context, min(self._window.end, self._date))
         return Selection(self._parts.source.selected_accounts(self._settings.process.chunk_accounts), as_of)
 
     async def finish(self, context: RunContext, counters: RunCounters) -> tuple[RunStatus, Operation | None]:
@@ -144,7 +149,7 @@ class WindowPlan:
             log.info(logs.NO_DATA, extra=logs.event("no_data"))
             if self._settings.api.send_empty:
                 api = self._settings.api
-                await send_empty(self._parts.transport, api.api_url, ResponseRules.of(api))
+                await send_empty(self._parts.transport, api.api_url, ResponseRules.of(api), self._parts.events)
         operation = await self._advance(context, self._survey.newest, new_data=new_data)
         return (RunStatus.COMPLETED if new_data else RunStatus.NO_DATA), operation
 
@@ -185,8 +190,10 @@ class WindowPlan:
             system_date=self._date,
             ended_at=context.clock.now(),
         )
-        operation = await self._parts.store.advance(context.lease, step)
+        events = self._parts.events
+        operation = await events.timed(self._parts.store.advance, context.lease, step)
         self._parts.faults.reach(CrashPoint.ADVANCED)
+        events.emit(Advanced, operation)
         if not new_data:
             if operation.next_execution is not None:
                 log.info(
@@ -250,7 +257,7 @@ class AccountsPlan:
 
     async def select(self, context: RunContext, counters: RunCounters) -> Selection | None:
         """Return the given accounts."""
-        as_of = await self._parts.store.raise_as_of(context.lease, self._as_of)
+        as_of = await _raise_as_of(context, self._as_of)
         return Selection(self._lists(as_of, counters), as_of)
 
     async def finish(self, context: RunContext, counters: RunCounters) -> tuple[RunStatus, Operation | None]:
@@ -277,7 +284,7 @@ def backfill(parts: Parts, first: datetime, last: datetime, *, force: bool) -> A
             return
         survey = await parts.source.survey(ReadRange(watermark=below, lookback_seconds=0, until=until))
         counters.surveyed(survey, 0)
-        parts.progress.start(survey.accounts)
+        parts.events.emit(AccountsFound, survey.accounts)
         parts.builder.warm_up(survey.accounts)
         async for selected in parts.source.selected_accounts(parts.settings.process.chunk_accounts):
             inside = [item for item in selected if item.in_window]
@@ -299,7 +306,7 @@ def replay(parts: Parts, accounts: Sequence[str], *, request: RunRequest = UNSAI
 
     async def lists(_: datetime, counters: RunCounters) -> AsyncIterator[list[SelectedAccount]]:
         counters.selected(len(accounts))
-        parts.progress.start(len(accounts))
+        parts.events.emit(AccountsFound, len(accounts))
         for start in range(0, len(accounts), size):
             yield [SelectedAccount(account=account, in_window=True) for account in accounts[start : start + size]]
 

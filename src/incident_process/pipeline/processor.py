@@ -5,11 +5,9 @@ lists of accounts, one being read and built while others are on their way.
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
-from math import inf
 from typing import Self
 
 import msgspec
@@ -18,11 +16,11 @@ from incident_process.core import logs
 from incident_process.core.aio import prefetch, run_all_or_cancel, until_set
 from incident_process.core.crash_points import CrashPoint
 from incident_process.core.errors import LeaseLostError
+from incident_process.core.events import NOBODY, AccountsDone, SendingStarted
 from incident_process.core.gc_tuning import rare_collections
-from incident_process.core.models import Chunk, DeliveryStatus, Incident, Sending
+from incident_process.core.models import Chunk, DeliveryStatus, Sending
 from incident_process.delivery.failure_text import alike, grouped, has_words, secrets_of
 from incident_process.delivery.http.file_handles import most_connections
-from incident_process.delivery.http.transport import Answer
 from incident_process.delivery.policy import Evidence, ResponseClass
 from incident_process.delivery.response_rules import ResponseRules
 from incident_process.delivery.sender import Sender, SendLimits, broken
@@ -53,6 +51,7 @@ class ChunkProcessor:
     ) -> None:
         self._context = context
         self._parts = context.parts
+        self._events = context.parts.events
         self._heartbeat = heartbeat
         self._counters = counters
         self._announced = context.scope is not None  # a chunk's part of a run is said by the run
@@ -67,10 +66,11 @@ class ChunkProcessor:
         self._rules = ResponseRules.of(api)
         allowed = allowed or limits(api)
         allowed = msgspec.structs.replace(allowed, max_connections=most_connections(allowed.max_connections))
-        self.sender = Sender(self._parts.transport, allowed, heartbeat.is_valid, _log_answer, secrets, self._rules)
+        sender = Sender(self._parts.transport, allowed, heartbeat.is_valid, self._events, secrets, self._rules)
         if self._parts.gate is not None:
-            self.sender.share(self._parts.gate)
-        self._parts.watch(self.sender)
+            sender.share(self._parts.gate)
+        self._events.emit(SendingStarted, lambda: sender.circuit, lambda: sender.sending)
+        self.sender = sender
         self._deliverer = ChunkDeliverer(context, self.sender, counters)
 
     async def __aenter__(self) -> Self:
@@ -106,7 +106,7 @@ class ChunkProcessor:
 
         All who may still be at work for an earlier run are fenced before anything is read.
         """
-        left = await self._parts.store.open_scopes(self._context.lease, 0)
+        left = await self._events.timed(self._parts.store.open_scopes, self._context.lease, 0)
         await self.drain_own_outbox()
         for scope in left:
             async with _in_chunk_slot(self._context, scope) as context:
@@ -116,8 +116,8 @@ class ChunkProcessor:
 
     async def claim_outboxes(self) -> None:
         """Fence all who may still be at work for an earlier run, and send nothing of what they left."""
-        await self._parts.store.open_scopes(self._context.lease, 0)
-        await self._parts.store.claim_outbox(self._context.lease)
+        await self._events.timed(self._parts.store.open_scopes, self._context.lease, 0)
+        await _claim_outbox(self._context)
 
     def _keep(self, scope: int, unsettled: ExhaustedIncidents) -> None:
         if len(unsettled):
@@ -134,8 +134,7 @@ class ChunkProcessor:
 
         Of these each is tried once, and again at the end: what is taken meanwhile shows that the service is at work.
         """
-        store = context.parts.store
-        chunk_ids = await store.claim_outbox(context.lease)
+        chunk_ids = await _claim_outbox(context)
         self._parts.faults.reach(CrashPoint.CLAIMED)
         if chunk_ids:
             log.info(
@@ -148,7 +147,7 @@ class ChunkProcessor:
             for chunk_id in chunk_ids:
                 if self._is_enough():
                     return
-                chunk = await store.load_chunk(chunk_id)
+                chunk = await deliverer.load(chunk_id)
                 if chunk is not None:
                     await self._resume(chunk, deliverer, counted=counted)
 
@@ -190,7 +189,7 @@ class ChunkProcessor:
                     continue
                 if chunk is not None:
                     await self._deliverer.deliver(chunk, resumed=False)
-                self._parts.progress.advance(accounts)
+                self._events.emit(AccountsDone, accounts)
             await ready.put(None)  # for the next of the senders
 
         await run_all_or_cancel(prepare_all, *[send_all] * CHUNKS_UNDER_WAY)
@@ -252,7 +251,7 @@ class ChunkProcessor:
     async def _deliverer_of(self, scope: int, left: ExhaustedIncidents) -> AsyncIterator[ChunkDeliverer]:
         """Have a deliverer for what was not taken in a scope, under the scope's lease."""
         async with _in_chunk_slot(self._context, scope) as context:
-            await context.parts.store.claim_outbox(context.lease)
+            await _claim_outbox(context)
             deliverer = ChunkDeliverer(context, self.sender, self._counters)
             deliverer.take_over(left)
             yield deliverer
@@ -268,7 +267,7 @@ class ChunkProcessor:
         )
         if not self._parts.settings.api.send_empty or not _can_tell(evidence, unclear):
             return evidence
-        verdict, reason = await ask_empty(self._parts.transport, self._rules, self.sender.reason_of)
+        verdict, reason = await ask_empty(self._parts.transport, self._rules, self._events, self.sender.reason_of)
         asked_alike = any(one.words == alike(reason) for one in unclear)
         return msgspec.structs.replace(evidence, asked=verdict, alike=asked_alike)
 
@@ -280,13 +279,8 @@ class ChunkProcessor:
     @property
     def sending(self) -> Sending:
         """How requests go out just now."""
-        gate = self.sender.gate
-        per_second = gate.rate.per_second
-        return Sending(
-            in_flight=gate.in_flight,
-            limit=gate.limit,
-            per_second=round(per_second, 1) if per_second < inf else None,
-        )
+        sending = self.sender.sending
+        return msgspec.structs.replace(sending, per_second=sending.per_second and round(sending.per_second, 1))
 
     @property
     def exhausted(self) -> ExhaustedIncidents:
@@ -360,12 +354,14 @@ async def _in_chunk_slot(context: RunContext, scope: int) -> AsyncIterator[RunCo
 
     Raises LeaseLostError when a later run has begun.
     """
-    parts = context.parts
-    scoped = parts.store.scoped(scope, context.lease.token)
+    scoped = context.parts.store.scoped(scope, context.lease.token)
+    parts = msgspec.structs.replace(context.parts, store=scoped, events=NOBODY)  # observers are told of the run's own
     async with hold_lease(scoped, parts.settings.process.lease_seconds) as heartbeat:
-        yield msgspec.structs.replace(
-            context, parts=msgspec.structs.replace(parts, store=scoped), lease=heartbeat.lease, scope=scope
-        )
+        yield msgspec.structs.replace(context, parts=parts, lease=heartbeat.lease, scope=scope)
+
+
+async def _claim_outbox(context: RunContext) -> list[str]:
+    return await context.parts.events.timed(context.parts.store.claim_outbox, context.lease)
 
 
 def _can_tell(evidence: Evidence, unclear: Sequence[ExhaustedIncident]) -> bool:
@@ -388,17 +384,4 @@ def limits(api: Api) -> SendLimits:
         retry_seconds=api.retry_seconds,
         retry_after_cap_seconds=api.retry_after_cap_seconds,
         breaker_failures=api.breaker_failures,
-    )
-
-
-def _log_answer(incident: Incident, answer: Answer, verdict: ResponseClass) -> None:
-    if not log.isEnabledFor(logging.DEBUG):  # asked for each attempt: nothing is put together that nobody reads
-        return
-    log.debug(
-        "Incident %d: %s after %.3f s (%s).",
-        incident.incident_id,
-        verdict.value,
-        answer.seconds,
-        answer.error or f"HTTP {answer.status}",
-        extra=logs.event("attempted"),
     )

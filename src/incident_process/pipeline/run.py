@@ -41,7 +41,9 @@ class Run:
         self._parts = parts
         self._plan = plan
         self._settings = parts.settings
-        self._check = OperationCheck(parts.store, parts.settings, sends_all=plan.resend is ResendPolicy.ALL)
+        self._events = parts.events
+        sends_all = plan.resend is ResendPolicy.ALL
+        self._check = OperationCheck(parts.store, parts.settings, parts.events, sends_all=sends_all)
         self._began = time.monotonic()
         self._operation = Operation(name=parts.settings.process.operation_name)
         self._run_id: str | None = None
@@ -71,7 +73,7 @@ class Run:
             unknown = await unknown_operation(self._parts.store, self._settings)
             if unknown is not None:  # before the lease, which would leave a trace of a name that was mistyped
                 return self._refuse(unknown)
-            async with hold_lease(self._parts.store, self._settings.process.lease_seconds) as heartbeat:
+            async with hold_lease(self._parts.store, self._settings.process.lease_seconds, self._events) as heartbeat:
                 self._parts.faults.reach(CrashPoint.LEASED)
                 await self._check.begin(heartbeat.lease)
                 refused = await self._plan_window(now)
@@ -107,10 +109,11 @@ class Run:
         """Deliver between the two writes of the run's record."""
         store, lease, process = self._parts.store, heartbeat.lease, self._settings.process
         changes_receiver = self._check.before is not None
-        since = await store.reserve_ids(lease, 1, id_floor(now)) if changes_receiver else 0
+        timed = self._events.timed
+        since = await timed(store.reserve_ids, lease, 1, id_floor(now)) if changes_receiver else 0
         clock = SourceClock(now)
         await tell_what_was_found(store, self._operation, now)
-        recorder = RunRecorder(store, process.operation_name, clock)
+        recorder = RunRecorder(store, process.operation_name, clock, self._events)
         await recorder.open(lease, run_id, self.kind, self._plan.window, now, self._plan.request)
         self._run_id = run_id
         self._parts.faults.reach(CrashPoint.OPENED)
@@ -126,7 +129,7 @@ class Run:
             async with recorder.reporting(lease, self._counts_now):
                 status, message = await self._deliver(context, heartbeat)
             # Let go of bodies that were kept for as long as the setting says; of all, once it is off (SPEC 6).
-            await store.purge_bodies(lease, clock.now() - timedelta(days=process.keep_bodies))
+            await timed(store.purge_bodies, lease, clock.now() - timedelta(days=process.keep_bodies))
             await recorder.close(lease, status, self._counters.counts, message)
         except (Exception, asyncio.CancelledError) as exc:
             await recorder.fail(lease, self._counters.counts, exc)

@@ -10,6 +10,7 @@ import msgspec
 
 from incident_process.core.clock import SourceClock
 from incident_process.core.errors import IncidentProcessError, LeaseLostError
+from incident_process.core.events import Events, RunRecorded
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import (
     Counts,
@@ -37,11 +38,12 @@ def new_run_id(started_at: datetime) -> str:
 class RunRecorder:
     """Opens and closes one run's record. ``run`` is the record as it was opened, None before that."""
 
-    def __init__(self, store: StateStore, operation: str, clock: SourceClock) -> None:
+    def __init__(self, store: StateStore, operation: str, clock: SourceClock, events: Events) -> None:
         self.run: RunRecord | None = None
         self._store = store
         self._operation = operation
         self._clock = clock
+        self._events = events
 
     async def open(
         self,
@@ -63,7 +65,7 @@ class RunRecorder:
             window=window,
             request=request,
         )
-        await self._store.open_run(lease, self.run)
+        await self._events.timed(self._store.open_run, lease, self.run)
         return self.run
 
     @asynccontextmanager
@@ -89,7 +91,7 @@ class RunRecorder:
             except TimeoutError:
                 pass
             try:
-                await self._store.write_run(lease, msgspec.structs.replace(self.run, counts=counts()))
+                await self._write(lease, msgspec.structs.replace(self.run, counts=counts()))
             except IncidentProcessError as exc:
                 log.debug(
                     "How far the run has come could not be written: %s", exc, extra=event("progress_not_recorded")
@@ -102,7 +104,11 @@ class RunRecorder:
         closed = msgspec.structs.replace(
             self.run, status=status, ended_at=self._clock.now(), counts=counts, error=error
         )
-        await self._store.write_run(lease, closed)
+        await self._write(lease, closed)
+
+    async def _write(self, lease: Lease, run: RunRecord) -> None:
+        await self._events.timed(self._store.write_run, lease, run)
+        self._events.emit(RunRecorded, run)
 
     async def fail(self, lease: Lease, counts: Counts, exc: BaseException) -> None:
         """Write the failure into the run's record if the state can still be written; the fault itself goes on up."""

@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -25,6 +26,9 @@ CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 4.0
 """Seconds after which an idle connection is not used again: servers close theirs after 5 seconds and more, and a
 request that meets the closing has no answer."""
+
+TRACEPARENT: ContextVar[str | None] = ContextVar("traceparent", default=None)
+"""The header of this name, for requests of this task: to which trace they belong (W3C Trace Context)."""
 
 
 class Answer(Record, frozen=True, kw_only=True):
@@ -105,16 +109,8 @@ class HttpTransport:
         while self._idle:
             self._idle.pop().close()
 
-    async def post(
-        self,
-        body: bytes,
-        key: str | None,
-        may_send: MaySend = always,
-        *,
-        fresh: bool = False,
-        trace: str | None = None,
-    ) -> Answer:
-        """Post the body once; ``trace`` is the value of the header ``traceparent``."""
+    async def post(self, body: bytes, key: str | None, may_send: MaySend = always, *, fresh: bool = False) -> Answer:
+        """Post the body once."""
         started = time.perf_counter()
         slot: ConnectSlot | None = None
         connection = self._take_idle(fresh=fresh)
@@ -131,7 +127,7 @@ class HttpTransport:
                 slot.end()
                 self._idle.append(connection)
                 return _no_answer(started, "NotAllowed", unsent=True)
-        waiter = connection.send(self._request(body, key, trace))
+        waiter = connection.send(self._request(body, key))
         too_late = self._loop.call_later(self._timeout - (time.perf_counter() - started), _give_up, waiter)
         try:
             await waiter
@@ -210,10 +206,11 @@ class HttpTransport:
                 connection.close()
         raise error
 
-    def _request(self, body: bytes, key: str | None, trace: str | None) -> bytes:
+    def _request(self, body: bytes, key: str | None) -> bytes:
         extra = b""
         if key is not None:
             extra = b"Idempotency-Key: %b\r\n" % key.encode()
+        trace = TRACEPARENT.get()
         if trace is not None:
             extra += b"traceparent: %b\r\n" % trace.encode()
         return b"%bContent-Length: %d\r\n%b\r\n%b" % (self._head, len(body), extra, body)
