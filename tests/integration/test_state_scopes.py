@@ -7,14 +7,14 @@ here. Steps that are cut short or overtaken between two writes of the Mongo stor
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from incident_process.core.errors import IncidentProcessError, LeaseLostError
 from incident_process.core.models import DeliveryStatus, Incident, Lease, RunStatus
-from incident_process.state.base import StateStore
+from incident_process.state.base import LedgerReader, RunState, StateStore
 from tests.integration.test_state import (
     T0,
     begin,
@@ -87,7 +87,7 @@ async def test_a_chunk_is_worked_on_under_its_own_lease(stores: StoreFactory) ->
         assert await worker.read_operation() == await store.read_operation()
 
 
-FENCED: dict[str, Callable[[StateStore, Lease], Awaitable[Any]]] = {
+FENCED: dict[str, Callable[[RunState, Lease], Awaitable[Any]]] = {
     "renew_lease": lambda store, lease: store.renew_lease(lease),
     "reserve_ids": lambda store, lease: store.reserve_ids(lease, 10, 1),
     "enqueue": lambda store, lease: store.enqueue(lease, chunk(incident(9), name="c9")),
@@ -100,7 +100,7 @@ FENCED: dict[str, Callable[[StateStore, Lease], Awaitable[Any]]] = {
 }
 
 
-async def everything(store: StateStore, *seen: StateStore) -> list[Any]:
+async def everything(store: LedgerReader, *seen: RunState) -> list[Any]:
     bodies = [await one.load_chunk(name) for one in seen for name in ("c1", "c9", "kept")]
     return [await store.deliveries(), await store.kept_body(2), *bodies]
 
@@ -196,7 +196,7 @@ async def test_a_claim_against_the_opening_of_a_later_run(stores: StoreFactory) 
         for turn in range(5):
             workers = [one.scoped(number, coordinator.token) for number in range(4)]
 
-            async def claim(worker: StateStore) -> tuple[StateStore, Lease | None]:
+            async def claim(worker: RunState) -> tuple[RunState, Lease | None]:
                 try:
                     return worker, await worker.acquire_lease("early", 300)
                 except LeaseLostError:
@@ -424,7 +424,7 @@ async def test_what_belongs_to_the_coordinator_is_refused(stores: StoreFactory) 
             lambda: worker.open_run(lease, run_record()),
             lambda: worker.write_run(lease, run_record(status=RunStatus.COMPLETED)),
             lambda: worker.raise_as_of(lease, T0),
-            worker.__aenter__,
+            cast("StateStore", worker).__aenter__,
         ]
         for call in calls:
             with pytest.raises(RuntimeError, match="chunk 0"):

@@ -15,7 +15,7 @@ import pytest
 
 from incident_process.core.errors import LeaseLostError
 from incident_process.core.models import DeliveryStatus, Lease
-from incident_process.state.base import StateStore
+from incident_process.state.base import RunState, StateStore
 from incident_process.state.mongo import MongoStateStore
 from tests.integration.test_state import begin, chunk, incident, outcome, story
 from tests.support.mongo_store import MongoStores
@@ -70,7 +70,7 @@ class World:
         return 0 if not self.calm and self.rng.random() < 0.1 else status
 
 
-async def send(world: World, worker: StateStore, lease: Lease, chunk_id: str, *, resumed: bool) -> bool:
+async def send(world: World, worker: RunState, lease: Lease, chunk_id: str, *, resumed: bool) -> bool:
     """Send what a chunk of the outbox holds; return whether all of it has its outcome."""
     held = await worker.load_chunk(chunk_id)
     if held is None:

@@ -15,6 +15,7 @@ from incident_process.core.models import DeliveryStatus
 
 if TYPE_CHECKING:
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
+    from incident_process.state.base import LedgerReader
 
 Result = TypeVar("Result")
 
@@ -219,7 +220,7 @@ def with_parts(settings: "Settings", work: Callable[[Any], Awaitable[Result]]) -
     return in_loop(opened())
 
 
-def with_store(settings: "Settings", work: Callable[[Any], Awaitable[Result]]) -> Result:
+def with_store(settings: "Settings", work: "Callable[[LedgerReader], Awaitable[Result]]") -> Result:
     """Return what ``work`` returns for the opened state store; close it."""
     from incident_process.app.factory import make_store
     from incident_process.app.runner import in_loop

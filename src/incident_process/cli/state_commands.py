@@ -13,7 +13,7 @@ from incident_process.core.errors import ConfigurationError, DatabaseConnectionE
 if TYPE_CHECKING:
     from incident_process.operations.state_copy import Copied
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
-    from incident_process.state.base import StateStore
+    from incident_process.state.base import LedgerReader
 
 state = typer.Typer(
     help="The state itself: its receiver, its operation's name, copies. Example: incident-process state receiver",
@@ -116,7 +116,7 @@ async def _rename(settings: "Settings", old: str, new: str) -> None:
             await store.rename(heartbeat.lease, new)
 
 
-async def _no_such(store: "StateStore", name: str) -> str:
+async def _no_such(store: "LedgerReader", name: str) -> str:
     from incident_process.pipeline.operation_check import nearest_names
 
     names = {item.operation for item in await store.operations()} | set(await store.tracked())

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from incident_process.app.factory import make_source, make_store
 from incident_process.settings import Settings
 from incident_process.source.base import Source
-from incident_process.state.base import StateStore
+from incident_process.state.base import LedgerReader
 
 
 class Connections:
@@ -20,7 +20,7 @@ class Connections:
         self._stack = AsyncExitStack()
         self._turn = asyncio.Lock()
         self._source: Source | None = None
-        self._store: StateStore | None = None
+        self._store: LedgerReader | None = None
 
     async def source(self) -> Source:
         """Return the source; raise DatabaseConnectionError or ConfigurationError when it cannot be opened."""
@@ -29,7 +29,7 @@ class Connections:
                 self._source = await self._stack.enter_async_context(make_source(self._settings))
             return self._source
 
-    async def store(self) -> StateStore:
+    async def store(self) -> LedgerReader:
         """Return the state store with its tables; raise DatabaseConnectionError or ConfigurationError as above."""
         async with self._turn:
             if self._store is None:

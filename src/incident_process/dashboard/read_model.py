@@ -30,7 +30,7 @@ from incident_process.operations.preview import Previewed, preview_account
 from incident_process.pipeline.change_detection import NO_CUSTOMER_DIGEST
 from incident_process.schedule.timing import DueRules, Snapshot, due
 from incident_process.settings import Settings
-from incident_process.state.base import StateStore
+from incident_process.state.base import LedgerReader
 
 CHARTED_RUNS = 40
 MOST_LETTERS = 10_000
@@ -229,7 +229,7 @@ class ReadModel:
 
         return await self._keep.get("status", read)
 
-    async def _next_run(self, status: dict[str, Any], store: StateStore) -> str | None:
+    async def _next_run(self, status: dict[str, Any], store: LedgerReader) -> str | None:
         """Return when the next run is due: by ``Next_execution_dtm``, or else as ``schedule`` reckons it."""
         rules = DueRules.of(self._settings)
         if rules.tracking is Tracking.SQL:

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from incident_process.core.models import LedgerEntry
 from incident_process.delivery.failure_text import alike
 from incident_process.delivery.status_texts import with_fixed_texts
-from incident_process.state.base import StateStore
+from incident_process.state.base import LedgerReader
 
 PAGE = 1000
 MOST = 1_000_000
 """Dead letters that are read at most, the newest: nobody works through more, they point to a broken receiver."""
 
 
-async def pages(store: StateStore, *, account: str | None = None) -> AsyncIterator[list[LedgerEntry]]:
+async def pages(store: LedgerReader, *, account: str | None = None) -> AsyncIterator[list[LedgerEntry]]:
     """Yield pages of the open dead letters, newest first: those that no later incident of their account follows."""
     before: int | None = None
     for _ in range(MOST // PAGE):
@@ -26,7 +26,7 @@ async def pages(store: StateStore, *, account: str | None = None) -> AsyncIterat
 
 
 async def open_dead_letters(
-    store: StateStore, *, account: str | None = None, reason: str | None = None
+    store: LedgerReader, *, account: str | None = None, reason: str | None = None
 ) -> list[LedgerEntry]:
     """Return the open dead letters, newest first; with ``reason``, those whose error contains it in any case."""
     return [

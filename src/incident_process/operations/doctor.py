@@ -48,7 +48,7 @@ from incident_process.settings import Settings
 from incident_process.settings.database_urls import MySQLTarget, SqliteTarget, Target
 from incident_process.source.base import ExcludedRows, Source
 from incident_process.source.indexes import INDEX_ADVICE
-from incident_process.state.base import StateStore
+from incident_process.state.base import LedgerReader
 
 SKEW_SECONDS = 5.0
 """Seconds by which the host's clock may be off without a warning. No window depends on it."""
@@ -390,7 +390,7 @@ async def _temporary_space() -> list[Finding]:
     ]
 
 
-async def _lease(store: StateStore) -> Finding:
+async def _lease(store: LedgerReader) -> Finding:
     lease = await store.lease_state()
     if lease is None or not lease.active:
         return Finding(subject="lease", level=Level.OK, finding="Free.")

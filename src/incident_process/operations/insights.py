@@ -26,7 +26,7 @@ from incident_process.core.window import refusal, system_date
 from incident_process.pipeline.operation_check import unknown_operation
 from incident_process.settings import Settings
 from incident_process.source.base import Source
-from incident_process.state.base import StateStore
+from incident_process.state.base import LedgerReader
 
 LATENCY_SAMPLE = 1000
 """Newest delivered incidents that ``latency`` measures: enough for a 99th percentile."""
@@ -36,7 +36,7 @@ LATENCY_BANDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper ends, in seconds, of the bands in which ``latency`` counts deliveries; one more band has no end."""
 
 
-async def status(settings: Settings, source: Source, store: StateStore) -> dict[str, Any]:
+async def status(settings: Settings, source: Source, store: LedgerReader) -> dict[str, Any]:
     """Return where the operation stands: watermark and lag, what is due, the last run, the ledger, the lease."""
     process = settings.process
     now = await source.now()
@@ -73,7 +73,7 @@ async def status(settings: Settings, source: Source, store: StateStore) -> dict[
 
 
 async def history(
-    store: StateStore,
+    store: LedgerReader,
     *,
     kind: RunKind | None = None,
     status: RunStatus | None = None,
@@ -84,14 +84,14 @@ async def history(
     return [run_row(run) for run in await store.runs(kind=kind, status=status, skip=skip, limit=limit)]
 
 
-async def run(store: StateStore, run_id: str) -> dict[str, Any] | None:
+async def run(store: LedgerReader, run_id: str) -> dict[str, Any] | None:
     """Return the run of this id, None when there is none."""
     found = await store.runs(run_id=run_id, limit=1)
     return run_row(found[0]) if found else None
 
 
 async def deliveries(
-    store: StateStore,
+    store: LedgerReader,
     *,
     account: str | None = None,
     status: DeliveryStatus | None = None,
@@ -105,7 +105,7 @@ async def deliveries(
 
 
 async def pending(
-    store: StateStore, *, run_id: str | None = None, limit: int
+    store: LedgerReader, *, run_id: str | None = None, limit: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the pending incidents that were attempted, newest first, and those that no run has tried yet.
 
@@ -118,7 +118,7 @@ async def pending(
     return [delivery_row(entry) for entry in tried], [delivery_row(entry) for entry in rest]
 
 
-async def accounts(store: StateStore, starting: str, limit: int) -> list[dict[str, Any]]:
+async def accounts(store: LedgerReader, starting: str, limit: int) -> list[dict[str, Any]]:
     """Return the ledger's accounts that begin with the text, each with the status of its newest incident."""
     found = await store.accounts(starting, limit)
     known = await store.last_known(found)
@@ -128,7 +128,7 @@ async def accounts(store: StateStore, starting: str, limit: int) -> list[dict[st
     ]
 
 
-async def latency(store: StateStore) -> dict[str, Any]:
+async def latency(store: LedgerReader) -> dict[str, Any]:
     """Return how long the newest delivered incidents took, in seconds, from the ledger's own times.
 
     The time runs from the first write, before any attempt, to the outcome: it includes the wait for a connection, every

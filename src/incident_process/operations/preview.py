@@ -16,7 +16,7 @@ from incident_process.pipeline.in_flight_guard import held_end
 from incident_process.pipeline.operation_check import require_receiver
 from incident_process.settings import Settings
 from incident_process.source.base import ReadRange, Source
-from incident_process.state.base import StateStore
+from incident_process.state.base import LedgerReader
 
 log = get_logger()
 
@@ -44,7 +44,7 @@ async def preview_account(settings: Settings, source: Source, account: str) -> P
     return _previewed(content, now, process.created_by) if content is not None else None
 
 
-async def preview_window(settings: Settings, source: Source, store: StateStore) -> AsyncIterator[Previewed]:
+async def preview_window(settings: Settings, source: Source, store: LedgerReader) -> AsyncIterator[Previewed]:
     """Yield what a run would write and send now, account by account, whether or not it is due.
 
     A run first sends what earlier runs left in the outbox: the preview logs that and does not yield it. The window

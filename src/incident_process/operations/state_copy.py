@@ -19,7 +19,7 @@ from incident_process.core.models import (
     Outcome,
     Record,
 )
-from incident_process.state.base import StateStore
+from incident_process.state.base import LedgerReader, RunState, StateStore
 
 PAGE = 1000
 _MARK = "a copy"
@@ -87,7 +87,7 @@ class Copy:
     async def _outbox(self) -> int:
         """Copy the outboxes of the operation and of its cluster chunks; return how many incidents are in them."""
         pending = 0
-        held: list[tuple[StateStore, Lease]] = [(self._source, self._source_lease)]
+        held: list[tuple[RunState, Lease]] = [(self._source, self._source_lease)]
         for scope in await self._source.open_scopes(self._source_lease, 0):
             store = self._source.scoped(scope, self._source_lease.token)
             held.append((store, await store.acquire_lease(self._source_lease.holder, self._source_lease.seconds)))
@@ -194,7 +194,7 @@ def _comparable(entry: LedgerEntry) -> LedgerEntry:
     )
 
 
-async def _count(store: StateStore) -> int:
+async def _count(store: LedgerReader) -> int:
     count = 0
     while page := len(await store.runs(skip=count, limit=PAGE)):
         count += page

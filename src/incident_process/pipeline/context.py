@@ -16,7 +16,7 @@ from incident_process.pipeline.lease import LeaseHeartbeat
 from incident_process.pipeline.transform import DocumentBuilder
 from incident_process.settings import Settings
 from incident_process.source.base import SelectedAccount, Source
-from incident_process.state.base import StateStore
+from incident_process.state.base import RunState
 
 
 class Processor(Protocol):
@@ -82,7 +82,7 @@ class Parts(Record, frozen=True, kw_only=True):
     settings: Settings
     source: Source
     builder: DocumentBuilder
-    store: StateStore
+    store: RunState
     transport: Transport
     faults: CrashPoints
     events: Events

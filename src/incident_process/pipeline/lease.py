@@ -10,7 +10,7 @@ from incident_process.core.events import NOBODY, Events, LeaseChanged
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import Lease
 from incident_process.core.process_identity import Runner
-from incident_process.state.base import StateStore
+from incident_process.state.base import RunState
 
 log = get_logger()
 
@@ -25,7 +25,7 @@ class LeaseHeartbeat:
     goes on while the process is stopped or the machine sleeps, so a runner that wakes up late posts nothing.
     """
 
-    def __init__(self, store: StateStore, lease: Lease, taken_at: float, events: Events = NOBODY) -> None:
+    def __init__(self, store: RunState, lease: Lease, taken_at: float, events: Events = NOBODY) -> None:
         self.lease = lease
         self.lost = False
         self._over = False
@@ -64,7 +64,7 @@ class LeaseHeartbeat:
 
 
 @asynccontextmanager
-async def hold_lease(store: StateStore, seconds: float, events: Events = NOBODY) -> AsyncIterator[LeaseHeartbeat]:
+async def hold_lease(store: RunState, seconds: float, events: Events = NOBODY) -> AsyncIterator[LeaseHeartbeat]:
     """Hold the operation's lease while the block runs.
 
     The lease of a process of this machine that no longer exists is taken over at once: to wait until it expires would

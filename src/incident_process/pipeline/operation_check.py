@@ -22,7 +22,7 @@ from incident_process.core.models import (
 from incident_process.core.window import Refusal
 from incident_process.delivery.endpoint import receiver_place
 from incident_process.settings import Settings
-from incident_process.state.base import StateStore
+from incident_process.state.base import LedgerReader, RunState
 
 log = get_logger()
 
@@ -38,7 +38,7 @@ RECEIVER_REMEDY = (
 )
 
 
-async def unknown_operation(store: StateStore, settings: Settings) -> Refusal | None:
+async def unknown_operation(store: LedgerReader, settings: Settings) -> Refusal | None:
     """Return why the operation is none that may run: the state does not know it, but others over this source.
 
     An operation is known that has a row or document in ``Process_Operation``, or that ``init`` has created. With
@@ -95,7 +95,7 @@ def _plain(name: str) -> str:
     return "".join(name.casefold().split())
 
 
-async def require_receiver(store: StateStore, settings: Settings, identity: Identity | None) -> None:
+async def require_receiver(store: LedgerReader, settings: Settings, identity: Identity | None) -> None:
     """Raise ConfigurationError where what the state knows as delivered was delivered to another receiver.
 
     And for a state with which runs do not go on: it was copied, or a rename was cut off.
@@ -119,7 +119,7 @@ def _require_usable(known: Identity | None) -> None:
         )
 
 
-async def changed_receiver(store: StateStore, settings: Settings, identity: Identity | None) -> str | None:
+async def changed_receiver(store: LedgerReader, settings: Settings, identity: Identity | None) -> str | None:
     """Return the receiver to which the state has delivered, None where that is the configured one or none."""
     if identity is None or identity.receiver in {None, receiver_place(settings.api.api_url)}:
         return None
@@ -146,7 +146,7 @@ class OperationCheck:
         sends_all: The run sends what it is given whatever the ledger knows, so it may go to another receiver.
     """
 
-    def __init__(self, store: StateStore, settings: Settings, events: Events, *, sends_all: bool) -> None:
+    def __init__(self, store: RunState, settings: Settings, events: Events, *, sends_all: bool) -> None:
         self._store = store
         self._events = events
         self._settings = settings

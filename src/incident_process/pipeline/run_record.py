@@ -22,7 +22,7 @@ from incident_process.core.models import (
     Window,
 )
 from incident_process.core.process_identity import Runner
-from incident_process.state.base import StateStore
+from incident_process.state.base import RunState
 
 log = get_logger()
 
@@ -38,7 +38,7 @@ def new_run_id(started_at: datetime) -> str:
 class RunRecorder:
     """Opens and closes one run's record. ``run`` is the record as it was opened, None before that."""
 
-    def __init__(self, store: StateStore, operation: str, clock: SourceClock, events: Events) -> None:
+    def __init__(self, store: RunState, operation: str, clock: SourceClock, events: Events) -> None:
         self.run: RunRecord | None = None
         self._store = store
         self._operation = operation

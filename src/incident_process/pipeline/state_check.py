@@ -22,7 +22,7 @@ from incident_process.core.models import (
     iso,
 )
 from incident_process.source.base import ExcludedRows
-from incident_process.state.base import StateStore
+from incident_process.state.base import LedgerReader
 
 log = get_logger()
 
@@ -60,7 +60,7 @@ class StateFinding(NamedTuple):
     message: str
 
 
-async def tell_what_was_found(store: StateStore, operation: Operation, now: datetime) -> None:
+async def tell_what_was_found(store: LedgerReader, operation: Operation, now: datetime) -> None:
     """Log how the last run ended and what does not fit; to be called before this run's record is written.
 
     Raises DatabaseConnectionError when the state cannot be read.
@@ -71,7 +71,7 @@ async def tell_what_was_found(store: StateStore, operation: Operation, now: date
         log.log(found.level, found.message, extra=event("state_found"))
 
 
-async def _has_deliveries(store: StateStore) -> bool:
+async def _has_deliveries(store: LedgerReader) -> bool:
     """Return whether the ledger holds anything; asked by status, which is one step in an index each."""
     for status in DeliveryStatus:
         if await store.deliveries(status=status, limit=1):

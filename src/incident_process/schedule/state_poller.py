@@ -9,7 +9,7 @@ from incident_process.core.process_identity import Runner
 from incident_process.schedule.timing import Snapshot
 from incident_process.settings import Settings
 from incident_process.source.base import Source
-from incident_process.state.base import StateStore
+from incident_process.state.base import LedgerReader
 
 RUNS = 50
 """Newest runs that a poll reads: enough to find the newest window run behind backfills and replays."""
@@ -24,7 +24,7 @@ class StatePoller:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stack = AsyncExitStack()
-        self._open: tuple[Source, StateStore] | None = None
+        self._open: tuple[Source, LedgerReader] | None = None
 
     async def poll(self) -> Snapshot:
         """Return a snapshot of source and state.
@@ -62,7 +62,7 @@ class StatePoller:
             operation=await store.read_operation(), runs=await store.runs(limit=RUNS), busy=busy, now=await source.now()
         )
 
-    async def _connect(self) -> tuple[Source, StateStore]:
+    async def _connect(self) -> tuple[Source, LedgerReader]:
         source = await self._stack.enter_async_context(make_source(self._settings))
         store = await self._stack.enter_async_context(make_store(self._settings))
         await store.require()
