@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,10 @@ def test_runs_of_cron_add_up_to_what_the_receiver_saw(make_site: MakeSite, track
     assert found["attempt_seconds_count[5xx]"] == 2
     assert sum(value for name, value in found.items() if name.startswith("runs_total")) == 2
     assert (found["last_run_success[]"], found["lease_held[]"], found["breaker_state[]"]) == (1, 0, 0)
+    assert (found["dead_letters_open[]"], found["pending_incidents[]"]) == (1, 0)
+    assert found["ledger_deliveries[delivered]"] == first["delivered"]
+    assert found[f"build_info[{version('incident-process')}]"] == 1
+    assert not any(name.startswith("process_") for name in found)  # in the file they are node_exporter's own
     assert found["state_write_seconds_count[record_outcomes]"] >= 1
     assert found["state_write_seconds_count[acquire_lease]"] == 2
     assert 0 <= found["watermark_lag_seconds[]"] < 2 * 86400
@@ -133,6 +138,7 @@ def test_the_schedule_shows_them_while_it_runs(make_site: MakeSite) -> None:
         wait_until(lambda: values(running.ask("/metrics")[1].decode())["lease_held[]"] == 0)
         text = running.ask("/metrics")[1].decode()
         running.stop()
+    assert {"ledger_deliveries[delivered]", "process_open_fds[]", "state_bytes[]"} <= values(text).keys()
     assert PERSONAL not in text
     assert not any(account in text for account in ACCOUNTS)
     site.make_due()

@@ -1,6 +1,7 @@
 """The metrics: what they count, the file for node_exporter over processes, and what they cost."""
 
 import asyncio
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -246,6 +247,15 @@ class TestTextFile:
         assert f'{P}incidents_total{{operation="other",outcome="delivered"}} 5.0' in text
         assert f'{P}last_run_success{{operation="other"}} 1.0' in text
         assert text.count("# TYPE") == len({line for line in text.splitlines() if line.startswith("# TYPE")})
+
+    def test_an_upgrade_leaves_no_second_version(self, path: Path) -> None:
+        self.process(path)
+        self.process(path, "other")
+        path.write_text(re.sub(r'version="[^"]*"', 'version="0.0.9"', path.read_text()))
+        self.process(path)
+        text = path.read_text()
+        assert re.findall(r'build_info{operation="(.*)",version="0.0.9"}', text) == ["other"]
+        assert text.count("build_info{") == 2
 
     @pytest.mark.parametrize("content", ["", "no metrics { at all", "\x00\xff" * 10])
     def test_a_file_that_is_not_ours_is_begun_anew(self, path: Path, content: str) -> None:

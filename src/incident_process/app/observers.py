@@ -130,6 +130,8 @@ class _Metered:
             self._meter.seen(await parts.source.now(), None)
         self._meter.ended(kind, report)
         if self._textfile is not None:
+            if parts is not None and report.status is not RunStatus.FAILED:
+                await self._meter.state.refresh(parts.store)
             try:
                 await self._meter.write(self._textfile)
             except OSError as exc:

@@ -23,6 +23,7 @@ from incident_process.core.events import (
 from incident_process.core.models import DONE, UNFINISHED, Counts, Operation, RunKind, RunRecord, RunReport
 from incident_process.observability.metrics import ANSWERS, CIRCUITS, OUTCOMES, Instruments
 from incident_process.observability.metrics_file import TextFile
+from incident_process.observability.state_figures import StateFigures
 
 
 class Meter:
@@ -30,6 +31,7 @@ class Meter:
 
     def __init__(self, operation: str) -> None:
         self.instruments = Instruments(operation)
+        self.state = StateFigures(self.instruments)
         self._counted: tuple[str, Counts] = ("", Counts())
         self._watermark: datetime | None = None
         self._clock: tuple[datetime, float] | None = None

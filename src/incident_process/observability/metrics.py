@@ -4,6 +4,7 @@ All names begin with ``incident_process_``; times are seconds, instants seconds 
 """
 
 from collections.abc import Iterator
+from importlib.metadata import version
 from math import isnan, nan
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -26,6 +27,9 @@ ANSWERS = ("2xx", "3xx", "4xx", "5xx", "other", "none")
 CIRCUITS = ("closed", "probing", "open")
 """The circuit breaker's states in the order of their figures."""
 
+MOST_DEAD = 10_000
+"""Open dead letters that are counted at most: one reading finds them, and nobody works through more."""
+
 
 class Instruments(Collector):
     """The metrics of one process in their own registry; each has the label ``operation`` beside its own."""
@@ -41,7 +45,17 @@ class Instruments(Collector):
             "processed_until_timestamp_seconds", "End of the newest processed window, with or without new data"
         )
         self.incidents = self._counter("incidents", "Accounts by what became of them", "outcome")
-        self.pending = self._gauge("pending_incidents", "Incidents without an outcome after the last run, or so far")
+        self.pending = self._gauge("pending_incidents", "Incidents without an outcome, when last looked at")
+        self.dead_letters = self._gauge(
+            "dead_letters_open", f"Dead letters that no later incident of their account follows; {MOST_DEAD} at most"
+        )
+        self.ledger = Gauge(
+            PREFIX + "ledger_deliveries", "Incidents in the ledger", ("status",), registry=self.registry
+        )
+        self.state_bytes = self._gauge(
+            "state_bytes", "About the bytes of the state; SQLite: of its file, MongoDB: of its database"
+        )
+        self.build = Gauge(PREFIX + "build_info", "1, with the program's version", ("version",), registry=self.registry)
         self.runs = self._counter("runs", "Runs by kind and by how they ended", "kind", "status")
         self.last_duration = self._gauge("last_run_duration_seconds", "Seconds that the last run took")
         self.last_end = self._gauge("last_run_end_timestamp_seconds", "When the last run ended")
@@ -63,6 +77,7 @@ class Instruments(Collector):
         )
         self.lease = self._gauge("lease_held", "1 while this process holds the operation's lease")
         self.writes = self._histogram("state_write_seconds", "Seconds of one write to the state", WRITE_SECONDS, "step")
+        self.build.labels(version("incident-process")).set(1)
         self.breaker.set(0)
         self.lease.set(0)
         for outcome in OUTCOMES:  # a series that begins with its first event hides that event from rate()

@@ -91,7 +91,10 @@ class _Merged(Collector):
 
 def _added(old: Metric | None, mine: Metric, written: dict[_Key, float]) -> Metric:
     merged = Metric(mine.name, mine.documentation, mine.type)
-    values = {_key(sample): sample for sample in (old.samples if old else ())}
+    told = {sample.labels.get("operation") for sample in mine.samples} if mine.type not in _CUMULATIVE else set()
+    # A gauge is as its operation's last writer says, whatever labels an earlier one gave it, such as another version.
+    kept = [sample for sample in (old.samples if old else ()) if sample.labels.get("operation") not in told]
+    values = {_key(sample): sample for sample in kept}
     for sample in mine.samples:
         key = _key(sample)
         value = sample.value

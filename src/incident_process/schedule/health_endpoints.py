@@ -1,7 +1,7 @@
 """``/healthz``, ``/readyz`` and ``/metrics``: a small ASGI application in the schedule's own event loop.
 
 Any answer shows that the loop turns, which is all that ``/healthz`` says. The answers hold nothing personal or secret;
-the application changes nothing and asks no database.
+the application changes nothing, and only ``/metrics`` asks a database, the state.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from incident_process.core.http_server import bounded, listen
 from incident_process.schedule.readiness import Readiness
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Metrics = Callable[[], bytes] | None
+Metrics = Callable[[], Awaitable[bytes]] | None
 
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 _JSON = b"application/json"
@@ -32,7 +32,7 @@ def app(readiness: Readiness, metrics: Metrics) -> Callable[..., Awaitable[None]
     async def answer(scope: MutableMapping[str, Any], _receive: object, send: Send) -> None:
         if scope["type"] != "http":
             return
-        status, kind, body = _answer(scope, readiness, metrics)
+        status, kind, body = await _answer(scope, readiness, metrics)
         headers = [
             (b"content-type", kind),
             (b"content-length", str(len(body)).encode()),
@@ -45,7 +45,7 @@ def app(readiness: Readiness, metrics: Metrics) -> Callable[..., Awaitable[None]
     return answer
 
 
-def _answer(scope: MutableMapping[str, Any], readiness: Readiness, metrics: Metrics) -> tuple[int, bytes, bytes]:
+async def _answer(scope: MutableMapping[str, Any], readiness: Readiness, metrics: Metrics) -> tuple[int, bytes, bytes]:
     if scope["method"] not in {"GET", "HEAD"}:
         return 405, _JSON, b'{"detail":"GET and HEAD only"}'
     match scope["path"]:
@@ -55,7 +55,7 @@ def _answer(scope: MutableMapping[str, Any], readiness: Readiness, metrics: Metr
             report = readiness.report()
             return (200 if report["ready"] else 503), _JSON, msgspec.json.encode(report)
         case "/metrics" if metrics is not None:
-            return 200, _TEXT, metrics()
+            return 200, _TEXT, await metrics()
         case _:
             return 404, _JSON, b'{"detail":"there are /healthz, /readyz and /metrics"}'
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from incident_process.app.factory import make_store
 from incident_process.app.observers import make_meter, make_notifier, observers_for, require
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.core.logs import connection_error_message, event, get_logger
@@ -191,10 +192,13 @@ class Scheduler:
         schedule = self._settings.schedule
         if not schedule.http_port:
             return None
-        metrics = None if self._meter is None else self._meter.instruments.text
-        server = HttpServer(schedule.http_host, schedule.http_port, app(self._readiness, metrics))
+        server = HttpServer(schedule.http_host, schedule.http_port, app(self._readiness, self._metrics))
         server.start()
         return server
+
+    async def _metrics(self) -> bytes:
+        assert self._meter is not None  # noqa: S101  # for the type checker: there is one where there is a port
+        return await self._meter.state.scraped(lambda: make_store(self._settings))
 
     async def _reload(self) -> None:
         """Put the configuration into use as it is now; where it is wrong, log that and keep the old one."""

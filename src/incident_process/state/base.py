@@ -165,6 +165,13 @@ class LedgerReader(Protocol):
         """Return how many ledger entries have each status; a status without entries is 0."""
         ...
 
+    async def stored_bytes(self) -> int | None:
+        """Return about how many bytes the state takes on the disk, None where the server does not say.
+
+        Those of all operations. SQLite: of the file; MongoDB: of the database, each with what others keep in it.
+        """
+        ...
+
 
 class RunState(LedgerReader, Protocol):
     """What a run writes: lease, scopes, tracking, its record, ledger and outbox."""

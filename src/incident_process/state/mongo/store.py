@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 
 from bson import ObjectId
+from pymongo.errors import OperationFailure
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import (
@@ -404,6 +405,15 @@ class MongoStateStore:
     async def delivery_counts(self) -> dict[DeliveryStatus, int]:
         """Return how many ledger entries have each status; a status without entries is 0."""
         return await self._ledger.counts()
+
+    @translated
+    async def stored_bytes(self) -> int | None:
+        """Return about how many bytes the database takes on the disk, None where the server does not say."""
+        try:
+            found = await self._database.command("dbStats")
+            return int(found["storageSize"] + found["indexSize"])
+        except (OperationFailure, KeyError):
+            return None
 
     @translated
     async def purge_bodies(self, lease: Lease, older_than: datetime) -> int:

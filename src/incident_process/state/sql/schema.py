@@ -14,7 +14,7 @@ from incident_process.database.errors import KeyRequiredError, MissingColumnErro
 from incident_process.state import schema_version
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import SqlDatabase
-from incident_process.state.sql.dialect import MYSQL, exact_text
+from incident_process.state.sql.dialect import MYSQL, exact_text, marks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -436,3 +436,14 @@ ERROR_CHARACTERS = 4000
 def shortened(error: str | None) -> str | None:
     """Return an error as it fits its column."""
     return None if error is None else error[:ERROR_CHARACTERS]
+
+
+async def stored_bytes(connection: Connection) -> int:
+    """Return about how many bytes the state takes: of its tables on a server, of the whole file of SQLite."""
+    if connection.dialect is MYSQL:
+        sql = "SELECT SUM(DATA_LENGTH + INDEX_LENGTH) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()"
+        tables = [table.name for table in (PROCESS_OPERATION, *OWN)]
+        found = await connection.rows(f"{sql} AND TABLE_NAME IN ({marks(len(tables))})", tables)
+    else:
+        found = await connection.rows("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()", ())
+    return int(found[0][0] or 0)

@@ -448,6 +448,10 @@ class SqlStateStore:
         """Return how many ledger entries have each status; a status without entries is 0."""
         return await self._database.read(lambda connection: ledger.counts(connection, self._operation))
 
+    async def stored_bytes(self) -> int | None:
+        """Return about how many bytes the state takes on the disk."""
+        return await self._database.read(schema.stored_bytes)
+
     async def purge_bodies(self, lease: Lease, older_than: datetime) -> int:
         """Delete kept bodies whose chunk was done before ``older_than``; return how many entries went."""
         return await self._fenced(lease, lambda connection, _now: outbox.purge(connection, self._scope, older_than))
