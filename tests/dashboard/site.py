@@ -69,6 +69,7 @@ class Site:
             "STATE": {"url": f"sqlite:///{self.folder / 'state.db'}"},
             "API": {"api_url": self.receiver.url, "max_connections": "16"},
             "PROCESS": {"tracking": "sql", "time_gap_seconds": "0", "chunk_accounts": "50", "keep_bodies": "30"},
+            "LOG": {"file": str(self.folder / "site.log")},
             "DASHBOARD": dashboard,
         }
         self.config.write_text(render({name: of for name, of in values.items() if of}), encoding="utf-8")

@@ -6,6 +6,7 @@ The tests that make the state another one stand at the end: those before them lo
 import os
 import re
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -488,7 +489,7 @@ def test_another_site_cannot_use_the_session(browser: Browser, served: Served, s
     assert status == "forbidden", "the browser itself stops what another origin may not send"
     evil.wait_for_timeout(300)
     expect(page.locator("main")).not_to_contain_text("Replay by")
-    assert page.evaluate(ASK, "/api/replay") == {"state": "none"}
+    assert page.evaluate(ASK, "/api/own-run") == {"state": "none"}
     assert len(site.receiver.requests()) == requests
     context.close()
 
@@ -613,6 +614,13 @@ def test_a_run_under_way_is_watched_and_no_replay_comes_between(browser: Browser
         said = page.get_by_role("status").filter(has_text="Replay by token (says: Ada)")
         expect(said).to_contain_text("Another run is at work just now")
         go(page, served, "")
+        work = page.locator(".card", has_text="Who is at work")
+        expect(work).to_contain_text(f"{socket.gethostname()}, process {os.getpid()}")
+        work.get_by_role("button", name="Stop the run").click()
+        page.get_by_role("dialog").get_by_role("button", name="Stop it").click()
+        refused = page.get_by_role("dialog").get_by_role("alert")
+        expect(refused).to_contain_text(f"a program of its own: stop it there (process {os.getpid()} on")
+        page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     finally:
         site.receiver.control(latency_ms=0)
         worker.join()
@@ -655,3 +663,49 @@ def test_the_red_banner_leads_to_the_run_the_pending_list_and_the_doctor(
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         context.close()
         assert complaints == []
+
+
+def test_a_run_is_started_with_its_reason_and_stopped_and_its_log_is_shown(
+    browser: Browser, served: Served, site: Site
+) -> None:
+    context = opened(browser)
+    page = context.new_page()
+    complaints = complaints_of(page)
+    sign_in(page, served, TOKEN)
+    waiting = page.evaluate(ASK, "/api/pending")["count"]
+    assert waiting, "those of the test before"
+    go(page, served, "dead-letters")
+    page.get_by_role("button", name=re.compile("^Replay ")).first.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(re.compile(f"Replay .*, and {waiting} pending incidents?\\?"))
+    expect(dialog.get_by_label("Only what was chosen")).not_to_be_checked()
+    dialog.get_by_role("button", name="Cancel").click()
+
+    go(page, served, "")
+    site.receiver.control(latency_ms=700)
+    page.get_by_role("button", name="Start a run now").click()
+    expect(dialog).to_contain_text(f"Start a run now, with {waiting} pending incidents first?")
+    dialog.get_by_label("Why").fill("ticket 4711\n<b>late</b>")
+    accessible(page)
+    dialog.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_role("button", name="Stop the run").click()
+    dialog.get_by_role("button", name="Stop it").click()
+    said = page.get_by_role("status").filter(has_text="Run by token (says: Ada)")
+    expect(said).to_contain_text("It was interrupted by token (says: Ada).")
+    site.receiver.control(latency_ms=0)
+    said.get_by_role("link", name="The run").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Window run of")
+    expect(page.locator("main")).to_contain_text("Asked for bytoken (says: Ada)Whyticket 4711 <b>late</b>")
+    page.get_by_role("button", name="Show its log lines").click()
+    lines = page.get_by_role("list", name="Log lines")
+    expect(lines).to_contain_text("Processing time window")
+    expect(lines).to_contain_text("Delivery is incomplete: interrupted by token (says: Ada)")
+    for colours, width in ((colours, width) for colours in COLOURS for width in (1280, 390)):
+        page.emulate_media(color_scheme=colours)  # type: ignore[arg-type]  # one of two words
+        page.set_viewport_size({"width": width, "height": 844})
+        accessible(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+    assert complaints == []
+    assert "token (says: Ada) at 127.0.0.1 starts a run" in served.log
+    assert "token (says: Ada) at 127.0.0.1 stops run" in served.log

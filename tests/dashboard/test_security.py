@@ -25,7 +25,7 @@ READING = [
     "/api/document?account=1",
     "/api/dead-letters",
     "/api/pending",
-    "/api/replay",
+    "/api/own-run",
     "/api/doctor",
 ]
 
@@ -83,6 +83,8 @@ def test_two_hosts_are_refused(ada: Client) -> None:
 def test_a_change_needs_a_session(client: Client, site: Site) -> None:
     for path, content in (
         ("/api/replay", {"accounts": ["1"]}),
+        ("/api/start", {}),
+        ("/api/stop", {"run_id": "x"}),
         ("/api/unmask", {"account": site.changed}),
         ("/api/sign-out", {}),
     ):
@@ -109,7 +111,7 @@ def test_a_forged_form_changes_nothing(ada: Client, site: Site, headers: dict[st
     requests = len(site.receiver.requests())
     answer = ada.post("/api/replay", {"accounts": site.refused[422]}, **headers)
     assert answer.status == status
-    assert ada.get("/api/replay").content == {"state": "none"}
+    assert ada.get("/api/own-run").content == {"state": "none"}
     assert len(site.receiver.requests()) == requests
 
 
@@ -212,6 +214,12 @@ def test_a_replay_has_to_say_what(ada: Client, content: object) -> None:
     assert ada.post("/api/replay", content).status == 400
 
 
+def test_only_the_run_that_is_under_way_is_stopped(ada: Client) -> None:
+    answer = ada.post("/api/stop", {"run_id": "20260301T120000-aaaaaaaa"})
+    assert (answer.status, answer.content) == (409, {"error": "This run is not under way any more."})
+    assert ada.get("/api/runs/20260301T120000-aaaaaaaa/log").status == 404
+
+
 def test_a_request_may_not_be_endless(ada: Client) -> None:
     assert ada.post("/api/replay", {"accounts": ["0" * 300_000]}).status == 400
 
@@ -223,6 +231,7 @@ def test_other_methods_are_refused(ada: Client, method: str) -> None:
 
 def test_a_change_cannot_be_asked_for_by_get(ada: Client) -> None:
     assert ada.get("/api/unmask?account=1").status == 405
+    assert ada.get("/api/start").status == ada.get("/api/stop").status == 405
     assert ada.get("/api/sign-out").status == 405
 
 
@@ -369,6 +378,8 @@ def test_without_a_token_it_can_be_read_and_not_changed(without_token: Served, s
     assert client.get("/api/overview").status == 200
     for path, content in (
         ("/api/replay", {"accounts": site.refused[422]}),
+        ("/api/start", {}),
+        ("/api/stop", {"run_id": "x"}),
         ("/api/unmask", {"account": site.changed}),
         ("/api/sign-in", {"token": ""}),
     ):

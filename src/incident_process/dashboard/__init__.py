@@ -11,12 +11,13 @@
 | ``read_model`` | what the page shows, read through the read service |
 | ``single_flight_cache`` | keeps these readings for a moment |
 | ``connections`` | source and state, opened at their first use |
-| ``replays`` | the replay of dead letters, one at a time, in a thread of its own |
+| ``own_runs`` | the runs that users start here, replays too, one at a time, in a thread of its own |
+| ``stop_signal`` | stops a run of another process by SIGTERM |
 | ``difference`` | an account's document beside the one last delivered, masked |
 | ``responses`` | JSON answers and requests |
 | ``static/`` | the page itself: plain HTML, CSS and ES modules, no build step, nothing from elsewhere |
 
-The page reads through ``insights`` as the command line does, changes nothing but by a replay, and keeps no data.
+The page reads through ``insights`` as the command line does, changes nothing but by a run, and keeps no data.
 """
 
 from collections.abc import Callable

@@ -16,9 +16,9 @@ from starlette.types import ASGIApp
 from incident_process.core.errors import ConfigurationError, IncidentProcessError
 from incident_process.core.logs import event, get_logger
 from incident_process.dashboard.access import Access
+from incident_process.dashboard.own_runs import OwnRuns
 from incident_process.dashboard.read_api import ReadApi
 from incident_process.dashboard.read_model import ReadModel
-from incident_process.dashboard.replays import Replays
 from incident_process.dashboard.responses import BadRequestError, Json, problem
 from incident_process.dashboard.security_middleware import Hosts, SecurityMiddleware
 from incident_process.dashboard.write_api import WriteApi
@@ -40,16 +40,16 @@ def make_app(settings: Settings, hosts: Hosts) -> ASGIApp:
     """Return the application for these settings, which answers under these host names."""
     access = Access(settings.dashboard)
     readings = ReadModel(settings)
-    replays = Replays(settings, readings.forget)
+    runs = OwnRuns(settings, readings.forget)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
         changing.close()
-        await replays.close()
+        await runs.close()
         await readings.close()
 
-    reading, changing = ReadApi(settings, access, readings, replays), WriteApi(access, readings, replays)
+    reading, changing = ReadApi(settings, access, readings, runs), WriteApi(access, readings, runs)
     app = Starlette(
         routes=[*changing.routes(), *reading.routes(), *_static()],
         exception_handlers={

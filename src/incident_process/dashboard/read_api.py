@@ -12,8 +12,8 @@ from incident_process import __version__
 from incident_process.core.arguments import LONGEST_ACCOUNT
 from incident_process.core.models import RunKind, RunStatus
 from incident_process.dashboard.access import Access, SignInSession
+from incident_process.dashboard.own_runs import OwnRuns
 from incident_process.dashboard.read_model import MOST_LETTERS, ReadModel
-from incident_process.dashboard.replays import Replays
 from incident_process.dashboard.responses import BadRequestError, Json, number, problem
 from incident_process.dashboard.security_middleware import NO_TOKEN
 from incident_process.settings import Settings
@@ -29,11 +29,11 @@ Word = TypeVar("Word", bound=StrEnum)
 class ReadApi:
     """Handlers over ``ReadModel``."""
 
-    def __init__(self, settings: Settings, access: Access, readings: ReadModel, replays: Replays) -> None:
+    def __init__(self, settings: Settings, access: Access, readings: ReadModel, own_runs: OwnRuns) -> None:
         self._settings = settings
         self._access = access
         self._readings = readings
-        self._replays = replays
+        self._own_runs = own_runs
         path = settings.config_path
         self._config = "no file: the embedded default" if path is None else str(path.absolute())
         self._written: bytes | memoryview = b""
@@ -46,12 +46,13 @@ class ReadApi:
             Route("/api/overview", self.overview),
             Route("/api/runs", self.runs),
             Route("/api/runs/{run_id}", self.run),
+            Route("/api/runs/{run_id}/log", self.run_log),
             Route("/api/accounts", self.accounts),
             Route("/api/account", self.account),
             Route("/api/document", self.document),
             Route("/api/dead-letters", self.dead_letters),
             Route("/api/pending", self.pending),
-            Route("/api/replay", self.replay),
+            Route("/api/own-run", self.own_run),
             Route("/api/doctor", self.doctor),
         ]
 
@@ -78,7 +79,7 @@ class ReadApi:
     async def overview(self, _request: Request) -> Response:
         """Answer with the overview, encoded once a second for all open pages."""
         if time.monotonic() >= self._written_until:
-            self._written = Json(await self._readings.overview()).body
+            self._written = Json({**await self._readings.overview(), "own_run": self._own_runs.state}).body
             self._written_until = time.monotonic() + WRITTEN_SECONDS
         return Response(self._written, media_type=Json.media_type)
 
@@ -117,9 +118,14 @@ class ReadApi:
         """Answer with the incidents without an outcome, those tried page by page."""
         return Json(await self._readings.pending(number(request, "skip", 0, MOST_PAGED), PAGE))
 
-    async def replay(self, _request: Request) -> Json:
-        """Answer with the state of the last replay."""
-        return Json(self._replays.state)
+    async def run_log(self, request: Request) -> Json:
+        """Answer with the log lines of one run."""
+        found = await self._readings.run_log(request.path_params["run_id"])
+        return Json(found) if found is not None else problem(404, "There is no run of this id.")
+
+    async def own_run(self, _request: Request) -> Json:
+        """Answer with the state of the last run that a user started here."""
+        return Json(self._own_runs.state)
 
     async def doctor(self, _request: Request) -> Json:
         """Answer with the doctor's findings."""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +27,7 @@ from incident_process.operations.doctor import examine
 from incident_process.operations.health import Health, health, unreachable
 from incident_process.operations.insights import delivery_row
 from incident_process.operations.preview import Previewed, preview_account
+from incident_process.operations.run_log import lines_of
 from incident_process.pipeline.change_detection import NO_CUSTOMER_DIGEST
 from incident_process.schedule.timing import DueRules, Snapshot, due
 from incident_process.settings import Settings
@@ -125,6 +126,26 @@ class ReadModel:
             return None
         return {**found, "neighbours": _neighbours(found["run"], newest), "at": self._at(("run", run_id))}
 
+    async def run_log(self, run_id: str) -> dict[str, Any] | None:
+        """Return the log lines of one run; None for an unknown id."""
+        store = await self._connections.store()
+
+        async def read() -> dict[str, Any] | None:
+            found = await store.runs(run_id=run_id, limit=1)
+            return await asyncio.to_thread(lines_of, self._settings, found[0]) if found else None
+
+        key = ("run log", run_id)
+        log = await self._keep.get(key, read)
+        return None if log is None else {**log, "at": self._at(key)}
+
+    async def under_way(self, run_id: str) -> str | None:
+        """Return, read now, who holds the lease while this run is under way; None when it is not."""
+        store = await self._connections.store()
+        lease, newest = await store.lease_state(), await store.runs(limit=1)
+        if lease is None or not lease.active or not newest:
+            return None
+        return lease.holder if newest[0].run_id == run_id and newest[0].status is RunStatus.RUNNING else None
+
     async def accounts(self, starting: str) -> dict[str, Any]:
         """Return accounts that begin with the text; for an empty text, the newest entries of the ledger."""
         store = await self._connections.store()
@@ -190,25 +211,26 @@ class ReadModel:
             "groups": _groups(letters),
             "letters": [delivery_row(entry) for entry in of_group[skip : skip + limit]],
             "of_group": len(of_group),
+            "pending": (await self._counts())[DeliveryStatus.PENDING],
             "at": self._at("letters"),
         }
 
     async def pending(self, skip: int, limit: int) -> dict[str, Any]:
         """Return the incidents without an outcome: the reasons and a page of those tried, newest first."""
 
-        async def read() -> tuple[int, list[LedgerEntry]]:
+        async def read() -> list[LedgerEntry]:
             store = await self._connections.store()
-            count = (await store.delivery_counts())[DeliveryStatus.PENDING]
-            return count, await store.deliveries(status=DeliveryStatus.PENDING, attempted=True, limit=MOST_LETTERS)
+            return await store.deliveries(status=DeliveryStatus.PENDING, attempted=True, limit=MOST_LETTERS)
 
-        count, tried = await self._keep.get("pending", read)
+        tried, counts = await self._keep.get("pending", read), await self._counts()
+        count = counts[DeliveryStatus.PENDING]
         return {
             "count": count,
             "tried": len(tried),
             "not_tried": max(0, count - len(tried)) if len(tried) < MOST_LETTERS else None,
             "groups": _groups(tried),
             "incidents": [delivery_row(entry) for entry in tried[skip : skip + limit]],
-            "at": self._at("pending"),
+            "at": self._at("pending", "counts"),
         }
 
     async def doctor(self) -> dict[str, Any]:
@@ -238,6 +260,12 @@ class ReadModel:
         now = datetime.fromisoformat(status["source_now"])
         view = Snapshot(now=now, operation=None, runs=await store.runs(limit=CHARTED_RUNS))
         return iso(due(rules, view).at.replace(microsecond=0))
+
+    async def _counts(self) -> Mapping[DeliveryStatus, int]:
+        async def read() -> Mapping[DeliveryStatus, int]:
+            return await (await self._connections.store()).delivery_counts()
+
+        return await self._keep.get("counts", read)
 
     def _at(self, *keys: Hashable) -> str | None:
         """Return as of when the readings of these keys are, by this process's clock."""

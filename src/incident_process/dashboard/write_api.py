@@ -1,4 +1,4 @@
-"""The answers to requests that change something or show personal data: signing in and out, replay, unmasking.
+"""The answers to requests that change something or show personal data: signing in and out, runs, unmasking.
 
 Their log lines say who did what, and from which address: no token, no value, and only the end of an account number.
 """
@@ -10,18 +10,23 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from incident_process.core.logs import event, get_logger
+from incident_process.core.logs import event, get_logger, one_line
+from incident_process.core.models import INTERRUPTED, RunKind, RunRequest
+from incident_process.core.process_identity import Runner
 from incident_process.dashboard.access import Access, AccessDeniedError, SignInSession, ThrottledError
+from incident_process.dashboard.own_runs import MakePlan, OwnRuns, choose, replay_of, window_now
 from incident_process.dashboard.read_model import MOST_LETTERS, ReadModel
 from incident_process.dashboard.refused_sign_ins import RefusedSignIns
-from incident_process.dashboard.replays import Replays, choose
 from incident_process.dashboard.responses import Json, content, problem
 from incident_process.dashboard.security_middleware import cookie_name, cookie_of
 from incident_process.dashboard.sign_in_turns import MOST_HELD, MOST_WAITING, SignInTurns
+from incident_process.dashboard.stop_signal import stop_by_signal
 
 log = get_logger()
 
 _SHOWN_OF_ACCOUNT = 4
+LONGEST_WHY = 300
+"""Characters of the reason that a user gives for a run."""
 WRONG_SECONDS = 1.0
 """Seconds that the answer to a wrong token waits: it slows guesses down."""
 
@@ -34,10 +39,24 @@ class SignIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Replay(msgspec.Struct, forbid_unknown_fields=True):
-    """Which dead letters to replay: those of these accounts, or those of one reason."""
+    """Which dead letters to replay: those of these accounts, or those of one reason; ``only`` leaves the pending."""
 
     accounts: list[str] = []
     group: str | None = None
+    why: str = ""
+    only: bool = False
+
+
+class StartRun(msgspec.Struct, forbid_unknown_fields=True):
+    """Why to start a run now."""
+
+    why: str = ""
+
+
+class StopRun(msgspec.Struct, forbid_unknown_fields=True):
+    """The run to stop."""
+
+    run_id: str
 
 
 class Unmask(msgspec.Struct, forbid_unknown_fields=True):
@@ -53,10 +72,10 @@ class EmptyRequest(msgspec.Struct, forbid_unknown_fields=True):
 class WriteApi:
     """Handlers of requests that ``SecurityMiddleware`` let pass."""
 
-    def __init__(self, access: Access, readings: ReadModel, replays: Replays) -> None:
+    def __init__(self, access: Access, readings: ReadModel, own_runs: OwnRuns) -> None:
         self._access = access
         self._readings = readings
-        self._replays = replays
+        self._own_runs = own_runs
         self._turns = SignInTurns()
         self._refused = RefusedSignIns()
 
@@ -70,6 +89,8 @@ class WriteApi:
             Route("/api/sign-in", self.sign_in, methods=["POST"]),
             Route("/api/sign-out", self.sign_out, methods=["POST"]),
             Route("/api/replay", self.replay, methods=["POST"]),
+            Route("/api/start", self.start, methods=["POST"]),
+            Route("/api/stop", self.stop, methods=["POST"]),
             Route("/api/unmask", self.unmask, methods=["POST"]),
         ]
 
@@ -123,12 +144,40 @@ class WriteApi:
         chosen = choose(given.accounts, given.group)
         if chosen is None or len(chosen.accounts) > MOST_LETTERS:
             return problem(400, "Name accounts, or one reason, but not both.")
-        session: SignInSession = request.scope["session"]
-        if not self._replays.start(chosen, session.user):
-            return problem(409, "A replay is under way already: wait for its end.")
         what = f"{len(chosen.accounts)} account(s)" if chosen.accounts else "all dead letters of one reason"
-        _note("replay_started", session, f"replays {what}")
-        return Json(self._replays.state, 202)
+        session: SignInSession = request.scope["session"]
+        plan = replay_of(chosen, _asked_by(session, given.why), only=given.only)
+        return self._begin(session, RunKind.REPLAY, plan, "replay_started", f"replays {what}")
+
+    async def start(self, request: Request) -> Response:
+        """Begin a window run, due or not; the page asks for its end by GET."""
+        given = await content(request, StartRun)
+        session: SignInSession = request.scope["session"]
+        plan = window_now(_asked_by(session, given.why))
+        return self._begin(session, RunKind.WINDOW, plan, "run_requested", "starts a run")
+
+    async def stop(self, request: Request) -> Response:
+        """Let the run under way end in good order, where this process or one that it reaches does it."""
+        run_id = (await content(request, StopRun)).run_id
+        session: SignInSession = request.scope["session"]
+        holder = await self._readings.under_way(run_id)
+        if holder is None:
+            return problem(409, "This run is not under way any more.")
+        if holder == str(Runner.this()):
+            refused = None if self._own_runs.stop(f"{INTERRUPTED}{session.user}") else "This run is ending already."
+        else:
+            refused = stop_by_signal(holder)
+        if refused is not None:
+            return problem(409, refused)
+        _note("run_stop_requested", session, f"stops run {run_id}", stopped_run=run_id)
+        self._readings.forget()
+        return Json({}, 202)
+
+    def _begin(self, session: SignInSession, kind: RunKind, plan: MakePlan, name: str, what: str) -> Response:
+        if not self._own_runs.start(kind, plan, session.user):
+            return problem(409, "A run that was started here is under way already: wait for its end.")
+        _note(name, session, what)
+        return Json(self._own_runs.state, 202)
 
     async def unmask(self, request: Request) -> Response:
         """Show an account's document with its personal fields to a user who may see them, and log that."""
@@ -153,6 +202,11 @@ class WriteApi:
             incident_id=incident,
         )
         return Json(await self._readings.document(account, masked=False))
+
+
+def _asked_by(session: SignInSession, why: str) -> RunRequest:
+    """Return what the run's record says of who asked for it."""
+    return RunRequest(requested_by=session.user, why=one_line(" ".join(why.split()))[:LONGEST_WHY] or None)
 
 
 def _note(name: str, session: SignInSession, what: str, **further: object) -> None:

@@ -49,9 +49,14 @@ function open(title, content, button, work) {
   });
 }
 
-export function confirm(title, sentences, button, work) {
-  return open(title, sentences.map((text) => h("p", {}, text)), button, work);
+/** Ask before something is done; `work` gets the form, in which `more` are further fields. */
+export function confirm(title, sentences, button, work, more = null) {
+  return open(title, [sentences.filter(Boolean).map((text) => h("p", {}, text)), more], button, work);
 }
+
+export const why = () => h("label", { class: "field" }, "Why",
+  h("input", { name: "why", maxlength: 300, autocomplete: "off" }),
+  h("span", { class: "quiet" }, "Stands in the run's record with your name, for auditors. May be empty."));
 
 /** The fields of signing in, for the dialog and for the page of its own. */
 export function signInFields() {

@@ -1,5 +1,7 @@
 // What several pages are made of.
-import { h } from "./dom.js";
+import { post } from "./api.js";
+import { confirm } from "./dialogs.js";
+import { announce, h } from "./dom.js";
 import { KINDS, STATUSES, asOf, count, day, duration, here, instant, relative } from "./format.js";
 
 export const runAddress = (id) => `#/runs/${encodeURIComponent(id)}`;
@@ -107,4 +109,37 @@ export const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
 export function failure(problem) {
   return h("div", { class: "notice trouble", role: "alert" }, problem.message);
+}
+
+/** What became of the last run that was started on this page, of whoever. */
+export function ownRun(run) {
+  const name = run.kind === "replay" ? "Replay" : "Run";
+  if (run.state === "running") return h("p", { class: "notice plain", role: "status" }, h("span", { class: "chip active" }, name === "Replay" ? "Replaying" : "Running"), " The run is at work; its end is shown here.");
+  if (run.state !== "ended") return null;
+  const tone = { completed: run.dead || run.pending ? "attention" : "good", no_data: "plain", locked: "attention", incomplete: "attention" }[run.outcome] ?? "trouble";
+  return h("p", { class: `notice ${tone}`, role: "status" }, `${name} by ${run.user} at ${run.started.slice(11, 19)} UTC: ${run.message} `,
+    run.run_id ? h("a", { href: runAddress(run.run_id) }, "The run") : null);
+}
+
+/** Do something that needs a session and a dialog; what goes wrong is shown on the page, under `own.problem`. */
+export async function ask(tools, dialog) {
+  tools.own.problem = null;
+  try {
+    await tools.withSession(dialog);
+  } catch (problem) {
+    tools.own.problem = problem;
+    tools.again();
+    return;
+  }
+  tools.reload();
+}
+
+/** The button that stops the run under way. */
+export function stopButton(tools, runId) {
+  return h("button", { class: "button", onclick: () => ask(tools, () => confirm("Stop the run?", [
+    "What is being sent is recorded, the rest stays pending; the next run sends it, and nothing twice.",
+  ], "Stop it", async () => {
+    await post("/api/stop", { run_id: runId });
+    announce("The run is ending.");
+  })) }, "Stop the run");
 }

@@ -1,19 +1,20 @@
 // What was turned away, by reason; and once more.
 import { get, post } from "../api.js";
-import { confirm } from "../dialogs.js";
+import { confirm, why } from "../dialogs.js";
 import { announce, h } from "../dom.js";
 import { count, many, minute } from "../format.js";
-import { PAGE, accountLink, card, failure, heading, pager, runAddress, table, when } from "../parts.js";
+import { PAGE, accountLink, ask, card, failure, heading, ownRun, pager, table, when } from "../parts.js";
 
 export const title = () => "Dead letters";
 export const seconds = (data) => (data.replay.state === "running" ? 1 : 10);
 
 export async function load({ query }, signal) {
   const group = query.get("reason");
-  const [letters, replay] = await Promise.all([
+  const [letters, own] = await Promise.all([
     get("/api/dead-letters", { group, skip: query.get("skip") ?? 0 }, signal),
-    get("/api/replay", {}, signal),
+    get("/api/own-run", {}, signal),
   ]);
+  const replay = own.kind === "replay" || own.state === "running" ? own : { state: "none" };
   return { ...letters, replay, dead_letters: { count: letters.count } };
 }
 
@@ -23,7 +24,7 @@ export function view(data, { query }, tools) {
   const standing = new Set(data.letters.map((letter) => letter.account));
   return [
     heading("Dead letters", "Turned away for good, and nothing newer of the account has followed. A replay sends them as their rows are now."),
-    replayed(data.replay),
+    ownRun(data.replay),
     own.problem ? failure(own.problem) : null,
     data.count
       ? card("Why", h("span", { class: "quiet number" }, `${many(data.count, "dead letter")}${data.more ? " and more" : ""}, ${many(data.groups.length, "reason")}`),
@@ -31,14 +32,6 @@ export function view(data, { query }, tools) {
       : card(null, null, h("p", { class: "empty" }, "No dead letter stands.")),
     data.count ? letters(data, query, standing, tools) : null,
   ];
-}
-
-function replayed(replay) {
-  if (replay.state === "running") return h("p", { class: "notice plain", role: "status" }, h("span", { class: "chip active" }, "Replaying"), " The run is at work; its end is shown here.");
-  if (replay.state !== "ended") return null;
-  const tone = { completed: replay.dead || replay.pending ? "attention" : "good", no_data: "plain", locked: "attention" }[replay.outcome] ?? "trouble";
-  return h("p", { class: `notice ${tone}`, role: "status" }, `Replay by ${replay.user} at ${replay.started.slice(11, 19)} UTC: ${replay.message} `,
-    replay.run_id ? h("a", { href: runAddress(replay.run_id) }, "The run") : null);
 }
 
 function reason(group, query, data, tools) {
@@ -53,7 +46,7 @@ function reason(group, query, data, tools) {
         ? h("a", { class: "button plain", href: chosen ? "#/dead-letters" : `#/dead-letters?reason=${group.group}` }, chosen ? "Show all" : "Show these")
         : null,
       h("button", { class: "button", disabled: data.replay.state === "running", "aria-label": `Replay all ${group.count}: ${group.reason}`,
-        onclick: () => replay(tools, { group: group.group }, group.count) }, `Replay ${group.count === 1 ? "it" : `all ${count(group.count)}`}`)));
+        onclick: () => replay(tools, { group: group.group }, group.count, data.pending) }, `Replay ${group.count === 1 ? "it" : `all ${count(group.count)}`}`)));
 }
 
 function letters(data, query, standing, tools) {
@@ -68,7 +61,7 @@ function letters(data, query, standing, tools) {
     h("label", { class: "check" }, h("input", { type: "checkbox", checked: all, indeterminate: !all && [...standing].some((account) => chosen.has(account)),
       onchange: (event) => choose(standing, event.target.checked) }), "All of this page"),
     h("button", { class: "button first", disabled: !chosen.size || data.replay.state === "running",
-      onclick: () => replay(tools, { accounts: [...chosen] }, chosen.size) }, chosen.size ? `Replay ${count(chosen.size)} chosen` : "Replay chosen")),
+      onclick: () => replay(tools, { accounts: [...chosen] }, chosen.size, data.pending) }, chosen.size ? `Replay ${count(chosen.size)} chosen` : "Replay chosen")),
   table("Dead letters", [
     { title: "Choose", bare: true, cell: (letter) => h("input", { type: "checkbox", checked: chosen.has(letter.account), "aria-label": `Choose account ${letter.account}`,
       onchange: (event) => choose([letter.account], event.target.checked) }) },
@@ -81,22 +74,19 @@ function letters(data, query, standing, tools) {
   pager("Pages of dead letters", "#/dead-letters", query, skip + PAGE < data.of_group));
 }
 
-async function replay(tools, chosen, size) {
-  tools.own.problem = null;
-  try {
-    await tools.withSession(async () => {
-      const started = await confirm(`Replay ${many(size, "dead letter")}?`, [
-        `${size === 1 ? "The account is" : "These accounts are"} sent to the receiver once more, as the rows are now. What was delivered in the meantime is not sent again.`,
-      ], "Replay", () => post("/api/replay", chosen));
-      if (started) {
-        tools.own.chosen.clear();
-        announce("The replay has begun.");
-      }
-    });
-  } catch (problem) {
-    tools.own.problem = problem;
-    tools.again();
-    return;
-  }
-  tools.reload();
+function replay(tools, chosen, size, pending) {
+  return ask(tools, () => {
+    const first = pending ? `, and ${many(pending, "pending incident")}` : "";
+    return confirm(`Replay ${many(size, "dead letter")}${first}?`, [
+      `${size === 1 ? "The account is" : "These accounts are"} sent to the receiver once more, as the rows are now. What was delivered in the meantime is not sent again.`,
+      pending ? `What earlier runs have left pending goes out first: ${many(pending, "incident")}.` : null,
+    ], "Replay", async (form) => {
+      await post("/api/replay", { ...chosen, why: form.get("why"), only: form.get("only") !== null });
+      tools.own.chosen.clear();
+      announce("The replay has begun.");
+    }, [
+      pending ? h("label", { class: "check" }, h("input", { type: "checkbox", name: "only" }), "Only what was chosen: leave the pending ones to the next run") : null,
+      why(),
+    ]);
+  });
 }

@@ -1,14 +1,15 @@
 // Is all well, how far has it come, what happens next.
-import { get } from "../api.js";
+import { get, post } from "../api.js";
 import { durationChart, latencyChart, runsChart } from "../charts.js";
-import { h } from "../dom.js";
+import { confirm, why } from "../dialogs.js";
+import { announce, h } from "../dom.js";
 import { KINDS, OUTCOMES, OUTCOME_MEANING, asOf, beside, count, duration, many, minute, never, relative, time } from "../format.js";
 import { icon, sign } from "../icons.js";
-import { asOfLine, card, figure, runAddress } from "../parts.js";
+import { ask, asOfLine, card, failure, figure, ownRun, runAddress, stopButton } from "../parts.js";
 
 export const title = () => "Overview";
 export const load = (_place, signal) => get("/api/overview", {}, signal);
-export const seconds = (data) => (data.under_way ? 2 : 3);
+export const seconds = (data) => (data.under_way || data.own_run?.state === "running" ? 2 : 3);
 
 export function view(data, _place, tools) {
   return [
@@ -16,7 +17,7 @@ export function view(data, _place, tools) {
     verdict(data, tools.stale),
     data.under_way && underWay(data),
     data.status && figures(data),
-    data.status && lease(data),
+    data.status && atWork(data, tools),
     data.runs?.length ? lastRuns(data, tools) : null,
     data.runs?.length ? h("div", { class: "columns" }, durations(data, tools), latencies(data, tools)) : null,
     data.status && ledger(data),
@@ -49,12 +50,27 @@ function holder(name) {
   return parts.length >= 4 ? `${parts.slice(0, -3).join("/")}, process ${parts.at(-3)}` : name;
 }
 
-function lease({ status, as_of: at }) {
+function atWork({ status, as_of: at, under_way: run, own_run: own }, tools) {
   const { lease: held, expired_lease: left } = status;
   return card("Who is at work", asOfLine(at.status), h("p", {},
     held ? `The lease is held by ${holder(held.holder)}, until ${time(held.expires)} UTC${beside(held.expires)} if it is not renewed.`
       : left ? `Nobody. ${holder(left.holder)} left its lease, which ended at ${minute(left.expired)} UTC${beside(left.expired)}: the next run takes it over.`
-        : "Nobody: the lease is free."));
+        : "Nobody: the lease is free."),
+  h("div", { class: "row", style: { "margin-top": "0.9rem" } },
+    run ? stopButton(tools, run.run_id)
+      : h("button", { class: "button", disabled: own.state === "running", onclick: () => startRun(tools, status.deliveries.pending) }, "Start a run now")),
+  tools.own.problem ? h("div", { style: { "margin-top": "0.9rem" } }, failure(tools.own.problem)) : null,
+  own.kind ? h("div", { style: { "margin-top": "0.9rem" } }, ownRun(own)) : null);
+}
+
+function startRun(tools, pending) {
+  return ask(tools, () => confirm(`Start a run now${pending ? `, with ${many(pending, "pending incident")} first` : ""}?`, [
+    pending ? `What earlier runs have left pending goes out first: ${many(pending, "incident")}.` : null,
+    "Then the run goes over all rows since the watermark, whether or not it is due. If another run is at work, this one ends at once.",
+  ], "Start", async (form) => {
+    await post("/api/start", { why: form.get("why") });
+    announce("The run has begun.");
+  }, why()));
 }
 
 function underWay({ under_way: run, now }) {

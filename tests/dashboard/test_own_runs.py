@@ -1,0 +1,120 @@
+"""Runs that are started and stopped here, and their log lines: what no browser is needed for."""
+
+import json
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from incident_process.core.models import RunKind, RunRecord, RunStatus
+from incident_process.core.process_identity import Runner
+from incident_process.dashboard.stop_signal import stop_by_signal
+from incident_process.operations.run_log import MOST_LINES, lines_of
+from incident_process.settings import Settings
+
+BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
+RUN = RunRecord(
+    run_id="20260301T120000-aaaaaaaa",
+    operation="x",
+    kind=RunKind.WINDOW,
+    status=RunStatus.COMPLETED,
+    host="here",
+    started_at=BEGAN,
+    ended_at=BEGAN + timedelta(minutes=1),
+)
+
+
+def process(*command: str) -> "subprocess.Popen[bytes]":
+    """Start a process that sleeps, under a command line as the program's own."""
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", *command])
+
+
+def holder_of(pid: int) -> str:
+    this = Runner.this()
+    started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return str(Runner(host=this.host, pid=pid, machine=this.machine, started=started))
+
+
+@pytest.mark.parametrize("command", [("/usr/bin/incident-process", "run", "--now"), ("incident_process", "backfill")])
+def test_a_run_of_a_command_gets_sigterm(command: tuple[str, ...]) -> None:
+    with process(*command) as running:
+        assert stop_by_signal(holder_of(running.pid)) is None
+        assert running.wait(10) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("incident-process", "schedule"), "belongs to a schedule, which would end altogether: stop it there"),
+        (("incident-process", "--version"), "belongs to a program of its own"),
+        (("airflow", "run"), "belongs to a program of its own"),
+    ],
+)
+def test_what_would_end_with_the_run_gets_no_signal(command: tuple[str, ...], said: str) -> None:
+    with process(*command) as running:
+        assert said in (stop_by_signal(holder_of(running.pid)) or "")
+        assert running.poll() is None
+        running.kill()
+
+
+def test_a_process_that_is_not_the_holder_gets_no_signal() -> None:
+    with process("incident-process", "run") as running:
+        here = Runner.parse(holder_of(running.pid))
+        assert here is not None
+        for other in (f"elsewhere/{running.pid}/boot/1", f"{here.host}/{here.pid}/{here.machine}/1"):
+            assert "which this dashboard does not reach" in (stop_by_signal(other) or "")
+        assert "is not known which process" in (stop_by_signal("an old name") or "")
+        assert running.poll() is None
+        running.kill()
+
+
+def settings_with(file: Path | None) -> Settings:
+    return Settings.model_validate(
+        {
+            "api": {"api_url": "http://127.0.0.1:9/x"},
+            "database": {"url": "sqlite:///none.db"},
+            "process": {"tracking": "sql"},
+            "log": {"file": file},
+        }
+    )
+
+
+def of_json(run_id: str, message: str) -> str:
+    return json.dumps({"ts": "2026-03-01T12:00:01.000Z", "level": "INFO", "message": message, "run_id": run_id})
+
+
+def test_lines_in_json_are_those_of_the_run_also_from_older_files(tmp_path: Path) -> None:
+    file = tmp_path / "run.log"
+    (tmp_path / "run.log.1").write_text(of_json(RUN.run_id, "first") + "\n" + of_json("other", RUN.run_id) + "\n")
+    file.write_text("{ cut off " + RUN.run_id + "\n" + of_json(RUN.run_id, "second") + "\n")
+    found = lines_of(settings_with(file), RUN)
+    assert [line["message"] for line in found["lines"]] == ["first", "second"]
+    assert (found["by_time"], found["more"], found["why"], found["file"]) == (False, False, None, str(file))
+
+
+def test_lines_in_text_are_those_of_its_time(tmp_path: Path) -> None:
+    file = tmp_path / "run.log"
+    times = ("11:59:58.000", "12:00:00.500", "12:01:00.900", "12:01:02.000")
+    file.write_text("".join(f"2026-03-01T{at}Z ERROR:incident_logger:at {at}: x\n" for at in times) + "no line\n")
+    found = lines_of(settings_with(file), RUN)
+    assert [(line["level"], line["message"]) for line in found["lines"]] == [
+        ("ERROR", "at 12:00:00.500: x"),
+        ("ERROR", "at 12:01:00.900: x"),
+    ]
+    assert found["by_time"]
+
+
+def test_the_newest_lines_are_shown_and_a_missing_file_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "run.log"
+    file.write_text("".join(of_json(RUN.run_id, str(number)) + "\n" for number in range(MOST_LINES + 5)))
+    found = lines_of(settings_with(file), RUN)
+    assert (len(found["lines"]), found["more"], found["lines"][-1]["message"]) == (
+        MOST_LINES,
+        True,
+        str(MOST_LINES + 4),
+    )
+    assert "[LOG] file is not set" in lines_of(settings_with(None), RUN)["why"]
+    assert "have no line of this run" in lines_of(settings_with(tmp_path / "none.log"), RUN)["why"]
