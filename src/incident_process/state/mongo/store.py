@@ -27,6 +27,7 @@ from incident_process.core.models import (
     RunRecord,
     RunStatus,
 )
+from incident_process.state.base import StateStore
 from incident_process.state.mongo import archive, counter
 from incident_process.state.mongo.connection import Checkpoint, Connection, translated
 from incident_process.state.mongo.delivery_steps import DeliverySteps
@@ -47,7 +48,7 @@ async def _go_on(name: str) -> None:
     """Do nothing at a checkpoint; its name is for tests."""
 
 
-class MongoStateStore:
+class MongoStateStore(StateStore):
     """One operation's state in a MongoDB database (``tracking = mongo``, SPEC 6).
 
     Args:
@@ -140,29 +141,24 @@ class MongoStateStore:
 
     @translated
     async def identity(self) -> Identity | None:
-        """Return what the state knows of the operation, None when it holds nothing of it by this name."""
         return await self._identities.read()
 
     @translated
     async def write_identity(self, lease: Lease, identity: Identity) -> None:
-        """Remember what is known of the operation, in place of what was."""
         self._only_the_operation()
         await self._lease.fence(lease)
         await self._identities.write(identity)
 
     @translated
     async def operations(self) -> list[Identity]:
-        """Return all operations that the state holds anything of, of whatever name."""
         return await self._identities.known()
 
     @translated
     async def tracked(self) -> list[str]:
-        """Return the names that ``Process_Operation`` holds."""
         return await self._identities.tracked()
 
     @translated
     async def rename(self, lease: Lease, new: str) -> None:
-        """Give the operation another name, with all that the state holds of it; see ``identity``."""
         self._only_the_operation()
         await self._lease.fence(lease)
         await self._identities.begin_rename(new)
@@ -182,25 +178,21 @@ class MongoStateStore:
 
     @translated
     async def ledger_after(self, incident_id: int, limit: int) -> list[LedgerEntry]:
-        """Return ledger entries that have an outcome, above an id, in ascending order."""
         return await archive.ledger_after(self._database["Incident_Delivery"], self._operation, incident_id, limit)
 
     @translated
     async def restore_ledger(self, lease: Lease, entries: Sequence[LedgerEntry]) -> None:
-        """Write copied entries that are not there."""
         await self._lease.fence(lease)
         await archive.restore_ledger(self._database["Incident_Delivery"], self._operation, lease, entries)
 
     @translated
     async def restore_operation(self, lease: Lease, operation: Operation, execution_minutes: int) -> None:
-        """Let ``Process_Operation`` say what is given."""
         await archive.restore_operation(self._database["Process_Operation"], self._lease, lease, operation)
 
     # -- lease ----------------------------------------------------------------------------------------------------
 
     @translated
     async def acquire_lease(self, holder: str, seconds: float, *, evict: int | None = None) -> Lease:
-        """Take the lease and finish what a crashed holder had decided; see ``contract.StateStore``."""
         lease = await self._lease.acquire(holder, seconds, evict)
         if self._scope is None:
             try:
@@ -213,29 +205,24 @@ class MongoStateStore:
 
     @translated
     async def renew_lease(self, lease: Lease) -> None:
-        """Extend the lease by its ``seconds`` from now."""
         await self._lease.fence(lease)
 
     @translated
     async def release_lease(self, lease: Lease) -> None:
-        """Free the lease; a lease that was lost already is left alone, without an error."""
         await self._lease.release(lease)
 
     @translated
     async def lease_state(self) -> LeaseStatus | None:
-        """Return who holds the lease, or None when it was never taken."""
         return await self._lease.status()
 
     # -- scopes ---------------------------------------------------------------------------------------------------
 
     @translated
     async def open_scopes(self, lease: Lease, count: int) -> list[int]:
-        """Let chunks be claimed under this lease and no other; return the scopes whose outbox holds something."""
         self._only_the_operation()
         return await self._scopes.reopen(self._whole, lease, count, self._checkpoint)
 
     def scoped(self, scope: int, epoch: int) -> "MongoStateStore":
-        """Return the state as the worker of a chunk sees it, over the same connections."""
         seen = copy.copy(self)
         seen._scope = scope
         seen._lease = ScopeLease(self._database["Process_Operation_Scope"], self._operation, scope, epoch)
@@ -254,18 +241,15 @@ class MongoStateStore:
 
     @translated
     async def read_operation(self) -> Operation | None:
-        """Return the operation, or None when it has no document."""
         return await self._tracking.read()
 
     @translated
     async def advance(self, lease: Lease, step: Advance) -> Operation:
-        """Apply the step by compare-and-set and return the operation as it is then."""
         self._only_the_operation()
         return await self._tracking.advance(lease, step)
 
     @translated
     async def raise_as_of(self, lease: Lease, instant: datetime) -> datetime:
-        """Remember that documents are built as of ``instant``; return the latest that was ever remembered."""
         self._only_the_operation()
         return await self._lease.raise_as_of(lease, instant)
 
@@ -273,7 +257,6 @@ class MongoStateStore:
 
     @translated
     async def open_run(self, lease: Lease, run: RunRecord) -> None:
-        """Write the run as running, and close as failed any earlier run of the operation that was left running."""
         self._only_the_operation()
         now = await self._lease.fence(lease)
         await self._runs.close_dangling(lease, run.run_id, now)
@@ -281,7 +264,6 @@ class MongoStateStore:
 
     @translated
     async def write_run(self, lease: Lease, run: RunRecord) -> None:
-        """Write the run as it stands now, over what is there of it: while it is at work, and at its end."""
         self._only_the_operation()
         await self._lease.fence(lease)
         await self._runs.write(lease, run)
@@ -296,7 +278,6 @@ class MongoStateStore:
         skip: int = 0,
         limit: int = 20,
     ) -> list[RunRecord]:
-        """Return the operation's runs, newest first: ``limit`` of them after the newest ``skip``."""
         wanted = {"_id": run_id, "Kind": kind and kind.value, "Status": status and status.value}
         return await self._runs.list({name: value for name, value in wanted.items() if value is not None}, skip, limit)
 
@@ -304,47 +285,38 @@ class MongoStateStore:
 
     @translated
     async def last_known(self, accounts: Sequence[str]) -> dict[str, LastDelivery]:
-        """Return what the ledger last says of these accounts; an account it does not know is absent."""
         return await self._history.last_known(accounts)
 
     @translated
     async def delivered_before(self, contents: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Return those (account, digest) pairs that the ledger holds as delivered at any time."""
         return await self._history.delivered_before(contents)
 
     @translated
     async def reserve_ids(self, lease: Lease, count: int, floor: int) -> int:
-        """Reserve ``count`` consecutive Incident_Ids, none below ``floor``; return the first."""
         await self._lease.fence(lease)
         return await counter.reserve(self._counter, count, floor)
 
     @translated
     async def enqueue(self, lease: Lease, chunk: Chunk) -> None:
-        """Write ledger entries and the outbox entry of the chunk: before the first attempt."""
         await self._delivery.enqueue(lease, chunk)
 
     @translated
     async def claim_outbox(self, lease: Lease) -> list[str]:
-        """Put this lease's token on everything the outbox holds; return the chunk ids, oldest first."""
         return await self._delivery.claim(lease)
 
     @translated
     async def load_chunk(self, chunk_id: str) -> Chunk | None:
-        """Return the incidents of an outbox entry as they were written, or None when the entry is gone."""
         return await self._outbox.load(chunk_id)
 
     @translated
     async def record_outcomes(self, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
-        """Write outcomes to the ledger; keep in the outbox what is still pending, with its attempts and runs."""
         await self._delivery.record(lease, chunk, outcomes)
 
     @translated
     async def replace_incident(self, lease: Lease, chunk: Chunk, old_id: int, new: Incident) -> Chunk:
-        """Give a pending incident a new Incident_Id, in ledger and outbox; return the chunk as it is then."""
         return await self._delivery.replace(lease, chunk, old_id, new)
 
     async def delivered_accounts(self) -> AsyncIterator[str]:
-        """Yield every account with a delivered incident, in ascending order of code points, page by page."""
         after = ""
         while page := await self._delivered_accounts(after):
             for account in page:
@@ -366,7 +338,6 @@ class MongoStateStore:
         before: int | None = None,
         limit: int = 100,
     ) -> list[LedgerEntry]:
-        """Return ledger entries of the operation, newest Incident_Id first; with ``before``, those below that id."""
         wanted = {
             "Account_Num": account,
             "Status": status and status.value,
@@ -380,7 +351,6 @@ class MongoStateStore:
     async def dead_letters(
         self, *, account: str | None = None, before: int | None = None, limit: int = 100
     ) -> list[LedgerEntry]:
-        """Return dead entries that no other entry of their account has followed, newest Incident_Id first."""
         found: list[LedgerEntry] = []
         while len(found) < limit:
             page = await self.deliveries(account=account, status=DeliveryStatus.DEAD, before=before, limit=_DEAD_PAGE)
@@ -392,18 +362,15 @@ class MongoStateStore:
 
     @translated
     async def accounts(self, starting: str, limit: int) -> list[str]:
-        """Return accounts of the ledger that begin with the text, in ascending order of code points."""
         return list(await self._ledger.accounts(starting, limit))
 
     @translated
     async def kept_body(self, incident_id: int) -> bytes | None:
-        """Return the body of a delivered incident where it is kept (``keep_bodies_days``), else None; personal data."""
         chunk_id = await self._ledger.delivering_chunk(incident_id)
         return None if chunk_id is None else await self._outbox.kept_body(chunk_id, incident_id)
 
     @translated
     async def delivery_counts(self) -> dict[DeliveryStatus, int]:
-        """Return how many ledger entries have each status; a status without entries is 0."""
         return await self._ledger.counts()
 
     @translated
@@ -417,6 +384,5 @@ class MongoStateStore:
 
     @translated
     async def purge_bodies(self, lease: Lease, older_than: datetime) -> int:
-        """Delete kept bodies whose chunk was done before ``older_than``; return how many entries went."""
         await self._lease.fence(lease)
         return await self._outbox.purge(older_than)

@@ -29,6 +29,7 @@ from incident_process.core.models import (
 from incident_process.database.errors import LockedError
 from incident_process.settings.database_urls import Target
 from incident_process.state import codec
+from incident_process.state.base import StateStore
 from incident_process.state.sql import archive, ledger, outbox, runs, schema, scopes, stopped, tracking
 from incident_process.state.sql import identity as identities
 from incident_process.state.sql import lease as leases
@@ -47,7 +48,7 @@ class _BlockedError(Exception):
     """Another session has locked the lease's row, or the file."""
 
 
-class SqlStateStore:
+class SqlStateStore(StateStore):
     """``StateStore`` (see ``state.base``) on MySQL 8, MariaDB 10.6+ or SQLite.
 
     Args:
@@ -115,24 +116,18 @@ class SqlStateStore:
     # -- set-up ---------------------------------------------------------------------------------------------------
 
     async def require(self) -> None:
-        """Check that the tables are as this version needs them; raise ConfigurationError where they are not."""
         await schema.require(self._database)
 
     async def prepare(self) -> None:
-        """Create the program's own tables where they are missing; keep what is there."""
         await schema.bring_up_to_date(self._database)
 
     async def missing_indexes(self) -> list[str]:
-        """Return the statements that create the indexes which are missing."""
         return await self._database.read(schema.missing_indexes)
 
     async def create_indexes(self) -> None:
-        """Create the indexes that are missing from tables which are there."""
         await schema.create_indexes(self._database)
 
     async def create_operation(self, execution_minutes: int) -> bool:
-        """Create ``Process_Operation`` and the operation's row; True when the row was created."""
-
         async def create(connection: Connection) -> bool:
             created = await tracking.create(connection, self._operation, self._zone, execution_minutes)
             await identities.add(connection, Identity(operation=self._operation, key_name=self._operation))
@@ -144,45 +139,36 @@ class SqlStateStore:
     # -- operations -----------------------------------------------------------------------------------------------
 
     async def identity(self) -> Identity | None:
-        """Return what the state knows of the operation, None when it holds nothing of it by this name."""
         return await self._database.read(lambda connection: identities.read(connection, self._operation))
 
     async def write_identity(self, lease: Lease, identity: Identity) -> None:
-        """Remember what is known of the operation, in place of what was."""
         self._only_the_operation()
         await self._fenced(lease, lambda connection, _now: identities.write(connection, identity))
 
     async def operations(self) -> list[Identity]:
-        """Return all operations that the state holds anything of, of whatever name."""
         return await self._database.read(identities.known)
 
     async def tracked(self) -> list[str]:
-        """Return the names that ``Process_Operation`` holds."""
         return await self._database.read(identities.tracked)
 
     async def rename(self, lease: Lease, new: str) -> None:
-        """Give the operation another name, with all that the state holds of it, in one transaction."""
         self._only_the_operation()
         await self._fenced(lease, lambda connection, now: identities.rename(connection, lease, new, self._zone, now))
 
     async def try_writes(self) -> None:
-        """Ask for every write that a run needs, of no row at all; raise DatabaseConnectionError for one refused."""
         await self._database.write(schema.try_writes)
 
     # -- copies -------------------------------------------------------------------------------------------------------
 
     async def ledger_after(self, incident_id: int, limit: int) -> list[LedgerEntry]:
-        """Return ledger entries that have an outcome, above an id, in ascending order."""
         return await self._database.read(
             lambda connection: archive.ledger_after(connection, self._operation, incident_id, limit)
         )
 
     async def restore_ledger(self, lease: Lease, entries: Sequence[LedgerEntry]) -> None:
-        """Write copied entries that are not there."""
         await self._fenced(lease, lambda connection, _now: archive.restore_ledger(connection, self._operation, entries))
 
     async def restore_operation(self, lease: Lease, operation: Operation, execution_minutes: int) -> None:
-        """Let ``Process_Operation`` say what is given."""
         await self._fenced(
             lease,
             lambda connection, _now: archive.restore_operation(connection, operation, self._zone, execution_minutes),
@@ -191,11 +177,6 @@ class SqlStateStore:
     # -- lease ----------------------------------------------------------------------------------------------------
 
     async def acquire_lease(self, holder: str, seconds: float, *, evict: int | None = None) -> Lease:
-        """Take the lease for ``seconds``, with a token higher than any before; raise LeaseHeldError.
-
-        ``evict`` is the token of a holder known to be dead: its lease is taken before it expires. A scope's lease is
-        taken from whoever holds it, or LeaseLostError raised.
-        """
         epoch = self._epoch
         if epoch is not None:
             return await self._database.write(
@@ -245,30 +226,24 @@ class SqlStateStore:
         return file is not None and has_run_out and stopped.end_stopped_writer(file, holder)
 
     async def renew_lease(self, lease: Lease) -> None:
-        """Extend the lease by its ``seconds`` from now."""
-
         async def nothing_more(_connection: Connection, _now: datetime) -> None:
             return
 
         await self._fenced(lease, nothing_more)
 
     async def release_lease(self, lease: Lease) -> None:
-        """Free the lease; a lease that was lost already is left alone."""
         await self._database.write(lambda connection: leases.release(connection, lease, self._scope))
 
     async def lease_state(self) -> SqlLeaseState | None:
-        """Return who holds the lease, or None when it was never taken."""
         return await self._database.read(lambda connection: leases.read_state(connection, self._scope))
 
     # -- scopes ---------------------------------------------------------------------------------------------------
 
     async def open_scopes(self, lease: Lease, count: int) -> list[int]:
-        """Let chunks be claimed under this lease and no other; return the scopes whose outbox holds something."""
         self._only_the_operation()
         return await self._fenced(lease, lambda connection, now: scopes.reopen(connection, lease, count, now))
 
     def scoped(self, scope: int, epoch: int) -> "SqlStateStore":
-        """Return the state as the worker of a chunk sees it, over the same connections."""
         seen = copy.copy(self)
         seen._scope, seen._epoch = Scope(self._operation, scope), epoch
         return seen
@@ -276,16 +251,13 @@ class SqlStateStore:
     # -- tracking -------------------------------------------------------------------------------------------------
 
     async def read_operation(self) -> Operation | None:
-        """Return the operation's row, None when there is no table or no row."""
         return await self._database.read(lambda connection: tracking.read(connection, self._operation, self._zone))
 
     async def advance(self, lease: Lease, step: Advance) -> Operation:
-        """Apply the step by compare-and-set; raise LeaseLostError when the row is not as ``step.before`` says."""
         self._only_the_operation()
         return await self._fenced(lease, lambda connection, _now: tracking.advance(connection, lease, step, self._zone))
 
     async def raise_as_of(self, lease: Lease, instant: datetime) -> datetime:
-        """Remember that documents are built as of ``instant``; return the latest that was ever remembered."""
         self._only_the_operation()
         return await self._fenced(
             lease, lambda connection, _now: leases.raise_as_of(connection, self._operation, instant)
@@ -294,12 +266,10 @@ class SqlStateStore:
     # -- runs -----------------------------------------------------------------------------------------------------
 
     async def open_run(self, lease: Lease, run: RunRecord) -> None:
-        """Write the run as running, and close as failed any earlier one that was left running."""
         self._only_the_operation()
         await self._fenced(lease, lambda connection, now: runs.open_run(connection, run, now))
 
     async def write_run(self, lease: Lease, run: RunRecord) -> None:
-        """Write the run as it stands now, over what is there of it: while it is at work, and at its end."""
         self._only_the_operation()
         await self._fenced(lease, lambda connection, _now: runs.write(connection, run))
 
@@ -312,7 +282,6 @@ class SqlStateStore:
         skip: int = 0,
         limit: int = 20,
     ) -> list[RunRecord]:
-        """Return the operation's runs, newest first: ``limit`` of them after the newest ``skip``."""
         wanted = {"Run_Id": run_id, "Kind": kind, "Status": status}
         return await self._database.read(
             lambda connection: runs.newest(connection, self._operation, wanted, skip=skip, limit=limit)
@@ -321,21 +290,17 @@ class SqlStateStore:
     # -- ledger and outbox ----------------------------------------------------------------------------------------
 
     async def last_known(self, accounts: Sequence[str]) -> dict[str, LastDelivery]:
-        """Return what the ledger last says of these accounts; an account it does not know is absent."""
         return await self._database.read(lambda connection: ledger.last_known(connection, self._operation, accounts))
 
     async def delivered_before(self, contents: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Return those (account, digest) pairs that the ledger holds as delivered at any time."""
         return await self._database.read(
             lambda connection: ledger.delivered_before(connection, self._operation, contents)
         )
 
     async def reserve_ids(self, lease: Lease, count: int, floor: int) -> int:
-        """Reserve ``count`` consecutive ids, none below ``floor`` nor ever handed out before; return the first."""
         return await self._fenced(lease, lambda connection, _now: leases.reserve_ids(connection, count, floor))
 
     async def enqueue(self, lease: Lease, chunk: Chunk) -> None:
-        """Write ledger entries and the outbox entry of the chunk, before the first attempt."""
         if not chunk.incidents and not chunk.parked:
             return
         entry = codec.OutboxEntry(incidents=chunk.incidents)
@@ -353,8 +318,6 @@ class SqlStateStore:
         await self._fenced(lease, write)
 
     async def claim_outbox(self, lease: Lease) -> list[str]:
-        """Put this lease's token on everything the outbox holds; return the chunk ids, oldest first."""
-
         async def claim(connection: Connection, _now: datetime) -> list[str]:
             chunk_ids = await outbox.claim(connection, lease, self._scope)
             # For a scope without leftovers ``open_scopes`` has done that, so this need not read other chunks' entries.
@@ -366,15 +329,12 @@ class SqlStateStore:
         return await self._fenced(lease, claim)
 
     async def load_chunk(self, chunk_id: str) -> Chunk | None:
-        """Return the pending incidents of an outbox entry as they were written, or None when there are none."""
         stored = await self._database.read(lambda connection: outbox.load(connection, self._scope, chunk_id))
         if stored is None:
             return None
         return Chunk(chunk_id=chunk_id, run_id=stored.run_id, incidents=stored.entry.pending)
 
     async def record_outcomes(self, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
-        """Write outcomes to the ledger; keep in the outbox what is still pending."""
-
         async def write(connection: Connection, now: datetime) -> None:
             await ledger.write_outcomes(connection, outcomes)
             await outbox.settle(connection, lease, self._scope, chunk, outcomes, now if self._keeps_bodies else None)
@@ -383,8 +343,6 @@ class SqlStateStore:
             await self._fenced(lease, write)
 
     async def replace_incident(self, lease: Lease, chunk: Chunk, old_id: int, new: Incident) -> Chunk:
-        """Give a pending incident a new Incident_Id, in ledger and outbox; return the chunk as it is then."""
-
         async def write(connection: Connection, now: datetime) -> None:
             await ledger.replace(connection, self._operation, old_id, new, now)
             await outbox.replace(connection, lease, self._scope, chunk.chunk_id, old_id, new)
@@ -393,7 +351,6 @@ class SqlStateStore:
         return msgspec.structs.replace(chunk, incidents=codec.substitute(chunk.incidents, old_id, new))
 
     async def delivered_accounts(self) -> AsyncIterator[str]:
-        """Yield every account with a delivered incident, in ascending order of code points, page by page."""
         after = ""
         while page := await self._database.read(
             lambda connection, after=after: ledger.delivered_accounts(connection, self._operation, after)  # type: ignore[misc]
@@ -412,7 +369,6 @@ class SqlStateStore:
         before: int | None = None,
         limit: int = 100,
     ) -> list[LedgerEntry]:
-        """Return ledger entries of the operation, newest Incident_Id first; with ``before``, those below that id."""
         wanted = {"Account_Num": account, "Status": status, "Run_Id": run_id}
         return await self._database.read(
             lambda connection: ledger.entries(
@@ -423,19 +379,16 @@ class SqlStateStore:
     async def dead_letters(
         self, *, account: str | None = None, before: int | None = None, limit: int = 100
     ) -> list[LedgerEntry]:
-        """Return dead entries that no other entry of their account has followed, newest Incident_Id first."""
         return await self._database.read(
             lambda connection: ledger.dead_letters(connection, self._operation, account, before=before, limit=limit)
         )
 
     async def accounts(self, starting: str, limit: int) -> list[str]:
-        """Return accounts of the ledger that begin with the text, in ascending order of code points."""
         return await self._database.read(
             lambda connection: ledger.accounts(connection, self._operation, starting, limit)
         )
 
     async def kept_body(self, incident_id: int) -> bytes | None:
-        """Return the body of a delivered incident where it is kept (``keep_bodies_days``), else None; personal data."""
         found = await self._database.read(
             lambda connection: ledger.delivering_run(connection, self._operation, incident_id)
         )
@@ -445,7 +398,6 @@ class SqlStateStore:
         return await self._database.read(lambda connection: outbox.kept_body(connection, scope, run_id, incident_id))
 
     async def delivery_counts(self) -> dict[DeliveryStatus, int]:
-        """Return how many ledger entries have each status; a status without entries is 0."""
         return await self._database.read(lambda connection: ledger.counts(connection, self._operation))
 
     async def stored_bytes(self) -> int | None:
@@ -453,5 +405,4 @@ class SqlStateStore:
         return await self._database.read(schema.stored_bytes)
 
     async def purge_bodies(self, lease: Lease, older_than: datetime) -> int:
-        """Delete kept bodies whose chunk was done before ``older_than``; return how many entries went."""
         return await self._fenced(lease, lambda connection, _now: outbox.purge(connection, self._scope, older_than))
