@@ -70,7 +70,10 @@ def test_init_embedded_creates_what_holds_without_a_file(command: Command) -> No
     assert "Created" not in good(command("init", "--embedded")).stdout, "it is safe to repeat"
     made = command.folder / "data" / "incident-process" / "incidents.db"
     assert stat.S_IMODE(made.stat().st_mode) == 0o600, "it will hold personal data"
-    assert good(command.run()).json["status"] == "no_data"
+    alone = good(command.run())
+    assert alone.json["status"] == "no_data"
+    assert alone.json["message"].startswith("No configuration found: "), "not in silence: it may be the wrong folder"
+    assert alone.json["message"] in alone.messages("WARNING")
     assert [path.name for path in command.folder.iterdir()] == ["data"], "no configuration is written"
     (command.folder / "DB_Config.ini").touch()
     refused = command("init", "--embedded")
@@ -124,6 +127,7 @@ def test_status_before_and_after_a_run(site: Site) -> None:
     assert (after["sequence"], after["may_run"], after["lease"]) == (1, False, None)
     assert after["last_run"]["status"] == "completed"
     assert after["deliveries"] == {"pending": 0, "delivered": 3, "dead": 0, "skipped": 1}
+    assert before["config"] == str(site.command.config)
     shown = good(site.command("status")).stdout
     assert re.search(r"^sequence +1$", shown, re.MULTILINE)
     assert re.search(r"^deliveries since the beginning +\S", shown, re.MULTILINE)
@@ -164,6 +168,8 @@ def test_deliveries_and_their_filters(site: Site) -> None:
     assert "0000000001" in table
     assert "0000000002" not in table
     assert good(site.command("deliveries", "--account", "none")).stdout.strip()
+    short = good(site.command("deliveries", "--account", "1"))
+    assert "No entry of account 1: did you mean 0000000001?" in short.messages("INFO")
 
 
 def test_what_a_run_resumed_stands_under_the_run_that_wrote_it(site: Site) -> None:
@@ -217,6 +223,7 @@ def test_preview_counts_what_waits_in_the_outbox(site: Site) -> None:
 def test_preview_of_an_account_that_makes_no_incident(site: Site) -> None:
     finished = site.command("preview", "--account", PAYMENTS_ONLY)
     assert "no customer row" in finished.stdout + finished.stderr
+    assert "did you mean 0000000002?" in site.command("preview", "--account", "2").stderr
     unknown = site.command("preview", "--account", "4711")
     assert unknown.status == 2
     assert "4711" in unknown.stderr

@@ -66,6 +66,28 @@ def test_config_check_looks_at_the_file_alone(command: Command) -> None:
     assert wrong.status == 2
     assert "[API] api_url" in wrong.stderr
     assert "[PROCESS] tracking has a wrong value 'files': it must be mongo or sql" in wrong.stderr
+    elsewhere = command.folder / "other.ini"
+    elsewhere.write_text(right.replace("mysql://u:p@127.0.0.1:9/d", "sqlite:///no.db"))
+    said = f"The configuration is {elsewhere}."
+    assert said in command("run", "--config", "other.ini").messages("INFO")
+    assert said not in good(command("config", "check", "--config", "other.ini")).stderr
+
+
+def test_alert_addresses_are_checked_with_the_configuration(command: Command) -> None:
+    command.configure(
+        database={"URL": "sqlite:///a.db"},
+        api={"api_url": "http://127.0.0.1:9/x"},
+        process={"tracking": "sql"},
+        notify={"urls": f"nonsense://{SECRET} json://127.0.0.1:9/{SECRET}"},
+    )
+    wrong = command("config", "check")
+    assert wrong.status == 2
+    assert "Address 1 of [NOTIFY] urls is none that Apprise understands." in wrong.stderr
+    assert "Address 2" not in wrong.stderr
+    found = command("doctor", "--test-alert", "--json")
+    alerts = [one["finding"] for one in found.json if one["subject"] == "alerts"]
+    assert alerts[1] == "Address 2 of [NOTIFY] urls did not take the test alert."
+    assert SECRET not in f"{wrong}{found}"
 
 
 def test_version_and_short_help_work_everywhere(command: Command) -> None:

@@ -418,6 +418,28 @@ class TestMistakes:
         for part in ("[DATABASE] URL is set", "[STATE] url has no effect", "[API] bearer_token travels unencrypted"):
             assert part in warnings
 
+    def test_quotation_marks_and_a_comment_behind_a_value_are_pointed_out(self, load: Load) -> None:
+        text = f'{SMALL}[LOG]\nfile = a.log ; a comment\n[DASHBOARD]\ntoken = "{SECRET * 3}"\n'
+        quoted, commented = sorted(load(text).warnings)
+        assert "[DASHBOARD] token is in quotation marks" in quoted
+        assert SECRET not in quoted
+        assert "[LOG] file goes on with ; or #" in commented
+        wrong = fault(load, f'{SMALL}[SCHEDULE]\npoll_seconds = 5 # so many\nhttp_port = "80"\n')
+        assert "'5 # so many': it must be" in wrong
+        assert "give the comment a line of its own" in wrong
+        assert "http_port has a wrong value '\"80\"': it must be" in wrong
+        assert "remove them" in wrong
+
+    def test_the_embedded_default_is_warned_of(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        (warning,) = Settings.load(environ={}).warnings
+        assert warning.startswith(
+            f"No configuration found: {tmp_path} has no config/databaseConfig.ini or DB_Config.ini."
+        )
+        environ = {f"INCIDENT_PROCESS__{name}": "sqlite:///a.db" for name in ("DATABASE__URL", "STATE__URL")}
+        assert "(receiver http://127.0.0.1" in str(Settings.load(environ=environ).not_found)
+        assert Settings.load(environ=environ | {"INCIDENT_PROCESS__API__API_URL": "http://h/x"}).not_found is None
+
     @pytest.mark.parametrize("name", ["INCIDENT_PROCESS__API", "INCIDENT_PROCESS____X"])
     def test_a_variable_without_section_or_key(self, load: Load, name: str) -> None:
         assert f"environment variable {name}: write INCIDENT_PROCESS__SECTION__KEY" in fault(load, SMALL, **{name: "1"})

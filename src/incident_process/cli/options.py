@@ -1,5 +1,6 @@
 """Options that several commands share, and how a command loads its settings."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,12 +29,22 @@ ListLimit = Annotated[
 ]
 
 
-def load(config: Path | None) -> "Settings":
-    """Read the settings, set up logging as they say, and log their warnings."""
+def load(config: Path | None, *, runs: bool = False) -> "Settings":
+    """Read the settings, set up logging as they say, and log their file and their warnings.
+
+    ``runs``: the command runs, so a file that is not the current folder's is worth a line that everybody sees.
+    """
     from incident_process.settings import Settings
+    from incident_process.settings.load import USUAL_PLACES
 
     settings = Settings.load(config)
     set_up_log(settings)
+    if (path := settings.config_path) is not None:
+        is_elsewhere = path.absolute() not in {place.absolute() for place in USUAL_PLACES}
+        level = logging.INFO if runs and is_elsewhere else logging.DEBUG
+        logs.get_logger().log(
+            level, "The configuration is %s.", path.absolute(), extra=logs.event("configuration_read", path=str(path))
+        )
     for warning in settings.warnings:
         logs.get_logger().warning("%s", warning, extra=logs.event("configuration_warning"))
     return settings

@@ -32,9 +32,12 @@ def status(config: Config = None, as_json: AsJson = False) -> int:
 
     settings = load(config)
     answer = with_parts(settings, lambda parts: insights.status(settings, parts.source, parts.store))
+    place = str(settings.config_path.absolute()) if settings.config_path is not None else None
+    answer = {"config": place} | answer
     if as_json:
         emit_json(answer)
         return 0
+    answer["config"] = place or "none found, the embedded default applies"
     last = answer.pop("last_run")
     counts = answer.pop("deliveries")  # includes entries that later ones have followed
     emit_pairs(
@@ -89,10 +92,7 @@ def deliveries(
     if status is DeliveryStatus.PENDING and account is None:
         found, untried = with_store(settings, lambda store: insights.pending(store, run_id=run, limit=most))
     else:
-        found = with_store(
-            settings,
-            lambda store: insights.deliveries(store, account=account, status=status, run_id=run, limit=most),
-        )
+        found = with_store(settings, lambda store: _deliveries(store, account, status, run, most))
     if as_json:
         emit_json([*found, *untried][:limit])
         return 0
@@ -102,6 +102,26 @@ def deliveries(
         more = "more than " if len(untried) == insights.MOST_COUNTED else ""
         emit(f"{more}{len(untried)} not tried yet")
     return 0
+
+
+async def _deliveries(
+    store: "LedgerReader", account: str | None, status: DeliveryStatus | None, run: str | None, limit: int
+) -> list[dict[str, Any]]:
+    from incident_process.operations import insights
+
+    found = await insights.deliveries(store, account=account, status=status, run_id=run, limit=limit)
+    if not found:
+        await hint_at_spelling(store, account)
+    return found
+
+
+async def hint_at_spelling(store: "LedgerReader", account: str | None) -> None:
+    """Log the account of the ledger that has this number with other leading zeros, if there is one."""
+    from incident_process.operations import insights
+
+    other = await insights.known_spelling(store, account) if account else None
+    if other is not None:
+        get_logger().info("No entry of account %s: did you mean %s?", account, other, extra=event("account_unknown"))
 
 
 def preview(
@@ -134,18 +154,23 @@ def doctor(
             "would make of it, and by which rule of [API].",
         ),
     ] = None,
+    test_alert: Annotated[
+        bool, typer.Option("--test-alert", help="Send a test alert to each address of [NOTIFY] urls, too.")
+    ] = False,
 ) -> int:
-    """Look at everything that a run depends on: connections, rights, indexes, types, clocks, rows. Nothing is sent.
+    """Look at everything that a run depends on: connections, rights, indexes, types, clocks, rows, alerts.
 
-    Each finding comes with its remedy. The exit status is the one that a run would end with. Example:
-    incident-process doctor
+    No incident is sent. Each finding comes with its remedy; the exit status is the one that a run would end with.
+    Example: incident-process doctor
     """
     if answers is not None:
         return _judge_answers(answers, config, as_json=as_json)
     from incident_process.app.runner import in_loop
+    from incident_process.operations.alert_check import examine_alerts
     from incident_process.operations.doctor import Level, examine, examine_installation
 
-    findings = in_loop(examine(load(config))) + examine_installation()
+    settings = load(config)
+    findings = in_loop(examine(settings)) + in_loop(examine_alerts(settings, send=test_alert)) + examine_installation()
     if as_json:
         emit_json(findings)
     for finding in findings if not as_json else ():
@@ -171,11 +196,13 @@ def _judge_answers(file: Path, config: Path | None, *, as_json: bool) -> int:
 
 
 async def _preview_account(settings: "Settings", parts: Any, account: str) -> None:
-    from incident_process.operations.preview import preview_account
+    from incident_process.operations.preview import known_spelling, preview_account
 
     found = await preview_account(settings, parts.source, account)
     if found is None:
-        msg = f"account {account!r} has no row in the source as of now less the time gap."
+        other = await known_spelling(parts.source, account)
+        hint = f": did you mean {other}?" if other else "."
+        msg = f"account {account!r} has no row in the source as of now less the time gap{hint}"
         raise typer.BadParameter(msg)
     if found.document is None:
         emit_json({"account": found.account, "outcome": found.outcome, "error": found.error})

@@ -21,7 +21,7 @@ from incident_process.cli.output import (
     emit_table,
     is_terminal,
 )
-from incident_process.cli.reading import with_store
+from incident_process.cli.reading import hint_at_spelling, with_store
 from incident_process.cli.running import report_run
 from incident_process.core.arguments import instant
 from incident_process.core.errors import ConfigurationError, DeliveryIncompleteError
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from incident_process.observability.listeners import Progress
     from incident_process.operations.reconcile import AccountFinding, Reconciliation
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
+    from incident_process.state.base import LedgerReader
 
 Account = Annotated[str | None, typer.Option(help="Only this account.")]
 Reason = Annotated[str | None, typer.Option(help="Only where the reason holds this text.")]
@@ -130,6 +131,7 @@ def replay(
         found = await open_dead_letters(parts.store, account=account, reason=reason)
         if not found:
             get_logger().info("No dead letter that still stands fits.", extra=event("no_dead_letter"))
+            await hint_at_spelling(parts.store, account)
         pending = (await parts.store.delivery_counts())[DeliveryStatus.PENDING]
         leaves = only or (pending > 0 and not as_json and _leaves_pending(len(found), pending))
         if pending:
@@ -309,8 +311,13 @@ def _open_dead_letters(settings: "Settings", account: str | None, reason: str | 
     from incident_process.operations.dead_letters import open_dead_letters
     from incident_process.operations.insights import delivery_row
 
-    found = with_store(settings, lambda store: open_dead_letters(store, account=account, reason=reason))
-    return [delivery_row(entry) for entry in found]
+    async def read(store: "LedgerReader") -> list[dict[str, Any]]:
+        found = await open_dead_letters(store, account=account, reason=reason)
+        if not found:
+            await hint_at_spelling(store, account)
+        return [delivery_row(entry) for entry in found]
+
+    return with_store(settings, read)
 
 
 def _most(limit: int | None, *, as_json: bool) -> int | None:

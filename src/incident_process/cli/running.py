@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
-from incident_process.cli.options import AsJson, Config, load
+from incident_process.cli.options import AsJson, Config, load, set_up_log
 from incident_process.cli.output import emit, emit_json, emit_pairs
 from incident_process.cli.progress_bar import progress_for
 from incident_process.core import logs
@@ -95,9 +96,11 @@ def report_run(
     With ``as_json``, ``show`` prints exactly one object, also where the configuration ends the run.
     """
     try:
-        settings = load(config)
+        settings = load(config, runs=True)
         with progress_for(sys.stderr) as progress:
             report = work(settings, progress)
+        if report.status is RunStatus.NO_DATA and settings.not_found is not None:
+            report = msgspec.structs.replace(report, message=settings.not_found)  # the log may be read by nobody
     except IncidentProcessError as exc:
         if as_json:
             show((exc.report or failed_report(str(exc))).to_dict())
@@ -153,7 +156,7 @@ async def _init_state(settings: "Settings") -> list[str]:
 
 def _init_embedded(configured: Path | None) -> int:
     from incident_process.sandbox.demo.tables import create_sqlite
-    from incident_process.settings import embedded_database
+    from incident_process.settings import Settings, embedded_database
 
     if configured is not None:
         msg = f"--embedded is for where there is no configuration, and {configured} is one: leave the option out."
@@ -168,7 +171,9 @@ def _init_embedded(configured: Path | None) -> int:
             msg = f"{path} cannot be written ({exc}): see that the folder may be written to."
             raise ConfigurationError(msg) from exc
         emit(f"Created {path} with both source tables, empty.")
-    for line in _in_loop(_init_state(load(None))):
+    settings = Settings.load()
+    set_up_log(settings)  # without the warning that there is no configuration: that was asked for
+    for line in _in_loop(_init_state(settings)):
         emit(line)
     return 0
 

@@ -16,6 +16,6 @@ def schedule(config: Config = None) -> int:
     from incident_process.schedule.service import Scheduler
     from incident_process.settings import Settings
 
-    settings = load(config)
+    settings = load(config, runs=True)
     in_loop(Scheduler(settings, lambda: Settings.load(config), set_up_log).serve())
     return 0

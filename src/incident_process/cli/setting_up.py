@@ -1,11 +1,15 @@
 """The commands before the first run: show and check the configuration, load sample rows."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from incident_process.cli.options import AsJson, Config, load
 from incident_process.cli.output import emit, emit_json, emit_table
+from incident_process.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from incident_process.settings import Settings  # heavy: loaded by the command that needs it
 
 config = typer.Typer(no_args_is_help=True, help="Show and check the configuration.")
 
@@ -36,11 +40,24 @@ def check(config: Config = None, as_json: AsJson = False) -> int:
     Example: incident-process config check --config config/databaseConfig.ini
     """
     settings = load(config)
+    if settings.notify.urls:
+        _check_alerts(settings)
     if as_json:
         emit_json({"config": settings.config_path and str(settings.config_path), "warnings": settings.warnings})
     else:
         emit(f"{settings.config_path or 'The embedded default'}: complete, and no value is wrong in itself.")
     return 0
+
+
+def _check_alerts(settings: "Settings") -> None:
+    """Raise ConfigurationError, a line for each address that Apprise does not understand."""
+    from incident_process.app.runner import in_loop
+    from incident_process.operations.alert_check import examine_alerts
+
+    wrong = [one for one in in_loop(examine_alerts(settings, send=False)) if one.remedy]
+    if wrong:
+        origin = settings.config_path or "configuration"
+        raise ConfigurationError("\n".join(f"{origin}: {one.finding} {one.remedy}" for one in wrong))
 
 
 def sample_data(

@@ -10,6 +10,8 @@ from incident_process.core.window import MAX_INCIDENT_ID
 LONGEST_ACCOUNT = 255
 """Characters: the width of the ledger's column."""
 
+MOST_DIGITS = 20
+"""Digits of an account's number up to which ``other_spellings`` guesses at its leading zeros."""
 _OLDEST_YEAR, _NEWEST_YEAR = 1900, 9998
 """Years: no row is older than the first; the second leaves room for every time zone."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -26,6 +28,14 @@ def account_number(value: object) -> str:
         )
         raise ValueError(msg)
     return str(value)
+
+
+def other_spellings(account: str) -> list[str]:
+    """Return what an account's number may be in the databases where its leading zeros were left out or added."""
+    if not (account.isascii() and account.isdecimal()) or len(account) > MOST_DIGITS:
+        return []
+    number = account.lstrip("0") or "0"
+    return [text for width in range(len(number), MOST_DIGITS + 1) if (text := number.zfill(width)) != account]
 
 
 def incident_id(value: object) -> int:

@@ -33,6 +33,8 @@ async def _send(message: dict[str, Any]) -> int:
     sender = apprise.Apprise(asset=apprise.AppriseAsset(app_id="incident-process", app_desc="", app_url=""))
     if not sender.add(message["address"]):
         return UNKNOWN
+    if message["check"]:
+        return TAKEN
     kind = apprise.NotifyType.SUCCESS if message["good"] else apprise.NotifyType.FAILURE
     # Plain text, so that mail keeps its lines and shows a receiver's words as they are instead of as markup.
     form = apprise.NotifyFormat.TEXT

@@ -28,10 +28,8 @@ async def send(addresses: Sequence[str], title: str, text: str, *, good: bool) -
         text: The message, without personal data.
         good: Whether the news is good.
     """
-
-    async def tell(place: int, address: str) -> bool:
-        message = {"address": address, "title": title, "text": text, "good": good, "seconds": SECONDS + 1}
-        status = await _status(json.dumps(message).encode())
+    statuses = await results(addresses, title, text, good=good)
+    for place, status in enumerate(statuses, start=1):
         if status == UNKNOWN:
             log.warning(
                 "[NOTIFY] urls: address %d is none that Apprise understands; nothing is sent there.",
@@ -44,9 +42,20 @@ async def send(addresses: Sequence[str], title: str, text: str, *, good: bool) -
                 place,
                 extra=event("alert_address_failed", place=place),
             )
-        return status == TAKEN
+    return TAKEN in statuses
 
-    return any(await asyncio.gather(*(tell(place, address) for place, address in enumerate(addresses, start=1))))
+
+async def results(
+    addresses: Sequence[str], title: str = "", text: str = "", *, good: bool = True, check: bool = False
+) -> list[int | None]:
+    """Send one message to all addresses, and return the exit status of each ``alert_process``; None: too late.
+
+    ``check``: send nothing; the status says whether Apprise understands the address.
+    """
+    message = {"title": title, "text": text, "good": good, "check": check, "seconds": SECONDS + 1}
+    return await asyncio.gather(
+        *(_status(json.dumps(message | {"address": address}).encode()) for address in addresses)
+    )
 
 
 async def _status(message: bytes) -> int | None:

@@ -86,6 +86,9 @@ async def examine(settings: Settings) -> list[Finding]:
         Finding(subject="configuration", level=Level.WARNING, finding=warning, remedy="Correct the configuration.")
         for warning in settings.warnings
     ]
+    if settings.config_path is not None:
+        in_force = f"{settings.config_path.absolute()} is in force."
+        findings.append(Finding(subject="configuration", level=Level.OK, finding=in_force))
     findings += await _guarded("configuration", lambda: _exposed(settings))
     findings += await _guarded("source", lambda: _with_source(settings))
     findings += await _guarded("state", lambda: _with_store(settings))

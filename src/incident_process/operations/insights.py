@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from incident_process.core.arguments import other_spellings
 from incident_process.core.models import (
     DeliveryStatus,
     LedgerEntry,
@@ -116,6 +117,11 @@ async def pending(
         for attempted, most in ((True, limit), (False, MOST_COUNTED))
     ]
     return [delivery_row(entry) for entry in tried], [delivery_row(entry) for entry in rest]
+
+
+async def known_spelling(store: LedgerReader, account: str) -> str | None:
+    """Return an account of the ledger that has this number with other leading zeros, None where there is none."""
+    return next(iter(await store.last_known(other_spellings(account))), None)
 
 
 async def accounts(store: LedgerReader, starting: str, limit: int) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from incident_process.core.arguments import other_spellings
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import DeliveryStatus, Operation, Record, Tracking
@@ -42,6 +43,13 @@ async def preview_account(settings: Settings, source: Source, account: str) -> P
     rows = (await source.read([account], system_date(now, process.time_gap_seconds, process.tracking)))[0]
     content = account_content(rows, process.zone)
     return _previewed(content, now, process.created_by) if content is not None else None
+
+
+async def known_spelling(source: Source, account: str) -> str | None:
+    """Return an account of the source that has this number with other leading zeros, None where there is none."""
+    others = other_spellings(account)
+    found = await source.read(others, await source.now()) if others else []
+    return next((rows.account for rows in found if rows.customers or rows.payments), None)
 
 
 async def preview_window(settings: Settings, source: Source, store: LedgerReader) -> AsyncIterator[Previewed]:

@@ -120,6 +120,26 @@ def embedded(named: Layer) -> Layer:
     return values
 
 
+NOT_FOUND = "No configuration found"
+"""Begins the warning of a process that uses the embedded default."""
+
+
+def embedded_warning(raw: Layer) -> str | None:
+    """Return a warning where no file was found and source or receiver are those of the embedded default."""
+    used = [
+        f"{what} {value}"
+        for what, value in (("source", raw.get("database", {}).get("url")), ("receiver", raw["api"]["api_url"]))
+        if value is not None and value.origin == "embedded default"
+    ]
+    if not used:
+        return None
+    places = " or ".join(map(str, USUAL_PLACES))
+    return (
+        f"{NOT_FOUND}: {Path.cwd()} has no {places}. The embedded default applies ({', '.join(used)}). If that is not "
+        "meant, change to the configuration's folder, or name the file with --config."
+    )
+
+
 def embedded_database() -> Path:
     """Return the user's SQLite file that is source and state where there is no configuration."""
     from platformdirs import user_data_path

@@ -116,14 +116,19 @@ class Settings(BaseModel):
             return data
         raw = normalize(data or _read(None, None))
         problems = [*raw.problems, *checks.missing_keys(raw)]
-        warnings = (*raw.warnings, *checks.warnings(raw), *raw.values.get("warnings", ()))
+        warnings = [*raw.warnings, *checks.warnings(raw), *raw.values.get("warnings", ())]
         try:
-            settings = handler(raw.values | {"warnings": warnings})
+            settings = handler(raw.values | {"warnings": (*warnings, *raw.suspected())})
         except ValidationError as exc:
             problems += _unstated(exc, raw, problems)
         if problems:
             raise rejection(problems)
         return settings
+
+    @property
+    def not_found(self) -> str | None:
+        """The warning that no configuration was found and the embedded default applies, None where one was."""
+        return next((one for one in self.warnings if one.startswith(load.NOT_FOUND)), None)
 
     @property
     def file_holds_secrets(self) -> bool:
@@ -181,7 +186,9 @@ def _read(config: str | os.PathLike[str] | None, environ: Mapping[str, str] | No
         warning = (
             None if load.named_path(Path(config) if config else None, environ) else load.planted_file_warning(found)
         )
-        values["warnings"] = () if warning is None else (warning,)
+    else:
+        warning = load.embedded_warning(raw)
+    values["warnings"] = () if warning is None else (warning,)
     return values
 
 
@@ -194,4 +201,4 @@ def _unstated(
     """
     stated = {(item.section, item.name) for item in problems}
     found = explain(error, raw.origins, raw.default_origin, section)
-    return [item for item in found if (item.section, item.name) not in stated]
+    return [raw.with_suspicion(item) for item in found if (item.section, item.name) not in stated]

@@ -1,16 +1,18 @@
 """From the sources' values to values that the sections can check: names sorted, text trimmed, origins kept aside."""
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from incident_process.settings.field_types import CONTROL
-from incident_process.settings.key_docs import label
+from incident_process.settings.key_docs import is_secret, label
 from incident_process.settings.keys import SECTIONS
 from incident_process.settings.keys.section import Section
 from incident_process.settings.load import Sourced
 from incident_process.settings.messages import Problem, near_key, near_section
 
+_COMMENT = re.compile(r"\s[;#]")
 _AS_IT_IS = ("database", "mysql_password")  # blanks at its ends belong to it, and it may be empty
 _MANY_LINES = (
     ("api", "headers"),
@@ -35,6 +37,8 @@ class RawSettings:
     warnings: list[str] = field(default_factory=list)
     meant: set[tuple[str, str]] = field(default_factory=set)
     """Keys given in a way that is a problem itself, so that they are not reported as missing too."""
+    suspicions: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Of values that hold what other readers of INI files would leave out: what it is, and what to do."""
 
     def get(self, section: str, name: str) -> Any:
         """Return the value of a key, None when it is not given."""
@@ -47,6 +51,23 @@ class RawSettings:
     def problems_of(self, section: str) -> list[Problem]:
         """Return the problems of a section, also those under a misspelt name of it."""
         return [item for item in self.problems if section in (item.section, near_section(item.section))]
+
+    def suspected(self) -> Iterator[str]:
+        """Yield a warning for each value that holds what other readers of INI files would leave out."""
+        for (section, name), what in self.suspicions.items():
+            yield f"{self.origins[section, name]}: {label(section, name)} {what}, unless that is meant."
+
+    def with_suspicion(self, problem: Problem) -> Problem:
+        """Return the problem of a value, with what may be its cause."""
+        what = next(
+            (
+                what
+                for (section, name), what in self.suspicions.items()
+                if section == problem.section and problem.name in {name, None}
+            ),
+            None,
+        )
+        return problem if what is None else replace(problem, text=f"{problem.text}; it {what}")
 
     def reject(self, section: str, name: str | None, text: str, origin: str) -> None:
         """Note a problem."""
@@ -102,7 +123,19 @@ def _take(raw: RawSettings, section: str, name: str, value: Any) -> None:
                 origin,
             )
             return
+        if (section, name) not in _MANY_LINES and (what := _suspicion(value, secret=is_secret(section, name))):
+            raw.suspicions[section, name] = what
     raw.values[section][name] = value
+
+
+def _suspicion(value: str, *, secret: bool) -> str | None:
+    """Tell what of a value other readers of INI files would leave out; this one takes values literally."""
+    value = value.strip()
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        return "is in quotation marks, which are part of the value: remove them"
+    if not secret and _COMMENT.search(value):
+        return "goes on with ; or # behind a blank, which begins no comment here: give the comment a line of its own"
+    return None
 
 
 def _unknown_key(raw: RawSettings, section: str, name: str, origin: str) -> None:
