@@ -134,6 +134,16 @@ def test_status_before_and_after_a_run(site: Site) -> None:
     assert re.search(r"^last_execution_dtm +\d{4}-\d\d-\d\dT", shown, re.MULTILINE)
 
 
+def test_a_run_without_data_takes_a_refused_empty_payload_for_usual(site: Site) -> None:
+    site.run()
+    site.make_due()
+    site.receiver.control(proxy_status=400)
+    quiet = good(site.command.run())
+    assert quiet.json["status"] == "no_data"
+    assert "The empty payload was not accepted: HTTP 400." in quiet.messages("INFO")
+    assert not quiet.messages("WARNING")
+
+
 def test_history(site: Site) -> None:
     assert good(site.command("history", "--json")).json == []
     assert good(site.command("history")).stdout.strip()

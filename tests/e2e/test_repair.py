@@ -163,6 +163,7 @@ def test_reconcile_names_missing_stale_and_surplus_accounts_and_repairs(site: Si
     repaired = site.command("reconcile", "--repair", "--json")
     assert repaired.status == 0, repaired.stderr
     assert repaired.json["differences"] == found
+    assert (repaired.json["missing"], repaired.json["left"]["missing"], repaired.json["left"]["in_order"]) == (1, 0, 7)
     assert (repaired.json["run"]["accounts"], repaired.json["run"]["delivered"]) == (2, 2)
     assert times(site) == Counter(dict.fromkeys(ALL, 1) | {ALL[0]: 2, "9000000001": 1})
     again = site.command("reconcile", "--json")

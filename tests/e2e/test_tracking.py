@@ -333,6 +333,7 @@ def test_a_failing_receiver_leaves_the_row_as_it_was(make_site: MakeSite) -> Non
     finished = site.finish(expect=4)
     assert (finished.json["status"], finished.json["pending"]) == ("incomplete", 10)
     assert "(circuit breaker): HTTP 503 Service Unavailable" in finished.json["message"]
+    assert "(HTTP 503 Service Unavailable: failing on purpose: 10 incidents)" in finished.json["message"]
     assert site.operation() == row
     site.receiver.calm()
     assert site.run()["sequence"] == 8

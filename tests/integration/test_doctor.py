@@ -268,6 +268,11 @@ def test_a_receiver_without_a_description_is_not_spoken_of(sqlite_url: str, tmp_
     with start_receiver(tmp_path) as receiver:
         found = findings(receiver.url, sqlite_url, f"sqlite:///{tmp_path}/state.db")
         assert receiver.requests() == [], "nothing was sent to it"
+    (accepts,) = [finding for finding in found if finding.subject == "receiver"]
+    assert accepts.finding.endswith("accepts connections; path and credentials were not tried.")
+    nowhere = findings("http://no-such-host.invalid/x", sqlite_url, f"sqlite:///{tmp_path}/state.db")
+    (unknown,) = [finding for finding in nowhere if finding.subject == "receiver"]
+    assert unknown.finding.startswith("The name no-such-host.invalid does not resolve (")
     assert not [finding for finding in found if finding.subject == "receiver's contract"]
 
 

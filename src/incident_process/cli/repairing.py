@@ -1,6 +1,7 @@
 """The commands that repair: backfill, dead-letters, reconcile."""
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -197,17 +198,18 @@ def reconcile(
 ) -> int:
     """Compare every account of the source with the ledger, and name what is missing, stale or surplus.
 
-    With --json one object: "differences", a line each, "run" (the report of what --repair sent), and how many accounts
-    there are of each kind. Exit status 4 when something is missing or stale and was not repaired. Example:
-    incident-process reconcile --repair
+    With --json one object: "differences", a line each, "run" (the report of what --repair sent), how many accounts
+    there are of each kind, and with --repair in "left" how many there are after it. Exit status 4 when something is
+    missing or stale and was not repaired. Example: incident-process reconcile --repair
     """
     from incident_process.app.factory import open_parts
     from incident_process.app.runner import in_loop, run_leased
     from incident_process.delivery.endpoint import receiver_place
     from incident_process.operations.receiver_export import opened
-    from incident_process.operations.reconcile import SENDABLE, Reconciliation
+    from incident_process.operations.reconcile import Reconciliation
     from incident_process.pipeline.context import Parts
     from incident_process.pipeline.run import Run
+    from incident_process.settings import Settings
 
     listing = JsonListing("differences") if as_json else None
     passes: list[Reconciliation] = []
@@ -222,38 +224,36 @@ def reconcile(
         passes.append(Reconciliation(parts, findings.show, received))
         return passes[0].repair()
 
-    async def comparing() -> int:
-        async with open_parts(load(config)) as parts:
-            passes.append(Reconciliation(parts, findings.show, held.enter_context(opened(receiver_log))))
-            await passes[0].compare()
-        doubt = passes[0].doubt()
-        if doubt is not None:
-            get_logger().warning(
-                "%s See that it is the right one before you send anything.", doubt, extra=event("export_doubtful")
-            )
-        left = sum(passes[0].totals[difference] for difference in SENDABLE)
-        return DeliveryIncompleteError.exit_status if left else 0
+    async def comparing(settings: "Settings", show: "Callable[[AccountFinding], None]") -> None:
+        async with open_parts(settings) as parts:
+            passes.append(Reconciliation(parts, show, held.enter_context(opened(receiver_log))))
+            await passes[-1].compare()
 
     def reconciled(members: dict[str, Any]) -> int:
         if not repair:
-            return in_loop(comparing())
-        return report_run(
+            in_loop(comparing(load(config), findings.show))
+            return _told_of(passes[0])
+        status = report_run(
             config,
             lambda settings, progress: run_leased(settings, repairing, progress=progress),
             as_json=as_json,
             show=lambda report: members.update(run=report),
         )
+        if passes and passes[0].sendable:
+            in_loop(comparing(Settings.load(config), lambda _: None))
+        return status
 
     with ExitStack() as held:
         if listing is None:
             status = reconciled({})
             emit_left_out(findings.count, findings.most)
-            emit_pairs({name: count for name, count in _totals(passes[0]).items() if count or name in ALWAYS_SHOWN})
+            shown = _shown_totals(passes[0])
+            emit_pairs(shown | ({"after the repair": _shown_totals(passes[-1])} if repair else {}))
             return status
         with listing:
             listing.members["run"] = None
             status = reconciled(listing.members)
-            listing.members |= _totals(passes[0])
+            listing.members |= _totals(passes[0]) | ({"left": _totals(passes[-1])} if repair else {})
         return status
 
 
@@ -274,6 +274,16 @@ class _Findings:
             emit(" ".join([f"{finding.difference.value:<8} {finding.account}", *finding.properties]))
         else:
             self._listing.item(finding)
+
+
+def _told_of(compared: "Reconciliation") -> int:
+    """Warn of a log that may be another receiver's; return the exit status of a comparison."""
+    doubt = compared.doubt()
+    if doubt is not None:
+        get_logger().warning(
+            "%s See that it is the right one before you send anything.", doubt, extra=event("export_doubtful")
+        )
+    return DeliveryIncompleteError.exit_status if compared.sendable else 0
 
 
 def _ask(doubt: str | None, receiver: str, *, may_prompt: bool) -> None:
@@ -297,6 +307,10 @@ def _leaves_pending(letters: int, pending: int) -> bool:
         return False
     question = f"{letters} dead letter(s), and {pending} pending incident(s) that go out first. Send the pending, too?"
     return not typer.confirm(question, default=True, err=True)
+
+
+def _shown_totals(reconciliation: "Reconciliation") -> dict[str, int]:
+    return {name: count for name, count in _totals(reconciliation).items() if count or name in ALWAYS_SHOWN}
 
 
 def _totals(reconciliation: "Reconciliation") -> dict[str, int]:

@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import ssl
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
@@ -413,11 +414,16 @@ async def _receiver(settings: Settings) -> list[Finding]:
         said = getattr(exc, "verify_message", "") or exc.reason or type(exc).__name__
         finding = f"{where} accepts connections, but no TLS comes about ({said})."
         remedy = "Correct [API] api_url, or name in [API] ca_file the authority that signed the receiver's certificate."
-    except (OSError, ValueError) as exc:  # ValueError: a name that no resolver accepts
+    except (socket.gaierror, UnicodeError) as exc:  # the second: no resolver accepts such a name
+        why = exc.strerror if isinstance(exc, socket.gaierror) else "no name of a host has this form"
+        finding = f"The name {address.host} does not resolve ({why})."
+        remedy = "Correct the host in [API] api_url, or see to the DNS server or /etc/hosts of this host."
+    except (OSError, ValueError) as exc:
         finding = f"{where} does not answer ({type(exc).__name__})."
         remedy = "Correct [API] api_url, or see that the receiver runs and can be reached from here."
     else:
-        accepts = Finding(subject="receiver", level=Level.OK, finding=f"{where} accepts connections.")
+        finding = f"{where} accepts connections; path and credentials were not tried."
+        accepts = Finding(subject="receiver", level=Level.OK, finding=finding)
         return [accepts, *await _described(settings)]
     return [
         Finding(

@@ -78,6 +78,11 @@ class Reconciliation:
         self._compared: Counter[Difference | None] = Counter()
         self._properties: Counter[str] = Counter()
 
+    @property
+    def sendable(self) -> int:
+        """How many accounts a repair sends."""
+        return sum(self.totals[difference] for difference in SENDABLE)
+
     def doubt(self) -> str | None:
         """Return, after ``compare``, why this may be the log of another receiver; None where nothing suggests it.
 

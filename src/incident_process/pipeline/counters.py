@@ -70,12 +70,19 @@ class RunCounters:
         return any(self._rows.values()) or any(self.by_status.values())
 
     @property
+    def left(self) -> str:
+        """Why incidents have no outcome, with the most frequent reasons and their counts; empty where all have one."""
+        reasons = self.reasons
+        untried = self.by_status[DeliveryStatus.PENDING] - reasons.total()
+        told = [grouped(reasons)] if reasons else []
+        return "; ".join([*told, f"{untried} not tried in this run"] if untried > 0 else told)
+
+    @property
     def unfinished(self) -> str | None:
         """Why the watermark has to stay, None when every row that was looked at has its outcome."""
         pending = self.by_status[DeliveryStatus.PENDING]
         if pending:
-            why = f" ({grouped(self.reasons)})" if self.waiting else ""
-            return f"{pending} incident(s) have no outcome yet{why}; the next run tries them again"
+            return f"{pending} incident(s) have no outcome yet ({self.left}); the next run tries them again"
         if self.blocked:
             return f"{self.blocked} account(s) waited behind an earlier incident; the next run sends their new content"
         return None

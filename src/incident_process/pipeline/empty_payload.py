@@ -21,7 +21,10 @@ async def send_empty(transport: Transport, url: str, rules: ResponseRules, event
     if verdict is ResponseClass.DELIVERED:
         log.info(logs.SENT, extra=logs.event("sent"))
     else:
-        log.warning(
+        # Most receivers refuse a body without an account: every quiet run would warn of that.
+        is_refused = answer.status is not None and 400 <= answer.status < 500
+        log.log(
+            logging.INFO if is_refused else logging.WARNING,
             "The empty payload was not accepted: %s.",
             answer.error or f"HTTP {answer.status}",
             extra=logs.event("empty_payload_rejected", http_status=answer.status),

@@ -19,7 +19,7 @@ from incident_process.core.errors import LeaseLostError
 from incident_process.core.events import NOBODY, AccountsDone, SendingStarted
 from incident_process.core.gc_tuning import rare_collections
 from incident_process.core.models import Chunk, DeliveryStatus, Sending
-from incident_process.delivery.failure_text import alike, grouped, has_words, secrets_of
+from incident_process.delivery.failure_text import alike, has_words, secrets_of
 from incident_process.delivery.http.file_handles import most_connections
 from incident_process.delivery.policy import Evidence, ResponseClass
 from incident_process.delivery.response_rules import ResponseRules
@@ -309,12 +309,10 @@ class ChunkProcessor:
                 self._counters.no_longer_in_source,
                 extra=logs.event("accounts_vanished", accounts=self._counters.no_longer_in_source),
             )
-        reason = self.sender.stopped or self._cut_short or self._counters.unfinished
-        reasons = self._counters.reasons
+        cut, left = self.sender.stopped or self._cut_short, self._counters.left
+        reason = f"{cut}; without an outcome: {left}" if cut and left else cut or self._counters.unfinished
         if reason is not None and self.sender.stopped is None and not self._well:
             reason = f"{broken(self._failure)}; {reason}"
-        elif self.sender.stopped is not None and len(reasons) > 1:  # otherwise it has said it already
-            reason = f"{reason}; without an outcome: {grouped(reasons)}"
         if reason is not None:
             log.error(
                 "Delivery is incomplete: %s. The next run resumes.",
