@@ -20,7 +20,7 @@ from incident_process.document import incident_model
 from incident_process.document.convert import NO_DATE, moment, money, stamp, text, whole
 from incident_process.document.envelope import Envelope, check, decode_body, encoder
 from incident_process.document.rows import Row, current_rows, newest_payment
-from incident_process.document.validation import validate_parts
+from incident_process.document.validation import contract_error
 from incident_process.source.columns import (
     AMOUNT_COLUMNS,
     CUSTOMER_COLUMNS,
@@ -45,6 +45,7 @@ _C = {name: position for position, name in enumerate(CUSTOMER_COLUMNS)}
 _P = {name: position for position, name in enumerate(PAYMENT_COLUMNS)}
 _LOADED = _C["LOAD_DATE"]
 _ASSET = _C["ASSET_ID"]
+_NUMBERS = (int, float, Decimal)
 _PRODUCT_ID = attrgetter("Product_Id")
 
 _IMAGE = (
@@ -82,6 +83,7 @@ _PRODUCT_TEXTS = itemgetter(
     _C["CITY"],
     _C["PROVINCE"],
 )
+_NO_NUMBER = "an amount of money is no finite number"
 _CONTACTS = itemgetter(_C["TECNICAL_CONTACT_EMAIL"], _C["MOBILE_CONTACT"], _C["WORK_CONTACT"])
 
 
@@ -117,9 +119,8 @@ def build_content(account: str, customers: Sequence[Row], payments: Sequence[Row
 def _assemble(account: str, rows: Sequence[Row], payment: Row | None, zone: ZoneInfo) -> DocumentContent:
     newest = rows[0]
     arrears = money(newest[_C["OUTSTANDING"]])
-    ref, person, address, zip_code, kind, company, nic, email, status, credit, billing, segment, mobile, daytime = (
-        [value if type(value) is str else text(value) for value in _NEWEST_TEXTS(newest)]
-    )  # fmt: skip
+    texts: list[str] = [value if type(value) is str else text(value) for value in _NEWEST_TEXTS(newest)]
+    ref, person, address, zip_code, kind, company, nic, email, status, credit, billing, segment, mobile, daytime = texts
     customer = incident_model.Customer(
         Customer_Name=person,
         Full_Address=address,
@@ -145,11 +146,7 @@ def _assemble(account: str, rows: Sequence[Row], payment: Row | None, zone: Zone
     )
     action = _last_action(newest, payment, zone)
     contacts, products = _contacts(rows), _products(rows, zone)
-    try:
-        validate_parts((customer, details, action, *products), (arrears, action.Payment_Money, action.Billed_Amount))
-        unfit = None
-    except DataProcessingError as exc:
-        unfit = str(exc)
+    unfit = None if arrears.is_finite() and action.Payment_Money.is_finite() else str(contract_error(_NO_NUMBER))
     values = [account, ref, arrears, stamp(newest[_LOADED]), contacts, products, customer, details, action, status]
     return DocumentContent(account=account, contacts=contacts, values=_json_values(values), unfit=unfit)
 
@@ -177,7 +174,6 @@ def _body(content: DocumentContent, incident_id: int, envelope: Envelope) -> byt
         incident_model.Contact(Contact_Type=kind, Contact=contact, Create_Dtm=since, Create_By=envelope.created_by)
         for kind, contact, since in content.contacts
     ]
-    validate_parts(contacts, ())
     return envelope.around(content.values, encoder.encode(contacts), incident_id)
 
 
@@ -220,7 +216,8 @@ def _contacts(rows: Sequence[Row]) -> list[tuple[incident_model.ContactType, str
     found: dict[tuple[incident_model.ContactType, str], str] = {}
     for row in rows:
         since = stamp(row[_LOADED])
-        email, mobile, fix = [value if type(value) is str else text(value) for value in _CONTACTS(row)]
+        texts: list[str] = [value if type(value) is str else text(value) for value in _CONTACTS(row)]
+        email, mobile, fix = texts
         if "@" in email:
             found.setdefault(("email", email), since)
         if mobile:
@@ -234,9 +231,8 @@ def _products(rows: Sequence[Row], zone: ZoneInfo) -> list[incident_model.Produc
     """Return one product for each current row that has an ASSET_ID, ordered by ASSET_ID."""
     products = []
     for row in rows:
-        asset, label, ref, name, status, address, cat, service, city, province = [
-            value if type(value) is str else text(value) for value in _PRODUCT_TEXTS(row)
-        ]
+        texts: list[str] = [value if type(value) is str else text(value) for value in _PRODUCT_TEXTS(row)]
+        asset, label, ref, name, status, address, cat, service, city, province = texts
         if not asset:
             continue
         products.append(
@@ -262,7 +258,7 @@ def _products(rows: Sequence[Row], zone: ZoneInfo) -> list[incident_model.Produc
 
 def _asset_order(rows: Sequence[Row]) -> Callable[[incident_model.Product], Any]:
     """Return the sort key of ASSET_ID: by number where the rows hold only numbers, else by text."""
-    if all(row[_ASSET] is None or isinstance(row[_ASSET], int | float | Decimal) for row in rows):
+    if all(row[_ASSET] is None or isinstance(row[_ASSET], _NUMBERS) for row in rows):
         numbers = {text(row[_ASSET]): row[_ASSET] for row in rows}
         return lambda product: numbers[product.Product_Id]
     return _PRODUCT_ID
