@@ -214,6 +214,11 @@ def test_a_replay_has_to_say_what(ada: Client, content: object) -> None:
     assert ada.post("/api/replay", content).status == 400
 
 
+def test_a_search_for_runs_has_to_be_one(ada: Client) -> None:
+    assert ada.get("/api/runs?from=2026-02-30").content == {"error": "from has to be a day, such as 2026-03-01."}
+    assert ada.get(f"/api/runs?q={'x' * 201}").status == 400
+
+
 def test_only_the_run_that_is_under_way_is_stopped(ada: Client) -> None:
     answer = ada.post("/api/stop", {"run_id": "20260301T120000-aaaaaaaa"})
     assert (answer.status, answer.content) == (409, {"error": "This run is not under way any more."})

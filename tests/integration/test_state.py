@@ -40,6 +40,7 @@ from incident_process.core.models import (
     RunKind,
     RunRecord,
     RunRequest,
+    RunSearch,
     RunStatus,
     UnsendableAccount,
     Window,
@@ -52,6 +53,7 @@ from incident_process.state.sql.ledger import newest_entries
 from tests.support.stores import OPERATION, ServerStores, SqliteStores, SqlStores, StoreFactory
 
 UTC_ZONE = ZoneInfo("UTC")
+A_SECOND = timedelta(seconds=1)
 T0 = datetime(2026, 3, 1, 8, 30, 15, 123456, tzinfo=UTC)
 
 
@@ -452,6 +454,13 @@ async def test_a_run_left_running_is_closed_as_failed_by_the_next(stores: StoreF
         await store.open_run(lease, run_record("r1"))
         await store.open_run(lease, run_record("r2", started_at=T0 + timedelta(hours=1)))
         newest, dangling = await store.runs()
+        later = T0 + timedelta(hours=1)
+        assert await store.runs(search=RunSearch(since=later - A_SECOND, before=later + A_SECOND)) == [newest]
+        assert await store.runs(search=RunSearch(before=later, text="(KILLED or")) == [dangling]
+        assert (
+            await store.runs(search=RunSearch(text="killed_or")) == await store.runs(search=RunSearch(text="x1")) == []
+        )
+        assert await store.runs(search=RunSearch(text="HOST-A")) == [newest, dangling]
         assert (newest.run_id, newest.status) == ("r2", RunStatus.RUNNING)
         assert (dangling.run_id, dangling.status) == ("r1", RunStatus.FAILED)
         assert dangling.ended_at is not None

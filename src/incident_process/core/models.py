@@ -306,6 +306,17 @@ class RunRecord(Record, frozen=True, kw_only=True):
     request: RunRequest = RunRequest()
 
 
+class RunSearch(Record, frozen=True, kw_only=True):
+    """Runs that began at ``since`` or later, ahead of ``before``; id, host or error contain ``text``, in any case."""
+
+    since: datetime | None = None
+    before: datetime | None = None
+    text: str = ""
+
+
+ANY_RUN = RunSearch()
+
+
 class RunReport(Record, frozen=True, kw_only=True):
     """A run's report to its caller; ``to_dict`` is the object that ``run --json`` prints (SPEC 7)."""
 

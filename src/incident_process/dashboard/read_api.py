@@ -1,6 +1,7 @@
 """The answers to requests that only read. Their addresses and parameters are private to the page."""
 
 import time
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
 
@@ -10,7 +11,7 @@ from starlette.routing import Route
 
 from incident_process import __version__
 from incident_process.core.arguments import LONGEST_ACCOUNT
-from incident_process.core.models import RunKind, RunStatus
+from incident_process.core.models import RunKind, RunSearch, RunStatus
 from incident_process.dashboard.access import Access, SignInSession
 from incident_process.dashboard.own_runs import OwnRuns
 from incident_process.dashboard.read_model import MOST_LETTERS, ReadModel
@@ -22,6 +23,7 @@ WRITTEN_SECONDS = 1.0
 PAGE = 25
 MOST_PAGED = 1_000_000
 SHORTEST_SEARCH = 3
+LONGEST_SEARCH = 200
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -84,9 +86,15 @@ class ReadApi:
         return Response(self._written, media_type=Json.media_type)
 
     async def runs(self, request: Request) -> Json:
-        """Answer with a page of runs, of a kind or a status."""
+        """Answer with a page of runs, of a kind or a status, of some days (UTC), that contain a text."""
         kind, status = _word(request, "kind", RunKind), _word(request, "status", RunStatus)
-        return Json(await self._readings.runs(kind, status, number(request, "skip", 0, MOST_PAGED), PAGE))
+        since, until = _day(request, "from"), _day(request, "to")
+        text = request.query_params.get("q", "").strip()
+        if len(text) > LONGEST_SEARCH:
+            raise BadRequestError(f"Give at most {LONGEST_SEARCH} characters to search for.")
+        search = RunSearch(since=since, before=None if until is None else until + timedelta(days=1), text=text)
+        skip = number(request, "skip", 0, MOST_PAGED)
+        return Json(await self._readings.runs(kind, status, search, skip, PAGE))
 
     async def run(self, request: Request) -> Json:
         """Answer with one run."""
@@ -138,6 +146,16 @@ def account_of(request: Request) -> str:
     if not 0 < len(account) <= LONGEST_ACCOUNT:
         raise BadRequestError("account has to be an account number.")
     return account
+
+
+def _day(request: Request, name: str) -> datetime | None:
+    text = request.query_params.get(name)
+    if not text:
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError as exc:
+        raise BadRequestError(f"{name} has to be a day, such as 2026-03-01.") from exc
 
 
 def _word(request: Request, name: str, words: type[Word]) -> Word | None:

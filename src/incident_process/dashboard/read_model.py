@@ -14,6 +14,7 @@ from incident_process.core.models import (
     LastDelivery,
     LedgerEntry,
     RunKind,
+    RunSearch,
     RunStatus,
     Tracking,
     iso,
@@ -97,14 +98,21 @@ class ReadModel:
             "dead_letters": {"count": len(letters[0]), "more": letters[1]} if letters else None,
         }
 
-    async def runs(self, kind: RunKind | None, status: RunStatus | None, skip: int, limit: int) -> dict[str, Any]:
+    async def runs(
+        self,
+        kind: RunKind | None,
+        status: RunStatus | None,
+        search: RunSearch,
+        skip: int,
+        limit: int,
+    ) -> dict[str, Any]:
         """Return a page of runs and whether there are more."""
 
         async def read() -> list[dict[str, Any]]:
             store = await self._connections.store()
-            return await insights.history(store, kind=kind, status=status, skip=skip, limit=limit + 1)
+            return await insights.history(store, kind=kind, status=status, search=search, skip=skip, limit=limit + 1)
 
-        key = ("runs", kind, status, skip, limit)
+        key = ("runs", kind, status, search, skip, limit)
         found = await self._keep.get(key, read)
         return {"runs": found[:limit], "more": len(found) > limit, "at": self._at(key)}
 

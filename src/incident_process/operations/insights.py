@@ -14,11 +14,13 @@ import msgspec
 
 from incident_process.core.arguments import other_spellings
 from incident_process.core.models import (
+    ANY_RUN,
     DeliveryStatus,
     LedgerEntry,
     Operation,
     RunKind,
     RunRecord,
+    RunSearch,
     RunStatus,
     Tracking,
     iso,
@@ -78,11 +80,13 @@ async def history(
     *,
     kind: RunKind | None = None,
     status: RunStatus | None = None,
+    search: RunSearch = ANY_RUN,
     skip: int = 0,
     limit: int,
 ) -> list[dict[str, Any]]:
     """Return at most ``limit`` runs, newest first, without the newest ``skip``."""
-    return [run_row(run) for run in await store.runs(kind=kind, status=status, skip=skip, limit=limit)]
+    found = await store.runs(kind=kind, status=status, search=search, skip=skip, limit=limit)
+    return [run_row(run) for run in found]
 
 
 async def run(store: LedgerReader, run_id: str) -> dict[str, Any] | None:

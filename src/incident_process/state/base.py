@@ -34,6 +34,7 @@ from types import TracebackType
 from typing import Protocol
 
 from incident_process.core.models import (
+    ANY_RUN,
     Advance,
     Chunk,
     DeliveryStatus,
@@ -46,6 +47,7 @@ from incident_process.core.models import (
     Outcome,
     RunKind,
     RunRecord,
+    RunSearch,
     RunStatus,
 )
 
@@ -107,6 +109,7 @@ class LedgerReader(Protocol):
         run_id: str | None = None,
         kind: RunKind | None = None,
         status: RunStatus | None = None,
+        search: RunSearch = ANY_RUN,
         skip: int = 0,
         limit: int = 20,
     ) -> list[RunRecord]:

@@ -5,6 +5,7 @@ batch that is safe to repeat, ordered so that a successor recognises a crash (``
 """
 
 import copy
+import re
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 
@@ -13,6 +14,7 @@ from pymongo.errors import OperationFailure
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import (
+    ANY_RUN,
     Advance,
     Chunk,
     DeliveryStatus,
@@ -25,6 +27,7 @@ from incident_process.core.models import (
     Outcome,
     RunKind,
     RunRecord,
+    RunSearch,
     RunStatus,
 )
 from incident_process.state.base import StateStore
@@ -275,10 +278,19 @@ class MongoStateStore(StateStore):
         run_id: str | None = None,
         kind: RunKind | None = None,
         status: RunStatus | None = None,
+        search: RunSearch = ANY_RUN,
         skip: int = 0,
         limit: int = 20,
     ) -> list[RunRecord]:
-        wanted = {"_id": run_id, "Kind": kind and kind.value, "Status": status and status.value}
+        began = {"$gte": search.since, "$lt": search.before}
+        contains = {"$regex": re.escape(search.text), "$options": "i"}
+        wanted = {
+            "_id": run_id,
+            "Kind": kind and kind.value,
+            "Status": status and status.value,
+            "Started_Dtm": {name: at for name, at in began.items() if at is not None} or None,
+            "$or": [{name: contains} for name in ("_id", "Host", "Error")] if search.text else None,
+        }
         return await self._runs.list({name: value for name, value in wanted.items() if value is not None}, skip, limit)
 
     # -- ledger and outbox ----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from incident_process.core.models import (
     RunKind,
     RunRecord,
     RunRequest,
+    RunSearch,
     RunStatus,
     Window,
 )
@@ -41,6 +42,8 @@ _UPDATE = f"UPDATE Process_Operation_Run SET {', '.join(f'{name} = ?' for name i
 
 _INSERT = f"INSERT INTO Process_Operation_Run ({', '.join(_COLUMNS)}) VALUES ({marks(len(_COLUMNS))})"
 
+_CONTAINS = f"({' OR '.join(f'INSTR(LOWER({name}), ?) > 0' for name in ('Run_Id', 'Host', 'Last_Error'))})"
+
 _NEWEST = f"""
     SELECT {", ".join(_COLUMNS)} FROM Process_Operation_Run WHERE {{}}
     ORDER BY Started_Dtm DESC, Run_Id DESC LIMIT ? OFFSET ?"""
@@ -62,12 +65,25 @@ async def write(connection: Connection, run: RunRecord) -> None:
 
 
 async def newest(
-    connection: Connection, operation: str, wanted: Mapping[str, str | None], *, skip: int, limit: int
+    connection: Connection,
+    operation: str,
+    wanted: Mapping[str, str | None],
+    search: RunSearch,
+    *,
+    skip: int,
+    limit: int,
 ) -> list[RunRecord]:
     """Return the operation's runs whose columns are as wanted (None: any), newest first."""
-    columns = {"Operation_name": operation} | {name: str(value) for name, value in wanted.items() if value is not None}
-    query = _NEWEST.format(" AND ".join(f"{name} = ?" for name in columns))
-    return [_record(row) for row in await connection.rows(query, (*columns.values(), limit, skip))]
+    conditions: dict[str, str | None] = {
+        "Operation_name = ?": operation,
+        **{f"{name} = ?": value and str(value) for name, value in wanted.items()},
+        "Started_Dtm >= ?": stamp_or_none(search.since),
+        "Started_Dtm < ?": stamp_or_none(search.before),
+    }
+    of = {condition: value for condition, value in conditions.items() if value is not None}
+    searched = [search.text.lower()] * _CONTAINS.count("?") if search.text else []
+    query = _NEWEST.format(" AND ".join([*of, _CONTAINS] if search.text else of))
+    return [_record(row) for row in await connection.rows(query, (*of.values(), *searched, limit, skip))]
 
 
 def _values(run: RunRecord) -> tuple[Any, ...]:

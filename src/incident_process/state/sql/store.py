@@ -12,6 +12,7 @@ import msgspec
 
 from incident_process.core.errors import LeaseHeldError
 from incident_process.core.models import (
+    ANY_RUN,
     Advance,
     Chunk,
     DeliveryStatus,
@@ -24,6 +25,7 @@ from incident_process.core.models import (
     Outcome,
     RunKind,
     RunRecord,
+    RunSearch,
     RunStatus,
 )
 from incident_process.database.errors import LockedError
@@ -279,12 +281,13 @@ class SqlStateStore(StateStore):
         run_id: str | None = None,
         kind: RunKind | None = None,
         status: RunStatus | None = None,
+        search: RunSearch = ANY_RUN,
         skip: int = 0,
         limit: int = 20,
     ) -> list[RunRecord]:
         wanted = {"Run_Id": run_id, "Kind": kind, "Status": status}
         return await self._database.read(
-            lambda connection: runs.newest(connection, self._operation, wanted, skip=skip, limit=limit)
+            lambda connection: runs.newest(connection, self._operation, wanted, search, skip=skip, limit=limit)
         )
 
     # -- ledger and outbox ----------------------------------------------------------------------------------------
