@@ -1,6 +1,5 @@
 """The commands that do the work: init and run."""
 
-import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -155,6 +154,7 @@ async def _init_state(settings: "Settings") -> list[str]:
 
 
 def _init_embedded(configured: Path | None) -> int:
+    from incident_process.database.file_connection import FILE_ERRORS
     from incident_process.sandbox.demo.tables import create_sqlite
     from incident_process.settings import Settings, embedded_database
 
@@ -167,7 +167,7 @@ def _init_embedded(configured: Path | None) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)  # it will hold personal data
             create_sqlite(path)
-        except (OSError, sqlite3.Error) as exc:
+        except FILE_ERRORS as exc:
             msg = f"{path} cannot be written ({exc}): see that the folder may be written to."
             raise ConfigurationError(msg) from exc
         emit(f"Created {path} with both source tables, empty.")

@@ -1,6 +1,5 @@
 """The commands about the state itself: its receiver, its operation's name, copies of it."""
 
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from incident_process.cli.options import AsJson, Config, load
 from incident_process.cli.output import emit, emit_json, emit_pairs
-from incident_process.core.errors import ConfigurationError, DatabaseConnectionError
+from incident_process.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from incident_process.operations.state_copy import Copied
@@ -216,6 +215,7 @@ def backup(
 
     Example: incident-process state backup copy.db
     """
+    from incident_process.database.file_connection import back_up
     from incident_process.settings.database_urls import SqliteTarget
 
     settings = load(config)
@@ -223,39 +223,9 @@ def backup(
     if not isinstance(target, SqliteTarget):
         msg = "The state is not in SQLite: copy it with mysqldump --single-transaction or mongodump."
         raise ConfigurationError(msg)
-    size = _backed_up(target.path, file)
+    size = back_up(target.path, file)
     if as_json:
         emit_json({"file": str(file), "bytes": size})
     else:
         emit(f"Wrote {file}, {size} bytes, checked.")
     return 0
-
-
-def _backed_up(path: Path, file: Path) -> int:
-    """Make the copy and check it; return its size in bytes. Remove a copy that failed."""
-    import sqlite3
-
-    if not path.is_file():
-        raise DatabaseConnectionError(f"The state's SQLite file {path} is not there: correct [STATE] url.")
-    try:
-        file.touch(mode=0o600, exist_ok=False)  # it holds unsent bodies: personal data
-    except OSError as exc:
-        msg = (
-            f"{file} cannot be made ({exc.strerror}): name a file that is not there, in a folder that you may write to."
-        )
-        raise ConfigurationError(msg) from exc
-    try:
-        with (
-            closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as state_file,
-            closing(sqlite3.connect(file)) as copied,
-        ):
-            state_file.backup(copied)
-            found = copied.execute("PRAGMA quick_check").fetchone()[0]
-        if found != "ok":
-            raise DatabaseConnectionError(f"SQLite file {path}: the copy is damaged, and so may be the state.")
-    except (sqlite3.Error, DatabaseConnectionError) as exc:
-        file.unlink(missing_ok=True)
-        if isinstance(exc, DatabaseConnectionError):
-            raise
-        raise DatabaseConnectionError(f"SQLite file {path} could not be copied ({type(exc).__name__}: {exc}).") from exc
-    return file.stat().st_size

@@ -4,13 +4,18 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
+
+from incident_process.core.errors import ConfigurationError, DatabaseConnectionError
 
 T = TypeVar("T")
 P = ParamSpec("P")
 Step = Callable[[sqlite3.Connection], None]
+
+FILE_ERRORS = (OSError, sqlite3.Error)
+"""What creating, reading and writing a file raises."""
 
 
 class FileConnection:
@@ -100,3 +105,34 @@ class FileConnection:
                     self._before_closing(connection)
             with suppress(sqlite3.Error):
                 connection.close()
+
+
+def back_up(path: Path, file: Path) -> int:
+    """Copy the state's file, also while it is in use, and check the copy; return its size in bytes.
+
+    Raises ConfigurationError where the copy cannot be made, DatabaseConnectionError where it fails; none is left then.
+    """
+    if not path.is_file():
+        raise DatabaseConnectionError(f"The state's SQLite file {path} is not there: correct [STATE] url.")
+    try:
+        file.touch(mode=0o600, exist_ok=False)  # it holds unsent bodies: personal data
+    except OSError as exc:
+        msg = (
+            f"{file} cannot be made ({exc.strerror}): name a file that is not there, in a folder that you may write to."
+        )
+        raise ConfigurationError(msg) from exc
+    try:
+        with (
+            closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as state_file,
+            closing(sqlite3.connect(file)) as copied,
+        ):
+            state_file.backup(copied)
+            found = copied.execute("PRAGMA quick_check").fetchone()[0]
+        if found != "ok":
+            raise DatabaseConnectionError(f"SQLite file {path}: the copy is damaged, and so may be the state.")
+    except (sqlite3.Error, DatabaseConnectionError) as exc:
+        file.unlink(missing_ok=True)
+        if isinstance(exc, DatabaseConnectionError):
+            raise
+        raise DatabaseConnectionError(f"SQLite file {path} could not be copied ({type(exc).__name__}: {exc}).") from exc
+    return file.stat().st_size

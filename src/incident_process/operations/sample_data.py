@@ -149,8 +149,6 @@ def _sqlite(target: SqliteTarget) -> Iterator[_Opened]:
 
 @contextmanager
 def _mysql(target: MySQLTarget) -> Iterator[_Opened]:
-    import pymysql
-
     where = f"the MySQL database {target.database} at {target.host}:{target.port}"
     with closing(connect_blocking(target, at_start(where))) as connection:
         tables = _Tables(connection, "%s", " ENGINE=InnoDB")
@@ -167,7 +165,7 @@ def _mysql(target: MySQLTarget) -> Iterator[_Opened]:
 
         try:
             yield tables, connection.commit, existing, where
-        except (pymysql.MySQLError, OSError) as exc:
+        except Exception as exc:
             meaning = meaning_of_error(exc)
             if meaning is None:
                 raise

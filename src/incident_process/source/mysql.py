@@ -4,11 +4,8 @@ import asyncio
 import ssl as tls
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from socket import SO_RCVBUF, SOL_SOCKET
 from zoneinfo import ZoneInfo
 
-import asyncmy
-from asyncmy.cursors import SSCursor
 from pydantic import SecretStr
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
@@ -20,7 +17,7 @@ from incident_process.database.errors import (
     database_error,
     explained,
 )
-from incident_process.database.server_connection import CONNECT_SECONDS, ServerConnection
+from incident_process.database.server_connection import CONNECT_SECONDS, ServerConnection, closed_error
 from incident_process.database.server_errors import meaning_of_error
 from incident_process.database.session import SOURCE
 from incident_process.settings.database_urls import MySQLTarget
@@ -28,10 +25,6 @@ from incident_process.source.dialects import EXACT_COLLATIONS, SourceDialect, my
 from incident_process.source.driver import Column, Row
 from incident_process.source.queries import Statement
 from incident_process.source.sql import SqlSource
-
-STREAM_BYTES = 128 * 1024
-"""How much of a streamed result may wait unread, in the network's buffer. The driver takes whatever is there and makes
-rows of it all: with the operating system's own limit of several MiB, a survey of a million accounts held 200 MiB."""
 
 SILENCE_SECONDS = 1800.0
 """How long a statement may be silent before its connection counts as lost. A survey of a large table without an index
@@ -135,16 +128,9 @@ class MySQLDriver:
         """Return all rows of a statement."""
         return (await self._open.run(statement.sql, statement.parameters))[1]
 
-    async def stream(self, statement: Statement, size: int) -> AsyncIterator[list[Row]]:
+    def stream(self, statement: Statement, size: int) -> AsyncIterator[list[Row]]:
         """Yield the rows of a statement as the server sends them."""
-        driver = self._open.driver
-        cursor = driver.cursor(SSCursor)
-        # The driver has no flow control, and no other way to its socket.
-        driver._transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_RCVBUF, STREAM_BYTES)
-        await cursor.execute(statement.sql, statement.parameters or None)
-        while rows := await cursor.fetchmany(size):
-            yield list(rows)
-        await cursor.close()
+        return self._open.stream(statement.sql, statement.parameters, size)
 
     async def columns(self, table: str) -> Mapping[str, Column]:
         """Return the columns that the user may see, with their types and character sets."""
@@ -188,5 +174,5 @@ class MySQLDriver:
     @property
     def _open(self) -> ServerConnection:
         if self._connection is None:
-            raise asyncmy.errors.InterfaceError("the connection is closed")
+            raise closed_error()
         return self._connection

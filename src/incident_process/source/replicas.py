@@ -17,8 +17,6 @@ from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from asyncmy.cursors import DictCursor
-
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import Record
@@ -112,7 +110,7 @@ class ReplicaDriver(MySQLDriver):
         assert position is not None  # noqa: S101 - ``Replica.serving`` has set it
         if self._reached is not position:
             async with asyncio.timeout(self.wait_seconds + CONNECT_SECONDS):
-                await gtid.check_replica(self, self._named, position)
+                await gtid.check_replica(self, self._open.named, position)
                 await self._catch_up(position)
             self._reached = position
         return dialect
@@ -136,11 +134,6 @@ class ReplicaDriver(MySQLDriver):
                     f"{self.where} has not applied within {self.wait_seconds:g} s what the primary had written."
                 )
         self.waited = time.monotonic() - began
-
-    async def _named(self, sql: str) -> list[Mapping[str, Any]]:
-        async with self._open.driver.cursor(DictCursor) as cursor:
-            await cursor.execute(sql)
-            return list(await cursor.fetchall())
 
     def _translate(self, meaning: ErrorMeaning) -> IncidentProcessError:
         match meaning.kind:

@@ -6,11 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import asyncmy
-from asyncmy.constants.CLIENT import FOUND_ROWS
-
 from incident_process.core.errors import DatabaseConnectionError
-from incident_process.database.server_connection import ServerConnection
+from incident_process.database.server_connection import DRIVER_ERRORS, ServerConnection
 from incident_process.database.server_errors import meaning_of_error
 from incident_process.database.session import Session
 from incident_process.settings.database_urls import MySQLTarget
@@ -36,7 +33,7 @@ class MySQLConnection(Connection):
         self._place = place
         self._used = 0.0
         self._packet_bytes = 0
-        self._server = ServerConnection(target, tls, session, place, read_seconds=READ_SECONDS, client_flag=FOUND_ROWS)
+        self._server = ServerConnection(target, tls, session, place, read_seconds=READ_SECONDS, found_rows=True)
 
     async def connect(self) -> None:
         """Connect and set up the session."""
@@ -100,7 +97,7 @@ class MySQLConnection(Connection):
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (asyncmy.MySQLError, OSError, RuntimeError) as exc:
+        except DRIVER_ERRORS as exc:
             meaning = meaning_of_error(exc)
             if meaning is None:
                 raise
