@@ -18,7 +18,7 @@ from incident_process.core.errors import ConfigurationError, DataProcessingError
 from incident_process.document import assembly
 from incident_process.document.returned import PARTS, as_doubles, differing, part_digests, restore_content
 from incident_process.operations import receiver_export
-from tests.unit.test_document import NOW, UTC_ZONE, customer, payment
+from tests.unit.test_assembly import NOW, UTC_ZONE, customer, payment
 
 MONEY = ("Arrears", "Bss_Arrears_Amount", "Payment_Money", "Billed_Amount", "Outstanding_Balance")
 WHOLE = ("Customer_Type_Id", "Credit_Class_Id", "Product_Seq", "Payment_Seq", "Billed_Seq", "Incident_Id", "Case_Id")

@@ -1,4 +1,4 @@
-"""The store of standing conditions, sentence by sentence of ``state/conditions.py``, over every store that there is."""
+"""The store of standing conditions, sentence by sentence of ``state.alert_store``, over every store."""
 
 import asyncio
 from contextlib import AsyncExitStack
