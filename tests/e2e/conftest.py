@@ -4,7 +4,7 @@ import itertools
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +21,7 @@ from incident_process.settings import Settings
 from tests.support.command import Command, Finished
 from tests.support.ports import HeldPort
 from tests.support.receivers import ReceiverHandle, start_receiver
+from tests.support.sessions import ordinary_user
 from tests.support.source_data import Row, create_tables, insert_customers, insert_payments
 from tests.support.sql_server import SqlServer
 
@@ -272,3 +273,34 @@ def make_site(
     receiver.calm()
     for made in databases:
         made.server.drop_database(made.name)
+
+
+@contextmanager
+def own_server(server: SqlServer) -> Iterator[SqlServer]:
+    """Start a server whose options a test may change, and stop it with the block."""
+    try:
+        server.create()
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def site_of_a_user(
+    server: SqlServer, command: Command, receiver: ReceiverHandle, *, payment_type: str = "datetime", **process: Any
+) -> Iterator[Site]:
+    """Make a site whose source and state are one database of the server, under an ordinary user."""
+    receiver.calm()
+    database = ServerDatabase(server)
+    database.url = ordinary_user(server, database.name)
+    made = Site(command, database, receiver)
+    made.state = database
+    with closing(database.connect()) as connection:
+        create_tables(connection, "mysql", payment_type=payment_type)
+    command.configure(
+        database={"URL": database.url},
+        api={"api_url": receiver.url},
+        process={"operation_name": OPERATION, "tracking": "sql", **process},
+    )
+    yield made
+    server.drop_database(database.name)

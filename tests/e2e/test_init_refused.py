@@ -5,13 +5,11 @@ from contextlib import closing
 
 import pytest
 
-from tests.e2e.conftest import OPERATION, ServerDatabase, Site, day
+from tests.e2e.conftest import OPERATION, Site, day, own_server, site_of_a_user
 from tests.support.command import Command
 from tests.support.mariadb import MariaDBServer
 from tests.support.mysql import MySQLServer
 from tests.support.receivers import ReceiverHandle
-from tests.support.sessions import ordinary_user
-from tests.support.source_data import create_tables
 from tests.support.sql_server import SqlServer
 
 PRODUCTS: dict[str, type[SqlServer]] = {"mariadb": MariaDBServer, "mysql": MySQLServer}
@@ -29,30 +27,14 @@ TEAM = (
 
 @pytest.fixture(scope="module", params=sorted(PRODUCTS))
 def server(request: pytest.FixtureRequest) -> Iterator[SqlServer]:
-    made = PRODUCTS[request.param]("--log-bin=binlog", "--binlog-format=STATEMENT")
-    try:
-        made.create()
+    with own_server(PRODUCTS[request.param]("--log-bin=binlog", "--binlog-format=STATEMENT")) as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture
 def site(server: SqlServer, command: Command, receiver: ReceiverHandle) -> Iterator[Site]:
-    receiver.calm()
-    database = ServerDatabase(server)
-    database.url = ordinary_user(server, database.name)
-    made = Site(command, database, receiver)
-    made.state = database
-    with closing(database.connect()) as connection:
-        create_tables(connection, "mysql")
-    command.configure(
-        database={"URL": database.url},
-        api={"api_url": receiver.url},
-        process={"operation_name": OPERATION, "tracking": "sql"},
-    )
-    yield made
-    server.drop_database(database.name)
+    with site_of_a_user(server, command, receiver) as made:
+        yield made
 
 
 def tables(site: Site) -> set[str]:

@@ -11,14 +11,13 @@ from contextlib import closing
 import pytest
 
 from incident_process import ConfigurationError, get_mysql_connection
-from tests.e2e.conftest import OPERATION, ServerDatabase, Site, day
+from tests.e2e.conftest import Site, day, own_server, site_of_a_user
 from tests.support.command import Command
 from tests.support.mariadb import MariaDBServer
 from tests.support.mysql import MySQLServer
 from tests.support.proxy import TcpProxy
 from tests.support.receivers import ReceiverHandle
-from tests.support.sessions import PASSWORD, WAYS, hostile, ordinary_user
-from tests.support.source_data import create_tables
+from tests.support.sessions import PASSWORD, WAYS, hostile
 from tests.support.sql_server import SqlServer
 
 PRODUCTS: dict[str, Callable[[], SqlServer]] = {
@@ -36,37 +35,23 @@ ALIKE = "0000000003"
 @pytest.fixture(scope="module", params=sorted(PRODUCTS))
 def server(request: pytest.FixtureRequest) -> Iterator[SqlServer]:
     """A server whose options a test may change: one of its own, for each product."""
-    made = PRODUCTS[request.param]()
-    try:
-        made.create()
+    with own_server(PRODUCTS[request.param]()) as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture
 def site(server: SqlServer, command: Command, receiver: ReceiverHandle) -> Iterator[Site]:
     """Source and state in one database of that server, with accounts whose text is of the whole world."""
-    receiver.calm()
-    database = ServerDatabase(server)
-    database.url = ordinary_user(server, database.name)
-    made = Site(command, database, receiver)
-    made.state = database
-    with closing(database.connect()) as connection:
-        create_tables(connection, "mysql", payment_type="timestamp(3)")
-    command.configure(
-        database={"URL": database.url},
-        api={"api_url": receiver.url},
-        process={"operation_name": OPERATION, "tracking": "sql", "lookback_seconds": 864_000},
-    )
-    for account in ACCOUNTS:
-        # Several products and contacts each, so that grouping and joining have something to do.
-        products = [{"ASSET_ID": f"A{number}", "LOAD_DATE": day(5 - number % 3)} for number in range(4)]
-        person = {"ACCOUNT_NUM": account, "CONTACT_PERSON": NAME, "ASSET_ADDRESS": STREET, "OUTSTANDING": "10.25"}
-        made.customers(*(person | product for product in products))
-        made.payments({"AP_ACCOUNT_NUMBER": account, "ACCOUNT_PAYMENT_SEQ": 1, "LOAD_DATE": f"{day(4)} 10:00:00.125"})
-    yield made
-    server.drop_database(database.name)
+    with site_of_a_user(server, command, receiver, payment_type="timestamp(3)", lookback_seconds=864_000) as made:
+        for account in ACCOUNTS:
+            # Several products and contacts each, so that grouping and joining have something to do.
+            products = [{"ASSET_ID": f"A{number}", "LOAD_DATE": day(5 - number % 3)} for number in range(4)]
+            person = {"ACCOUNT_NUM": account, "CONTACT_PERSON": NAME, "ASSET_ADDRESS": STREET, "OUTSTANDING": "10.25"}
+            made.customers(*(person | product for product in products))
+            made.payments(
+                {"AP_ACCOUNT_NUMBER": account, "ACCOUNT_PAYMENT_SEQ": 1, "LOAD_DATE": f"{day(4)} 10:00:00.125"}
+            )
+        yield made
 
 
 @pytest.mark.parametrize("way", WAYS)
