@@ -8,7 +8,7 @@ import pytest
 
 from incident_process.core.models import DeliveryStatus, LastDelivery, LedgerEntry
 from incident_process.dashboard.read_model import Rate, ReadModel, comparison
-from incident_process.operations.dead_letters import group_of, reason_of
+from incident_process.operations.dead_letters import reason_id, reason_of
 from incident_process.operations.insights import percentiles
 from incident_process.operations.preview import Previewed
 from incident_process.settings import Settings
@@ -42,10 +42,10 @@ def test_percentiles_are_values_that_were_measured() -> None:
 def test_reasons_that_differ_in_a_record_s_number_are_one() -> None:
     one, other = entry("HTTP 422: asset 12345678 is closed"), entry("HTTP 422: asset 99999999 is closed")
     assert reason_of(one) == "HTTP 422: asset … is closed"
-    assert group_of(one) == group_of(other)
-    assert group_of(one) != group_of(entry("HTTP 422: asset 12345678 is closed", 400))
-    assert group_of(entry(None)) != group_of(one)
-    assert group_of(entry("HTTP 422 Unprocessable Content: x")) == group_of(entry("HTTP 422 Unprocessable Entity: x"))
+    assert reason_id(one) == reason_id(other)
+    assert reason_id(one) != reason_id(entry("HTTP 422: asset 12345678 is closed", 400))
+    assert reason_id(entry(None)) != reason_id(one)
+    assert reason_id(entry("HTTP 422 Unprocessable Content: x")) == reason_id(entry("HTTP 422 Unprocessable Entity: x"))
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:

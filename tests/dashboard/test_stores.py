@@ -6,7 +6,7 @@ import pytest
 
 from incident_process.core.models import DeliveryStatus
 from incident_process.operations import insights
-from incident_process.operations.dead_letters import group_of, open_dead_letters, pages
+from incident_process.operations.dead_letters import open_dead_letters, pages, reason_id
 from tests.integration.test_state import begin, chunk, incident, outcome, story
 from tests.support.stores import StoreFactory
 
@@ -33,7 +33,7 @@ async def test_dead_letters_that_still_stand_are_found_page_by_page(
 
         found = [entry async for page in pages(store) for entry in page]
         assert [entry.incident_id for entry in found] == [count + 2, *range(count, 2, -1)]
-        assert len({group_of(entry) for entry in found}) == 3
+        assert len({reason_id(entry) for entry in found}) == 3
         assert await open_dead_letters(store) == found
         assert [entry.incident_id for entry in await open_dead_letters(store, reason="http 413")] == [count + 2]
         for text in ("413 Content Too Large", "413 request entity too large"):  # as noted, and as it is noted now

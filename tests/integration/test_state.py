@@ -717,22 +717,22 @@ async def test_a_dead_letter_stands_until_something_of_its_account_follows(store
         elsewhere = await begin(another)
         await another.enqueue(elsewhere, chunk(incident(50, other), name="x1", run_id="r9"))
 
-        async def standing(**wanted: Any) -> list[int]:
+        async def open_ids(**wanted: Any) -> list[int]:
             return [entry.incident_id for entry in await store.dead_letters(**wanted)]
 
-        assert await standing() == [5, 4, 3, 2], "of an account the newest only"
-        assert await standing(limit=2) == [5, 4]
-        assert await standing(before=4, limit=1) == [3]
-        assert await standing(account=one) == [2]
+        assert await open_ids() == [5, 4, 3, 2], "of an account the newest only"
+        assert await open_ids(limit=2) == [5, 4]
+        assert await open_ids(before=4, limit=1) == [3]
+        assert await open_ids(account=one) == [2]
         (found,) = await store.dead_letters(account=other)
         assert [found] == await store.deliveries(account=other)
         parked = UnsendableAccount(
             incident_id=7, account=skipped, digest="none", status=DeliveryStatus.SKIPPED, error="x"
         )
         await store.enqueue(lease, chunk(incident(6, "d"), name="c2", parked=[parked]))
-        assert await standing() == [3, 2], "pending and skipped entries follow, too"
+        assert await open_ids() == [3, 2], "pending and skipped entries follow, too"
         await store.record_outcomes(lease, chunk(incident(6, "d"), name="c2"), [outcome(incident(6, "d"))])
-        assert await standing() == [3, 2]
+        assert await open_ids() == [3, 2]
         assert await another.dead_letters() == []
 
 

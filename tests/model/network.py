@@ -27,7 +27,7 @@ class Requests(Port):
         """Post the body once, over a connection that is there already."""
         if key is None:
             await self.process.pause()
-            return self._told(self._receiver.weather.answer(self._world.elapsed) or Answered(self._mood))
+            return self._answer_of(self._receiver.weather.answer(self._world.elapsed) or Answered(self._mood))
         incident = read(body)
         first = self._checker.check_request(self.process, incident, body)
         await self.process.pause()
@@ -50,9 +50,9 @@ class Requests(Port):
         if told is None and fault == "unanswered":
             told = Answered(None)
         if told is not None:
-            return self._told(told)
+            return self._answer_of(told)
         if incident.account in self._receiver.refuses and status >= 400:
-            return self._told(Answered(status, excerpt=WORDS))
+            return self._answer_of(Answered(status, excerpt=WORDS))
         return self._answer(500 if fault == "500 stored" else status)
 
     @property
@@ -60,7 +60,7 @@ class Requests(Port):
         return MOODS[self._receiver.mood]
 
     @staticmethod
-    def _told(told: Answered) -> Answer:
+    def _answer_of(told: Answered) -> Answer:
         error = "made up" if told.status is None else None
         return Answer(status=told.status, seconds=0.0, error=error, retry_after=told.retry_after, excerpt=told.excerpt)
 

@@ -12,7 +12,7 @@ from incident_process.source.base import (
     ReadRange,
     SelectedAccount,
     Survey,
-    unheard,
+    ignore_count,
 )
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 from tests.model.invariant_checker import InvariantChecker
@@ -42,7 +42,7 @@ class Rows(Port):
     async def excluded(self) -> dict[str, ExcludedRows]:
         return await self.call(lambda: dict.fromkeys((CUSTOMER_TABLE, PAYMENT_TABLE), ExcludedRows()))
 
-    async def survey(self, span: ReadRange, seen: Callable[[int], None] = unheard) -> Survey:
+    async def survey(self, span: ReadRange, seen: Callable[[int], None] = ignore_count) -> Survey:
         return await self.call(lambda: self._survey(span))
 
     def _survey(self, span: ReadRange) -> Survey:

@@ -86,7 +86,7 @@ class Forked:
         self._stdout = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # closed by close
         self._stderr = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # as above
         told = starter.start(msgspec.json.encode(request), self._stdout.fileno(), self._stderr.fileno())
-        self._told = self._files.enter_context(os.fdopen(told, "rb", buffering=0))
+        self._process_end = self._files.enter_context(os.fdopen(told, "rb", buffering=0))
         self._said = b""
         if not self._hear(START_SECONDS, lines=1):
             raise RuntimeError("the process that starts commands is busy")
@@ -130,9 +130,9 @@ class Forked:
         until = time.monotonic() + (seconds or 0)
         while self._said.count(b"\n") < lines:
             left = None if seconds is None else max(0.0, until - time.monotonic())
-            if not select.select([self._told], [], [], left)[0]:
+            if not select.select([self._process_end], [], [], left)[0]:
                 return False
-            read = self._told.read(64)
+            read = self._process_end.read(64)
             if not read:
                 raise RuntimeError("the process that starts commands has ended: what it said is on stderr")
             self._said += read

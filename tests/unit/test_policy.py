@@ -15,9 +15,9 @@ from incident_process.core.models import DeliveryStatus
 from incident_process.delivery.circuit_breaker import CircuitBreaker, CircuitState
 from incident_process.delivery.failure_text import (
     LONGEST,
-    alike,
-    grouped,
+    common_form,
     reason,
+    reasons_text,
     secrets_of,
 )
 from incident_process.delivery.http.persistent_connection import EXCERPT_BYTES
@@ -173,7 +173,7 @@ def test_a_refusal_at_the_end_of_a_run_is_of_the_record_unless_many_are_or_whate
     for doubtful in (
         Evidence(taken=True, many=True),
         Evidence(taken=True, asked=ResponseClass.RETRY),
-        Evidence(taken=True, asked=ResponseClass.REFUSED, alike=True),
+        Evidence(taken=True, asked=ResponseClass.REFUSED, same_words=True),
     ):
         assert fate(REFUSED, doubtful) == (PENDING, 1)
         assert fate(REFUSED, doubtful, runs=2) == (PENDING, 2)
@@ -181,9 +181,9 @@ def test_a_refusal_at_the_end_of_a_run_is_of_the_record_unless_many_are_or_whate
 
 def test_a_few_refusals_where_nothing_is_taken_wait_unless_the_service_answers_otherwise() -> None:
     assert fate(REFUSED, Evidence()) == (PENDING, 0)
-    assert fate(REFUSED, Evidence(asked=ResponseClass.DELIVERED, alike=True)) == (DEAD, 0)
+    assert fate(REFUSED, Evidence(asked=ResponseClass.DELIVERED, same_words=True)) == (DEAD, 0)
     assert fate(REFUSED, Evidence(asked=ResponseClass.REFUSED)) == (DEAD, 0)
-    assert fate(REFUSED, Evidence(asked=ResponseClass.REFUSED, alike=True)) == (PENDING, 0)
+    assert fate(REFUSED, Evidence(asked=ResponseClass.REFUSED, same_words=True)) == (PENDING, 0)
     assert fate(REFUSED, Evidence(asked=ResponseClass.DELIVERED, many=True)) == (PENDING, 0)
     assert fate(SUSPECT, Evidence(asked=ResponseClass.DELIVERED)) == (PENDING, 0)
     assert fate(SUSPECT, Evidence(asked=ResponseClass.DELIVERED, only=True)) == (DEAD, 0)
@@ -378,13 +378,13 @@ def test_a_secret_at_the_end_of_what_was_looked_at_leaves_no_half(place: int) ->
     ],
 )
 def test_reasons_of_many_records_are_the_same(one: str, shown: str) -> None:
-    assert alike(one) == shown
+    assert common_form(one) == shown
 
 
 def test_reasons_are_told_with_their_counts() -> None:
     reasons = Counter({"a": 5, "b": 1, "c": 3, "d": 2, "e": 1})
-    assert grouped(reasons) == "a: 5 incidents; c: 3 incidents; d: 2 incidents; other reasons: 2"
-    assert grouped(Counter(["b"])) == "b: 1 incident"
+    assert reasons_text(reasons) == "a: 5 incidents; c: 3 incidents; d: 2 incidents; other reasons: 2"
+    assert reasons_text(Counter(["b"])) == "b: 1 incident"
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ async def conduct(
             run = await make(parts)
             kind = run.kind
             try:
-                with signal_handling(run) if signal_handling is not None else stopping(run.request_stop):
+                with signal_handling(run) if signal_handling is not None else stop_on_signal(run.request_stop):
                     report = await run.run()
             except Exception as exc:
                 is_reported = True
@@ -134,7 +134,7 @@ async def conduct(
         raise
 
 
-class stopping:  # noqa: N801  # used as a verb: with stopping(...):
+class stop_on_signal:  # noqa: N801  # used as a verb: with stop_on_signal(...):
     """Calls ``stop(reason)`` on the first SIGTERM or SIGINT; a second one ends the process as usual."""
 
     def __init__(self, stop: Callable[[str], None]) -> None:

@@ -135,8 +135,8 @@ class Incident(Record, frozen=True, kw_only=True):
     it to the receiver under this id: made under earlier ids, which were another incident's, or never sent for want of
     a connection. ``in_doubt``: it may have reached the receiver without an answer; True from the first write until a
     run has recorded that it surely did not. ``rows_digest`` identifies the rows that it was made of, "" where unknown.
-    ``refused_as``: the receiver's words, as ``failure_text.alike`` has them, when a run saw that the receiver rejects
-    this incident while it takes others; else "".
+    ``refused_as``: the receiver's words, as ``failure_text.common_form`` has them, when a run saw that the receiver
+    rejects this incident while it takes others; else "".
     """
 
     incident_id: int

@@ -18,7 +18,7 @@ from incident_process.core.models import (
     RunStatus,
     iso,
 )
-from incident_process.operations.dead_letters import group_of, pages
+from incident_process.operations.dead_letters import pages, reason_id
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.plans import RunPlan, WindowPlan, replay
 from incident_process.pipeline.run import Run
@@ -31,14 +31,14 @@ _NOTHING_SENT = frozenset({RunStatus.INACTIVE, RunStatus.TERMINATED})
 
 
 class Chosen(Record, frozen=True, kw_only=True):
-    """Which dead letters to replay: those of these accounts, or all of one reason (``dead_letters.group_of``)."""
+    """Which dead letters to replay: those of these accounts, or all of one reason (``dead_letters.reason_id``)."""
 
     accounts: frozenset[str] = frozenset()
     group: str | None = None
 
     def includes(self, entry: LedgerEntry) -> bool:
         """Return whether an open dead letter was chosen."""
-        return entry.account in self.accounts or (self.group is not None and group_of(entry) == self.group)
+        return entry.account in self.accounts or (self.group is not None and reason_id(entry) == self.group)
 
 
 class OwnRuns:
@@ -88,7 +88,7 @@ class OwnRuns:
     async def _run(self, kind: RunKind, plan: MakePlan, state: dict[str, Any]) -> None:
         try:
             report = await asyncio.to_thread(run_leased, self._settings, lambda parts: self._made(parts, plan))
-            state |= _told(kind, report)
+            state |= _shown(kind, report)
         except IncidentProcessError as exc:
             state |= {"outcome": "failed", "message": f"The run failed: {exc}"}
         except Exception as exc:
@@ -136,7 +136,7 @@ def choose(accounts: Collection[str], group: str | None) -> Chosen | None:
     return Chosen(accounts=frozenset(accounts), group=group)
 
 
-def _told(kind: RunKind, report: RunReport) -> dict[str, Any]:
+def _shown(kind: RunKind, report: RunReport) -> dict[str, Any]:
     """Return the result of a run as the page shows it."""
     counts = report.counts
     is_replay = kind is RunKind.REPLAY

@@ -23,7 +23,7 @@ from incident_process.dashboard.connections import Connections
 from incident_process.dashboard.difference import lines
 from incident_process.dashboard.single_flight_cache import SingleFlightCache
 from incident_process.operations import insights
-from incident_process.operations.dead_letters import group_of, pages, reason_of
+from incident_process.operations.dead_letters import pages, reason_id, reason_of
 from incident_process.operations.doctor import examine
 from incident_process.operations.health import Health, health, unreachable
 from incident_process.operations.insights import delivery_row
@@ -212,7 +212,7 @@ class ReadModel:
     async def dead_letters(self, group: str | None, skip: int, limit: int) -> dict[str, Any]:
         """Return the reasons of the open dead letters, and a page of the letters of one reason or of all."""
         letters, more = await self._letters()
-        of_group = [entry for entry in letters if group is None or group_of(entry) == group]
+        of_group = [entry for entry in letters if group is None or reason_id(entry) == group]
         return {
             "count": len(letters),
             "more": more,
@@ -410,9 +410,9 @@ def _groups(letters: Sequence[LedgerEntry]) -> list[dict[str, Any]]:
     groups: dict[str, dict[str, Any]] = {}
     for entry in letters:  # newest first
         found = groups.setdefault(
-            group_of(entry),
+            reason_id(entry),
             {
-                "group": group_of(entry),
+                "group": reason_id(entry),
                 "http_status": entry.http_status,
                 "reason": reason_of(entry),
                 "count": 0,

@@ -21,7 +21,7 @@ _SERVER_ERRORS = (range(1000, 2000), range(3000, 10_000))
 _IN_TRANSACTION = 1
 """In ``server_status``."""
 
-_told: set[str] = set()
+_warned_places: set[str] = set()
 """What has been warned of: a run opens several connections."""
 
 
@@ -149,9 +149,9 @@ class _Dialogue:
             raise error from None
 
     def _tell(self, opened: Opened) -> None:
-        if not opened.kept or self._where in _told:
+        if not opened.kept or self._where in _warned_places:
             return
-        _told.add(self._where)
+        _warned_places.add(self._where)
         log.warning(
             "%s does not let these time-outs be set: %s. A runner that stands still may keep others waiting for longer "
             "than its lease. Let the user set them at the server, and in the rules of a proxy before it.",

@@ -72,7 +72,7 @@ def reason(answer: Answer, body: bytes, secrets: Collection[str] = ()) -> str:
     return f"{status}: {words}"[:LONGEST]
 
 
-def alike(reason: str) -> str:
+def common_form(reason: str) -> str:
     """Return a reason in the form that is equal for many records.
 
     In the receiver's words … replaces whatever may belong to one record: words with three digits or an @, quoted text,
@@ -86,7 +86,7 @@ def alike(reason: str) -> str:
     return f"{found[1]}: {_MASKS.sub('…', _OWN.sub('…', found[2]))}"
 
 
-def grouped(reasons: Counter[str], most: int = 3) -> str:
+def reasons_text(reasons: Counter[str], most: int = 3) -> str:
     """Return the most frequent reasons, at most ``most``, each with its number of incidents."""
     lines = [f"{reason}: {count} incident{'s' if count > 1 else ''}" for reason, count in reasons.most_common(most)]
     left = reasons.total() - sum(count for _, count in reasons.most_common(most))

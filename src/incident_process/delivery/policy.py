@@ -100,8 +100,8 @@ class Evidence(Record, frozen=True, kw_only=True):
 
     ``taken``: it took an incident. ``many``: so many accounts failed without further evidence that the service may be
     the cause. ``only``: just one incident has no outcome. ``all_known``: of all of them it is ``known`` that the
-    receiver rejects them. ``asked``: the answer to ``{}`` at the end of the run, None where it was not sent; ``alike``:
-    that answer had the same words as those to the incidents.
+    receiver rejects them. ``asked``: the answer to ``{}`` at the end of the run, None where it was not sent;
+    ``same_words``: that answer had the same words as those to the incidents.
     """
 
     taken: bool = False
@@ -109,12 +109,12 @@ class Evidence(Record, frozen=True, kw_only=True):
     only: bool = False
     all_known: bool = False
     asked: ResponseClass | None = None
-    alike: bool = False
+    same_words: bool = False
 
     @property
     def answers(self) -> bool:
         """True when the service, asked with ``{}``, neither failed nor rejects every sender."""
-        if self.alike and self.asked is not ResponseClass.DELIVERED:
+        if self.same_words and self.asked is not ResponseClass.DELIVERED:
             return False
         return self.asked not in {None, ResponseClass.RETRY, ResponseClass.SUSPECT, ResponseClass.THROTTLED}
 

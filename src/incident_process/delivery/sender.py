@@ -84,7 +84,7 @@ class FailureOrder:
     in_spell: bool = False
 
 
-class Before(Record, frozen=True, kw_only=True):
+class EarlierTries(Record, frozen=True, kw_only=True):
     """An incident's earlier tries in the same run: ``attempts``, and whether another incident overtook it."""
 
     attempts: int
@@ -122,7 +122,7 @@ class _Job:
     most: int = 1
     """Attempts that it may use up."""
     overtaken: bool = False
-    """As in ``Before``."""
+    """As in ``EarlierTries``."""
     attempts: int = 0
     put_off: int = 0
     """Attempts that only met a limit of the receiver's rate."""
@@ -263,7 +263,7 @@ class Sender:
         *,
         resumed: bool,
         once: bool = False,
-        before: Mapping[int, Before] | None = None,
+        before: Mapping[int, EarlierTries] | None = None,
     ) -> list[SendResult]:
         """Send the incidents and return how far each got, in the order in which they ended.
 

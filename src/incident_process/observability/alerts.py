@@ -45,7 +45,7 @@ class Notifier:
         self._conditions = conditions
         self._operation = settings.process.operation_name
         self._local = LocalAlerts(self._operation)
-        self._told: dict[str, bool] = {}
+        self._all_sent: dict[str, bool] = {}
         """By condition, whether it holds, where every alert of it has been sent."""
 
     def listen(self, events: Events) -> None:
@@ -69,7 +69,7 @@ class Notifier:
 
     async def _changed(self, found: Found) -> None:
         """Send what was found between runs, unless the last finding was the same and its alert was sent."""
-        if all(self._told.get(name) == (said is not None) for name, said in found.items()):
+        if all(self._all_sent.get(name) == (said is not None) for name, said in found.items()):
             return
         try:
             await self.tell(found)
@@ -85,7 +85,7 @@ class Notifier:
         if not found:
             return
         for name in found:
-            self._told.pop(name, None)
+            self._all_sent.pop(name, None)
         async with AsyncExitStack() as stack:
             store: AlertStore
             try:
@@ -99,7 +99,7 @@ class Notifier:
             for name, said in found.items():
                 due = step(name, said, known.get(name), now)
                 if await self._take(store, due) if due is not None else is_told(known.get(name)):
-                    self._told[name] = said is not None
+                    self._all_sent[name] = said is not None
 
     async def _take(self, store: AlertStore, due: AlertStep) -> bool:
         """Make the change, send its alert, and note that it was sent; return whether nothing is left to do."""

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import AsyncIterator
 
 from incident_process.core.models import LedgerEntry
-from incident_process.delivery.failure_text import alike
+from incident_process.delivery.failure_text import common_form
 from incident_process.delivery.status_texts import with_fixed_texts
 from incident_process.state.base import LedgerReader
 
@@ -37,14 +37,14 @@ async def open_dead_letters(
     ]
 
 
-def group_of(entry: LedgerEntry) -> str:
+def reason_id(entry: LedgerEntry) -> str:
     """Return a name for the reason of a dead letter: dead letters of one reason get one name."""
     return hashlib.sha256(f"{entry.http_status}\n{reason_of(entry)}".encode()).hexdigest()[:12]
 
 
 def reason_of(entry: LedgerEntry) -> str:
     """Return why the receiver rejected it, without what differs from record to record."""
-    return alike(with_fixed_texts(entry.error or "no reason was given"))
+    return common_form(with_fixed_texts(entry.error or "no reason was given"))
 
 
 def _texts(entry: LedgerEntry) -> tuple[str, str]:

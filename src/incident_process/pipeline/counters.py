@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from incident_process.core.models import Counts, DeliveryStatus, Outcome, no_rows
-from incident_process.delivery.failure_text import alike, grouped
+from incident_process.delivery.failure_text import common_form, reasons_text
 from incident_process.pipeline.transform import BuildResult
 from incident_process.source.base import Survey
 
@@ -19,7 +19,7 @@ class RunCounters:
         self.blocked = 0
         self.no_longer_in_source = 0
         self.waiting: dict[int, str] = {}
-        """Why incidents that were tried have no outcome yet, by Incident_Id, in the form of ``failure_text.alike``."""
+        """Why incidents that were tried have no outcome yet, by Incident_Id, as ``failure_text.common_form`` has it."""
         self._rows: Mapping[str, int] = no_rows()
         self._accounts = 0
         self._reread = 0
@@ -46,7 +46,7 @@ class RunCounters:
         """Note why those that were tried have no outcome yet, and that others have theirs; figures are not changed."""
         for outcome in outcomes:
             if outcome.status is DeliveryStatus.PENDING and outcome.error is not None:
-                self.waiting[outcome.incident_id] = alike(outcome.error)
+                self.waiting[outcome.incident_id] = common_form(outcome.error)
             else:
                 self.waiting.pop(outcome.incident_id, None)
 
@@ -74,7 +74,7 @@ class RunCounters:
         """Why incidents have no outcome, with the most frequent reasons and their counts; empty where all have one."""
         reasons = self.reasons
         untried = self.by_status[DeliveryStatus.PENDING] - reasons.total()
-        told = [grouped(reasons)] if reasons else []
+        told = [reasons_text(reasons)] if reasons else []
         return "; ".join([*told, f"{untried} not tried in this run"] if untried > 0 else told)
 
     @property

@@ -18,9 +18,9 @@ from incident_process.core.models import (
     Record,
 )
 from incident_process.core.window import id_floor
-from incident_process.delivery.failure_text import alike
+from incident_process.delivery.failure_text import common_form
 from incident_process.delivery.policy import Evidence, Failure, ResponseClass, dead_letter_decision
-from incident_process.delivery.sender import Before, FailureOrder, Sender, SendResult
+from incident_process.delivery.sender import EarlierTries, FailureOrder, Sender, SendResult
 from incident_process.document.assembly import with_incident_id
 from incident_process.pipeline.context import RunContext
 from incident_process.pipeline.counters import RunCounters
@@ -63,7 +63,7 @@ class ExhaustedIncident(Record, frozen=True, kw_only=True):
     @property
     def words(self) -> str:
         """What the receiver said last, as it says it of others."""
-        return alike(self.outcome.error or "")
+        return common_form(self.outcome.error or "")
 
     @property
     def is_alone(self) -> bool:
@@ -139,7 +139,7 @@ class ChunkDeliverer:
         self._events.emit(OutcomesRecorded, chunk, outcomes)
 
     async def _send(
-        self, chunk: Chunk, *, resumed: bool, once: bool = False, before: Mapping[int, Before] | None = None
+        self, chunk: Chunk, *, resumed: bool, once: bool = False, before: Mapping[int, EarlierTries] | None = None
     ) -> tuple[Chunk, list[SendResult]]:
         """Send a chunk's incidents, under new ids where those that they have are taken; return it as it is then."""
         results: dict[int, SendResult] = {}
@@ -182,7 +182,7 @@ class ChunkDeliverer:
 
     async def _once_more(self, chunk_id: str, undecided: Mapping[int, ExhaustedIncident]) -> None:
         due = {
-            number: Before(attempts=one.attempts, overtaken=one.mark.overtaken)
+            number: EarlierTries(attempts=one.attempts, overtaken=one.mark.overtaken)
             for number, one in undecided.items()
             if one.tries_left or (one.verdict is ResponseClass.RETRY and one.attempts < self._max_attempts)
         }

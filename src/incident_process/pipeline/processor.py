@@ -19,7 +19,7 @@ from incident_process.core.errors import LeaseLostError
 from incident_process.core.events import NOBODY, AccountsDone, SendingStarted
 from incident_process.core.gc_tuning import rare_collections
 from incident_process.core.models import Chunk, DeliveryStatus, Sending
-from incident_process.delivery.failure_text import alike, has_words, secrets_of
+from incident_process.delivery.failure_text import common_form, has_words, secrets_of
 from incident_process.delivery.http.file_handles import most_connections
 from incident_process.delivery.policy import Evidence, ResponseClass
 from incident_process.delivery.response_rules import ResponseRules
@@ -268,8 +268,8 @@ class ChunkProcessor:
         if not self._parts.settings.api.send_empty or not _can_tell(evidence, unclear):
             return evidence
         verdict, reason = await ask_empty(self._parts.transport, self._rules, self._events, self.sender.reason_of)
-        asked_alike = any(one.words == alike(reason) for one in unclear)
-        return msgspec.structs.replace(evidence, asked=verdict, alike=asked_alike)
+        same_words = any(one.words == common_form(reason) for one in unclear)
+        return msgspec.structs.replace(evidence, asked=verdict, same_words=same_words)
 
     @property
     def context(self) -> RunContext:

@@ -65,7 +65,7 @@ class AccountRows(Record, frozen=True, kw_only=True):
         return f"AccountRows({len(self.customers)} customer rows, {len(self.payments)} payments)"
 
 
-def unheard(accounts: int) -> None:
+def ignore_count(accounts: int) -> None:
     """Ignore the count of accounts: the default of ``seen``."""
 
 
@@ -124,7 +124,7 @@ class Source(Protocol):
         """The statement with which an operator finds the unprocessable rows, per table."""
         ...
 
-    async def survey(self, span: ReadRange, seen: Callable[[int], None] = unheard) -> "Survey":
+    async def survey(self, span: ReadRange, seen: Callable[[int], None] = ignore_count) -> "Survey":
         """Survey the range in one consistent view and keep its accounts, ascending, for ``selected_accounts``.
 
         Meanwhile it calls ``seen`` repeatedly with the number of accounts so far.

@@ -30,7 +30,7 @@ from incident_process.source.base import (
     ReadRange,
     SelectedAccount,
     Survey,
-    unheard,
+    ignore_count,
 )
 from incident_process.source.dialects import SourceDialect
 from incident_process.source.gtid import Position
@@ -260,7 +260,7 @@ class ReplicatedSource:
         """The statement with which an operator finds the unprocessable rows, per table."""
         return self._primary.unprocessable_rows
 
-    async def survey(self, span: ReadRange, seen: Callable[[int], None] = unheard) -> Survey:
+    async def survey(self, span: ReadRange, seen: Callable[[int], None] = ignore_count) -> Survey:
         """Survey the range at the primary."""
         survey = await self._primary.survey(span, seen)
         self._need = None  # a replica needs everything that this survey saw

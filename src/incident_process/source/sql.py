@@ -21,7 +21,7 @@ from incident_process.source.base import (
     ReadRange,
     SelectedAccount,
     Survey,
-    unheard,
+    ignore_count,
 )
 from incident_process.source.column_types import Reading, expected, reading
 from incident_process.source.current_rows import account_text, customer_rows, payment_rows
@@ -134,7 +134,7 @@ class SqlSource:
         """The statement with which an operator finds the unprocessable rows, per table."""
         return {name: queries.unprocessable_rows(of) for name, of in self._tables.items()}
 
-    async def survey(self, span: ReadRange, seen: Callable[[int], None] = unheard) -> Survey:
+    async def survey(self, span: ReadRange, seen: Callable[[int], None] = ignore_count) -> Survey:
         """Survey the range in one consistent view and keep its accounts for ``selected_accounts``."""
 
         async def work() -> Survey:

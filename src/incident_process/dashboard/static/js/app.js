@@ -211,7 +211,7 @@ function frame() {
   const nav = h("nav", {}, h("ul", {}, PAGES.map(([key, title, drawing]) =>
     h("li", {}, h("a", { class: "nav-link", href: `#/${key}`, "aria-current": current?.place.name === key ? "page" : null },
       icon(drawing), h("span", {}, title),
-      key === "dead-letters" && deadCount ? h("span", { class: "nav-count" }, count(deadCount), h("span", { class: "unseen" }, " standing")) : null)))));
+      key === "dead-letters" && deadCount ? h("span", { class: "nav-count" }, count(deadCount), h("span", { class: "unseen" }, " open")) : null)))));
   renew(document.getElementById("nav"), Object.assign(nav, { id: "nav", ariaLabel: "Pages" }));
   const dark = document.documentElement.dataset.theme === "dark";
   const foot = h("div", { class: "side-foot", id: "foot" }, h("div", { class: "who" },

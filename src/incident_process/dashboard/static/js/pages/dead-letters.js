@@ -21,7 +21,7 @@ export async function load({ query }, signal) {
 export function view(data, { query }, tools) {
   const { own } = tools;
   own.chosen ??= new Set();
-  const standing = new Set(data.letters.map((letter) => letter.account));
+  const listed = new Set(data.letters.map((letter) => letter.account));
   return [
     heading("Dead letters", "Turned away for good, and nothing newer of the account has followed. A replay sends them as their rows are now."),
     ownRun(data.replay),
@@ -30,7 +30,7 @@ export function view(data, { query }, tools) {
       ? card("Why", h("span", { class: "quiet number" }, `${many(data.count, "dead letter")}${data.more ? " and more" : ""}, ${many(data.groups.length, "reason")}`),
         h("div", {}, data.groups.map((group) => reason(group, query, data, tools))))
       : card(null, null, h("p", { class: "empty" }, "No dead letter stands.")),
-    data.count ? letters(data, query, standing, tools) : null,
+    data.count ? letters(data, query, listed, tools) : null,
   ];
 }
 
@@ -49,17 +49,17 @@ function reason(group, query, data, tools) {
         onclick: () => replay(tools, { group: group.group }, group.count, data.pending) }, `Replay ${group.count === 1 ? "it" : `all ${count(group.count)}`}`)));
 }
 
-function letters(data, query, standing, tools) {
+function letters(data, query, listed, tools) {
   const { chosen } = tools.own;
   const skip = Number(query.get("skip") ?? 0);
-  const all = [...standing].every((account) => chosen.has(account));
+  const all = [...listed].every((account) => chosen.has(account));
   const choose = (accounts, on) => {
     for (const account of accounts) on ? chosen.add(account) : chosen.delete(account);
     tools.again();
   };
   return card("Which", h("div", { class: "row" },
-    h("label", { class: "check" }, h("input", { type: "checkbox", checked: all, indeterminate: !all && [...standing].some((account) => chosen.has(account)),
-      onchange: (event) => choose(standing, event.target.checked) }), "All of this page"),
+    h("label", { class: "check" }, h("input", { type: "checkbox", checked: all, indeterminate: !all && [...listed].some((account) => chosen.has(account)),
+      onchange: (event) => choose(listed, event.target.checked) }), "All of this page"),
     h("button", { class: "button first", disabled: !chosen.size || data.replay.state === "running",
       onclick: () => replay(tools, { accounts: [...chosen] }, chosen.size, data.pending) }, chosen.size ? `Replay ${count(chosen.size)} chosen` : "Replay chosen")),
   table("Dead letters", [
