@@ -157,6 +157,12 @@ def test_history(site: Site) -> None:
     assert runs[1]["started"] <= runs[1]["ended"] <= runs[0]["started"]
     (only,) = good(site.command("history", "--json", "--limit", "1")).json
     assert only == runs[0]
+    assert good(site.command("history", runs[1]["run_id"], "--json", "--quiet")).json == runs[1]
+    assert good(site.command("history", "--since", "1h", "--json")).json == runs
+    assert good(site.command("history", "--since", "2099-01-01", "--json")).json == []
+    assert "The configuration is" in good(site.command("history", "-v")).stderr
+    unknown = site.command("history", "no-such-run")
+    assert (unknown.status, "knows no run" in unknown.stderr) == (2, True)
     assert runs[1]["run_id"] in good(site.command("history")).stdout
 
 
@@ -297,11 +303,15 @@ def test_receiver_mistakes(command: Command, arguments: tuple[str, ...]) -> None
 def test_help_of_every_command_has_an_example(command: Command) -> None:
     overview = good(command("--help")).stdout
     assert "Exit status" in overview
+    groups = re.findall(r"^(\S.*):$", overview, re.MULTILINE)
+    assert groups == ["Options", "Set up", "Look", "Send", "Repair", "Serve", "Try out"]
     for name in COMMANDS:
         assert re.search(rf"^ +{name.partition(' ')[0]} ", overview, re.MULTILINE)
         shown = " ".join(good(command(*name.split(), "--help")).stdout.split())
         assert f"Example: incident-process {name}" in shown
         assert "--config" in shown
+        assert "-q, --quiet" in shown
+        assert "-v, --verbose" in shown
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import IO, Annotated, Any, Protocol, runtime_checkable
 
 import typer
+from typer.core import TyperGroup
 
 from incident_process.cli import (
     reading,
@@ -20,6 +21,7 @@ from incident_process.cli import (
     streams,
     web,
 )
+from incident_process.cli.options import with_verbosity
 from incident_process.core import logs
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError, where_raised
 
@@ -42,8 +44,25 @@ def common(
     """Read the options before the command."""
 
 
+class _Grouped(TyperGroup):
+    """The commands in the help by what they are for."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a section for each group, in the order in which the commands were added."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            section = groups.setdefault(str(getattr(command, "rich_help_panel", "")), [])
+            section.append((name, command.get_short_help_str(formatter.width - 6 - _NAME_WIDTH)))
+        for title, rows in groups.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<{_NAME_WIDTH}}", text) for name, text in rows])
+
+
+_NAME_WIDTH = len("dead-letters")
+
 app = typer.Typer(
     name="incident-process",
+    cls=_Grouped,
     callback=common,
     help="Every account with new rows reaches the API as one incident document: none missed, none duplicated.",
     epilog="Exit status: 0 done · 1 unexpected fault · 2 usage or configuration · 3 a database cannot be reached · "
@@ -54,23 +73,36 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("init")(running.init)
-app.add_typer(setting_up.config, name="config")
-app.command("sample-data")(setting_up.sample_data)
-app.command("run")(running.run)
-app.command("schedule")(scheduling.schedule)
-app.command("status")(reading.status)
-app.command("history")(reading.history)
-app.command("deliveries")(reading.deliveries)
-app.command("preview")(reading.preview)
-app.command("backfill")(repairing.backfill)
-app.add_typer(repairing.dead_letters, name="dead-letters")
-app.command("reconcile")(repairing.reconcile)
-app.add_typer(state_commands.state, name="state")
-app.command("doctor")(reading.doctor)
-app.command("dashboard")(web.dashboard)
-app.command("receiver")(sandbox_commands.receiver)
-app.command("demo")(sandbox_commands.demo)
+_COMMANDS: dict[str, dict[str, Any]] = {
+    "Set up": {"init": running.init, "config": setting_up.config, "sample-data": setting_up.sample_data},
+    "Look": {
+        "status": reading.status,
+        "history": reading.history,
+        "deliveries": reading.deliveries,
+        "preview": reading.preview,
+        "doctor": reading.doctor,
+    },
+    "Send": {"run": running.run, "backfill": repairing.backfill},
+    "Repair": {
+        "dead-letters": repairing.dead_letters,
+        "reconcile": repairing.reconcile,
+        "state": state_commands.state,
+    },
+    "Serve": {"schedule": scheduling.schedule, "dashboard": web.dashboard},
+    "Try out": {"receiver": sandbox_commands.receiver, "demo": sandbox_commands.demo},
+}
+"""By what they are for, as the help lists them: a function, or a group of commands."""
+
+for _panel, _commands in _COMMANDS.items():
+    for _name, _command in _commands.items():
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name, rich_help_panel=_panel)
+        else:
+            app.command(_name, rich_help_panel=_panel)(_command)
+for _group in (app, *(added.typer_instance for added in app.registered_groups)):
+    for _registered in _group.registered_commands if _group is not None else ():
+        assert _registered.callback is not None  # noqa: S101  # for the type checker: each was added with its function
+        _registered.callback = with_verbosity(_registered.callback)
 
 
 @runtime_checkable

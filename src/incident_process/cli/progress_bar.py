@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+from incident_process.cli.options import level_asked
+
 if TYPE_CHECKING:
     from incident_process.observability.listeners import Progress
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 @contextmanager
 def progress_for(stream: TextIO) -> "Iterator[Progress | None]":
     """Yield a progress bar on the stream, None where the stream is no terminal."""
-    if not stream.isatty():
+    if not stream.isatty() or level_asked.get() == "WARNING":
         yield None
         return
     from rich.console import Console

@@ -1,6 +1,7 @@
 """The commands that only read: status, history, deliveries, preview."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -8,7 +9,7 @@ import msgspec
 import typer
 
 from incident_process.cli import streams
-from incident_process.cli.options import AsJson, Config, Limit, load
+from incident_process.cli.options import AsJson, Config, Limit, Since, load, moment
 from incident_process.cli.output import COUNTED, emit, emit_json, emit_json_text, emit_pairs, emit_table, is_terminal
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import DeliveryStatus
@@ -50,15 +51,32 @@ def status(config: Config = None, as_json: AsJson = False) -> int:
     return 0
 
 
-def history(config: Config = None, as_json: AsJson = False, limit: Limit = 20) -> int:
-    """Show the runs, newest first.
+def history(
+    run_id: Annotated[
+        str | None, typer.Argument(metavar="RUN_ID", show_default=False, help="Show all of this one run.")
+    ] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+    limit: Limit = 20,
+    since: Since = None,
+) -> int:
+    """Show the runs, newest first, or everything of one run.
 
-    Example: incident-process history --limit 50
+    Example: incident-process history --since yesterday
     """
     from incident_process.operations import insights
 
+    settings = load(config)
+    if run_id is not None:
+        one = with_store(settings, lambda store: insights.run(store, run_id))
+        if one is None:
+            msg = f"the state knows no run {run_id!r}: 'incident-process history' lists them."
+            raise typer.BadParameter(msg)
+        (emit_json if as_json else emit_pairs)(one)
+        return 0
     counted = 0 if as_json or not is_terminal() else COUNTED
-    runs = with_store(load(config), lambda store: insights.history(store, limit=limit + counted))
+    runs = with_store(settings, lambda store: insights.history(store, limit=limit + counted))
+    runs = _begun(runs, "started", since, settings)
     if as_json:
         emit_json(runs)
     else:
@@ -69,16 +87,18 @@ def history(config: Config = None, as_json: AsJson = False, limit: Limit = 20) -
 def deliveries(
     config: Config = None,
     as_json: AsJson = False,
-    account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
+    account: Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Only this account.")] = None,
     status: Annotated[DeliveryStatus | None, typer.Option(help="Only this status.")] = None,
     run: Annotated[
         str | None,
         typer.Option(
+            metavar="RUN_ID",
             help="Only incidents that this run, by its run_id, wrote; what it resumed stands under the run that wrote "
-            "it (`resumed` in its record)."
+            "it (`resumed` in its record).",
         ),
     ] = None,
     limit: Limit = 100,
+    since: Since = None,
 ) -> int:
     """Show the ledger, newest incident first; with --status pending what was attempted, and how many were not yet.
 
@@ -93,6 +113,7 @@ def deliveries(
         found, untried = with_store(settings, lambda store: insights.pending(store, run_id=run, limit=most))
     else:
         found = with_store(settings, lambda store: _deliveries(store, account, status, run, most))
+    found, untried = (_begun(rows, "created", since, settings) for rows in (found, untried))
     if as_json:
         emit_json([*found, *untried][:limit])
         return 0
@@ -102,6 +123,14 @@ def deliveries(
         more = "more than " if len(untried) == insights.MOST_COUNTED else ""
         emit(f"{more}{len(untried)} not tried yet")
     return 0
+
+
+def _begun(rows: list[dict[str, Any]], name: str, since: str | None, settings: "Settings") -> list[dict[str, Any]]:
+    """Return the rows, which begin with the newest, of that time and later."""
+    if since is None:
+        return rows
+    first = moment(since, "--since", settings.process.zone)
+    return [row for row in rows if datetime.fromisoformat(row[name]) >= first]
 
 
 async def _deliveries(
@@ -127,8 +156,12 @@ async def hint_at_spelling(store: "LedgerReader", account: str | None) -> None:
 def preview(
     config: Config = None,
     as_json: AsJson = False,
-    account: Annotated[str | None, typer.Option(help="The document of this account instead of a window's.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many documents; without it, all.")] = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="ACCOUNT", help="The document of this account instead of a window's.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most so many documents; without it, all.")
+    ] = None,
 ) -> int:
     """Show the documents that a run would build and send now, or that of one account. Nothing is sent.
 
@@ -150,6 +183,7 @@ def doctor(
         Path | None,
         typer.Option(
             readable=False,
+            metavar="FILE",
             help="Look at nothing but this file of recorded answers, as `curl -i` prints them: say of each what a run "
             "would make of it, and by which rule of [API].",
         ),

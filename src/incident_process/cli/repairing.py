@@ -3,14 +3,12 @@
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from zoneinfo import ZoneInfo
 
 import typer
 
-from incident_process.cli.options import AsJson, Config, ListLimit, load
+from incident_process.cli.options import TIMES, AsJson, Config, ListLimit, load, moment
 from incident_process.cli.output import (
     SHOWN,
     JsonListing,
@@ -24,7 +22,6 @@ from incident_process.cli.output import (
 )
 from incident_process.cli.reading import hint_at_spelling, with_store
 from incident_process.cli.running import report_run
-from incident_process.core.arguments import instant
 from incident_process.core.errors import ConfigurationError, DeliveryIncompleteError
 from incident_process.core.logs import event, get_logger, one_line
 from incident_process.core.models import DeliveryStatus, RunReport, RunRequest
@@ -36,8 +33,8 @@ if TYPE_CHECKING:
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
     from incident_process.state.base import LedgerReader
 
-Account = Annotated[str | None, typer.Option(help="Only this account.")]
-Reason = Annotated[str | None, typer.Option(help="Only where the reason holds this text.")]
+Account = Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Only this account.")]
+Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Only where the reason holds this text.")]
 
 ALWAYS_SHOWN = ("accounts", "in_order")
 """Totals that ``reconcile`` prints even where they are 0."""
@@ -51,8 +48,10 @@ dead_letters = typer.Typer(
 
 
 def backfill(
-    first: Annotated[str, typer.Option("--from", help="Oldest LOAD_DATE, as 2026-01-31 or 2026-01-31T10:00:00.")],
-    last: Annotated[str, typer.Option("--to", help="Newest LOAD_DATE, included; a date alone means its whole day.")],
+    first: Annotated[str, typer.Option("--from", metavar="TIME", help=f"Oldest LOAD_DATE: {TIMES}.")],
+    last: Annotated[
+        str, typer.Option("--to", metavar="TIME", help="Newest LOAD_DATE, included; a day alone means all of it.")
+    ],
     config: Config = None,
     as_json: AsJson = False,
     force: Annotated[bool, typer.Option("--force", help="Send unchanged accounts too.")] = False,
@@ -60,7 +59,7 @@ def backfill(
     """Send the accounts that have rows in a past range, where they differ from what was delivered last.
 
     The watermark is not touched. Times without a zone are in source_timezone. Example:
-    incident-process backfill --from 2026-01-01 --to 2026-01-31
+    incident-process backfill --from 2026-01-01 --to yesterday
     """
     from incident_process.app.runner import run_leased
     from incident_process.pipeline.context import Parts
@@ -69,7 +68,7 @@ def backfill(
 
     def work(settings: "Settings", progress: "Progress | None") -> RunReport:
         zone = settings.process.zone
-        begin, end = _instant(first, "--from", zone), _instant(last, "--to", zone, whole_day=True)
+        begin, end = moment(first, "--from", zone), moment(last, "--to", zone, whole_day=True)
         if begin > end:
             msg = "--from is later than --to: give the older time first."
             raise typer.BadParameter(msg)
@@ -151,7 +150,7 @@ def replay(
 
 @dead_letters.command("export")
 def export(
-    out: Annotated[Path, typer.Option(help="File for the JSON lines; - is stdout.")] = Path("-"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File for the JSON lines; - is stdout.")] = Path("-"),
     config: Config = None,
     as_json: AsJson = False,
     account: Account = None,
@@ -189,7 +188,7 @@ def reconcile(
     repair: Annotated[bool, typer.Option("--repair", help="Send what is missing or stale.")] = False,
     receiver_log: Annotated[
         Path | None,
-        typer.Option(help="Compare with this export of what the receiver has instead of the ledger."),
+        typer.Option(metavar="FILE", help="Compare with this export of what the receiver has instead of the ledger."),
     ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="With --receiver-log --repair: do not ask where nearly all accounts differ.")
@@ -337,12 +336,3 @@ def _open_dead_letters(settings: "Settings", account: str | None, reason: str | 
 def _most(limit: int | None, *, as_json: bool) -> int | None:
     """Return how many lines of a list are printed, None for all."""
     return SHOWN if limit is None and not as_json and is_terminal() else limit
-
-
-def _instant(text: str, option: str, zone: ZoneInfo, *, whole_day: bool = False) -> datetime:
-    """Return a date or time of the command line as an instant; raise typer.BadParameter for anything else."""
-    try:
-        return instant(text, option, zone, whole_day=whole_day)
-    except ValueError as exc:
-        msg = f"{exc}."
-        raise typer.BadParameter(msg) from None

@@ -16,19 +16,26 @@ DEFAULT_ADDRESS = ("127.0.0.1", 8000)
 
 
 def receiver(
-    host: Annotated[str | None, typer.Option(help="Address to listen on; by default 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="TCP port, by default 8000; 0: any free.")] = None,
-    database: Annotated[Path, typer.Option(help="SQLite file for what is accepted.")] = Path("receiver.db"),
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on; by default 127.0.0.1.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, metavar="PORT", help="TCP port, by default 8000; 0: any free.")
+    ] = None,
+    database: Annotated[Path, typer.Option(metavar="FILE", help="SQLite file for what is accepted.")] = Path(
+        "receiver.db"
+    ),
     faults: Annotated[
-        str, typer.Option(help='What to do wrong, as JSON: {"latency_ms": 20, "fail_rate": 0.1}.')
+        str, typer.Option(metavar="JSON", help='What to do wrong, as JSON: {"latency_ms": 20, "fail_rate": 0.1}.')
     ] = "{}",
     export: Annotated[
-        Path | None, typer.Option(help="Write what was accepted as JSON lines and end; - is stdout.")
+        Path | None, typer.Option(metavar="FILE", help="Write what was accepted as JSON lines and end; - is stdout.")
     ] = None,
     bodies: Annotated[bool, typer.Option(help="With --export: include the bodies, which are personal data.")] = True,
     summary: Annotated[bool, typer.Option("--summary", help="Print what was accepted and answered, and end.")] = False,
     config: Annotated[
-        Path | None, typer.Option(readable=False, help="Configuration file: listen where its [API] api_url leads.")
+        Path | None,
+        typer.Option(readable=False, metavar="FILE", help="Configuration file: listen where its [API] api_url leads."),
     ] = None,
     as_json: AsJson = False,
 ) -> int:
@@ -101,12 +108,18 @@ def _print_url(url: str) -> None:
 
 
 def demo(
-    folder: Annotated[Path | None, typer.Option(help="Keep source, state and receiver's file in this folder.")] = None,
-    accounts: Annotated[int, typer.Option(min=10, max=100_000, help="How many synthetic accounts.")] = 2_000,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Keep source, state and receiver's file in this folder.")
+    ] = None,
+    accounts: Annotated[
+        int, typer.Option(min=10, max=100_000, metavar="N", help="How many synthetic accounts.")
+    ] = 2_000,
     config: Annotated[
         Path | None,
         typer.Option(
-            readable=False, help="Configuration file to check first; the demo's own parts stay apart from it."
+            readable=False,
+            metavar="FILE",
+            help="Configuration file to check first; the demo's own parts stay apart from it.",
         ),
     ] = None,
     as_json: AsJson = False,

@@ -62,7 +62,7 @@ def _check_alerts(settings: "Settings") -> None:
 
 def sample_data(
     config: Config = None,
-    accounts: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many invented accounts.")] = 200,
+    accounts: Annotated[int, typer.Option(min=1, max=1_000_000, metavar="N", help="How many invented accounts.")] = 200,
     as_json: AsJson = False,
 ) -> int:
     """Fill the configured source with invented accounts, to try a first run; called again, it adds a later load.

@@ -72,8 +72,8 @@ async def _receiver(settings: "Settings", accepted: str | None) -> str | None:
 
 @state.command("rename")
 def rename(
-    old: Annotated[str, typer.Argument(help="The operation's name in the state.")],
-    new: Annotated[str, typer.Argument(help="The name that it is to have.")],
+    old: Annotated[str, typer.Argument(metavar="OLD_NAME", help="The operation's name in the state.")],
+    new: Annotated[str, typer.Argument(metavar="NEW_NAME", help="The name that it is to have.")],
     config: Config = None,
 ) -> int:
     """Give an operation another name: watermark, ledger, outbox, runs and idempotency keys stay what they are.
@@ -127,7 +127,10 @@ async def _no_such(store: "LedgerReader", name: str) -> str:
 def copy(
     to: Annotated[
         str | None,
-        typer.Option(help="mysql://user:password@host:3306/database, sqlite:///file or mongodb://host:27017/database."),
+        typer.Option(
+            metavar="ADDRESS",
+            help="mysql://user:password@host:3306/database, sqlite:///file or mongodb://host:27017/database.",
+        ),
     ] = None,
     config: Config = None,
     as_json: AsJson = False,

@@ -12,11 +12,14 @@ from incident_process.cli.output import emit
 def dashboard(
     config: Config = None,
     host: Annotated[
-        str | None, typer.Option(help="Address to listen on, instead of [DASHBOARD] host.", show_default=False)
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Address to listen on, instead of [DASHBOARD] host.", show_default=False),
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help="TCP port, instead of [DASHBOARD] port; 0: any.", show_default=False),
+        typer.Option(
+            min=0, max=65535, metavar="PORT", help="TCP port, instead of [DASHBOARD] port; 0: any.", show_default=False
+        ),
     ] = None,
 ) -> int:
     """Serve the web page: where the operation stands, its runs, accounts, dead letters, findings.

@@ -1,7 +1,7 @@
 """Check the account, Incident_Id or time that a caller gives; a ValueError says what would be right."""
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TypeGuard
 from zoneinfo import ZoneInfo
 
@@ -14,6 +14,8 @@ MOST_DIGITS = 20
 """Digits of an account's number up to which ``other_spellings`` guesses at its leading zeros."""
 _OLDEST_YEAR, _NEWEST_YEAR = 1900, 9998
 """Years: no row is older than the first; the second leaves room for every time zone."""
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_AGO = re.compile(r"([0-9]{1,4})([smhdw])")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -68,6 +70,22 @@ def instant(text: str, name: str, zone: ZoneInfo, *, whole_day: bool = False) ->
     if whole_day and len(text) <= len("2026-01-31"):
         when = when.replace(hour=23, minute=59, second=59, microsecond=999_999)
     return _in_utc(when, name, zone)
+
+
+def relative_instant(text: str, zone: ZoneInfo, *, whole_day: bool = False) -> datetime | None:
+    """Return the instant that ``now``, ``today``, ``yesterday`` or ``2h`` (ago) names; None for another text.
+
+    A day is one of the zone, and its first moment or, with ``whole_day``, its last.
+    """
+    now = datetime.now(UTC)
+    word = text.strip().lower()
+    if found := _AGO.fullmatch(word):
+        return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
+    days = {"today": 0, "yesterday": 1}.get(word)
+    if days is None:
+        return now if word == "now" else None
+    day = (now.astimezone(zone) - timedelta(days=days)).date()
+    return instant(day.isoformat(), word, zone, whole_day=whole_day)
 
 
 def period_end(value: object, zone: ZoneInfo) -> datetime:
