@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from incident_process.core.models import DeliveryStatus, LastDelivery
+from incident_process.delivery.idempotency import idempotency_key
 from incident_process.pipeline import transform
 from incident_process.pipeline.change_detection import (
     NO_CUSTOMER_DIGEST,
@@ -182,3 +183,54 @@ def test_rows_are_compared_with_those_of_other_releases_only_where_they_come_to_
         2,
         "ebef00a9b0ff509107037c1f61df7536",
     )
+
+
+SENT = {
+    "UTC": (
+        "5951dbff1ee6372afdd498ff695c2e13",
+        "dafce0d3b7918441f6497cd99c6eaf221fc389d51e1ce7c65b8b069656cf2e71",
+        "fd1a7d2466328f0d661271b26c62d31fefd1373e",
+    ),
+    "Asia/Colombo": (
+        "6de9db60f8872d04cf80333cec9668b2",
+        "5fcd234956f7ec86b1df350a16d1a77d335ed76f368572cda9bbe0574d3eebf1",
+        "3933bddb71e2d11dd47ca72b0de03cffa2ddb778",
+    ),
+}
+"""Of the rows below in each zone: digest of the rows, digest of the content, idempotency key, as of 2026-11-29."""
+
+
+@pytest.mark.parametrize("zone", SENT)
+def test_what_one_release_has_sent_counts_as_sent_in_the_next(zone: str) -> None:
+    """If this fails, an upgrade sends every account again: change it knowingly or not at all."""
+    shared = {
+        name: f'{name.title()} "%b" \u0d9a\u0dca {at}'
+        for at, name in enumerate(CUSTOMER_COLUMNS)
+        if not name.endswith(("_ID", "_SEQ", "_DTM", "_DAT", "_MNY", "_BSS", "LOAD_DATE", "OUTSTANDING"))
+    } | {
+        "ACCOUNT_NUM": "0000000359",
+        "COMPANY_NAME": None,
+        "BSS_PRODUCT_SEQ": 3,
+        "CUSTOMER_TYPE_ID": 2,
+        "CREDIT_CLASS_ID": Decimal(4),
+        "LAST_BILL_SEQ": 217,
+        "ACCOUNT_EFFECTIVE_DTM_BSS": date(2018, 12, 1),
+        "LAST_BILL_DTM": datetime(2026, 11, 17, 4, 5, 6, 789_000),  # noqa: DTZ001  # as a driver returns it
+        "LAST_PAYMENT_DAT": "0000-00-00 00:00:00",
+        "OUTSTANDING": Decimal("13213.705"),
+    }
+    mails = {"B": "one@example.com", "A": "two@example.com", None: "no mail"}
+    paid = datetime(2026, 11, 29, 16, 34, 47)  # noqa: DTZ001  # as above
+    payments = [
+        row(PAYMENT_COLUMNS, ACCOUNT_PAYMENT_SEQ=seq, AP_ACCOUNT_PAYMENT_MNY=Decimal("-5.5"), ACCOUNT_PAYMENT_DAT=paid)
+        for seq in (6540, 6541)
+    ]
+    customers = [
+        row(CUSTOMER_COLUMNS, **shared | {"ASSET_ID": asset, "TECNICAL_CONTACT_EMAIL": mail})
+        for asset, mail in mails.items()
+    ]
+    of = AccountRows(account="0000000359", customers=customers, payments=payments)
+    content = account_content(of, ZoneInfo(zone))
+    assert content is not None
+    key = idempotency_key("Incident extraction from data lake", content.account, content.digest)
+    assert (rows_digest(of, ZoneInfo(zone)), content.digest, key) == SENT[zone]
