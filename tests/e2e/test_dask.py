@@ -1,11 +1,13 @@
 """Runs on Dask clusters: the same deliveries as by one process, whoever of the cluster is at work."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+import incident_process
 from tests.e2e.conftest import MakeSite, Site, day
 from tests.support.cluster import cluster_in
 from tests.support.command import Finished
@@ -72,22 +74,73 @@ def test_a_cluster_that_was_there_before_the_run(make_site: MakeSite, tmp_path: 
         assert (repaired.status, len(site.accepted())) == (0, 140)
 
 
+def workers_in(doctor: Finished) -> list[tuple[str, str]]:
+    """Level and finding of what doctor says about workers."""
+    return [(one["level"], one["finding"]) for one in doctor.json if one["subject"] == "workers"]
+
+
 def test_a_worker_with_other_settings_does_nothing(make_site: MakeSite, tmp_path: Path) -> None:
+    """Nor does one with another build; doctor names each, and a run goes on with those that fit."""
     with cluster_in(tmp_path / "dask") as cluster:
-        cluster.worker({"INCIDENT_PROCESS__PROCESS__CREATED_BY": "somebody else"})
         site = by_cluster(make_site, "mariadb", scheduler=cluster.address)
+        site.command.configure(process={"log_format": "json"})
         given(site)
+        empty = site.command("doctor", "--json")
+        assert empty.status == 4
+        assert workers_in(empty)[0][1].startswith(f"{cluster.address} has no worker")
+
+        cluster.worker({"INCIDENT_PROCESS__PROCESS__CREATED_BY": "somebody else"})
+        other = "a worker has other settings than the run ([PROCESS] created_by)"
         finished = site.finish(expect=2)
-        assert "a worker has other settings than the run ([PROCESS] created_by)" in finished.stderr
+        assert other in finished.stderr
         assert site.requests() == []
+        wrong = site.command("doctor", "--json")
+        ((level, finding),) = workers_in(wrong)
+        assert (wrong.status, level) == (2, "error")
+        assert finding.startswith("tcp://127.0.0.1:")
+        assert other in finding
+
+        package = shutil.copytree(Path(incident_process.__file__).parent, tmp_path / "other" / "incident_process")
+        (package / "core" / "clock.py").write_text((package / "core" / "clock.py").read_text() + "\n")
+        cluster.worker({"PYTHONPATH": str(package.parent)})
+        cluster.worker()
+        some = site.command("doctor", "--json")
+        assert some.status == 0, some.stderr
+        warnings = [finding for level, finding in workers_in(some) if level == "warning"]
+        build = "a worker has another build of incident-process"
+        assert sorted((other in finding, build in finding) for finding in warnings) == [(False, True), (True, False)]
+        assert any("has 1 worker(s) that fit, with 2 thread(s)" in finding for _, finding in workers_in(some))
+        finished = site.finish()
+        assert finished.json["delivered"] == 60
+        left_out = [line for line in finished.log_lines if line["event"] == "worker_left_out"]
+        assert {line["worker"] for line in left_out} == {finding.partition(": ")[0] for finding in warnings}
 
 
 def test_a_scheduler_without_workers_and_none_at_all(make_site: MakeSite) -> None:
     site = by_cluster(make_site, "mariadb", scheduler="tcp://127.0.0.1:9")
+    site.command.configure(process={"log_format": "json"})
     given(site)
     finished = site.finish(expect=4)
     assert "tcp://127.0.0.1:9 cannot be reached" in message_of(finished)
+    assert {line["logger"] for line in finished.log_lines} == {"incident_logger"}
     assert site.run(INCIDENT_PROCESS__ENGINE__ENGINE="local")["delivered"] == 60
+
+
+def test_tls_without_certificates_is_a_fault_of_the_configuration(make_site: MakeSite) -> None:
+    """Of a run and in doctor, before a database is asked."""
+    site = make_site()
+    nowhere = "mysql://u:p@127.0.0.1:9/d"
+    site.command.configure(
+        engine={**DASK, "scheduler": "tls://127.0.0.1:9"}, database={"URL": nowhere}, state={"URL": nowhere}
+    )
+    named = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": "/none" for name in ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY")}
+    for env, said in (
+        ({}, " has no certificates for it"),
+        (named, "'s certificates cannot be used (FileNotFoundError)"),
+    ):
+        for finished in (site.command("run", env=env), site.command("doctor", env=env)):
+            assert finished.status == 2
+            assert f"tls://127.0.0.1:9, but Dask{said}: name the PEM" in finished.stderr + finished.stdout
 
 
 def test_the_share_of_each_adds_up_to_the_rate(make_site: MakeSite) -> None:

@@ -161,6 +161,7 @@ def test_a_scheduler_that_is_killed(make_site: MakeSite, tmp_path: Path) -> None
     with cluster_in(tmp_path / "dask") as cluster:
         cluster.worker()
         site = by_cluster(make_site, "mariadb", scheduler=cluster.address)
+        site.command.configure(process={"log_format": "json"})
         slowly(site)
         given(site)
         with site.command.started("run", "--json") as running:
@@ -168,6 +169,7 @@ def test_a_scheduler_that_is_killed(make_site: MakeSite, tmp_path: Path) -> None
             cluster.scheduler.kill()
             finished = running.wait()
         assert finished.status == 4, finished.stderr
+        assert {line["logger"] for line in finished.log_lines} == {"incident_logger"}
         assert "was lost" in message_of(finished)
     site.receiver.calm()
     assert alone(site)["status"] == "completed"

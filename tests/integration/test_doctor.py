@@ -1,6 +1,7 @@
 """``doctor``: each finding with its remedy, and no change anywhere (SPEC 7)."""
 
 import asyncio
+import socket
 import sqlite3
 import tempfile
 import threading
@@ -22,13 +23,21 @@ from tests.support.source_data import create_tables, insert_customers, insert_pa
 from tests.support.sql_server import SqlServer
 
 
-def findings(api_url: str, database: str, state: str, ca_file: Path | None = None, **process: Any) -> list[Finding]:
+def findings(
+    api_url: str,
+    database: str,
+    state: str,
+    ca_file: Path | None = None,
+    more: dict[str, dict[str, Any]] | None = None,
+    **process: Any,
+) -> list[Finding]:
     settings = Settings.model_validate(
         {
             "database": {"url": database},
             "state": {"url": state},
             "api": {"api_url": api_url, "ca_file": ca_file},
             "process": {"tracking": "sql", **process},
+            **(more or {}),
         }
     )
     return asyncio.run(examine(settings))
@@ -102,6 +111,33 @@ def test_temporary_space_is_looked_at(sqlite_url: str, tmp_path: Path, monkeypat
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     (finding,) = about(findings("http://127.0.0.1:9/x", sqlite_url, state), "temporary space", Level.ERROR)
     assert "set TMPDIR" in f"{finding.finding} {finding.remedy}"
+
+
+def test_a_collector_of_traces_and_a_cluster(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what was not tried; a run goes on without its collector."""
+    state = f"sqlite:///{tmp_path}/state.db"
+
+    def look(port: int) -> list[Finding]:
+        tracing = {"endpoint": f"http://127.0.0.1:{port}/v1/traces"}
+        return findings("http://127.0.0.1:9/", sqlite_url, state, more={"tracing": tracing, "engine": dask})
+
+    dask = {"engine": "dask", "workers": 3}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        found = look(port)
+    (traces,) = about(found, "traces", Level.OK)
+    assert "accepts connections. Whether it takes spans was not tried." in traces.finding
+    (workers,) = about(found, "workers", Level.OK)
+    assert "start 3 worker process(es) was not tried" in workers.finding
+    (away,) = about(look(port), "traces", Level.WARNING)
+    assert "does not answer (ConnectionRefusedError)" in away.finding
+    assert "[TRACING] endpoint" in away.remedy
+
+    monkeypatch.setattr("incident_process.cluster.dask.CONNECT_SECONDS", 0.5)
+    nowhere, dask = "mysql://u:p@127.0.0.1:9/d", {"engine": "dask", "scheduler": "tcp://127.0.0.1:9"}
+    (lost,) = about(findings("http://127.0.0.1:9/", nowhere, nowhere, more={"engine": dask}), "workers", Level.ERROR)
+    assert "tcp://127.0.0.1:9 cannot be reached" in lost.finding
+    assert lost.exit_status == 4
 
 
 def test_rows_that_are_still_to_come_are_a_warning(tmp_path: Path) -> None:

@@ -45,6 +45,11 @@ class Finished:
         """Stdout as one JSON value a line."""
         return [json.loads(line, parse_float=Decimal) for line in self.stdout.splitlines()]
 
+    @property
+    def log_lines(self) -> list[Any]:
+        """Stderr as one JSON value a line, as with ``log_format = json``."""
+        return [json.loads(line) for line in self.stderr.splitlines()]
+
     def messages(self, level: str | None = None) -> list[str]:
         """The messages on stderr in the default log format, of one level or of all."""
         found = (line.partition(_PREFIX) for line in self.stderr.splitlines() if _PREFIX in line)

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -216,3 +217,13 @@ def test_sending_shows_no_credential_of_the_address() -> None:
         logs.sending_message("https://me:secret@host:1/p?token=secret#secret")
         == "Sending data to API: https://host:1/p"
     )
+
+
+@pytest.mark.parametrize(("option", "lines"), [((), 0), (("-W", "default"), 2)])
+def test_what_a_library_says_is_no_line_of_a_command(option: tuple[str, ...], lines: int) -> None:
+    code = (
+        "import logging, warnings; from incident_process.cli.commands import execute; execute(['--version']); "
+        "logging.getLogger('library').error('x'); warnings.warn('y')"
+    )
+    done = subprocess.run([sys.executable, *option, "-c", code], capture_output=True, text=True, check=True)
+    assert len(done.stderr.splitlines()) == lines, done.stderr

@@ -33,6 +33,17 @@ def end_run(run_id: str, reason: str) -> None:
     _runtime().end(run_id, reason)
 
 
+def unfit(reference: Reference) -> str | None:
+    """Return why this process must not work for a run; None where its program and settings are the run's."""
+    try:
+        reference.load()
+    except IncidentProcessError as exc:
+        return str(exc)
+    except Exception as exc:
+        return f"a worker cannot read its settings: {where_raised(exc)}"
+    return None
+
+
 @functools.cache
 def _runtime() -> WorkerRuntime:
     return WorkerRuntime(open_parts, make_source)

@@ -64,11 +64,11 @@ def make_processor(settings: Settings) -> Callable[[RunContext, LeaseHeartbeat, 
     """
     if settings.engine.engine == "local":
         return None
-    from incident_process.app.cluster_worker import end_run, run_chunk
+    from incident_process.app.cluster_worker import end_run, run_chunk, unfit
     from incident_process.cluster.coordinator import ClusterProcessor
     from incident_process.cluster.dask import dask_pool
 
-    return partial(ClusterProcessor, pool=partial(dask_pool, settings, run_chunk, end_run))
+    return partial(ClusterProcessor, pool=partial(dask_pool, settings, run_chunk, end_run, unfit))
 
 
 def make_source(settings: Settings) -> Source:

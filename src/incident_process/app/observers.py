@@ -76,8 +76,9 @@ def observers_for(settings: Settings, meter: "Meter | None" = None, notifier: "N
         notifier: The same for alerts.
 
     Raises:
-        ConfigurationError: An observer needs something that is not installed.
+        ConfigurationError: As of ``require``.
     """
+    require(settings)
     observers: list[Observer] = []
     if settings.tracing.endpoint:
         from incident_process.observability.tracing import TraceObserver
@@ -91,11 +92,13 @@ def observers_for(settings: Settings, meter: "Meter | None" = None, notifier: "N
 
 
 def require(settings: Settings) -> None:
-    """Raise ConfigurationError when the settings ask for something that is not installed."""
+    """Raise ConfigurationError when the settings ask for what is not installed, or for TLS without certificates."""
     if settings.tracing.endpoint:
-        import incident_process.observability.tracing
+        import incident_process.observability.tracing  # noqa: F401
     if settings.engine.engine == "dask":
-        import incident_process.cluster.dask  # noqa: F401
+        from incident_process.cluster.dask import require_certificates
+
+        require_certificates(settings)
 
 
 def make_meter(settings: Settings) -> "Meter":

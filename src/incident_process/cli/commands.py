@@ -4,6 +4,7 @@ import io
 import logging
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import IO, Annotated, Any, Protocol, runtime_checkable
 
@@ -122,7 +123,13 @@ def _without_credentials(text: str) -> str:
 
 
 def execute(arguments: Sequence[str]) -> int:
-    """Run one command and return the exit status of the process; no error leaves here as a traceback."""
+    """Run one command and return the exit status of the process; no error leaves here as a traceback.
+
+    Nor does a line of a library, which would be no JSON among lines of JSON, unless Python is told to warn (``-W``).
+    """
+    if not sys.warnoptions:
+        logging.lastResort = logging.NullHandler()
+        warnings.simplefilter("ignore")
     try:
         status = _perform(arguments)
         sys.stdout.flush()

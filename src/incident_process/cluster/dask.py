@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Set
 from concurrent.futures import CancelledError
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from incident_process.cluster.protocol import ChunkResult, ChunkTask, WorkerPoolLostError
 from incident_process.cluster.settings_reference import Reference
@@ -29,6 +30,7 @@ try:
     import dask
     from distributed import Client, LocalCluster, WorkerPlugin
     from distributed.scheduler import KilledWorker
+    from distributed.security import Security
 except ImportError as exc:  # an extra, see pyproject.toml
     msg = '[ENGINE] engine = dask, but Dask is not installed: pip install "incident-process[dask]".'
     raise ConfigurationError(msg) from exc
@@ -45,13 +47,75 @@ ASK_SECONDS = 1.0
 """Seconds for which the scheduler's answer about its workers is used."""
 TELL_SECONDS = 5.0
 """Seconds that the workers may take to receive a message."""
+LOSSES = 4
+"""Times that all workers which may process a task are lost before the run gives up."""
+
+Unfit = Callable[[Reference], str | None]
+"""Says in a worker why it must not work for a run."""
+
+
+def require_certificates(settings: Settings) -> None:
+    """Raise ConfigurationError where the scheduler is named with ``tls://`` and Dask has no certificates to use."""
+    scheduler = settings.engine.scheduler
+    if scheduler is None or urlsplit(scheduler).scheme != "tls":
+        return
+    try:
+        if Security().get_connection_args("client")["ssl_context"] is not None:  # type: ignore[no-untyped-call]
+            return
+        said = "Dask has no certificates for it"
+    except (OSError, ValueError) as exc:  # of ssl, too
+        said = f"Dask's certificates cannot be used ({type(exc).__name__})"
+    raise ConfigurationError(
+        f"[ENGINE] scheduler is {scheduler}, but {said}: name the PEM files in DASK_DISTRIBUTED__COMM__TLS__CA_FILE, "
+        "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY, or in Dask's own "
+        "configuration."
+    )
+
+
+async def look_at_workers(settings: Settings, unfit: Unfit) -> tuple[dict[str, int], dict[str, str]]:
+    """Return the threads of each worker of the named scheduler, and of each that does not fit the reason.
+
+    Raises WorkerPoolLostError when the scheduler cannot be reached.
+    """
+    scheduler = settings.engine.scheduler or ""
+    with _quiet():
+        async with AsyncExitStack() as stack:
+            client = await _remote(stack, scheduler)
+            threads = await _threads(client, f"the Dask scheduler {scheduler}")
+            return threads, await _faults(client, unfit, Reference.to(settings, secrets.token_hex(16)), threads)
+
+
+async def _threads(client: Any, name: str) -> dict[str, int]:
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            return dict(await client.nthreads())
+    except Exception as exc:
+        raise WorkerPoolLostError(f"{name} was lost") from exc
+
+
+async def _faults(client: Any, unfit: Unfit, reference: Reference, workers: Collection[str]) -> dict[str, str]:
+    async def fault_of(worker: str) -> str | None:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                found = (await client.run(unfit, reference, workers=[worker], on_error="return"))[worker]
+        except Exception as exc:
+            return f"a worker does not answer ({type(exc).__name__})"
+        if isinstance(found, BaseException):
+            return f"a worker cannot load incident-process {reference.version}: install the same on all."
+        return None if found is None else str(found)
+
+    faults = zip(workers, await asyncio.gather(*map(fault_of, workers)), strict=True)
+    return {worker: fault for worker, fault in faults if fault is not None}
 
 
 @asynccontextmanager
 async def dask_pool(
-    settings: Settings, run_chunk: Callable[[Reference, ChunkTask], ChunkResult], end_run: Callable[[str, str], None]
+    settings: Settings,
+    run_chunk: Callable[[Reference, ChunkTask], ChunkResult],
+    end_run: Callable[[str, str], None],
+    unfit: Unfit,
 ) -> AsyncIterator["DaskPool"]:
-    """Provide a cluster's workers while the block runs; they load ``run_chunk`` and ``end_run`` by their names.
+    """Provide a cluster's workers while the block runs; they load the three functions by their names.
 
     Raises WorkerPoolLostError when the cluster cannot be started or reached.
     """
@@ -64,11 +128,14 @@ async def dask_pool(
             else:
                 name = f"the Dask scheduler {engine.scheduler}"
                 client = await _remote(stack, engine.scheduler)
-            yield DaskPool(client, Reference.to(settings, secrets.token_hex(16)), name, run_chunk, end_run)
+            yield DaskPool(client, Reference.to(settings, secrets.token_hex(16)), name, run_chunk, end_run, unfit)
 
 
 class DaskPool:
-    """``cluster.protocol.WorkerPool`` over a client of a scheduler."""
+    """``cluster.protocol.WorkerPool`` over a client of a scheduler.
+
+    Workers that were there before the run are used only if they fit: each task names the workers that may process it.
+    """
 
     def __init__(
         self,
@@ -77,18 +144,27 @@ class DaskPool:
         name: str,
         run_chunk: Callable[[Reference, ChunkTask], ChunkResult],
         end_run: Callable[[str, str], None],
+        unfit: Unfit,
     ) -> None:
         self._run_chunk = run_chunk
         self._end_run = end_run
+        self._unfit = unfit
         self._client = client
         self._reference = reference
         self._name = name
         self._threads: dict[str, int] = {}
+        self._faults: dict[str, str] = {}
+        self._had_workers = False
         self._asked = float("-inf")
         self._seen = time.monotonic()
 
     async def slots(self) -> int:
-        """Return how many threads the workers have; raise WorkerPoolLostError once there was no worker for too long."""
+        """Return how many threads the workers have.
+
+        Raises:
+            ConfigurationError: No worker fits the run.
+            WorkerPoolLostError: There was no worker for too long.
+        """
         now = time.monotonic()
         if now - self._asked > ASK_SECONDS:
             await self._ask()
@@ -107,13 +183,25 @@ class DaskPool:
         With ``avoid`` the scheduler may use only the other workers: if that were a mere preference, an idle worker that
         fails at once would take the task back from a busy one that could process it.
         """
-        others = self._threads.keys() - set(avoid) if avoid else frozenset()
-        done = await self._run(task, others)
-        if done is None:  # the others are gone, and the task would wait for them for ever
-            done = await self._run(task, frozenset())
+        done = None
+        for _ in range(LOSSES):  # where all that may process it are gone, the task would wait for them for ever
+            done = await self._run(task, await self._allowed(avoid))
+            if done is not None:
+                break
+        else:
+            raise WorkerPoolLostError(self._died)
         if not isinstance(done, ChunkResult):
             raise WorkerPoolLostError(f"{self._name} gave no result for a chunk")
         return done
+
+    async def _allowed(self, avoid: Collection[str]) -> Set[str]:
+        """Return the workers that may process a task; the empty set is every worker of a cluster of this machine."""
+        if self._reference.is_local:
+            return frozenset(self._threads.keys() - set(avoid) if avoid else ())
+        while not self._threads:
+            await asyncio.sleep(ASK_SECONDS)
+            await self.slots()
+        return frozenset(self._threads.keys() - set(avoid) or self._threads)
 
     async def _run(self, task: ChunkTask, workers: Set[str]) -> object:
         """Return the result of a task that only these workers may process, or all; None where none of these is left."""
@@ -133,10 +221,7 @@ class DaskPool:
                     return None
             return waiting.result()
         except KilledWorker as exc:
-            raise WorkerPoolLostError(
-                f"the workers of {self._name} died one after the other over a chunk of accounts: see why in their "
-                "logs; too little memory is the usual reason, then lower [PROCESS] chunk_accounts"
-            ) from exc
+            raise WorkerPoolLostError(self._died) from exc
         except CancelledError as exc:
             raise WorkerPoolLostError(f"{self._name} was lost") from exc
         except (ImportError, AttributeError) as exc:
@@ -154,11 +239,27 @@ class DaskPool:
                 await self._client.run(self._end_run, run_id, reason, on_error="ignore")
 
     async def _ask(self) -> None:
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                threads = dict(await self._client.nthreads())
-        except Exception as exc:
-            raise WorkerPoolLostError(f"{self._name} was lost") from exc
+        threads = await _threads(self._client, self._name)
+        self._faults = {worker: fault for worker, fault in self._faults.items() if worker in threads}
+        new = threads.keys() - self._threads.keys() - self._faults.keys()
+        if new and not self._reference.is_local:
+            faults = await _faults(self._client, self._unfit, self._reference, new)
+            if faults and not self._had_workers and len(self._faults) + len(faults) == len(threads):
+                raise ConfigurationError(
+                    f"no worker of {self._name} fits the run: "
+                    + "; ".join(f"{worker}: {fault}" for worker, fault in sorted(faults.items()))
+                )
+            for worker, fault in sorted(faults.items()):
+                log.warning(
+                    "The worker %s of %s is left out: %s",
+                    worker,
+                    self._name,
+                    fault,
+                    extra=event("worker_left_out", worker=worker, fault=fault),
+                )
+            self._faults |= faults
+        threads = {worker: count for worker, count in threads.items() if worker not in self._faults}
+        self._had_workers = self._had_workers or bool(threads)
         gone = self._threads.keys() - threads.keys()
         if gone:
             log.warning(
@@ -168,6 +269,13 @@ class DaskPool:
                 extra=event("workers_gone", workers=len(gone)),
             )
         self._threads = threads
+
+    @property
+    def _died(self) -> str:
+        return (
+            f"the workers of {self._name} died one after the other over a chunk of accounts: see why in their logs; "
+            "too little memory is the usual reason, then lower [PROCESS] chunk_accounts"
+        )
 
 
 async def _result(future: Any) -> object:
@@ -246,24 +354,19 @@ async def _remote(stack: AsyncExitStack, scheduler: str) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Dask's own logs off stderr while the block runs: the run itself says what matters."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.core", "tornado", "bokeh")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with dask.config.set(
-            {
-                # The run must not wait for a scheduler that is gone: the next run begins where this one ends.
-                "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS:g}s",
-                # This applies to workers of a local cluster too: their profiler would sample all threads every 10 ms.
-                "distributed.worker.profile.enabled": False,
-                # Their servers have no page until they are stopped.
-                "distributed.scheduler.http.routes": [],
-                "distributed.worker.http.routes": [],
-            }
-        ):
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    """Keep Dask's own logs off stderr, from here on: the run says what matters, and what Dask says may come late."""
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger) and name.partition(".")[0] in ("distributed", "tornado", "bokeh"):
+            logger.setLevel(logging.CRITICAL + 1)
+    with dask.config.set(
+        {
+            # The run must not wait for a scheduler that is gone: the next run begins where this one ends.
+            "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS:g}s",
+            # This applies to workers of a local cluster too: their profiler would sample all threads every 10 ms.
+            "distributed.worker.profile.enabled": False,
+            # Their servers have no page until they are stopped.
+            "distributed.scheduler.http.routes": [],
+            "distributed.worker.http.routes": [],
+        }
+    ):
+        yield

@@ -1,14 +1,17 @@
 """How a worker gets the settings of a run: by reference to its own configuration, never by their values.
 
 So a scheduler sees no credentials. Settings that must be equal on both sides, so that a worker reads the same source,
-writes the same state and posts to the same receiver, are compared by digests that apply to one run.
+writes the same state and posts to the same receiver, are compared by digests that apply to one run. So are the files of
+the program: two builds of one version may differ.
 """
 
+import functools
 import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import incident_process
 from incident_process import __version__
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import Record, Tracking
@@ -30,6 +33,7 @@ class Reference(Record, frozen=True, kw_only=True):
     config: str | None
     is_local: bool
     version: str
+    program: str
     salt: str
     digests: dict[str, str]
 
@@ -40,6 +44,7 @@ class Reference(Record, frozen=True, kw_only=True):
             config=str(settings.config_path.absolute()) if settings.config_path else None,
             is_local=not settings.engine.is_remote,
             version=__version__,
+            program=_program(),
             salt=salt,
             digests=_digests(settings, salt),
         )
@@ -48,11 +53,15 @@ class Reference(Record, frozen=True, kw_only=True):
         """Return the settings as this process reads them.
 
         Raises:
-            ConfigurationError: They cannot be read, or differ from the run's, or the program has another version.
+            ConfigurationError: They cannot be read, or differ from the run's, or the program is another.
         """
         if self.version != __version__:
             raise ConfigurationError(
                 f"the run is of incident-process {self.version}, a worker has {__version__}: install the same on all."
+            )
+        if self.program != _program():
+            raise ConfigurationError(
+                f"a worker has another build of incident-process {__version__} than the run: install the same on all."
             )
         own = not self.is_local and any(name.upper() == CONFIG_VARIABLE for name in os.environ)
         settings = Settings.load(None if own or self.config is None else Path(self.config))
@@ -71,6 +80,16 @@ def _digests(settings: Settings, salt: str) -> dict[str, str]:
         name: hashlib.blake2b(value.encode(), key=salt.encode()[:64], digest_size=DIGEST_BYTES).hexdigest()
         for name, value in _essentials(settings)
     }
+
+
+@functools.cache
+def _program() -> str:
+    """Return a digest of the program's files, as they are when this process first looks."""
+    folder = Path(incident_process.__file__).parent
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for file in sorted(path for path in folder.rglob("*.*") if path.suffix in (".py", ".json", ".csv")):
+        digest.update(f"{file.relative_to(folder)}\0".encode() + hashlib.blake2b(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _essentials(settings: Settings) -> Iterator[tuple[str, str]]:

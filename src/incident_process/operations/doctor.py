@@ -22,7 +22,13 @@ import msgspec
 
 from incident_process.app.build_pool import building_processes
 from incident_process.app.factory import make_source, make_store, make_transport
-from incident_process.core.errors import DeliveryIncompleteError, IncidentProcessError, OperationRefusedError
+from incident_process.app.observers import require
+from incident_process.core.errors import (
+    ConfigurationError,
+    DeliveryIncompleteError,
+    IncidentProcessError,
+    OperationRefusedError,
+)
 from incident_process.core.local_places import (
     closed_to_others,
     hidden_home,
@@ -91,13 +97,24 @@ async def examine(settings: Settings) -> list[Finding]:
         in_force = f"{settings.config_path.absolute()} is in force."
         findings.append(Finding(subject="configuration", level=Level.OK, finding=in_force))
     findings += await _guarded("configuration", lambda: _exposed(settings))
+    lacking = await _guarded("configuration", lambda: _extras(settings))
+    findings += lacking
     findings += await _guarded("source", lambda: _with_source(settings))
     findings += await _guarded("state", lambda: _with_store(settings))
     if not any(one.level is Level.ERROR and one.subject in ("source", "state") for one in findings):
         findings += await _guarded("connections", lambda: _connections(settings))
     findings += await _guarded("temporary space", _temporary_space)
+    if settings.engine.engine == "dask" and not lacking:
+        findings += await _guarded("workers", lambda: _workers(settings))
     findings += await _guarded("receiver", lambda: _receiver(settings))
+    if settings.tracing.endpoint and not lacking:
+        findings.append(await _collector(settings.tracing.endpoint))
     return findings
+
+
+async def _extras(settings: Settings) -> list[Finding]:
+    require(settings)
+    return []
 
 
 async def _exposed(settings: Settings) -> list[Finding]:
@@ -434,6 +451,65 @@ async def _receiver(settings: Settings) -> list[Finding]:
             exit_status=DeliveryIncompleteError.exit_status,
         )
     ]
+
+
+async def _workers(settings: Settings) -> list[Finding]:
+    """Ask the workers of a scheduler what a run asks them; a cluster of this machine is not started."""
+    engine = settings.engine
+    if engine.scheduler is None:
+        said = f"Dask is installed. That a run can start {engine.workers} worker process(es) was not tried."
+        return [Finding(subject="workers", level=Level.OK, finding=said)]
+    from incident_process.app.cluster_worker import unfit
+    from incident_process.cluster.dask import WORKERLESS_SECONDS, look_at_workers
+
+    threads, faults = await look_at_workers(settings, unfit)
+    if not threads:
+        return [
+            Finding(
+                subject="workers",
+                level=Level.ERROR,
+                finding=f"{engine.scheduler} has no worker: a run ends when it has had none for "
+                f"{WORKERLESS_SECONDS:g} s.",
+                remedy="Start one with `dask worker`.",
+                exit_status=DeliveryIncompleteError.exit_status,
+            )
+        ]
+    fit = threads.keys() - faults.keys()
+    found = [
+        Finding(
+            subject="workers",
+            level=Level.WARNING if fit else Level.ERROR,
+            finding=f"{worker}: {fault}",
+            remedy="Until that is corrected, runs leave this worker out.",
+            exit_status=0 if fit else ConfigurationError.exit_status,
+        )
+        for worker, fault in sorted(faults.items())
+    ]
+    if fit:
+        said = (
+            f"{engine.scheduler} has {len(fit)} worker(s) that fit, with {sum(threads[one] for one in fit)} thread(s)."
+        )
+        found.append(Finding(subject="workers", level=Level.OK, finding=f"{said} No chunk was tried."))
+    return found
+
+
+async def _collector(endpoint: str) -> Finding:
+    """Connect to the collector of traces and hang up. A run goes on without it."""
+    parts = urlsplit(endpoint)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(parts.hostname, port)
+            writer.close()
+    except (OSError, ValueError) as exc:
+        return Finding(
+            subject="traces",
+            level=Level.WARNING,
+            finding=f"{parts.hostname}:{port} does not answer ({type(exc).__name__}): the spans of runs are lost.",
+            remedy="Correct [TRACING] endpoint, or see that the collector runs and can be reached from here.",
+        )
+    said = f"{parts.hostname}:{port} accepts connections. Whether it takes spans was not tried."
+    return Finding(subject="traces", level=Level.OK, finding=said)
 
 
 async def _described(settings: Settings) -> list[Finding]:
