@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from incident_process import __version__
 from tests.e2e.conftest import OPERATION, SERVERS, MakeSite, ServerDatabase, Site, day
 from tests.support.command import KILLED, Command, wait_until
 
@@ -199,6 +200,7 @@ def test_a_database_that_is_down(make_site: MakeSite, closed_port: int, which: s
     finished = site.finish(expect=3)
     assert finished.json["status"] == "failed"
     assert set(finished.json) >= KEYS
+    assert finished.json["version"] == __version__
     (line,) = finished.stderr.splitlines()
     assert line.startswith("ERROR:incident_logger:Database connection error during incident processing: ")
     assert str(closed_port) in line

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from incident_process import __version__
 from incident_process.app.factory import open_parts
 from incident_process.core.crash_points import VARIABLE, CrashPoint
 from incident_process.core.models import RunStatus, Tracking
@@ -204,6 +205,7 @@ def test_sigterm_while_it_is_idle(site: Site) -> None:
         began = time.monotonic()
         running.stop()
         assert time.monotonic() - began < 5
+        assert running.log()[0].endswith(f"' is at work (incident-process {__version__}).")
         assert running.log()[-1] == "INFO:The schedule has ended: interrupted by SIGTERM."
 
 

@@ -371,6 +371,8 @@ class RunReport(Record, frozen=True, kw_only=True):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain types, dates in ISO form; the window's dates are None where there was none."""
+        from incident_process import __version__
+
         counts = self.counts
         return {
             "status": self.status.value,
@@ -393,6 +395,7 @@ class RunReport(Record, frozen=True, kw_only=True):
             "last_execution_dtm": iso(self.last_execution),
             "seconds": round(self.seconds, 3),
             "message": self.message,
+            "version": __version__,
         }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from incident_process import __version__
 from incident_process.app.factory import make_store
 from incident_process.app.observers import make_meter, make_notifier, observers_for, require
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
@@ -70,9 +71,10 @@ class Scheduler:
         with self._requests as requests:
             self._http = self._listen()
             log.info(
-                "The schedule of operation '%s' is at work.",
+                "The schedule of operation '%s' is at work (incident-process %s).",
                 self._settings.process.operation_name,
-                extra=event("schedule_started"),
+                __version__,
+                extra=event("schedule_started", version=__version__),
             )
             try:
                 while not requests.end.is_set():
