@@ -130,7 +130,7 @@ def test_status_before_and_after_a_run(site: Site) -> None:
     assert before["config"] == str(site.command.config)
     shown = good(site.command("status")).stdout
     assert re.search(r"^sequence +1$", shown, re.MULTILINE)
-    assert re.search(r"^deliveries since the beginning +\S", shown, re.MULTILINE)
+    assert re.search(r"^deliveries in the ledger +\S", shown, re.MULTILINE)
     assert re.search(r"^last_execution_dtm +\d{4}-\d\d-\d\dT", shown, re.MULTILINE)
 
 

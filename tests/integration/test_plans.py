@@ -6,7 +6,7 @@ it had. ``test_source_plans`` does so for SQLite and for few accounts in a state
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from incident_process.core.models import Chunk, DeliveryStatus, Incident, Outcome
+from incident_process.core.models import Chunk, DeliveryStatus, Incident, Outcome, RunKind, RunRecord, RunStatus
 from incident_process.source import client_side, queries
 from incident_process.source.indexes import INDEX_ADVICE
 from incident_process.source.mysql import MySQLSource
@@ -165,7 +165,7 @@ def fill_state(connection: Any) -> None:
     entry = (
         f"'{OPERATION}', LPAD(seq % {ACCOUNTS}, 8, '0'), SHA2(seq, 224), SHA2(seq, 224),"
         " IF(seq % 1000 = 0, 'dead', 'delivered'), 1, 1, 200, NULL, CONCAT('run-', seq DIV 400),"
-        " UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), -1, ''"
+        " UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), -1, '', NULL"
     )
     stamp = "TIMESTAMP'2026-01-01 00:00:00' + INTERVAL seq MINUTE"
     with connection.cursor() as cursor:
@@ -249,6 +249,12 @@ async def commands(store: SqlStateStore) -> None:
     await store.dead_letters(account=ASKED[3])
     async for _ in store.delivered_accounts():
         break
+    old = await store.ledger_after(0, 20)
+    superseded = {entry.incident_id: entry.incident_id + ACCOUNTS for entry in old if entry.account in ASKED}
+    record = RunRecord(
+        run_id="prune", operation=OPERATION, kind=RunKind.PRUNE, status=RunStatus.COMPLETED, host="h", started_at=NOW
+    )
+    assert await store.prune(superseded, ["run-7", "run-8"], lambda *_: record) == (2, 2)
 
 
 @pytest.mark.parametrize("work", [one_run, commands], ids=["a run", "the commands"])
@@ -282,9 +288,17 @@ def test_no_query_of_the_state_scans_a_table(
     assert {statement: tables for statement, tables in found.items() if tables} == {}
 
 
-@pytest.mark.parametrize("before", [None, 50])
-def test_the_newest_entries_of_all_are_not_sorted_on_sqlite(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int | None
+@pytest.mark.parametrize(
+    "page",
+    [
+        lambda store: store.deliveries(),
+        lambda store: store.deliveries(before=50),
+        lambda store: store.ledger_after(50, 9),
+    ],
+    ids=["newest", "before", "after"],
+)
+def test_pages_of_the_whole_ledger_are_not_sorted_on_sqlite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Callable[[SqlStateStore], Awaitable[object]]
 ) -> None:
     asked: list[tuple[str, Any]] = []
     run = SqliteConnection._run
@@ -297,7 +311,7 @@ def test_the_newest_entries_of_all_are_not_sorted_on_sqlite(
         async with SqlStateStore(f"sqlite:///{tmp_path}/state.db", OPERATION, ZoneInfo("UTC")) as store:
             await store.prepare()
             monkeypatch.setattr(SqliteConnection, "_run", noted)
-            await store.deliveries(before=before)
+            await page(store)
 
     asyncio.run(main())
     ((statement, values),) = asked

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from incident_process.cli import (
+    pruning,
     reading,
     repairing,
     running,
@@ -87,6 +88,7 @@ _COMMANDS: dict[str, dict[str, Any]] = {
     "Repair": {
         "dead-letters": repairing.dead_letters,
         "reconcile": repairing.reconcile,
+        "prune": pruning.prune,
         "state": state_commands.state,
     },
     "Serve": {"schedule": scheduling.schedule, "dashboard": web.dashboard},

@@ -44,7 +44,7 @@ def status(config: Config = None, as_json: AsJson = False) -> int:
     emit_pairs(
         answer
         | {
-            "deliveries since the beginning": counts,
+            "deliveries in the ledger": counts,
             "last_run": f"{last['run_id']} {last['status']} {last['started']}" if last else None,
         }
     )

@@ -88,6 +88,15 @@ def relative_instant(text: str, zone: ZoneInfo, *, whole_day: bool = False) -> d
     return instant(day.isoformat(), word, zone, whole_day=whole_day)
 
 
+def age(text: str, name: str) -> timedelta:
+    """Return the length of time that a text such as ``90d`` or ``36h`` names; raise ValueError."""
+    found = _AGO.fullmatch(text.strip().lower())
+    if found is None:
+        msg = f"{name} {text!r} is no age: write a whole number of days or hours, as 90d or 36h"
+        raise ValueError(msg)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
 def period_end(value: object, zone: ZoneInfo) -> datetime:
     """Return the last instant, in UTC, of a period that ends at a time or with a whole date; raise ValueError.
 

@@ -28,6 +28,7 @@ class RunKind(StrEnum):
     BACKFILL = "backfill"  # a past range, the watermark untouched
     REPLAY = "replay"  # dead letters once more
     RECONCILE = "reconcile"  # the whole source against the ledger
+    PRUNE = "prune"  # no run: what was deleted, ``rows`` of each table; the window ends at the age limit
 
 
 class RunStatus(StrEnum):
@@ -223,7 +224,7 @@ class LastDelivery(Record, frozen=True, kw_only=True):
 
 
 class LedgerEntry(Record, frozen=True, kw_only=True):
-    """One line of ``Incident_Delivery``."""
+    """One line of ``Incident_Delivery``. ``earlier``: what it keeps of pruned deliveries (``state.remembered``)."""
 
     incident_id: int
     operation: str
@@ -239,6 +240,7 @@ class LedgerEntry(Record, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     rows_digest: str = ""
+    earlier: tuple[str, ...] = ()
 
 
 SOURCE_TABLES = ("debt_cust_detail", "debt_payment")

@@ -282,7 +282,11 @@ class ReadModel:
 
     async def _newest_runs(self) -> list[dict[str, Any]]:
         async def read() -> list[dict[str, Any]]:
-            found = await insights.history(await self._connections.store(), limit=CHARTED_RUNS)
+            found = [
+                run
+                for run in await insights.history(await self._connections.store(), limit=CHARTED_RUNS)
+                if run["kind"] != RunKind.PRUNE
+            ]
             self._rate.observe(found[0] if found else None)
             return found
 

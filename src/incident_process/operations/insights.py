@@ -27,6 +27,7 @@ from incident_process.core.models import (
 )
 from incident_process.core.window import refusal, system_date
 from incident_process.pipeline.operation_check import unknown_operation
+from incident_process.pipeline.state_check import last_run
 from incident_process.settings import Settings
 from incident_process.source.base import Source
 from incident_process.state.base import LedgerReader
@@ -49,7 +50,7 @@ async def status(settings: Settings, source: Source, store: LedgerReader) -> dic
         tracking, process.operation_name, operation, system_date(now, process.time_gap_seconds, tracking)
     )
     lease = await store.lease_state()
-    last = await store.runs(limit=1)
+    last = await last_run(store)
     counts = await store.delivery_counts()
     known = operation or Operation(name=process.operation_name)
     has_run = known.last_execution.year > 1900  # before its first run the watermark is in 1900 (SPEC 3)
@@ -71,7 +72,7 @@ async def status(settings: Settings, source: Source, store: LedgerReader) -> dic
         if lease and lease.holder and not lease.active
         else None,
         "deliveries": {state.value: counts[state] for state in DeliveryStatus},
-        "last_run": run_row(last[0]) if last else None,
+        "last_run": run_row(last) if last else None,
     }
 
 

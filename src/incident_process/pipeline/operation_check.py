@@ -100,13 +100,14 @@ async def require_receiver(store: LedgerReader, settings: Settings, identity: Id
 
     And for a state with which runs do not go on: it was copied, or a rename was cut off.
     """
-    _require_usable(identity)
+    require_usable(identity)
     changed = await changed_receiver(store, settings, identity)
     if changed is not None:
         raise _other_receiver(changed, settings)
 
 
-def _require_usable(known: Identity | None) -> None:
+def require_usable(known: Identity | None) -> None:
+    """Raise ConfigurationError for a state that was copied elsewhere, or is being renamed or copied."""
     if known is not None and known.renaming is not None:
         raise ConfigurationError(
             f"The operation is being renamed or copied ('{known.operation}', '{known.renaming}') and that was cut off: "
@@ -162,7 +163,7 @@ class OperationCheck:
         Raises ConfigurationError for another receiver, unless everything is sent, and for a rename that was cut off.
         """
         known = await self._store.identity()
-        _require_usable(known)
+        require_usable(known)
         self.identity = known or self.identity
         self.before = await changed_receiver(self._store, self._settings, known)
         if self.before is not None:

@@ -29,6 +29,9 @@ log = get_logger()
 TOLERANCE = timedelta(minutes=5)
 """By so much the clocks of a source and of its replacement may differ before it is worth a line."""
 
+_PRUNES = 20
+"""Records that are searched for one of a run: a prune leaves one each night, also where no run follows."""
+
 AHEAD_REMEDY = (
     "The clock was set back, or Last_execution_dtm is wrong or meant in another zone: set it to the newest LOAD_DATE "
     "that was processed."
@@ -65,10 +68,16 @@ async def tell_what_was_found(store: LedgerReader, operation: Operation, now: da
 
     Raises DatabaseConnectionError when the state cannot be read.
     """
-    runs = await store.runs(limit=1)
+    last = await last_run(store)
     has_deliveries = await _has_deliveries(store)
-    for found in findings(operation, runs[0] if runs else None, has_deliveries=has_deliveries, now=now):
+    for found in findings(operation, last, has_deliveries=has_deliveries, now=now):
         log.log(found.level, found.message, extra=event("state_found"))
+
+
+async def last_run(store: LedgerReader) -> RunRecord | None:
+    """Return the newest run; the record of a prune only where the newest are all of prunes."""
+    newest = await store.runs(limit=_PRUNES)
+    return next((run for run in newest if run.kind is not RunKind.PRUNE), newest[0] if newest else None)
 
 
 async def _has_deliveries(store: LedgerReader) -> bool:

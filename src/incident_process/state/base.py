@@ -1,7 +1,7 @@
 """The contract of a state store. Three stores keep it: Mongo, MySQL/MariaDB, SQLite.
 
 It has three roles, and code asks for the narrowest: ``LedgerReader`` for who looks, ``RunState`` for a run,
-``StateAdmin`` for set-up, rename and copy. ``StateStore`` is all of them.
+``StateAdmin`` for set-up, rename, copy and prune. ``StateStore`` is all of them.
 
 Order of calls in a run (SPEC 6), each step safe to be the last before a crash::
 
@@ -28,7 +28,7 @@ Errors: ``DatabaseConnectionError`` when the store cannot be reached or gives up
 never raise ``LeaseLostError``. A caller may repeat any method after a failure: none applies its effect twice.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Protocol
@@ -354,6 +354,25 @@ class StateAdmin(LedgerReader, Protocol):
 
     async def restore_operation(self, lease: Lease, operation: Operation, execution_minutes: int) -> None:
         """Write what another state says of the operation to ``Process_Operation``, with the exact watermark."""
+        ...
+
+    async def prune(
+        self, superseded: Mapping[int, int], run_ids: Sequence[str], record: Callable[[int, int], RunRecord]
+    ) -> tuple[int, int]:
+        """Delete ledger entries that have an outcome, and runs that have ended; return how many of each.
+
+        ``superseded``: the id of each entry, and that of a later delivered entry of its account, which keeps a mark of
+        the content where a delivered entry is deleted, for ``delivered_before``; 0 for a dead or skipped entry. An
+        entry whose later one is gone stays. ``record`` makes, of the two numbers, the record that is written with it.
+        It takes no lease: runs go on beside it.
+        """
+        ...
+
+    async def reclaim(self) -> str | None:
+        """Give free space of the file back where that is much; return why it did not, None where there is no reason.
+
+        Nobody may be at work meanwhile; a run that begins waits.
+        """
         ...
 
 

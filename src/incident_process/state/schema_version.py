@@ -8,6 +8,7 @@ number what came with it
 ====== ================================================================================================
 1      the state of 0.1.0, which notes no number
 2      what is known of each operation: the name of its keys, its source, its receiver (SQL: two tables)
+3      what ``prune`` keeps of deliveries that it deletes (SQL: a column of ``Incident_Delivery``)
 ====== ================================================================================================
 """
 
@@ -16,8 +17,8 @@ from collections.abc import Sequence
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import Record
 
-CURRENT = 2
-NEEDS = 2
+CURRENT = 3
+NEEDS = 3
 
 
 class Version(Record, frozen=True, kw_only=True):

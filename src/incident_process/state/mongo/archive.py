@@ -18,7 +18,12 @@ async def ledger_after(collection: Collection, operation: str, incident_id: int,
     """Return entries that have an outcome, above an id, in ascending order."""
     wanted = {"_id": {"$gt": incident_id}, "Operation_name": operation, "Status": {"$ne": PENDING}}
     found = await collection.find(wanted).sort("_id", 1).limit(limit).to_list()
-    return [msgspec.structs.replace(entry_of(one), rows_digest=one.get("Rows_Digest", "")) for one in found]
+    return [
+        msgspec.structs.replace(
+            entry_of(one), rows_digest=one.get("Rows_Digest", ""), earlier=tuple(one.get("Earlier_Digests") or ())
+        )
+        for one in found
+    ]
 
 
 async def restore_ledger(collection: Collection, operation: str, lease: Lease, entries: Sequence[LedgerEntry]) -> None:
@@ -27,7 +32,9 @@ async def restore_ledger(collection: Collection, operation: str, lease: Lease, e
 
 
 def _document(operation: str, lease: Lease, entry: LedgerEntry) -> Document:
+    earlier = {"Earlier_Digests": list(entry.earlier)} if entry.earlier else {}
     return {
+        **earlier,
         "_id": entry.incident_id,
         "Operation_name": operation,
         "Account_Num": entry.account,

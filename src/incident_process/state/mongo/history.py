@@ -7,6 +7,7 @@ from collections.abc import Collection as Some
 from incident_process.core.models import DeliveryStatus, LastDelivery, LedgerEntry
 from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.ledger import PENDING, lists, status_of
+from incident_process.state.remembered import delivered_among
 
 Claims = Callable[[Some[int | None]], Awaitable[dict[int | None, int]]]
 """Returns the token of the last finished claim of each of these scopes; None is the operation's own."""
@@ -101,13 +102,22 @@ class History:
             cursor = await self._collection.aggregate(
                 [
                     self._of_accounts(sorted({account for account, _ in some})),
-                    {"$match": {"Status": DeliveryStatus.DELIVERED.value, "Digest": {"$in": digests}}},
-                    {"$project": {"_id": 0, "Account_Num": 1, "Digest": 1}},
+                    {
+                        "$match": {
+                            "Status": DeliveryStatus.DELIVERED.value,
+                            "$or": [{"Digest": {"$in": digests}}, {"Earlier_Digests": {"$exists": True}}],
+                        }
+                    },
+                    {"$project": {"Account_Num": 1, "Digest": 1, "Earlier_Digests": 1}},
+                    # A prune marks a later delivery before it deletes an earlier one: read in this order, one is seen.
+                    {"$sort": {"_id": 1}},
                 ]
             )
-            async for entry in cursor:
-                found.add((entry["Account_Num"], entry["Digest"]))
-        return found & wanted
+            deliveries = [
+                (entry["Account_Num"], entry["Digest"], entry.get("Earlier_Digests") or ()) async for entry in cursor
+            ]
+            found |= delivered_among(some, deliveries)
+        return found
 
     def _of_accounts(self, accounts: Sequence[str]) -> Document:
         """Return the stage that selects entries by account.

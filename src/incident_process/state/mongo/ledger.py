@@ -7,18 +7,19 @@ entry whose token is older than the last finished claim of its scope: it was nev
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pymongo import DeleteMany, UpdateMany
+from pymongo import DeleteMany, DeleteOne, UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from incident_process.core.models import Chunk, DeliveryStatus, LedgerEntry, Outcome
 from incident_process.state.codec import LAST_CHARACTER
 from incident_process.state.damage import intact
-from incident_process.state.mongo.connection import DUPLICATE_KEY, Collection, Document
+from incident_process.state.mongo.connection import DUPLICATE_KEY, Checkpoint, Collection, Document
 from incident_process.state.mongo.dates import stored_date, to_bson
+from incident_process.state.remembered import mark
 
 _T = TypeVar("_T")
 
@@ -187,7 +188,48 @@ class Ledger:
             at_once=_BATCH // _LIST if len(outcomes) <= _BATCH else 1,
         )
 
-    async def _write(self, statements: Sequence[UpdateMany | DeleteMany], at_once: int = _BATCH // _LIST) -> None:
+    async def delete_superseded(self, superseded: Mapping[int, int], checkpoint: Checkpoint) -> int:
+        """Delete entries, and mark the contents of delivered ones in the delivered entries that their ids lead to.
+
+        It marks before it deletes, and deletes an entry only with the marks that it has read: so a mark that another
+        prune adds meanwhile is not lost. Returns how many entries it deleted.
+        """
+        found: dict[int, Document] = {}
+        fields = {"Status": True, "Digest": True, "Earlier_Digests": True}
+        for some in lists(list(superseded)):
+            mine = {"_id": {"$in": some}, "Operation_name": self._operation, "Status": {"$ne": PENDING}}
+            found |= {one["_id"]: one async for one in self._collection.find(mine, fields)}
+        kept: dict[int, list[str]] = defaultdict(list)
+        delivered_ids = {number for number, one in found.items() if one["Status"] == DeliveryStatus.DELIVERED.value}
+        for number in delivered_ids:
+            entry = found[number]
+            kept[superseded[number]] += [*(entry.get("Earlier_Digests") or ()), mark(entry["Digest"])]
+        delivered = {"Operation_name": self._operation, "Status": DeliveryStatus.DELIVERED.value}
+        await self._write(
+            [
+                UpdateOne({"_id": number, **delivered}, {"$addToSet": {"Earlier_Digests": {"$each": earlier}}})
+                for number, earlier in kept.items()
+            ]
+        )
+        await checkpoint("prune: marked")
+        there: set[int] = set()
+        for some in lists(list({superseded[number] for number in found})):
+            there |= {
+                one["_id"] async for one in self._collection.find({"_id": {"$in": some}, **delivered}, {"_id": 1})
+            }
+        deleted = 0
+        gone = [
+            DeleteOne({"_id": number, "Earlier_Digests": entry.get("Earlier_Digests")})
+            for number, entry in found.items()
+            if superseded[number] in there or (not superseded[number] and number not in delivered_ids)
+        ]
+        for statements in lists(gone):
+            deleted += (await self._collection.bulk_write(statements, ordered=False)).deleted_count
+        return deleted
+
+    async def _write(
+        self, statements: Sequence[UpdateMany | UpdateOne | DeleteMany], at_once: int = _BATCH // _LIST
+    ) -> None:
         for some in lists(statements, at_once):
             await self._collection.bulk_write(some, ordered=False)
 

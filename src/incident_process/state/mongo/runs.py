@@ -3,7 +3,7 @@
 A BSON date ends at milliseconds and a window does not: ``Microseconds`` has the rest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from incident_process.core.models import (
 from incident_process.state.damage import intact
 from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.dates import stored_date, stored_date_or_none, to_bson
+from incident_process.state.mongo.ledger import lists
 
 V = TypeVar("V")
 
@@ -74,6 +75,16 @@ class Runs:
             )
         except DuplicateKeyError as exc:
             raise LeaseLostError(f"Another runner has closed run {run.run_id}.") from exc
+
+    async def note(self, run: RunRecord) -> None:
+        """Write the record of what was done without a lease; no run's."""
+        await self._collection.update_one({"_id": run.run_id}, {"$set": {**_to_document(run), "Token": 0}}, upsert=True)
+
+    async def delete(self, run_ids: Sequence[str]) -> int:
+        """Delete runs that have ended; return how many."""
+        ended = {"Operation_name": self._operation, "Status": {"$ne": RunStatus.RUNNING.value}}
+        found = [await self._collection.delete_many({"_id": {"$in": some}, **ended}) for some in lists(run_ids)]
+        return sum(one.deleted_count for one in found)
 
     async def list(self, wanted: Document, skip: int, limit: int) -> list[RunRecord]:
         """Return the runs whose fields are as wanted, newest first."""

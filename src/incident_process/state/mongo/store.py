@@ -6,7 +6,7 @@ batch that is safe to repeat, ordered so that a successor recognises a crash (``
 
 import copy
 import re
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from bson import ObjectId
@@ -191,6 +191,24 @@ class MongoStateStore(StateStore):
     @translated
     async def restore_operation(self, lease: Lease, operation: Operation, execution_minutes: int) -> None:
         await archive.restore_operation(self._database["Process_Operation"], self._lease, lease, operation)
+
+    # -- retention ------------------------------------------------------------------------------------------------
+
+    @translated
+    async def prune(
+        self, superseded: Mapping[int, int], run_ids: Sequence[str], record: Callable[[int, int], RunRecord]
+    ) -> tuple[int, int]:
+        self._only_the_operation()
+        await self._runs.note(record(0, 0))
+        deleted = (
+            await self._ledger.delete_superseded(superseded, self._checkpoint),
+            await self._runs.delete(run_ids),
+        )
+        await self._runs.note(record(*deleted))
+        return deleted
+
+    async def reclaim(self) -> str | None:
+        return "the server uses the free space for new entries"
 
     # -- lease ----------------------------------------------------------------------------------------------------
 

@@ -8,13 +8,16 @@ import msgspec
 from incident_process.core.models import DeliveryStatus, LedgerEntry, Operation
 from incident_process.state.sql import ledger, tracking
 from incident_process.state.sql.connection import Connection
-from incident_process.state.sql.dialect import local_stamp, marks, stamp
+from incident_process.state.sql.dialect import MYSQL, local_stamp, marks, stamp
 from incident_process.state.sql.schema import NO_SCOPE, shortened
 
 _AFTER = f"""
-    SELECT {ledger.COLUMNS}, Rows_Digest FROM Incident_Delivery
-    WHERE Operation_name = ? AND Incident_Id > ? AND Status <> '{DeliveryStatus.PENDING.value}'
+    SELECT {ledger.COLUMNS}, Rows_Digest, Earlier_Digests FROM Incident_Delivery {{by_key}}
+    WHERE {{plus}}Operation_name = ? AND Incident_Id > ? AND Status <> '{DeliveryStatus.PENDING.value}'
     ORDER BY Incident_Id LIMIT ?"""
+
+_INSERT = f"""
+    INSERT INTO Incident_Delivery ({ledger.COLUMNS}, Scope, Rows_Digest, Earlier_Digests) VALUES ({marks(16)})"""
 
 _THERE = "SELECT Incident_Id FROM Incident_Delivery WHERE Incident_Id IN "
 
@@ -28,8 +31,14 @@ _EXACT = "UPDATE Process_Operation_Lease SET Watermark_Dtm = ? WHERE Operation_n
 
 async def ledger_after(connection: Connection, operation: str, incident_id: int, limit: int) -> list[LedgerEntry]:
     """Return entries that have an outcome, above an id, in ascending order."""
-    rows = await connection.rows(_AFTER, (operation, incident_id, limit))
-    return [msgspec.structs.replace(ledger.entry_of(row), rows_digest=row[-1]) for row in rows]
+    # By the key, page after page: by another index, each page would read and sort all that is left of the ledger.
+    is_mysql = connection.dialect is MYSQL
+    query = _AFTER.format(by_key="FORCE INDEX (PRIMARY)" if is_mysql else "", plus="" if is_mysql else "+")
+    rows = await connection.rows(query, (operation, incident_id, limit))
+    return [
+        msgspec.structs.replace(ledger.entry_of(row), rows_digest=row[-2], earlier=tuple((row[-1] or "").split()))
+        for row in rows
+    ]
 
 
 async def restore_ledger(connection: Connection, operation: str, entries: Sequence[LedgerEntry]) -> None:
@@ -38,7 +47,7 @@ async def restore_ledger(connection: Connection, operation: str, entries: Sequen
     there = {row[0] for row in await connection.rows(f"{_THERE} ({marks(len(ids))})", ids)}
     rows = [_row(operation, entry) for entry in entries if entry.incident_id not in there]
     if rows:
-        await connection.insert(ledger.INSERT, rows)
+        await connection.insert(_INSERT, rows)
 
 
 def _row(operation: str, entry: LedgerEntry) -> tuple[object, ...]:
@@ -58,6 +67,7 @@ def _row(operation: str, entry: LedgerEntry) -> tuple[object, ...]:
         stamp(entry.updated_at),
         NO_SCOPE,
         entry.rows_digest,
+        " ".join(entry.earlier) or None,
     )
 
 

@@ -17,6 +17,7 @@ from incident_process.core.models import (
 )
 from incident_process.state.codec import LAST_CHARACTER
 from incident_process.state.damage import intact
+from incident_process.state.remembered import delivered_among
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.database import batches
 from incident_process.state.sql.dialect import MYSQL, instant_of, marks, stamp
@@ -61,8 +62,9 @@ _REPLACE = f"""
 """Give a pending entry a new id."""
 
 _DELIVERED_BEFORE = f"""
-    SELECT DISTINCT Account_Num, Digest FROM Incident_Delivery
-    WHERE Operation_name = ? AND Status = '{_DELIVERED}' AND Account_Num IN ({{}}) AND Digest IN ({{}})"""
+    SELECT Account_Num, Digest, Earlier_Digests FROM Incident_Delivery
+    WHERE Operation_name = ? AND Status = '{_DELIVERED}' AND Account_Num IN ({{}})
+        AND (Digest IN ({{}}) OR Earlier_Digests IS NOT NULL)"""
 
 _ALL_PENDING = f"SELECT Incident_Id, Scope FROM Incident_Delivery WHERE Operation_name = ? AND Status = '{_PENDING}'"
 
@@ -260,8 +262,8 @@ async def delivered_before(
         accounts_of, digests = ({one[part] for one in some} for part in (0, 1))
         query = _DELIVERED_BEFORE.format(marks(len(accounts_of)), marks(len(digests)))
         rows = await connection.rows(query, (operation, *accounts_of, *digests))
-        found.update((row[0], row[1]) for row in rows)
-    return found & wanted
+        found |= delivered_among(some, ((row[0], row[1], (row[2] or "").split()) for row in rows))
+    return found
 
 
 async def withdraw_orphans(connection: Connection, scope: Scope, waiting: Collection[int]) -> None:

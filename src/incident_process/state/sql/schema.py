@@ -37,6 +37,7 @@ NO_SCOPE = -1
 _LATER = {
     "Scope": f"INTEGER NOT NULL DEFAULT {NO_SCOPE}",
     "Rows_Digest": "VARCHAR(64) {exact} NOT NULL DEFAULT ''",
+    "Earlier_Digests": "MEDIUMTEXT {exact}",
 }
 """Columns that are younger than their tables, with the default for older rows."""
 
@@ -135,7 +136,7 @@ DELIVERY = Table(
     Updated_Dtm {instant} NOT NULL,
     {later},
     PRIMARY KEY (Incident_Id)""",
-    later=("Scope", "Rows_Digest"),
+    later=("Scope", "Rows_Digest", "Earlier_Digests"),  # the last: of pruned deliveries, see ``state.remembered``
     indexes=(
         # The newest entry of an account in each status is one step in this index, however long its history is.
         ("Delivery_By_Account", "Operation_name, Account_Num, Status, Incident_Id"),

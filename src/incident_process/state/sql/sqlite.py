@@ -1,8 +1,9 @@
 """The state's connection to a SQLite file: its transactions, and what keeps it durable and private."""
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -19,6 +20,10 @@ P = ParamSpec("P")
 
 BUSY_SECONDS = 12.0
 """How long SQLite waits for another process's write before it gives up; the transaction is then tried again."""
+
+
+WORTH = 0.1
+"""Share of free pages from which on ``compact`` writes a file anew: below it, new entries soon fill them."""
 
 
 class SqliteConnection(Connection):
@@ -133,3 +138,21 @@ def _empty_journal(connection: sqlite3.Connection) -> None:
     # connection, so it is emptied here, if nobody reads just now.
     connection.execute("PRAGMA busy_timeout = 0")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def compact(path: Path) -> str | None:
+    """Write a file anew where much of it is free; return why SQLite could not, if it could not."""
+    # The file that SQLite writes meanwhile holds unsent bodies, too: beside the state, not in a folder of all.
+    os.environ.setdefault("SQLITE_TMPDIR", str(path.absolute().parent))
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
+            _set_up(connection)
+            (free,), (pages,) = (
+                connection.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_count")
+            )
+            if free and free >= WORTH * pages:
+                connection.execute("VACUUM")
+            _empty_journal(connection)
+    except sqlite3.Error as exc:
+        return f"SQLite could not write the file anew ({exc})"
+    return None

@@ -3,7 +3,7 @@
 import asyncio
 import copy
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -32,7 +32,7 @@ from incident_process.database.errors import LockedError
 from incident_process.settings.database_urls import Target
 from incident_process.state import codec
 from incident_process.state.base import StateStore
-from incident_process.state.sql import archive, ledger, outbox, runs, schema, scopes, stopped, tracking
+from incident_process.state.sql import archive, ledger, outbox, retention, runs, schema, scopes, stopped, tracking
 from incident_process.state.sql import identity as identities
 from incident_process.state.sql import lease as leases
 from incident_process.state.sql.connection import Connection
@@ -175,6 +175,33 @@ class SqlStateStore(StateStore):
             lease,
             lambda connection, _now: archive.restore_operation(connection, operation, self._zone, execution_minutes),
         )
+
+    # -- retention ------------------------------------------------------------------------------------------------
+
+    async def prune(
+        self, superseded: Mapping[int, int], run_ids: Sequence[str], record: Callable[[int, int], RunRecord]
+    ) -> tuple[int, int]:
+        self._only_the_operation()
+
+        async def delete(connection: Connection) -> tuple[int, int]:
+            deleted = (
+                await retention.delete_superseded(connection, self._operation, superseded),
+                await retention.delete_runs(connection, self._operation, run_ids),
+            )
+            await runs.write(connection, record(*deleted))
+            return deleted
+
+        return await self._database.write(delete)
+
+    async def reclaim(self) -> str | None:
+        file = self._database.file
+        if file is None:
+            return "the server uses the free space for new entries"
+        if await self._database.read(retention.is_at_work):
+            return "a run is at work; new entries use the free space"
+        from incident_process.state.sql.sqlite import compact
+
+        return await asyncio.to_thread(compact, file)
 
     # -- lease ----------------------------------------------------------------------------------------------------
 

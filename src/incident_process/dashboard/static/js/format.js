@@ -15,7 +15,7 @@ export const OUTCOME_MEANING = {
   pending: "without an outcome yet",
 };
 
-export const KINDS = { window: "Window", backfill: "Backfill", replay: "Replay", reconcile: "Reconcile" };
+export const KINDS = { window: "Window", backfill: "Backfill", replay: "Replay", reconcile: "Reconcile", prune: "Prune" };
 
 export const STATUSES = {
   completed: ["Completed", "good"],

@@ -139,7 +139,7 @@ function latencies({ latency, as_of: at }, tools) {
 }
 
 function ledger({ status, as_of: at }) {
-  return card("The ledger, since the beginning", asOfLine(at.status),
+  return card("The ledger", asOfLine(at.status),
     h("dl", { class: "counts" }, ["delivered", "pending", "dead", "skipped"].map((name) =>
       h("div", {}, h("dt", {}, h("span", { class: `swatch c-${name}` }), name), h("dd", {}, count(status.deliveries[name]))))));
 }
