@@ -16,20 +16,20 @@ import pymysql
 from pymongo.errors import PyMongoError
 
 from bench import plot, report
-from bench.ground import Ground, say
 from bench.measure import Case, Line, Sample, line, unmeasured
 from bench.plan import plan
-from bench.reach import reach
 from bench.sections import history, hourly, latency, limits, naive, ours, peers, starts
+from bench.targets import check_targets
+from bench.workspace import Workspace, say
 
 ROOT = Path(__file__).parent.parent
-CASES: dict[str, Callable[[Ground], Iterator[Case]]] = {"limits": limits.cases, "ours": ours.cases}
+CASES: dict[str, Callable[[Workspace], Iterator[Case]]] = {"limits": limits.cases, "ours": ours.cases}
 """Sections with measurements that are done in turn, round by round."""
 FAULTS = (RuntimeError, OSError, subprocess.SubprocessError, pymysql.MySQLError, PyMongoError)
 """What a measurement may end with when a server or a command is at fault."""
 
 FAILED = "it failed"
-SECTIONS: dict[str, Callable[[Ground], Iterator[Line]]] = {
+SECTIONS: dict[str, Callable[[Workspace], Iterator[Line]]] = {
     "limits": limits.lines,
     "ours": ours.lines,
     "naive": naive.lines,
@@ -57,29 +57,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     conditions = report.conditions(measured)
     lines: list[Line] = []
-    with tempfile.TemporaryDirectory(prefix="bench-") as name, Ground(measured, Path(name), folder) as ground:
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, Workspace(measured, Path(name), folder) as workspace:
         try:
-            for one in measure(ground, [section for section in SECTIONS if section in wanted]):
+            for one in measure(workspace, [section for section in SECTIONS if section in wanted]):
                 lines.append(one)
                 say(f"  {' '.join(filter(None, report.cells(one, None)[:3]))}")
         finally:  # an hour's figures are not lost because the last measurement failed
-            reached = [] if measured.tiny else reach(lines)  # of so few accounts only the start would be judged
-            (folder / "results.json").write_text(report.as_json(conditions, lines, reached), encoding="utf-8")
-            sys.stdout.write(report.screen(lines, reached) + "\n")
+            targets = [] if measured.tiny else check_targets(lines)  # of so few accounts only the start would be judged
+            (folder / "results.json").write_text(report.as_json(conditions, lines, targets), encoding="utf-8")
+            sys.stdout.write(report.screen(lines, targets) + "\n")
     plot.plot(lines, folder)
     if chosen.write_docs:
         plot.plot(lines, ROOT / "docs")
         report.write_docs(report.PAGE, report.summary(conditions, lines))
-        report.write_docs(report.NOTEBOOK, report.markdown(conditions, lines, reached))
+        report.write_docs(report.NOTEBOOK, report.markdown(conditions, lines, targets))
     return 1 if any(FAILED in one.note for one in lines) else 0
 
 
-def measure(ground: Ground, wanted: Sequence[str]) -> Iterator[Line]:
+def measure(workspace: Workspace, wanted: Sequence[str]) -> Iterator[Line]:
     """Yield the lines of the sections, those that are measured in turn first.
 
     A section that fails ends with a line that says so, and the others go on.
     """
-    cases = [case for section in wanted if section in CASES for case in CASES[section](ground)]
+    cases = [case for section in wanted if section in CASES for case in CASES[section](workspace)]
     taken: dict[str, list[Sample]] = {case.name: [] for case in cases}
     failed: dict[str, Exception] = {}
     for number in range(max((case.repeats for case in cases), default=0)):
@@ -97,7 +97,7 @@ def measure(ground: Ground, wanted: Sequence[str]) -> Iterator[Line]:
             elif case.section == section:
                 yield line(section, case.name, case.count, taken[case.name], case.note)
         try:
-            yield from SECTIONS[section](ground)
+            yield from SECTIONS[section](workspace)
         except FAULTS as exc:
             yield _failed(section, f"the rest of {section}", exc)
 

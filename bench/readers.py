@@ -109,17 +109,17 @@ def _children() -> float:
 
 
 @contextmanager
-def _dashboard(config: Path) -> Iterator[tuple[str, "_CpuOf"]]:
+def _dashboard(config: Path) -> Iterator[tuple[str, "_ProcessCpu"]]:
     command = [sys.executable, "-m", "incident_process", "dashboard", "--port", "0", "--config", str(config)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None  # noqa: S101  # for the type checker: it was asked for
-            yield process.stdout.readline().split()[-1], _CpuOf(process.pid)
+            yield process.stdout.readline().split()[-1], _ProcessCpu(process.pid)
         finally:
             process.terminate()
 
 
-class _CpuOf:
+class _ProcessCpu:
     """The processor seconds that a process has used so far."""
 
     def __init__(self, pid: int) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 
 from bench.measure import Line
 from bench.plan import Plan
-from bench.reach import Reach
 from bench.sections import hourly, ours, starts
 from bench.sections.limits import RAW
+from bench.targets import Target
 from incident_process import __version__
 
 _DOCS = Path(__file__).parent.parent / "docs"
@@ -59,7 +59,7 @@ def raw_rate(lines: Sequence[Line]) -> float | None:
     return next((one.per_second for one in lines if one.name == RAW and one.samples), None)
 
 
-def screen(lines: Sequence[Line], reached: Sequence[Reach]) -> str:
+def screen(lines: Sequence[Line], targets: Sequence[Target]) -> str:
     """Return everything as plain text."""
     raw = raw_rate(lines)
     shown = [_row(HEADINGS)]
@@ -68,8 +68,8 @@ def screen(lines: Sequence[Line], reached: Sequence[Reach]) -> str:
         for one in lines:
             if one.section == section:
                 shown += [_row(cells(one, raw)), f"  {one.note}" if one.note else ""]
-    shown += ["", "reach"] if reached else []
-    shown += [f"{'met ' if one.met else 'NOT '} {one.name}: {one.value} ({one.asked})" for one in reached]
+    shown += ["", "reach"] if targets else []
+    shown += [f"{'met ' if one.met else 'NOT '} {one.name}: {one.value} ({one.asked})" for one in targets]
     return "\n".join(line for number, line in enumerate(shown) if line or shown[number - 1])
 
 
@@ -100,10 +100,10 @@ def version() -> str:
     return f"{__version__} (commit {found.stdout.strip()})" if found.returncode == 0 else __version__
 
 
-def as_json(conditions: dict[str, Any], lines: Sequence[Line], reached: Sequence[Reach]) -> str:
+def as_json(conditions: dict[str, Any], lines: Sequence[Line], targets: Sequence[Target]) -> str:
     """Return everything for programs."""
     made = [asdict(one) | {"per_second": one.per_second} for one in lines]
-    return json.dumps({"conditions": conditions, "lines": made, "reach": [asdict(one) for one in reached]}, indent=1)
+    return json.dumps({"conditions": conditions, "lines": made, "reach": [asdict(one) for one in targets]}, indent=1)
 
 
 def summary(conditions: dict[str, Any], lines: Sequence[Line]) -> str:
@@ -123,7 +123,7 @@ def summary(conditions: dict[str, Any], lines: Sequence[Line]) -> str:
     )
 
 
-def markdown(conditions: dict[str, Any], lines: Sequence[Line], reached: Sequence[Reach]) -> str:
+def markdown(conditions: dict[str, Any], lines: Sequence[Line], targets: Sequence[Target]) -> str:
     """Return what stands between the markers of the notebook: every line, and what was asked for."""
     raw = raw_rate(lines)
     text = [
@@ -131,7 +131,7 @@ def markdown(conditions: dict[str, Any], lines: Sequence[Line], reached: Sequenc
         "",
         "| demand | measured | asked | |",
         "|---|---|---|---|",
-        *(f"| {one.name} | {one.value} | {one.asked} | {'met' if one.met else '**not met**'} |" for one in reached),
+        *(f"| {one.name} | {one.value} | {one.asked} | {'met' if one.met else '**not met**'} |" for one in targets),
         "",
         "![Incidents a second](../performance.svg)",
     ]

@@ -24,11 +24,11 @@ from tests.support.cluster import cluster_in
 from tests.support.mariadb import MariaDBServer
 
 from bench import data, servers
-from bench.ground import say
 from bench.measure import Sample
 from bench.plot import plotting, save
 from bench.product import Sections, on_mariadb
 from bench.report import write_docs
+from bench.workspace import say
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- made by `make bench-scale`: begin -->", "<!-- made by `make bench-scale`: end -->"

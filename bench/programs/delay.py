@@ -21,19 +21,19 @@ _ANSWER = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Le
 _END = b"\r\n\r\n"
 
 
-class Desk:
+class WorkerQueue:
     """Workers and the queue before them: a request is a connection, which has one at a time."""
 
     def __init__(self, seconds: float, workers: int) -> None:
         self._seconds = seconds
         self._free = workers
-        self._queue: deque[Answering] = deque()
+        self._queue: deque[DelayedAnswers] = deque()
         self._there = 0
         self._since = 0.0
         self._area = self._busy = 0.0
         self.given_up = 0
 
-    def take(self, request: "Answering") -> None:
+    def take(self, request: "DelayedAnswers") -> None:
         """Work on a request as soon as a worker is free."""
         self._count(1)
         self._queue.append(request)
@@ -49,7 +49,7 @@ class Desk:
             self._free -= 1
             asyncio.get_running_loop().call_later(self._seconds, self._done, self._queue.popleft())
 
-    def _done(self, request: "Answering") -> None:
+    def _done(self, request: "DelayedAnswers") -> None:
         self._free += 1
         self._count(-1)
         if request.is_gone:
@@ -66,12 +66,12 @@ class Desk:
         self._there += more
 
 
-class Answering(asyncio.Protocol):
+class DelayedAnswers(asyncio.Protocol):
     """One connection; requests come one after the other, each with a Content-Length."""
 
-    def __init__(self, seconds: float, desk: Desk | None) -> None:
+    def __init__(self, seconds: float, queue: WorkerQueue | None) -> None:
         self._seconds = seconds
-        self._desk = desk
+        self._queue = queue
         self._received = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -82,13 +82,13 @@ class Answering(asyncio.Protocol):
         """Answer every request that is whole."""
         self._received += data
         while (size := self._whole()) is not None:
-            asks = self._desk is not None and self._received.startswith(b"GET")
+            asks = self._queue is not None and self._received.startswith(b"GET")
             del self._received[:size]
-            if self._desk is not None and asks:
-                said = b'{"mean":%.3f,"given_up":%d}' % (self._desk.mean, self._desk.given_up)
+            if self._queue is not None and asks:
+                said = b'{"mean":%.3f,"given_up":%d}' % (self._queue.mean, self._queue.given_up)
                 self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(said), said))
-            elif self._desk is not None:
-                self._desk.take(self)
+            elif self._queue is not None:
+                self._queue.take(self)
             elif self._seconds:
                 asyncio.get_running_loop().call_later(self._seconds, self.answer)
             else:
@@ -120,8 +120,8 @@ class Answering(asyncio.Protocol):
 async def serve(seconds: float, workers: int) -> None:
     """Listen on a free port of this machine until the process is ended."""
     loop = asyncio.get_running_loop()
-    desk = Desk(seconds, workers) if workers else None
-    server = await loop.create_server(lambda: Answering(seconds, desk), "127.0.0.1", 0, backlog=2048)
+    queue = WorkerQueue(seconds, workers) if workers else None
+    server = await loop.create_server(lambda: DelayedAnswers(seconds, queue), "127.0.0.1", 0, backlog=2048)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()

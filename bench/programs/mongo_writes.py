@@ -24,7 +24,7 @@ LIST = 100
 """Ids in one ``$in``, as in ``state/mongo/ledger.py``."""
 
 
-class Spent(dict[str, float]):
+class SecondsSpent(dict[str, float]):
     """Seconds by what they were spent for."""
 
     @contextmanager
@@ -35,9 +35,9 @@ class Spent(dict[str, float]):
         self[name] = self.get(name, 0.0) + time.perf_counter() - began
 
 
-def write(url: str, database: str, bodies: list[tuple[str, bytes]], count: int, chunk: int) -> Spent:
+def write(url: str, database: str, bodies: list[tuple[str, bytes]], count: int, chunk: int) -> SecondsSpent:
     """Write ``count`` incidents; return what took how long."""
-    spent = Spent()
+    spent = SecondsSpent()
     packed = Binary(zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(bodies[:chunk])))
     with MongoClient[dict[str, Any]](url) as client:
         there = client.get_database(database, write_concern=WriteConcern(w="majority", j=True, wtimeout=20_000))

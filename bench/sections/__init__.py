@@ -1,1 +1,1 @@
-"""What is measured. A section is a function that takes the ground and returns its lines, as soon as they are known."""
+"""What is measured. A section is a function of the workspace; it yields its lines as soon as they are known."""

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bench import data, product
-from bench.ground import Ground, say
 from bench.measure import Line, Sample, line
 from bench.plan import ASSETS, Plan
 from bench.sections.limits import raw_reading
+from bench.workspace import Workspace, say
 
 NAME = "hourly run"
 RAW = "raw reading of the rows it looks at"
@@ -17,15 +17,15 @@ WIDEST = 90
 """How often the first rows can be added again under other account numbers, see ``data.widen``."""
 
 
-def lines(ground: Ground) -> Iterator[Line]:
+def lines(workspace: Workspace) -> Iterator[Line]:
     """Yield raw reading and run for each size of the table."""
-    plan = ground.plan
+    plan = workspace.plan
     since = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%d 00:00:00")  # the lookback, on whole days
-    database = data.load(ground.mariadb, plan.lookback, plan.lookback)
-    made = product.on_sqlite(ground.folder, ground.source(database), ground.receiver.url, ground.watched)
+    database = data.load(workspace.mariadb, plan.lookback, plan.lookback)
+    made = product.on_sqlite(workspace.folder, workspace.source(database), workspace.receiver.url, workspace.watched)
     say("The first load before the hourly runs ...")
     made.deliver(delivered=plan.lookback)
-    with ground.mariadb.connect(database) as connection:
+    with workspace.mariadb.connect(database) as connection:
         copies, paid = 0, 0
         for rows in plan.table_rows:
             wanted = min(round(rows / (plan.lookback * ASSETS)) - 1, WIDEST)
@@ -33,22 +33,22 @@ def lines(ground: Ground) -> Iterator[Line]:
                 say(f"Growing debt_cust_detail to {rows:,} rows ...")
                 data.widen(connection, range(10 + copies, 10 + wanted))
                 copies = wanted
-            yield _raw(ground, database, since, rows)
+            yield _raw(workspace, database, since, rows)
             samples = []
             for _ in range(plan.repeats):
                 samples.append(_run(made, connection, plan, paid))
                 paid += plan.changed
             yield _line(plan, samples, rows)
-    with ground.mariadb.connect(None) as connection, connection.cursor() as cursor:
+    with workspace.mariadb.connect(None) as connection, connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE {database}")
 
 
-def _raw(ground: Ground, database: str, since: str, rows: int) -> Line:
+def _raw(workspace: Workspace, database: str, since: str, rows: int) -> Line:
     """Read what the run has to look at, once to warm the database's memory and then measured."""
-    if not ground.plan.tiny:
-        raw_reading(ground, database, since=since)
-    samples = [raw_reading(ground, database, since=since) for _ in range(ground.plan.repeats)]
-    note = f"rows of the {ground.plan.lookback:,} accounts; {rows:,} customer rows in the table"
+    if not workspace.plan.tiny:
+        raw_reading(workspace, database, since=since)
+    samples = [raw_reading(workspace, database, since=since) for _ in range(workspace.plan.repeats)]
+    note = f"rows of the {workspace.plan.lookback:,} accounts; {rows:,} customer rows in the table"
     return line("hourly", RAW, 0, samples, note)
 
 

@@ -8,41 +8,41 @@ from statistics import median
 from urllib.request import urlopen
 
 from bench import product
-from bench.ground import Ground, say
 from bench.measure import Line, Sample, line
 from bench.plan import CONNECTIONS
 from bench.sections.limits import raw_posting
 from bench.servers import delaying_receiver
+from bench.workspace import Workspace, say
 
 SHORT_TIMEOUT_SECONDS = 5
 """For a receiver that takes a second for one: of 64 requests that wait there, 59 would time out."""
 
 
-def lines(ground: Ground) -> Iterator[Line]:
+def lines(workspace: Workspace) -> Iterator[Line]:
     """Yield raw posting and the product for each pair of latency and connections, and then receivers with a queue."""
-    plan = ground.plan
+    plan = workspace.plan
     for milliseconds, connections in plan.latencies:
         name = f"{milliseconds} ms, {connections} connections"
         bound = f"at most {connections * 1000 // milliseconds:,}/s" if milliseconds else "one process of the receiver"
         with delaying_receiver(milliseconds) as receiver:
-            raw = raw_posting(ground, receiver.url, {"receiver": receiver.pid}, connections, plan.small)
+            raw = raw_posting(workspace, receiver.url, {"receiver": receiver.pid}, connections, plan.small)
             yield _single(f"raw posting, {name}", plan.small, raw, bound)
             if plan.tiny:  # more of the same, and each process takes its time to start
                 continue
-            servers = ground.watched | {"receiver": receiver.pid}
-            source = ground.source(ground.small)
+            servers = workspace.watched | {"receiver": receiver.pid}
+            source = workspace.source(workspace.small)
             # Fixed: what is measured is how throughput grows with the connections.
             api = {"max_connections": connections, "adaptive": "off"}
-            made = product.on_sqlite(ground.folder, source, receiver.url, servers, **api)
+            made = product.on_sqlite(workspace.folder, source, receiver.url, servers, **api)
             sample = made.deliver(delivered=plan.small)
         yield _single(f"ours, {name}", plan.small, sample, bound)
     for workers, milliseconds, accounts in plan.queues:
-        yield from _queue(ground, workers, milliseconds, accounts)
+        yield from _queue(workspace, workers, milliseconds, accounts)
 
 
-def _queue(ground: Ground, workers: int, milliseconds: int, accounts: int) -> Iterator[Line]:
+def _queue(workspace: Workspace, workers: int, milliseconds: int, accounts: int) -> Iterator[Line]:
     """Yield the best fixed number of requests at once, and what the product finds by itself, measured in turn."""
-    source = _source(ground.folder, workers, accounts)
+    source = _source(workspace.folder, workers, accounts)
     kinds: dict[str, dict[str, object]] = {
         f"{most} at once": {"max_connections": most, "adaptive": "off"}
         for most in sorted({workers, min(2 * workers, CONNECTIONS)})
@@ -50,10 +50,10 @@ def _queue(ground: Ground, workers: int, milliseconds: int, accounts: int) -> It
     kinds["adaptive"] = {"max_connections": CONNECTIONS}
     name = f"{workers} worker{'s' if workers > 1 else ''} of {milliseconds:,} ms"
     taken: dict[str, list[tuple[Sample, float, int]]] = {kind: [] for kind in kinds}
-    for _ in range(1 if milliseconds >= 1_000 else ground.plan.repeats):
+    for _ in range(1 if milliseconds >= 1_000 else workspace.plan.repeats):
         for kind, api in kinds.items():
             say(f"{name}, {kind} ...")
-            taken[kind].append(_to_queue(ground, source, (workers, milliseconds, accounts), api))
+            taken[kind].append(_to_queue(workspace, source, (workers, milliseconds, accounts), api))
     fixed = [kind for kind in kinds if kind != "adaptive"]
     best = min(fixed, key=lambda kind: median(sample.seconds for sample, _, _ in taken[kind]))
     quickest = median(sample.seconds for sample, _, _ in taken[best])
@@ -68,7 +68,7 @@ def _queue(ground: Ground, workers: int, milliseconds: int, accounts: int) -> It
 
 
 def _to_queue(
-    ground: Ground, source: str, receiver_is: tuple[int, int, int], api: dict[str, object]
+    workspace: Workspace, source: str, receiver_is: tuple[int, int, int], api: dict[str, object]
 ) -> tuple[Sample, float, int]:
     """Return one run, its requests in flight on average, and how many of them were given up."""
     workers, milliseconds, accounts = receiver_is
@@ -76,7 +76,7 @@ def _to_queue(
         servers = {"receiver": receiver.pid}
         if milliseconds >= 1_000:
             api = api | {"timeout_seconds": SHORT_TIMEOUT_SECONDS}
-        sample = product.on_sqlite(ground.folder, source, receiver.url, servers, **api).deliver(delivered=accounts)
+        sample = product.on_sqlite(workspace.folder, source, receiver.url, servers, **api).deliver(delivered=accounts)
         with urlopen(receiver.url, timeout=10) as answer:  # noqa: S310  # the bench's own receiver, on this machine
             said = json.load(answer)
     seconds = json.loads(sample.output)["seconds"]  # without the start of the process, which all have alike

@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 
 from bench import product
-from bench.ground import Ground
 from bench.measure import Case, Line, Sample, command, unmeasured
 from bench.plan import CHUNK, CONNECTIONS
 from bench.product import clean
 from bench.programs import post, read, together
 from bench.servers import find
+from bench.workspace import Workspace
 
 RAW = "raw posting, same client"
 """The line that all others are compared with."""
@@ -40,24 +40,24 @@ end
 """
 
 
-def cases(ground: Ground) -> Iterator[Case]:
+def cases(workspace: Workspace) -> Iterator[Case]:
     """Yield what is measured in turn with the product, so that all of them see the same machine."""
-    plan = ground.plan
+    plan = workspace.plan
     yield Case(
         section="limits",
         name=RAW,
         count=plan.posts,
         run=lambda: raw_posting(
-            ground, ground.receiver.url, {"receiver": ground.receiver.pid}, CONNECTIONS, plan.posts
+            workspace, workspace.receiver.url, {"receiver": workspace.receiver.pid}, CONNECTIONS, plan.posts
         ),
         repeats=plan.repeats,
-        note=f"{CONNECTIONS} connections, one process, {ground.receiver.name}",
+        note=f"{CONNECTIONS} connections, one process, {workspace.receiver.name}",
     )
     yield Case(
         section="limits",
         name="raw reading, same columns",
         count=plan.accounts,
-        run=lambda: raw_reading(ground, ground.main),
+        run=lambda: raw_reading(workspace, workspace.main),
         repeats=plan.repeats,
         note="one pass over both tables, rows thrown away",
     )
@@ -65,13 +65,13 @@ def cases(ground: Ground) -> Iterator[Case]:
         section="limits",
         name=FLOOR,
         count=plan.accounts,
-        run=lambda: _floor(ground),
+        run=lambda: _floor(workspace),
         repeats=plan.repeats,
         note="no document built, nothing compared, nothing waits for anything: no program of these parts is faster",
     )
 
 
-def lines(ground: Ground) -> Iterator[Line]:
+def lines(workspace: Workspace) -> Iterator[Line]:
     """Yield what wrk does."""
     program = find("wrk")
     names = {1: "wrk, one thread", os.cpu_count() or 1: f"wrk, {os.cpu_count()} threads"}
@@ -79,54 +79,56 @@ def lines(ground: Ground) -> Iterator[Line]:
         if program is None:
             yield unmeasured("limits", name, "wrk is not installed (apt-get install wrk)")
         else:
-            yield _wrk(ground, program, threads, name)
+            yield _wrk(workspace, program, threads, name)
 
 
-def raw_posting(ground: Ground, url: str, servers: Mapping[str, int], connections: int, count: int) -> Sample:
+def raw_posting(workspace: Workspace, url: str, servers: Mapping[str, int], connections: int, count: int) -> Sample:
     """Post bodies raw; the seconds are those of posting alone."""
-    arguments = [sys.executable, post.__file__, url, ground.bodies, count, connections]
+    arguments = [sys.executable, post.__file__, url, workspace.bodies, count, connections]
     sample = command([str(one) for one in arguments], servers=servers, environment=clean())
     return replace(sample, seconds=float(sample.output))
 
 
-def raw_reading(ground: Ground, database: str, since: str | None = None) -> Sample:
+def raw_reading(workspace: Workspace, database: str, since: str | None = None) -> Sample:
     """Read rows raw; the seconds are those of the whole process."""
-    where = [*ground.address(database), *([since] if since else [])]
+    where = [*workspace.address(database), *([since] if since else [])]
     return command(
         [sys.executable, read.__file__, *where],
-        servers={"database": ground.mariadb.pid},
-        environment=ground.environment,
+        servers={"database": workspace.mariadb.pid},
+        environment=workspace.environment,
     )
 
 
-def _floor(ground: Ground) -> Sample:
+def _floor(workspace: Workspace) -> Sample:
     """Read, post and write raw at once; the seconds are those until the last of the three is done."""
-    made = product.on_sqlite(ground.folder, ground.source(ground.main), ground.receiver.url, ground.watched)
-    sizes = (ground.plan.accounts, CONNECTIONS, CHUNK)
-    arguments = [ground.bodies, made.state, *sizes, ground.receiver.url, *ground.address(ground.main)]
+    made = product.on_sqlite(
+        workspace.folder, workspace.source(workspace.main), workspace.receiver.url, workspace.watched
+    )
+    sizes = (workspace.plan.accounts, CONNECTIONS, CHUNK)
+    arguments = [workspace.bodies, made.state, *sizes, workspace.receiver.url, *workspace.address(workspace.main)]
     sample = command(
         [sys.executable, "-m", together.__name__, *map(str, arguments)],
-        servers=ground.watched,
-        environment=ground.environment,
+        servers=workspace.watched,
+        environment=workspace.environment,
         folder=ROOT,
     )
     return replace(sample, seconds=float(sample.output))
 
 
-def typical_body(ground: Ground) -> tuple[str, Path]:
+def typical_body(workspace: Workspace) -> tuple[str, Path]:
     """Return the key of a body of the middle size, and the file that it stands in."""
-    bodies = msgspec.msgpack.decode(ground.bodies.read_bytes(), type=list[tuple[str, bytes]])
+    bodies = msgspec.msgpack.decode(workspace.bodies.read_bytes(), type=list[tuple[str, bytes]])
     key, body = sorted(bodies, key=lambda one: len(one[1]))[len(bodies) // 2]
-    file = ground.folder / "body.json"
+    file = workspace.folder / "body.json"
     file.write_bytes(body)
     return key, file
 
 
-def _wrk(ground: Ground, program: str, threads: int, name: str) -> Line:
-    key, body = typical_body(ground)
-    script = ground.folder / "post.lua"
+def _wrk(workspace: Workspace, program: str, threads: int, name: str) -> Line:
+    key, body = typical_body(workspace)
+    script = workspace.folder / "post.lua"
     script.write_text(_SCRIPT.format(key=key, body=body))
-    seconds = ground.plan.wrk_seconds
+    seconds = workspace.plan.wrk_seconds
     arguments: list[str | Path] = [
         program,
         f"-t{threads}",
@@ -134,9 +136,9 @@ def _wrk(ground: Ground, program: str, threads: int, name: str) -> Line:
         f"-d{seconds}s",
         "-s",
         script,
-        ground.receiver.url,
+        workspace.receiver.url,
     ]
-    sample = command(arguments, servers={"receiver": ground.receiver.pid}, environment=dict(os.environ))
+    sample = command(arguments, servers={"receiver": workspace.receiver.pid}, environment=dict(os.environ))
     result = next(one for one in sample.output.splitlines() if one.startswith("RESULT"))
     requests, micros, bad = map(int, result.split()[1:])
     if bad:

@@ -10,11 +10,11 @@ from statistics import median
 from pymongo import MongoClient
 
 from bench import product
-from bench.ground import Ground, say
 from bench.measure import Case, Line, Sample, command, line
 from bench.plan import CHUNK
 from bench.product import clean
 from bench.programs import mongo_writes
+from bench.workspace import Workspace, say
 
 ON_SQLITE = "ours, state on SQLite"
 ON_SQLITE_SMALL = "ours, state on SQLite, a tenth of the accounts"
@@ -23,18 +23,24 @@ ON_MONGO = "ours, state on MongoDB's protocol"
 RAW_MONGO = "raw writes of an incident on MongoDB's protocol"
 
 
-def cases(ground: Ground) -> Iterator[Case]:
+def cases(workspace: Workspace) -> Iterator[Case]:
     """Yield what is measured in turn with the raw limits."""
-    plan = ground.plan
-    first = f"first load, whole process; source on MariaDB; {ground.receiver.name}"
+    plan = workspace.plan
+    first = f"first load, whole process; source on MariaDB; {workspace.receiver.name}"
 
     def on_sqlite() -> Sample:
-        made = product.on_sqlite(ground.folder, ground.source(ground.main), ground.receiver.url, ground.watched)
+        made = product.on_sqlite(
+            workspace.folder, workspace.source(workspace.main), workspace.receiver.url, workspace.watched
+        )
         return made.deliver(delivered=plan.accounts)
 
     def on_mariadb() -> Sample:
         made = product.on_mariadb(
-            ground.folder, ground.source(ground.main), ground.receiver.url, ground.watched, ground.mariadb
+            workspace.folder,
+            workspace.source(workspace.main),
+            workspace.receiver.url,
+            workspace.watched,
+            workspace.mariadb,
         )
         return made.deliver(delivered=plan.accounts)
 
@@ -42,23 +48,25 @@ def cases(ground: Ground) -> Iterator[Case]:
     yield Case(section="ours", name=ON_MARIADB, count=plan.accounts, run=on_mariadb, repeats=plan.repeats, note=first)
 
 
-def lines(ground: Ground) -> Iterator[Line]:
+def lines(workspace: Workspace) -> Iterator[Line]:
     """Yield the measurements that stand by themselves."""
-    plan = ground.plan
+    plan = workspace.plan
     if not plan.tiny:
-        made = product.on_sqlite(ground.folder, ground.source(ground.small), ground.receiver.url, ground.watched)
+        made = product.on_sqlite(
+            workspace.folder, workspace.source(workspace.small), workspace.receiver.url, workspace.watched
+        )
         note = "memory must not grow with accounts"
         yield _single(ON_SQLITE_SMALL, plan.small, made.deliver(delivered=plan.small), note)
     note = "the receiver, which writes each body to a file, is the limit"
-    yield _single("ours, state on SQLite, the project's own receiver", plan.small, ground.to_own_receiver, note)
-    yield from _mongo(ground)
+    yield _single("ours, state on SQLite, the project's own receiver", plan.small, workspace.to_own_receiver, note)
+    yield from _mongo(workspace)
 
 
-def _mongo(ground: Ground) -> Iterator[Line]:
+def _mongo(workspace: Workspace) -> Iterator[Line]:
     """Yield what the server does raw, and what the product does over it, measured in turn."""
-    plan, server = ground.plan, ground.mongo
-    source = ground.source(ground.main if plan.mongo == plan.accounts else ground.small)
-    watched = ground.watched | ({"state": server.pid} if server.pid is not None else {})
+    plan, server = workspace.plan, workspace.mongo
+    source = workspace.source(workspace.main if plan.mongo == plan.accounts else workspace.small)
+    watched = workspace.watched | ({"state": server.pid} if server.pid is not None else {})
     raw: list[Sample] = []
     ours: list[Sample] = []
     inserts, updates = [], []
@@ -67,10 +75,10 @@ def _mongo(ground: Ground) -> Iterator[Line]:
         try:
             say(f"{server.name}: {plan.mongo:,} incidents raw, then by the product, {turn + 1} of {plan.repeats} ...")
             made = [
-                product.on_mongo(ground.folder, source, ground.receiver.url, watched, server, database)
+                product.on_mongo(workspace.folder, source, workspace.receiver.url, watched, server, database)
                 for database in databases
             ]
-            arguments = [server.url, databases[0], ground.bodies, plan.mongo, CHUNK]
+            arguments = [server.url, databases[0], workspace.bodies, plan.mongo, CHUNK]
             sample = command(
                 [sys.executable, mongo_writes.__file__, *map(str, arguments)],
                 servers={name: pid for name, pid in watched.items() if name == "state"},

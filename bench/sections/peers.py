@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench import peers
-from bench.ground import Ground, say
 from bench.measure import Line, Sample, command, line, unmeasured
+from bench.workspace import Workspace, say
 from incident_process.source.base import CUSTOMER_TABLE
 from incident_process.source.columns import CUSTOMER_COLUMNS
 
@@ -55,21 +55,21 @@ profile: source
 """
 
 
-def lines(ground: Ground) -> Iterator[Line]:
+def lines(workspace: Workspace) -> Iterator[Line]:
     """Yield one line for each peer; one that cannot be installed says so."""
-    measured: tuple[tuple[str, list[str], Callable[[Ground, Path], Sample], str], ...] = (
+    measured: tuple[tuple[str, list[str], Callable[[Workspace, Path], Sample], str], ...] = (
         (DRT, ["drt-core[mysql]"], drt, "one batch, rate limit lifted"),
         (DLT, ["dlt", "sqlalchemy", "pymysql"], dlt, "load workers with a connection each"),
     )
     for name, packages, run, note in measured:
         try:
-            python = environment(ground.cache, packages)
+            python = environment(workspace.cache, packages)
         except (subprocess.SubprocessError, OSError) as exc:
             reason = getattr(exc, "stderr", None) or str(exc)
             yield unmeasured("peers", name, f"it could not be installed ({reason.strip().splitlines()[-1][:120]})")
             continue
-        samples = [run(ground, python) for _ in range(ground.plan.repeats)]
-        rows = ground.plan.peer_rows
+        samples = [run(workspace, python) for _ in range(workspace.plan.repeats)]
+        rows = workspace.plan.peer_rows
         yield line("peers", name, rows, samples, f"rows, not incidents: a sample of {rows:,}, whole process; {note}")
 
 
@@ -94,55 +94,55 @@ def environment(cache: Path, packages: list[str]) -> Path:
     return python
 
 
-def drt(ground: Ground, python: Path) -> Sample:
+def drt(workspace: Workspace, python: Path) -> Sample:
     """Let drt post rows."""
-    place = ground.folder / "drt"
+    place = workspace.folder / "drt"
     files = {
-        ".drt/profiles.yml": _DRT_PROFILE.format(server=ground.mariadb, database=ground.main),
+        ".drt/profiles.yml": _DRT_PROFILE.format(server=workspace.mariadb, database=workspace.main),
         "project/drt_project.yml": _DRT_PROJECT,
         "project/syncs/rows.yml": _DRT_SYNC.format(
             # As text: drt cannot write a date or an amount as JSON.
             columns=", ".join(f"CAST({name} AS CHAR) AS {name}" for name in CUSTOMER_COLUMNS),
             table=CUSTOMER_TABLE,
-            rows=ground.plan.peer_rows,
-            url=ground.receiver.url,
+            rows=workspace.plan.peer_rows,
+            url=workspace.receiver.url,
         ),
     }
     for name, text in files.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text(text, encoding="utf-8")
-    settings = {"HOME": str(place), "BENCH_PASSWORD": ground.mariadb.password, "DO_NOT_TRACK": "1"}
+    settings = {"HOME": str(place), "BENCH_PASSWORD": workspace.mariadb.password, "DO_NOT_TRACK": "1"}
     sample = command(
         [python.with_name("drt"), "run", "--output", "json"],
-        servers=ground.watched,
+        servers=workspace.watched,
         environment=_environment(settings),
         folder=place / "project",
     )
     report = json.loads(sample.output)
-    if report["syncs"][0]["rows_synced"] != ground.plan.peer_rows:
-        raise RuntimeError(f"drt did not post {ground.plan.peer_rows} rows: {report}")
+    if report["syncs"][0]["rows_synced"] != workspace.plan.peer_rows:
+        raise RuntimeError(f"drt did not post {workspace.plan.peer_rows} rows: {report}")
     return sample
 
 
-def dlt(ground: Ground, python: Path) -> Sample:
+def dlt(workspace: Workspace, python: Path) -> Sample:
     """Let dlt post rows."""
-    place = Path(tempfile.mkdtemp(prefix="dlt-", dir=ground.folder))  # without what an earlier run left for the next
+    place = Path(tempfile.mkdtemp(prefix="dlt-", dir=workspace.folder))  # without what an earlier run left for the next
     settings = {
         "HOME": str(place),
         "RUNTIME__DLTHUB_TELEMETRY": "false",
-        "BENCH_SOURCE": ground.source(ground.main).replace("mysql://", "mysql+pymysql://"),
+        "BENCH_SOURCE": workspace.source(workspace.main).replace("mysql://", "mysql+pymysql://"),
     }
     sample = command(
         [
-            *(python, FOLDER / "dlt_rows.py", place, str(ground.plan.peer_rows), ground.receiver.url),
+            *(python, FOLDER / "dlt_rows.py", place, str(workspace.plan.peer_rows), workspace.receiver.url),
             *(CUSTOMER_TABLE, *CUSTOMER_COLUMNS),
         ],
-        servers=ground.watched,
+        servers=workspace.watched,
         environment=_environment(settings),
         folder=place,
     )
-    if int(sample.output.splitlines()[-1]) != ground.plan.peer_rows:
-        raise RuntimeError(f"dlt did not post {ground.plan.peer_rows} rows: {sample.output[-500:]}")
+    if int(sample.output.splitlines()[-1]) != workspace.plan.peer_rows:
+        raise RuntimeError(f"dlt did not post {workspace.plan.peer_rows} rows: {sample.output[-500:]}")
     return sample
 
 

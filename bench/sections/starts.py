@@ -5,19 +5,19 @@ import sys
 from collections.abc import Callable, Iterator
 
 from bench import data, product
-from bench.ground import Ground
 from bench.measure import Line, Sample, command, line
+from bench.workspace import Workspace
 
 EMPTY = "run, empty window"
 HELP = "--help"
 
 
-def lines(ground: Ground) -> Iterator[Line]:
+def lines(workspace: Workspace) -> Iterator[Line]:
     """Yield the cold starts."""
-    plan = ground.plan
+    plan = workspace.plan
     # Accounts with old rows only: nothing in the window, nothing in the lookback.
-    database = data.load(ground.mariadb, min(plan.accounts, 1_000), 0)
-    made = product.on_sqlite(ground.folder, ground.source(database), ground.receiver.url, ground.watched)
+    database = data.load(workspace.mariadb, min(plan.accounts, 1_000), 0)
+    made = product.on_sqlite(workspace.folder, workspace.source(database), workspace.receiver.url, workspace.watched)
     made.deliver(delivered=min(plan.accounts, 1_000))
 
     def empty() -> Sample:

@@ -11,8 +11,8 @@ import pytest
 from bench import report, scale
 from bench.measure import Line, Sample, line, unmeasured
 from bench.plan import plan
-from bench.reach import reach
 from bench.sections import history, hourly, limits, naive, ours
+from bench.targets import check_targets
 
 import incident_process
 
@@ -88,11 +88,11 @@ def test_figures_are_medians_and_ratios_of_one_run() -> None:
     ]
     assert lines[0].per_second == 50
     assert lines[0].cpu_us == 20_000
-    assert {one.name: (one.value, one.met) for one in reach(lines)} == {
+    assert {one.name: (one.value, one.met) for one in check_targets(lines)} == {
         f"{ours.ON_SQLITE}: {limits.RAW}": ("50%", False),
         "peak memory with 100 accounts": ("1 MiB", True),
     }
-    made = report.markdown(report.conditions(plan({})), lines, reach(lines))
+    made = report.markdown(report.conditions(plan({})), lines, check_targets(lines))
     assert f"| {ours.ON_SQLITE} | 4.000 | 25 | 50% |" in made
     assert "not measured: there is none" in made
 

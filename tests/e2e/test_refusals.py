@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import TRACKINGS, MakeSite, Site, day
-from tests.support.listener import Listener, Said, listening
+from tests.support.listener import Listener, Reply, listening
 
 MAX_RUNS = 3
 
@@ -24,22 +24,22 @@ class Receiver:
     def __init__(self, listener: Listener) -> None:
         self.accepted: Counter[str] = Counter()
         self.requests: list[str | None] = []
-        self.refused: Callable[[str], Said | None] = lambda _: None
-        self.down: Said | None = None
+        self.refused: Callable[[str], Reply | None] = lambda _: None
+        self.down: Reply | None = None
         self.url = f"http://{listener.address}/incidents"
         listener.judge = self._judge
 
-    def _judge(self, body: bytes) -> Said:
+    def _judge(self, body: bytes) -> Reply:
         account = json.loads(body).get("Account_Num")
         self.requests.append(account)
         if self.down is not None:
             return self.down
         if account is None:
-            return Said(status=422, body=b'{"detail": "no incident"}')
+            return Reply(status=422, body=b'{"detail": "no incident"}')
         said = self.refused(account)
         if said is None:
             self.accepted[account] += 1
-            return Said(status=201)
+            return Reply(status=201)
         return said
 
 
@@ -62,10 +62,10 @@ def load(site: Site, first: int, count: int) -> set[str]:
     return set(accounts)
 
 
-def open_case(account: str) -> Said:
+def open_case(account: str) -> Reply:
     """What the field's receiver says of an account with an open case; another one may stand in its answer."""
     said = f"Incident for {account} failed: case {int(account) + 7000} already exists in open cases"
-    return Said(status=500, body=json.dumps({"detail": said}).encode())
+    return Reply(status=500, body=json.dumps({"detail": said}).encode())
 
 
 @pytest.mark.parametrize("arrivals", [True, False], ids=["busy", "quiet"])
@@ -128,14 +128,14 @@ def test_rules_say_what_a_receiver_means_by_200_and_400(make_site: MakeSite, rec
     load(site, 0, 9)
     tried: Counter[str] = Counter()
 
-    def said(account: str) -> Said | None:
+    def said(account: str) -> Reply | None:
         tried[account] += 1
         match int(account) % 3:
             case 0:
-                return Said(status=200, body=b'{"success":false,"message":"closed in July"}')
+                return Reply(status=200, body=b'{"success":false,"message":"closed in July"}')
             case 1:
-                return Said(status=400, body=b'{"detail": "a duplicate"}')
-        return Said(status=400, body=b"busy") if tried[account] == 1 else None
+                return Reply(status=400, body=b'{"detail": "a duplicate"}')
+        return Reply(status=400, body=b"busy") if tried[account] == 1 else None
 
     receiver.refused = said
     report = site.run()
@@ -155,7 +155,7 @@ def test_where_the_refused_stand_does_not_matter(
     site.command.configure(process={"chunk_accounts": 5})
     accounts = load(site, 0, 30)
     refused = {a for a in accounts if int(a) in {"first": range(10), "last": range(20, 30), "alone": [7]}[place]}
-    said = Said(status=status, body=b'{"detail": "already exists in open cases"}')
+    said = Reply(status=status, body=b'{"detail": "already exists in open cases"}')
     receiver.refused = lambda account: said if account in refused else None
     for number in range(1, MAX_RUNS + 1):
         report = site.finish(expect=None).json
@@ -177,7 +177,7 @@ def test_refused_for_everybody_is_a_failing_service(
     site = site_of(make_site, receiver)
     accounts = load(site, 0, 60)
     before = site.operation()
-    receiver.down = Said(status=status, body=b"<html>no</html>")
+    receiver.down = Reply(status=status, body=b"<html>no</html>")
     for _ in range(MAX_RUNS + 1):
         finished = site.finish(expect=4)
         report = finished.json
@@ -193,7 +193,7 @@ def test_one_422_among_sixty_is_dead_at_once(make_site: MakeSite, receiver_of_ou
     receiver = receiver_of_ours
     site = site_of(make_site, receiver)
     load(site, 0, 60)
-    receiver.refused = lambda account: Said(status=422, body=b'{"detail": "bad NIC"}') if int(account) == 59 else None
+    receiver.refused = lambda account: Reply(status=422, body=b'{"detail": "bad NIC"}') if int(account) == 59 else None
     report = site.run()
     assert (report["status"], report["delivered"], report["dead"], report["pending"]) == ("completed", 59, 1, 0)
     (entry,) = [entry for entry in site.deliveries() if entry["status"] == "dead"]
@@ -208,7 +208,7 @@ def test_an_outage_that_begins_in_the_middle_and_lasts_kills_nothing(
     receiver = receiver_of_ours
     site = site_of(make_site, receiver, max_connections=4, retry_seconds=2)
     accounts = load(site, 0, 40)
-    receiver.refused = lambda _: Said(status=status) if len(receiver.accepted) >= 10 else None
+    receiver.refused = lambda _: Reply(status=status) if len(receiver.accepted) >= 10 else None
     for number in range(1, MAX_RUNS + 2):
         report = site.run(expect=4)
         assert report["dead"] == 0
@@ -228,7 +228,7 @@ def test_a_limit_of_the_rate_delivers_everything_in_one_run(
     site = site_of(make_site, receiver)
     accounts = load(site, 0, 60)
     window = Window(20)
-    receiver.refused = lambda _: None if window.takes() else Said(status=status, headers=asked)
+    receiver.refused = lambda _: None if window.takes() else Reply(status=status, headers=asked)
     report = site.run()
     assert (report["status"], report["delivered"], report["dead"]) == ("completed", 60, 0)
     assert receiver.accepted == Counter(accounts)

@@ -16,16 +16,16 @@ import pytest
 import incident_process
 from tests.e2e.conftest import MakeSite, Site, day
 from tests.support.command import TIMEOUT_SECONDS, wait_until
-from tests.support.planted import PROGRAM, Planted, clean, loaded_by_python_itself
+from tests.support.planted import PROGRAM, PlantedModules, clean, loaded_by_python_itself
 
 ACCOUNTS = tuple(f"{number:010d}" for number in range(40))
 
 
 @pytest.fixture
-def planted(tmp_path: Path) -> Planted:
+def planted(tmp_path: Path) -> PlantedModules:
     folder = tmp_path / "planted"
     folder.mkdir()
-    return Planted(folder)
+    return PlantedModules(folder)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def given(made: Site) -> Site:
 
 
 @contextmanager
-def started(planted: Planted, *command: str, **env: str) -> Iterator["subprocess.Popen[str]"]:
+def started(planted: PlantedModules, *command: str, **env: str) -> Iterator["subprocess.Popen[str]"]:
     """Start a command in the planted folder; what still runs at the end of the block is asked to end."""
     pipe = subprocess.PIPE
     with subprocess.Popen(
@@ -58,7 +58,7 @@ def started(planted: Planted, *command: str, **env: str) -> Iterator["subprocess
                     process.kill()
 
 
-def finished(planted: Planted, *command: str, **env: str) -> str:
+def finished(planted: PlantedModules, *command: str, **env: str) -> str:
     """Run a command to its end, which has to be a good one, and return its output."""
     with started(planted, *command, **env) as process:
         out, err = process.communicate(timeout=TIMEOUT_SECONDS)
@@ -66,33 +66,35 @@ def finished(planted: Planted, *command: str, **env: str) -> str:
     return out
 
 
-def run(planted: Planted, site: Site, *by: str, **env: str) -> int:
+def run(planted: PlantedModules, site: Site, *by: str, **env: str) -> int:
     """Run a window and return how many incidents it delivered."""
     report = json.loads(finished(planted, *by, "run", "--json", "--config", str(site.command.config), **env))
     return int(report["delivered"])
 
 
-def test_a_run_and_its_build_processes(planted: Planted, site: Site) -> None:
+def test_a_run_and_its_build_processes(planted: PlantedModules, site: Site) -> None:
     site.command.configure(process={"build_processes": 2})
     assert run(planted, site, PROGRAM) == len(ACCOUNTS)
     assert planted.ran == []
 
 
-def test_a_run_as_a_module_but_for_what_python_loads_before_it(planted: Planted, site: Site, tmp_path: Path) -> None:
+def test_a_run_as_a_module_but_for_what_python_loads_before_it(
+    planted: PlantedModules, site: Site, tmp_path: Path
+) -> None:
     planted.spare(loaded_by_python_itself(tmp_path) | {"incident_process"})
     site.command.configure(process={"build_processes": 2})
     assert run(planted, site, sys.executable, "-m", "incident_process") == len(ACCOUNTS)
     assert planted.ran == []
 
 
-def test_a_run_as_a_module_on_a_safe_path(planted: Planted, site: Site) -> None:
+def test_a_run_as_a_module_on_a_safe_path(planted: PlantedModules, site: Site) -> None:
     site.command.configure(process={"build_processes": 2})
     assert run(planted, site, sys.executable, "-P", "-m", "incident_process") == len(ACCOUNTS)
     assert planted.ran == []
 
 
 @pytest.mark.parametrize("by", [(PROGRAM,), (sys.executable, "-m", "incident_process")], ids=["program", "module"])
-def test_a_run_on_a_local_cluster(planted: Planted, site: Site, tmp_path: Path, by: tuple[str, ...]) -> None:
+def test_a_run_on_a_local_cluster(planted: PlantedModules, site: Site, tmp_path: Path, by: tuple[str, ...]) -> None:
     if len(by) > 1:
         planted.spare(loaded_by_python_itself(tmp_path) | {"incident_process"})
     site.command.configure(engine={"engine": "dask", "workers": 1})
@@ -100,7 +102,7 @@ def test_a_run_on_a_local_cluster(planted: Planted, site: Site, tmp_path: Path, 
     assert planted.ran == []
 
 
-def test_a_run_that_a_script_starts(planted: Planted, site: Site, tmp_path: Path) -> None:
+def test_a_run_that_a_script_starts(planted: PlantedModules, site: Site, tmp_path: Path) -> None:
     """The script's own folder is its own affair; the processes that a run starts are the program's."""
     script = tmp_path / "script.py"
     script.write_text(
@@ -114,14 +116,14 @@ def test_a_run_that_a_script_starts(planted: Planted, site: Site, tmp_path: Path
     assert planted.ran == []
 
 
-def test_the_schedule(planted: Planted, site: Site) -> None:
+def test_the_schedule(planted: PlantedModules, site: Site) -> None:
     site.command.configure(process={"build_processes": 1})
     with started(planted, PROGRAM, "schedule", "--config", str(site.command.config)):
         wait_until(lambda: len(site.accepted()) == len(ACCOUNTS))
     assert planted.ran == []
 
 
-def test_the_dashboard(planted: Planted, site: Site) -> None:
+def test_the_dashboard(planted: PlantedModules, site: Site) -> None:
     command = [PROGRAM, "dashboard", "--port", "0", "--config", str(site.command.config)]
     with started(planted, *command) as process:
         assert first_line(process).startswith("Dashboard: http")
@@ -129,7 +131,7 @@ def test_the_dashboard(planted: Planted, site: Site) -> None:
 
 
 @pytest.mark.parametrize("by", [(PROGRAM, "receiver"), (sys.executable, "-m", "incident_process.sandbox.receiver")])
-def test_the_receiver(planted: Planted, tmp_path: Path, by: tuple[str, ...]) -> None:
+def test_the_receiver(planted: PlantedModules, tmp_path: Path, by: tuple[str, ...]) -> None:
     if by[0] == sys.executable:
         planted.spare(loaded_by_python_itself(tmp_path) | {"incident_process"})
     with started(planted, *by, "--port", "0", "--database", str(tmp_path / "received.db")) as process:
@@ -137,13 +139,13 @@ def test_the_receiver(planted: Planted, tmp_path: Path, by: tuple[str, ...]) -> 
     assert planted.ran == []
 
 
-def test_the_demo(planted: Planted) -> None:
+def test_the_demo(planted: PlantedModules) -> None:
     finished(planted, PROGRAM, "demo", "--accounts", "20")
     assert planted.ran == []
 
 
 def test_a_worker_of_dask_that_was_started_as_the_page_says(
-    planted: Planted, make_site: MakeSite, tmp_path: Path
+    planted: PlantedModules, make_site: MakeSite, tmp_path: Path
 ) -> None:
     site = given(make_site("mariadb", "mariadb"))
     dask, file, safe = str(Path(sys.executable).with_name("dask")), tmp_path / "scheduler.json", "1"
@@ -158,7 +160,7 @@ def test_a_worker_of_dask_that_was_started_as_the_page_says(
     assert planted.ran == []
 
 
-def test_what_the_user_names_in_pythonpath_is_searched(planted: Planted, site: Site) -> None:
+def test_what_the_user_names_in_pythonpath_is_searched(planted: PlantedModules, site: Site) -> None:
     """The user's own word, which every Python program takes."""
     planted.spare(sys.stdlib_module_names | {path.stem for path in planted.folder.glob("[!s]*.py")})
     (planted.folder / "sitecustomize.py").write_text("import os; os.environ['INCIDENT_PROCESS__PROCESS__RUNS'] = 'x'")

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
+class HeardRequest:
     """One request; the names of its headers in lower case."""
 
     path: str
@@ -18,7 +18,7 @@ class Heard:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class Reply:
     """An answer with more than a status."""
 
     status: int
@@ -30,8 +30,8 @@ class Listener:
     """``heard`` grows; ``status`` is what it answers from now on, unless ``judge`` says what it answers to a body."""
 
     def __init__(self) -> None:
-        self.judge: Callable[[bytes], int | Said] = lambda _: self.status
-        self.heard: list[Heard] = []
+        self.judge: Callable[[bytes], int | Reply] = lambda _: self.status
+        self.heard: list[HeardRequest] = []
         self.status = 200
         listener = self
 
@@ -39,10 +39,10 @@ class Listener:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                listener.heard.append(Heard(path=self.path, headers=headers, body=body))
+                listener.heard.append(HeardRequest(path=self.path, headers=headers, body=body))
                 said = listener.judge(body)
                 if isinstance(said, int):
-                    said = Said(status=said)
+                    said = Reply(status=said)
                 self.send_response(said.status)
                 for name, value in {**said.headers, "Content-Length": str(len(said.body))}.items():
                     self.send_header(name, value)

@@ -13,7 +13,7 @@ PROGRAM = str(Path(sys.executable).with_name("incident-process"))
 """The command as it is installed."""
 
 
-class Planted:
+class PlantedModules:
     """A folder in which every importable name is a file that says so when it is run."""
 
     def __init__(self, folder: Path) -> None:

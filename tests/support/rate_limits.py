@@ -79,7 +79,7 @@ class Ban:
         return False
 
 
-class AtOnce:
+class ConcurrencyLimit:
     """Not a rate: a number of requests at a time at most, each for ``seconds``."""
 
     def __init__(self, most: int, seconds: float) -> None:
@@ -96,11 +96,11 @@ class AtOnce:
 
 
 @dataclass
-class Taken:
+class RateResult:
     """The result: seconds until the receiver accepted all requests, and the number of rejected ones."""
 
     seconds: float
-    turned_away: int
+    rejected: int
 
 
 def send_all(
@@ -113,12 +113,12 @@ def send_all(
     asked: Callable[[float], float | None] = lambda _: None,
     late: float = 0.001,
     patience: float = 3600.0,
-) -> Taken:
+) -> RateResult:
     """Send until all are taken, ``at_once`` of them under way; timers go off ``late``."""
     limiter = limiter or RateLimiter(0, 0.0)
     numbers = itertools.count()
     answers: list[tuple[float, int, int, bool, float | None]] = []
-    now, left, under_way, turned_away = 0.0, requests, 0, 0
+    now, left, under_way, rejected = 0.0, requests, 0, 0
     while left or under_way:
         wait = limiter.wait(now) if limiter.limited else 0.0
         if left and under_way < at_once and wait <= 0:
@@ -133,9 +133,9 @@ def send_all(
             if taken:
                 limiter.taken(now, epoch)
             else:
-                left, turned_away = left + 1, turned_away + 1
+                left, rejected = left + 1, rejected + 1
                 limiter.throttled(now, epoch, pause)
         else:
             now += wait + late
         assert now < patience, "never done"
-    return Taken(now, turned_away)
+    return RateResult(now, rejected)

@@ -9,12 +9,12 @@ import pytest
 
 from incident_process.delivery.rate_limiter import RateLimiter
 from tests.support.rate_limits import (
-    AtOnce,
     Ban,
     CalendarSecond,
+    ConcurrencyLimit,
     Limit,
+    RateResult,
     SlidingWindow,
-    Taken,
     TokenBucket,
     send_all,
 )
@@ -23,7 +23,7 @@ PHASES = [phase / 10 + 0.003 for phase in range(10)]
 ASKED = [None, 0.0, 1.0]
 
 
-def sent(limit: Limit, requests: int, asked: float | None, latency: float = 0.02) -> Taken:
+def sent(limit: Limit, requests: int, asked: float | None, latency: float = 0.02) -> RateResult:
     return send_all(limit, requests, asked=lambda _: asked, latency=latency)
 
 
@@ -71,7 +71,7 @@ def test_one_a_second_is_a_rate_too() -> None:
 def test_a_limit_for_a_minute_is_waited_for() -> None:
     run = send_all(CalendarSecond(600, 0.3, 60.0), 900)
     assert run.seconds <= 80
-    assert run.turned_away < 120
+    assert run.rejected < 120
 
 
 @pytest.mark.parametrize(("ban", "most"), [(2.0, 2.0), (5.0, 3.0)])
@@ -79,25 +79,25 @@ def test_a_receiver_that_bans_is_not_provoked_for_ever(ban: float, most: float) 
     for asked in ASKED:
         run = sent(Ban(SlidingWindow(20), ban), 300, asked)
         assert run.seconds <= most * 15
-        assert run.turned_away <= 64 + 30
+        assert run.rejected <= 64 + 30
 
 
 def test_too_many_at_once_are_not_a_rate_and_yet_all_are_taken() -> None:
-    run = send_all(AtOnce(8, 0.05), 1000, latency=0.05)
+    run = send_all(ConcurrencyLimit(8, 0.05), 1000, latency=0.05)
     assert run.seconds <= 2.5 * 1000 / 160
 
 
 def test_few_are_turned_away_once_the_rate_is_known() -> None:
     """All that were under way with the first, and then hardly any."""
-    turned_away = [send_all(CalendarSecond(20, phase), 300).turned_away - 44 for phase in PHASES]
-    assert mean(turned_away) <= 30
+    rejected = [send_all(CalendarSecond(20, phase), 300).rejected - 44 for phase in PHASES]
+    assert mean(rejected) <= 30
 
 
 @pytest.mark.parametrize("kind", [lambda: CalendarSecond(20, 0.5), lambda: TokenBucket(20, 20)])
 def test_a_rate_of_the_settings_stays_the_most(kind: Callable[[], Limit]) -> None:
     run = send_all(kind(), 100, limiter=RateLimiter(10, 0.0))
     assert 9.9 <= run.seconds <= 10.5
-    assert run.turned_away == 0
+    assert run.rejected == 0
 
 
 def test_without_a_limit_nothing_is_waited_for() -> None:

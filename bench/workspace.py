@@ -19,7 +19,7 @@ SAMPLE_BODIES = 5_000
 """Real bodies that the raw measurements post in turn."""
 
 
-class Ground:
+class Workspace:
     """One run of the bench: ``folder`` is its own and goes afterwards, ``cache`` stays."""
 
     def __init__(self, plan: Plan, folder: Path, cache: Path) -> None:
@@ -28,7 +28,7 @@ class Ground:
         self.cache = cache
         self._stack = ExitStack()
 
-    def __enter__(self) -> "Ground":
+    def __enter__(self) -> "Workspace":
         return self
 
     def __exit__(

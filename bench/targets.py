@@ -11,7 +11,7 @@ MEMORY_MIB = 250
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reach:
+class Target:
     """One demand: ``value`` as measured, ``asked`` in words, ``met`` or not."""
 
     name: str
@@ -20,12 +20,12 @@ class Reach:
     met: bool
 
 
-def reach(lines: Sequence[Line]) -> list[Reach]:
+def check_targets(lines: Sequence[Line]) -> list[Target]:
     """Return every demand that these lines allow to judge."""
     return [*_rates(lines), *_memory(lines), *_hourly(lines), *_history(lines), *_starts(lines)]
 
 
-def _rates(lines: Sequence[Line]) -> Iterator[Reach]:
+def _rates(lines: Sequence[Line]) -> Iterator[Target]:
     """Ratios of rates: at least this multiple of another line."""
     percent: Callable[[float], str] = "{:.0%}".format
     times: Callable[[float], str] = "{:,.1f} times".format
@@ -40,16 +40,16 @@ def _rates(lines: Sequence[Line]) -> Iterator[Reach]:
     ):
         ratio = _ratio(_rate(lines, name), _rate(lines, other))
         if ratio is not None:
-            yield Reach(
+            yield Target(
                 name=f"{name}: {other}", value=shown(ratio), asked=f"at least {shown(least)}", met=ratio >= least
             )
 
 
-def _memory(lines: Sequence[Line]) -> Iterator[Reach]:
+def _memory(lines: Sequence[Line]) -> Iterator[Target]:
     large, small = _find(lines, ours.ON_SQLITE), _find(lines, ours.ON_SQLITE_SMALL)
     if large and large.peak_mib:
         met = large.peak_mib < MEMORY_MIB
-        yield Reach(
+        yield Target(
             name=f"peak memory with {large.count:,} accounts",
             value=f"{large.peak_mib:,.0f} MiB",
             asked=f"below {MEMORY_MIB} MiB",
@@ -58,37 +58,37 @@ def _memory(lines: Sequence[Line]) -> Iterator[Reach]:
         if small and small.peak_mib:
             grown = large.peak_mib / small.peak_mib - 1
             name = f"peak memory, {large.count:,} accounts against {small.count:,}"
-            yield Reach(name=name, value=f"{grown:+.0%}", asked="within 10%", met=grown <= 0.1)
+            yield Target(name=name, value=f"{grown:+.0%}", asked="within 10%", met=grown <= 0.1)
 
 
-def _hourly(lines: Sequence[Line]) -> Iterator[Reach]:
+def _hourly(lines: Sequence[Line]) -> Iterator[Target]:
     runs = [one for one in lines if one.name == hourly.NAME and one.samples]
     raws = [one for one in lines if one.name == hourly.RAW and one.samples]
     if runs and raws:
         ratio = runs[0].seconds / raws[0].seconds
         name = "hourly run: raw reading of the rows that it looks at"
-        yield Reach(name=name, value=f"{ratio:.1f} times", asked="at most 4 times", met=ratio <= 4)
+        yield Target(name=name, value=f"{ratio:.1f} times", asked="at most 4 times", met=ratio <= 4)
     if len(runs) > 1:
         grown = runs[-1].seconds / runs[0].seconds
         # Independent: no more than what two runs differ by on a machine that is not alone.
         name = "hourly run, largest table: smallest table"
-        yield Reach(name=name, value=f"{grown:.2f} times", asked="the same (to 1.25)", met=grown <= 1.25)
+        yield Target(name=name, value=f"{grown:.2f} times", asked="the same (to 1.25)", met=grown <= 1.25)
 
 
-def _history(lines: Sequence[Line]) -> Iterator[Reach]:
+def _history(lines: Sequence[Line]) -> Iterator[Target]:
     depths = [one for one in lines if one.section == "history" and one.samples]
     if len(depths) > 1:
         ratio = depths[-1].seconds / depths[0].seconds
         asked = f"at most 3 times {history.NAME.format(1)}"
-        yield Reach(name=depths[-1].name, value=f"{ratio:.1f} times", asked=asked, met=ratio <= 3)
+        yield Target(name=depths[-1].name, value=f"{ratio:.1f} times", asked=asked, met=ratio <= 3)
 
 
-def _starts(lines: Sequence[Line]) -> Iterator[Reach]:
+def _starts(lines: Sequence[Line]) -> Iterator[Target]:
     for name, limit in ((starts.HELP, 0.25), (starts.EMPTY, 0.6)):
         found = _find(lines, name)
         if found:
             asked = f"at most {limit:g} s"
-            yield Reach(name=name, value=f"{found.seconds:.2f} s", asked=asked, met=found.seconds <= limit)
+            yield Target(name=name, value=f"{found.seconds:.2f} s", asked=asked, met=found.seconds <= limit)
 
 
 def _find(lines: Sequence[Line], name: str) -> Line | None:
