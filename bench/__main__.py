@@ -75,9 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(workspace: Workspace, wanted: Sequence[str]) -> Iterator[Line]:
-    """Yield the lines of the sections, those that are measured in turn first.
+    """Yield the lines of the sections: first those of the sections that are measured in turn.
 
-    A section that fails ends with a line that says so, and the others go on.
+    A section that fails yields a line that says so; the others go on.
     """
     cases = [case for section in wanted if section in CASES for case in CASES[section](workspace)]
     taken: dict[str, list[Sample]] = {case.name: [] for case in cases}

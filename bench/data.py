@@ -72,7 +72,7 @@ def load(server: MariaDBServer, accounts: int, recent: int, assets: int = ASSETS
 def _files(
     pool: Executor, spans: Sequence[tuple[int, int, datetime]], folder: Path, assets: int
 ) -> Iterable[tuple[str, Path]]:
-    """Yield each table's files as they are ready; never more of them than the processors make at a time."""
+    """Yield each table's files as they are ready; at most as many wait as there are processors."""
     width = (os.cpu_count() or 1) + 1
     waiting = [pool.submit(write, span, folder, assets) for span in spans[:width]]
     following = iter(spans[width:])
@@ -115,7 +115,7 @@ def pay(connection: Any, indexes: Iterable[int], assets: int = ASSETS) -> None:
 
 
 def deepen(connection: Any, loads: int) -> None:
-    """Give every account the same rows again with the LOAD_DATE of each of the days before, to ``loads`` loads."""
+    """Add the same rows of every account once for each day before, until the account has ``loads`` loads."""
     days = f"WITH RECURSIVE days (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM days WHERE n < {loads - 1})"  # noqa: S608
     with connection.cursor() as cursor:
         cursor.execute("SET max_recursive_iterations = 1000000")
@@ -129,7 +129,7 @@ def deepen(connection: Any, loads: int) -> None:
 
 
 def widen(connection: Any, numbers: range) -> None:
-    """Add, for each of the numbers from 10 to 99, the first rows of the tables again as old rows of other accounts."""
+    """Add the first rows of the tables 90 times (for 10 to 99) as old rows of other accounts."""
     with connection.cursor() as cursor:
         for table, columns in source_columns().items():
             account = ACCOUNT[table]
@@ -148,6 +148,6 @@ def widen(connection: Any, numbers: range) -> None:
 
 
 def analyze(connection: Any) -> None:
-    """Bring the optimizer's statistics up to date, as they are on a server that has had the rows for a while."""
+    """Bring the optimizer's statistics up to date, as on a server that has held the rows for a while."""
     with connection.cursor() as cursor:
         cursor.execute(f"ANALYZE TABLE {', '.join(source_columns())}")

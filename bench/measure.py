@@ -55,7 +55,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A line to be that is measured in turn with others: ``run`` is one measurement of ``count`` incidents."""
+    """A future line, measured in turn with others: ``run`` is one measurement of ``count`` incidents."""
 
     section: str
     name: str
@@ -147,7 +147,7 @@ def command(
 
 
 def machine() -> float:
-    """Return how long the machine's processors have been busy since its start, in seconds, with whatever."""
+    """Return the seconds for which the machine's processors have been busy since its start, with any work."""
     user, nice, system, _idle, _wait, irq, softirq, *_ = map(
         int, Path("/proc/stat").read_text().split("\n")[0].split()[1:]
     )

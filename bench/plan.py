@@ -32,12 +32,12 @@ class Plan:
 
     @property
     def tiny(self) -> bool:
-        """Whether this is a run that only proves that the bench works."""
+        """True for a run that only proves that the bench works."""
         return self.accounts <= TINY
 
     @property
     def repeats(self) -> int:
-        """How often the short measurements are done; what is shown is their median."""
+        """Number of the short measurements; the bench shows their median."""
         return 1 if self.tiny else 3
 
     @property
@@ -47,7 +47,7 @@ class Plan:
 
     @property
     def mongo(self) -> int:
-        """How many the Mongo-wire server gets: it is the slow one, and more tell nothing new."""
+        """Accounts for the Mongo-wire server: it is the slow one, and more accounts show nothing new."""
         return self.small if self.accounts > MONGO_ACCOUNTS else self.accounts
 
     @property
@@ -67,7 +67,7 @@ class Plan:
 
     @property
     def table_rows(self) -> tuple[int, ...]:
-        """Customer rows that the table has in turn when the hourly run is measured."""
+        """Sizes of the table, in customer rows, at which the hourly run is measured."""
         base = self.accounts * ASSETS
         if self.accounts >= 1_000_000:
             return (LOOKBACK_ACCOUNTS * ASSETS, 3_000_000, 10_000_000)
@@ -85,12 +85,12 @@ class Plan:
 
     @property
     def sample(self) -> int:
-        """Accounts of the naive way, the rest is extrapolated."""
+        """Accounts of the naive way; the bench extrapolates the rest."""
         return min(self.accounts, 10 if self.tiny else 300)
 
     @property
     def unindexed_sample(self) -> int:
-        """Accounts of the naive way over tables without an index, as the field has them: each reads the whole table."""
+        """Accounts of the naive way over tables without an index, as in the field: each reads the whole table."""
         return min(self.accounts, 20 if self.accounts <= 100_000 else 5)
 
     @property
@@ -100,12 +100,12 @@ class Plan:
 
     @property
     def starts(self) -> int:
-        """How often a cold start is measured."""
+        """Number of measured cold starts."""
         return 1 if self.tiny else 9
 
     @property
     def wrk_seconds(self) -> int:
-        """How long wrk posts."""
+        """Seconds for which wrk posts."""
         return 1 if self.tiny else 4
 
     @property

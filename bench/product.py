@@ -61,7 +61,7 @@ class Product:
         return sample
 
     def make_due(self) -> None:
-        """Let the next run begin at once: the gate of tracking in SQL asks for a minute between two runs."""
+        """Let the next run begin at once: tracking in SQL requires a minute between two runs."""
         self._write(_DUE)
 
     def set_watermark(self, moment: str) -> None:
@@ -130,7 +130,7 @@ def _place(folder: Path) -> Path:
 
 
 def _write_config(place: Path, source: str, url: str, state: Sections, api: Mapping[str, object]) -> Path:
-    """Write the configuration: all defaults, but for what lets two runs follow each other within seconds."""
+    """Write the configuration: all defaults, except the keys that let two runs follow each other within seconds."""
     process = {"tracking": "sql", "time_gap_seconds": 0, "execution_duration": 1}
     sections: Sections = {
         "DATABASE": {"URL": source},

@@ -74,7 +74,7 @@ def _load(file: Path) -> None:
 
 
 def _measured(place: Path, folder: Path, readers: int) -> _Measurement:
-    """Return wall clock and processor seconds of a run, the answers that were given and what they cost."""
+    """Return wall clock and processor seconds of a run, the number of answers and their processor seconds."""
     place.mkdir()
     with start_receiver(place) as receiver:
         config = place / "bench.ini"
@@ -131,7 +131,7 @@ class _ProcessCpu:
 
 
 class _Readers:
-    """Readers in a process of their own, from their coming to the end of the block."""
+    """Readers in a process of their own, until the end of the block."""
 
     def __init__(self, url: str, number: int) -> None:
         self._url, self._number = url, number

@@ -37,7 +37,7 @@ def cells(line: Line, raw: float | None) -> tuple[str, ...]:
     rate = line.per_second
 
     def spent(micros: float | None) -> str:
-        """A share of an incident, or of a whole process where none are counted."""
+        """Return the share of one incident, or of the whole process where no incidents are counted."""
         if not micros:
             return ""
         return f"{micros:,.0f}" if line.count else f"{micros / 1000:,.0f} ms"
@@ -55,7 +55,7 @@ def cells(line: Line, raw: float | None) -> tuple[str, ...]:
 
 
 def raw_rate(lines: Sequence[Line]) -> float | None:
-    """Return what all others are compared with; None when it was not measured."""
+    """Return the line with which all others are compared; None when it was not measured."""
     return next((one.per_second for one in lines if one.name == RAW and one.samples), None)
 
 
@@ -74,7 +74,7 @@ def screen(lines: Sequence[Line], targets: Sequence[Target]) -> str:
 
 
 def conditions(plan: Plan) -> dict[str, Any]:
-    """Return what the figures depend on."""
+    """Return the conditions on which the figures depend."""
     memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
     model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     return {
@@ -91,7 +91,7 @@ def conditions(plan: Plan) -> dict[str, Any]:
 
 
 def version() -> str:
-    """Return the version that is measured, in a clone with its commit: the code changes before the version does."""
+    """Return the measured version, in a clone with its commit, because the code changes before the version does."""
     git = shutil.which("git")
     if git is None:
         return __version__
@@ -107,7 +107,7 @@ def as_json(conditions: dict[str, Any], lines: Sequence[Line], targets: Sequence
 
 
 def summary(conditions: dict[str, Any], lines: Sequence[Line]) -> str:
-    """Return what stands between the markers of the page for users: the lines that they meet themselves."""
+    """Return the text between the markers of the page for users: the lines that matter to them."""
     shown = [one for one in lines if one.samples and (one.name in FOR_USERS or one.name.startswith(SLOW_RECEIVER))]
     rows = [(one.name.removeprefix("ours, "), *_figures(one), one.note) for one in shown]
     return "\n".join(
@@ -124,7 +124,7 @@ def summary(conditions: dict[str, Any], lines: Sequence[Line]) -> str:
 
 
 def markdown(conditions: dict[str, Any], lines: Sequence[Line], targets: Sequence[Target]) -> str:
-    """Return what stands between the markers of the notebook: every line, and what was asked for."""
+    """Return the text between the markers of the notebook: every line, and the targets."""
     raw = raw_rate(lines)
     text = [
         _measured(conditions),

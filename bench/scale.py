@@ -61,7 +61,7 @@ class Point:
 
     @property
     def waves(self) -> float:
-        """How often every connection is used."""
+        """Requests that each connection carries."""
         return self.accounts / (self.workers * CONNECTIONS)
 
 

@@ -34,7 +34,7 @@ class _Scheme:
 
     @property
     def limit(self) -> int:
-        """How many may be under way."""
+        """Requests that may be under way."""
         return int(self.value)
 
     def start(self) -> int:
@@ -129,7 +129,7 @@ class Vector(_Scheme):
         self._reached = self._pressed = False
 
     def start(self) -> int:
-        """Note a request, and whether it is the last that may be under way."""
+        """Note a request, and whether it fills the limit."""
         super().start()
         self._reached |= self.in_flight >= self.limit
         return 0

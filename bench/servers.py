@@ -65,7 +65,7 @@ class Receiver:
 
 @contextmanager
 def fastest_receiver(folder: Path) -> Iterator[Receiver]:
-    """Run nginx where it is installed, else the bench's own answering machine; its name says which."""
+    """Run nginx where it is installed, otherwise the bench's own receiver; its name says which."""
     program = find("nginx")
     if program is None:
         with delaying_receiver(0) as receiver:

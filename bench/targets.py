@@ -12,7 +12,7 @@ MEMORY_MIB = 250
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One demand: ``value`` as measured, ``asked`` in words, ``met`` or not."""
+    """One target: ``value`` as measured, ``asked`` in words, ``met`` or not."""
 
     name: str
     value: str
@@ -21,12 +21,12 @@ class Target:
 
 
 def check_targets(lines: Sequence[Line]) -> list[Target]:
-    """Return every demand that these lines allow to judge."""
+    """Return every target that these lines decide."""
     return [*_rates(lines), *_memory(lines), *_hourly(lines), *_history(lines), *_starts(lines)]
 
 
 def _rates(lines: Sequence[Line]) -> Iterator[Target]:
-    """Ratios of rates: at least this multiple of another line."""
+    """Yield the targets for rates: at least this multiple of another line."""
     percent: Callable[[float], str] = "{:.0%}".format
     times: Callable[[float], str] = "{:,.1f} times".format
     for name, other, least, shown in (

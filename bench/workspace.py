@@ -1,4 +1,4 @@
-"""What the sections share: servers, databases and bodies, each made when it is first asked for."""
+"""What the sections share: servers, databases and bodies, each made at its first use."""
 
 import sqlite3
 import sys
@@ -20,7 +20,7 @@ SAMPLE_BODIES = 5_000
 
 
 class Workspace:
-    """One run of the bench: ``folder`` is its own and goes afterwards, ``cache`` stays."""
+    """The workspace of one run of the bench: ``folder`` is removed afterwards, ``cache`` stays."""
 
     def __init__(self, plan: Plan, folder: Path, cache: Path) -> None:
         self.plan = plan
@@ -112,6 +112,6 @@ class Workspace:
 
 
 def say(text: str) -> None:
-    """Print a line at once, where it does not mix with the results."""
+    """Print a line on stderr at once, apart from the results."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""A receiver that answers 201 to every POST after a delay, and looks at nothing. ``delay.py MILLISECONDS [WORKERS]``.
+"""A receiver that answers 201 to every POST after a delay, and checks nothing. ``delay.py MILLISECONDS [WORKERS]``.
 
 Its port is the one line that it prints. With WORKERS it works on no more than so many requests at once, and the others
 queue; GET tells then how many were there on average while any was, and how many were given up by their client. The
@@ -41,7 +41,7 @@ class WorkerQueue:
 
     @property
     def mean(self) -> float:
-        """How many requests were there on average, of the time in which there was one."""
+        """Return the average number of requests, over the time in which there was at least one."""
         return self._area / self._busy if self._busy else 0.0
 
     def _next(self) -> None:
@@ -95,7 +95,7 @@ class DelayedAnswers(asyncio.Protocol):
                 self.answer()
 
     def _whole(self) -> int | None:
-        """Return the size of the request that has arrived, None while it has not."""
+        """Return the size of the request that has arrived, None until it is whole."""
         end = self._received.find(_END)
         if end < 0:
             return None

@@ -1,4 +1,4 @@
-"""Start one command, wait for it, and write down what it took. ``launch.py RESULT OUT ERR COMMAND...``.
+"""Start one command, wait for it, and write its seconds and memory to a file. ``launch.py RESULT OUT ERR COMMAND...``.
 
 A small process of its own, because Linux counts the memory of the process that starts another one into the peak of
 the started one: started from the bench itself, no peak below the bench's own could be seen. Nothing is imported that

@@ -25,7 +25,7 @@ LIST = 100
 
 
 class SecondsSpent(dict[str, float]):
-    """Seconds by what they were spent for."""
+    """Seconds by kind of write."""
 
     @contextmanager
     def on(self, name: str) -> Iterator[None]:
@@ -36,7 +36,7 @@ class SecondsSpent(dict[str, float]):
 
 
 def write(url: str, database: str, bodies: list[tuple[str, bytes]], count: int, chunk: int) -> SecondsSpent:
-    """Write ``count`` incidents; return what took how long."""
+    """Write ``count`` incidents; return the seconds of each kind of write."""
     spent = SecondsSpent()
     packed = Binary(zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(bodies[:chunk])))
     with MongoClient[dict[str, Any]](url) as client:

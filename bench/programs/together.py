@@ -1,4 +1,4 @@
-"""Read, post and write at once, raw: what no program of these parts can be faster than.
+"""Read, post and write at once, raw: the upper limit for every program made of these parts.
 
 ``together.py BODIES STATE COUNT CONNECTIONS CHUNK URL HOST PORT USER DATABASE``, the password in BENCH_PASSWORD: the
 rows of ``read.py`` in a process of their own, the requests of ``post.py`` here, the writes of ``sqlite_writes.py`` in

@@ -1,4 +1,4 @@
-"""The same window over accounts with few and with many loads behind them."""
+"""The same window over accounts with few and with many earlier loads."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -44,7 +44,7 @@ def lines(workspace: Workspace) -> Iterator[Line]:
 
 
 def _raw(workspace: Workspace, database: str, since: str, rows: int) -> Line:
-    """Read what the run has to look at, once to warm the database's memory and then measured."""
+    """Read the rows that the run has to read: once to warm the database's memory, then measured."""
     if not workspace.plan.tiny:
         raw_reading(workspace, database, since=since)
     samples = [raw_reading(workspace, database, since=since) for _ in range(workspace.plan.repeats)]
@@ -53,7 +53,7 @@ def _raw(workspace: Workspace, database: str, since: str, rows: int) -> Line:
 
 
 def _run(made: product.Product, connection: Any, plan: Plan, first: int) -> Sample:
-    """Change some accounts, those of no earlier call, and run."""
+    """Change some accounts that no earlier call has changed, and run."""
     changed = [index % plan.lookback for index in range(first, first + plan.changed)]
     # Payments are stamped to the second: the next one is surely after the watermark, and over when the run begins.
     time.sleep(1.1)

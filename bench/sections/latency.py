@@ -1,4 +1,4 @@
-"""Receivers that take their time, and how throughput grows with the requests under way at once."""
+"""Slow receivers, and how throughput grows with the requests under way at once."""
 
 import json
 from collections.abc import Iterator
@@ -70,7 +70,7 @@ def _queue(workspace: Workspace, workers: int, milliseconds: int, accounts: int)
 def _to_queue(
     workspace: Workspace, source: str, receiver_is: tuple[int, int, int], api: dict[str, object]
 ) -> tuple[Sample, float, int]:
-    """Return one run, its requests in flight on average, and how many of them were given up."""
+    """Return one run, its average number of requests in flight, and the number of abandoned requests."""
     workers, milliseconds, accounts = receiver_is
     with delaying_receiver(milliseconds, workers) as receiver:
         servers = {"receiver": receiver.pid}

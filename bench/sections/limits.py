@@ -41,7 +41,7 @@ end
 
 
 def cases(workspace: Workspace) -> Iterator[Case]:
-    """Yield what is measured in turn with the product, so that all of them see the same machine."""
+    """Yield the raw measurements that take turns with the product's, so that all of them see the same machine."""
     plan = workspace.plan
     yield Case(
         section="limits",
@@ -72,7 +72,7 @@ def cases(workspace: Workspace) -> Iterator[Case]:
 
 
 def lines(workspace: Workspace) -> Iterator[Line]:
-    """Yield what wrk does."""
+    """Yield wrk's line."""
     program = find("wrk")
     names = {1: "wrk, one thread", os.cpu_count() or 1: f"wrk, {os.cpu_count()} threads"}
     for threads, name in names.items():
@@ -116,7 +116,7 @@ def _floor(workspace: Workspace) -> Sample:
 
 
 def typical_body(workspace: Workspace) -> tuple[str, Path]:
-    """Return the key of a body of the middle size, and the file that it stands in."""
+    """Return the key of a body of middle size, and the file that holds the body."""
     bodies = msgspec.msgpack.decode(workspace.bodies.read_bytes(), type=list[tuple[str, bytes]])
     key, body = sorted(bodies, key=lambda one: len(one[1]))[len(bodies) // 2]
     file = workspace.folder / "body.json"

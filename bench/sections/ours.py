@@ -49,7 +49,7 @@ def cases(workspace: Workspace) -> Iterator[Case]:
 
 
 def lines(workspace: Workspace) -> Iterator[Line]:
-    """Yield the measurements that stand by themselves."""
+    """Yield the measurements that take turns with no other."""
     plan = workspace.plan
     if not plan.tiny:
         made = product.on_sqlite(
@@ -63,7 +63,7 @@ def lines(workspace: Workspace) -> Iterator[Line]:
 
 
 def _mongo(workspace: Workspace) -> Iterator[Line]:
-    """Yield what the server does raw, and what the product does over it, measured in turn."""
+    """Yield the server's raw rate and the product's rate over it, measured in turn."""
     plan, server = workspace.plan, workspace.mongo
     source = workspace.source(workspace.main if plan.mongo == plan.accounts else workspace.small)
     watched = workspace.watched | ({"state": server.pid} if server.pid is not None else {})

@@ -1,4 +1,4 @@
-"""Whole processes that have nothing to do: an empty window, and what a person waits for."""
+"""Whole processes without work: an empty window, and commands for which a person waits."""
 
 import os
 import sys

@@ -36,7 +36,7 @@ class Cluster:
         return found
 
     def _is_known(self) -> bool:
-        """Return whether the scheduler has written all of its file, which is there before anything is in it."""
+        """Return whether the scheduler has written all of its file, which exists before it has content."""
         try:
             return bool(self.address)
         except (OSError, ValueError):
@@ -55,7 +55,7 @@ class Cluster:
         return "".join(path.read_text(errors="replace") for path in sorted(self._folder.glob("worker*.log")))
 
     def close(self) -> None:
-        """End all of it."""
+        """End scheduler and workers."""
         for process in reversed(self._processes):
             if process.poll() is None:
                 process.kill()
@@ -81,7 +81,7 @@ class Cluster:
 
 @contextmanager
 def cluster_in(folder: Path) -> Iterator[Cluster]:
-    """Run a scheduler; workers are started as they are wanted."""
+    """Run a scheduler; the test starts workers as it needs them."""
     folder.mkdir(exist_ok=True)
     cluster = Cluster(folder)
     try:

@@ -11,7 +11,7 @@ SECONDS = 120
 
 
 def build(folder: Path) -> Path:
-    """Build the site into a folder, by the command that CI uses, where no address can be reached; return the folder."""
+    """Build the site into a folder with CI's command, without network; return the folder."""
     nowhere = "http://127.0.0.1:9"  # the discard port: whatever would be fetched fails at once
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],

@@ -84,7 +84,7 @@ class DocumentDBServer(MongoServer):
 
 
 def _require_tree() -> None:
-    """Skip the test where DocumentDB cannot be had, with the reason."""
+    """Skip the test where DocumentDB is not available, with the reason."""
     require("documentdb", "DocumentDB", "make test-documentdb")
     if os.geteuid() != 0:
         pytest.skip("DocumentDB is not tested: only root may start it, in a chroot.")

@@ -72,7 +72,7 @@ NAMESPACE_NOT_FOUND, NAMESPACE_EXISTS = 26, 48
 
 
 class CommandError(Exception):
-    """What a command is answered with that failed: MongoDB's code, and a text."""
+    """The answer to a command that failed: MongoDB's code, and a text."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -80,7 +80,7 @@ class CommandError(Exception):
 
 
 class Cursor(NamedTuple):
-    """A result that is not read to its end: its database, where it goes on, and whose it is."""
+    """A result that is not read to its end: its database, its position and its owner."""
 
     database: str
     continuation: bytes
@@ -169,7 +169,7 @@ class Session:
         self._postgres.close()
 
     def answer(self, command: Document) -> Document:
-        """Return what a command is answered with, whether or not it failed.
+        """Return the answer to a command, whether or not it failed.
 
         Raises:
             psycopg.OperationalError: PostgreSQL is gone.
@@ -281,7 +281,7 @@ class Session:
         return decoded(self._row(statement, encoded(spec))[0])
 
     def _hello(self, database: str, spec: Document) -> Document:
-        """Say what this is; a driver that waits for news has none, and learns of this server's end at once."""
+        """Describe this server; a driver that waits for changes gets none, and learns at once when this server ends."""
         del database
         if spec.get("topologyVersion") == TOPOLOGY_VERSION:
             time.sleep(spec.get("maxAwaitTimeMS", 0) / 1000)

@@ -27,7 +27,7 @@ class Reply:
 
 
 class Listener:
-    """``heard`` grows; ``status`` is what it answers from now on, unless ``judge`` says what it answers to a body."""
+    """``heard`` grows; it answers ``status``, unless ``judge`` decides the answer to a body."""
 
     def __init__(self) -> None:
         self.judge: Callable[[bytes], int | Reply] = lambda _: self.status

@@ -1,6 +1,6 @@
 """The servers of MongoDB's wire protocol for the tests, and their fixtures.
 
-MongoDB's own server cannot be had from the package registries. ``make test`` starts SecantusDB;
+The package registries do not carry MongoDB's own server. ``make test`` starts SecantusDB;
 ``make test-documentdb`` starts DocumentDB, a second implementation. Set ``INCIDENT_PROCESS_TEST_MONGO_URL`` to run
 the same tests on a server of yours. The package imports none of them, and whatever is written for it has to be right
 for MongoDB.
@@ -55,7 +55,7 @@ class MongoServer(ABC):
 
     @property
     def pid(self) -> int | None:
-        """The process whose time is the server's; None where that is not one process."""
+        """The process that uses the server's processor time; None where there are several."""
         return self._process.pid if self._process is not None else None
 
     @abstractmethod

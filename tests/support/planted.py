@@ -36,9 +36,9 @@ class PlantedModules:
 
 
 def loaded_by_python_itself(folder: Path) -> set[str]:
-    """Return what ``python -m`` imports before it comes to the first line of whatever it was asked for.
+    """Return the modules that ``python -m`` imports before the first line of the requested module.
 
-    Nothing of that can be kept out but by ``-P``, for it is over before there is a program.
+    Only ``-P`` keeps them out: they are imported before the program begins.
     """
     package = folder / "bare"
     package.mkdir()

@@ -1,4 +1,4 @@
-"""Ports of this machine that a test can name before anybody listens there, and that nobody else is given meanwhile.
+"""Ports of this machine that a test can name before a server listens there, and that no other program gets meanwhile.
 
 A port that was free a moment ago is not free for sure: others start servers and connections at the same time. A socket
 that is bound and never listens keeps it. Connections to it are refused, and a server that sets ``SO_REUSEADDR``, as all
@@ -20,5 +20,5 @@ class HeldPort:
         self.number = int(self._holder.getsockname()[1])
 
     def close(self) -> None:
-        """Let others have it."""
+        """Let other programs have the port."""
         self._holder.close()

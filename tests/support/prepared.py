@@ -51,13 +51,13 @@ class Starter:
         return told
 
     def close(self) -> None:
-        """Hang up, which ends it."""
+        """Close the connection, which ends the starter."""
         self._requests.close()
         self._process.wait()
 
 
 def can_run(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Return whether a forked process is the same: what an interpreter reads at its start is as the starter has it."""
+    """Return whether a forked process does the same: its interpreter would read at its start what the starter read."""
     usual = _usual()
     if any(_read_at_start(name) and value != usual.get(name) for name, value in environment.items()):
         return False

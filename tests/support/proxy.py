@@ -61,11 +61,11 @@ class TcpProxy:
         return len(self._links)
 
     def cut(self) -> int:
-        """Reset all connections, without a word to either side; returns how many there were."""
+        """Reset all connections without a goodbye to either side; return how many there were."""
         return self._call(self._cut())
 
     def stall(self) -> None:
-        """Let nothing pass in either direction until ``resume``; new connections are taken and stall, too."""
+        """Let nothing pass in either direction until ``resume``; accept new connections, and let them stall too."""
         self._call(self._set(flowing=False))
 
     def mute(self) -> None:
@@ -77,12 +77,12 @@ class TcpProxy:
         self._call(self._set())
 
     def rewrite(self, asked: bytes, into: bytes) -> None:
-        """Pass on something else than what was asked, of the same length, as a proxy does that knows better."""
+        """Pass on ``into``, of the same length, in place of ``asked``, as a meddling proxy does."""
         assert len(asked) == len(into)
         self._rewritten[asked] = into
 
     def hold_at(self, said: bytes, *, after: bytes) -> None:
-        """Let nothing pass any more, until ``resume``, from when a client says this after it has said that."""
+        """Let nothing pass until ``resume``, once a client has sent ``after`` and then ``said``."""
         self._held_at = (said, after)
 
     def refuse(self) -> None:

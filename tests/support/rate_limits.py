@@ -1,4 +1,4 @@
-"""Limits of a rate as receivers have them, and a client of them in simulated time."""
+"""Rate limits as receivers have them, and a client of theirs in simulated time."""
 
 import heapq
 import itertools
@@ -80,7 +80,7 @@ class Ban:
 
 
 class ConcurrencyLimit:
-    """Not a rate: a number of requests at a time at most, each for ``seconds``."""
+    """A limit of requests at a time, each of which takes ``seconds``; not a rate."""
 
     def __init__(self, most: int, seconds: float) -> None:
         self._most, self._seconds = most, seconds
@@ -114,7 +114,7 @@ def send_all(
     late: float = 0.001,
     patience: float = 3600.0,
 ) -> RateResult:
-    """Send until all are taken, ``at_once`` of them under way; timers go off ``late``."""
+    """Send until all are taken, ``at_once`` of them under way; timers fire ``late`` seconds late."""
     limiter = limiter or RateLimiter(0, 0.0)
     numbers = itertools.count()
     answers: list[tuple[float, int, int, bool, float | None]] = []

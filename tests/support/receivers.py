@@ -68,11 +68,11 @@ class ReceiverHandle:
         return self._errors.read_text()
 
     def kill(self) -> None:
-        """SIGKILL: no time to tidy up."""
+        """Kill it (SIGKILL): it has no time to tidy up."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> int:
-        """SIGTERM; returns the exit status. A receiver that has ended already is left alone."""
+        """Stop it with SIGTERM, unless it has ended already; return the exit status."""
         return self._end(signal.SIGTERM)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What listens on a MySQL server's port without being that server, and asks clients for their password."""
+"""A program that listens on a MySQL server's port in its place, and asks clients for their password."""
 
 import socket
 import struct

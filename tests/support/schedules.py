@@ -33,7 +33,7 @@ class Schedule:
         return [line.partition(" ")[2].replace(":incident_logger:", ":", 1) for line in lines]
 
     def count(self, beginning: str) -> int:
-        """How many messages begin so."""
+        """Return how many messages begin with this text."""
         return sum(line.startswith(beginning) for line in self.log())
 
     def wait_for(self, beginning: str, times: int = 1, seconds: float = 30.0) -> None:
@@ -63,11 +63,11 @@ class Schedule:
         return report
 
     def hang_up(self) -> None:
-        """SIGHUP."""
+        """Send SIGHUP."""
         os.kill(self.running.pid, signal.SIGHUP)
 
     def stop(self) -> Finished:
-        """SIGTERM, which has to end it with status 0."""
+        """Send SIGTERM, which has to end it with status 0."""
         finished = self.running.terminate()
         assert finished.status == 0, finished.stderr
         return finished

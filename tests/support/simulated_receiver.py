@@ -17,7 +17,7 @@ Service = Callable[[float, int], float]
 
 
 class Controller(Protocol):
-    """What decides how many requests may be under way (``delivery.concurrency``)."""
+    """Decides how many requests may be under way (``delivery.concurrency``)."""
 
     @property
     def limit(self) -> int: ...
@@ -114,7 +114,7 @@ class _Simulation:
         return bool(self._begun)
 
     def step(self) -> None:
-        """Let the next thing happen."""
+        """Process the next event."""
         when, _, what, request = heapq.heappop(self._events)
         self._area += len(self._begun) * (when - self._now)
         self._now = when
@@ -161,7 +161,7 @@ class _Simulation:
 
 
 class Fixed:
-    """A number of requests that nothing changes."""
+    """A fixed number of requests."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit

@@ -108,7 +108,7 @@ class SqlServer(ABC):
             self._process = None
 
     def stop(self) -> None:
-        """End the server and remove its data, without waiting until it has put in order what goes anyway."""
+        """End the server and remove its data; do not wait until it has shut down in order."""
         self.kill()
         self._port.close()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -224,7 +224,7 @@ class Replication(NamedTuple):
 
 
 def numbers(first: int, last: int) -> str:
-    """Return what stands in a FROM for the whole numbers of a range, as a column ``seq``, on each product."""
+    """Return the text of a FROM clause that yields the numbers of a range as a column ``seq``, on each product."""
     return (
         f"(WITH RECURSIVE numbers (seq) AS (SELECT {first} UNION ALL SELECT seq + 1 FROM numbers WHERE seq < {last}) "
         "SELECT seq FROM numbers)"

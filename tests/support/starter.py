@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _watch(stdout: int, stderr: int, told: int) -> None:
-    """Fork the command's process, and return in it only: its parent says what becomes of it, and ends with it."""
+    """Fork the command's process, and return in it only; its parent reports its end, and then ends too."""
     pid = os.fork()
     if pid:
         os.close(stdout)
