@@ -24,6 +24,7 @@ COMMANDS = (
     ("reconcile",),
     ("reconcile", "--repair"),
     ("dead-letters", "list"),
+    ("prune", "--older-than", "90d"),
     ("backfill", "--from", day(9), "--to", day(0)),
     ("state", "receiver", "--accept"),
     ("state", "rename", "a", "b"),
@@ -46,6 +47,7 @@ def as_of_first_release(site: Site) -> None:
     assert site.state is not None
     for table in ("Process_Operation_Identity", "Incident_State_Version"):
         site.state.sql(f"DROP TABLE {table}")
+    site.state.sql("ALTER TABLE Incident_Delivery DROP COLUMN Earlier_Digests")
 
 
 def set_version(site: Site, number: int, needs: int) -> None:
