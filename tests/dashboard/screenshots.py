@@ -36,6 +36,13 @@ def main(target: Path) -> None:
                     _look_up(phone)
                 _take(phone, target / f"phone-{name}-{colours}.png")
             phone.context.close()
+        site.fail()
+        for colours in ("light", "dark"):
+            page = _page(browser, served, colours, DESK)
+            for name, address in (("trouble", ""), ("pending", "pending")):
+                go(page, served, address)
+                _take(page, target / f"{name}-{colours}.png")
+            page.context.close()
         site.accept()
         site.replay()
         for colours in ("light", "dark"):

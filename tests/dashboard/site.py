@@ -95,6 +95,13 @@ class Site:
 
         return run_leased(Settings.load(self.config, {}), made)
 
+    def fail(self) -> None:
+        """Do a run while the receiver fails for all: some incidents are tried, the others are not."""
+        self.load_payments(*range(140, 180))
+        self.receiver.control(fail_rate=1.0)
+        self.run(max_attempts="1", breaker_failures="3", max_connections="2")
+        self.receiver.control(fail_rate=0.0)
+
     def accept(self) -> None:
         """Let the receiver take from now on what it turned away."""
         self.receiver.control(fail_accounts={})

@@ -359,6 +359,7 @@ PLACES = """chart => [chart, ...chart.querySelectorAll("text")].map((element) =>
   return { text: element.textContent, left, right, top, bottom };
 })"""
 """Where a chart and its labels are, all at one moment."""
+COLUMNS = """chart => [...chart.querySelectorAll("a.bar .hit")].map((bar) => bar.getBoundingClientRect().toJSON())"""
 BARS = """chart => [...chart.querySelectorAll("rect")].map((bar) => bar.getBoundingClientRect().toJSON())"""
 
 
@@ -397,6 +398,30 @@ def test_no_label_of_the_latencies_lies_over_another(
         for other in boxes[:place]:
             beside = one["left"] >= other["right"] or other["left"] >= one["right"]
             assert beside or one["top"] >= other["bottom"] or other["top"] >= one["bottom"], (one, other)
+
+
+def test_a_failed_run_has_a_mark_and_the_next_one_is_reckoned(desk: Page, served: Served) -> None:
+    def answer(route: Route) -> None:
+        content = (found := route.fetch()).json()
+        content["runs"][3] |= {"status": "failed"}
+        content["status"] |= {"tracking": "mongo", "next_run": "2027-03-01T08:40:15Z"}
+        route.fulfill(response=found, json=content)
+
+    desk.route("**/api/overview", answer)
+    go(desk, served, "runs")
+    go(desk, served, "")
+    expect(desk.locator("a.bar .failed")).to_have_count(1)
+    expect(desk.locator("a.bar", has=desk.locator(".failed"))).to_have_attribute("aria-label", re.compile(", failed: "))
+    expect(desk.locator(".legend")).to_contain_text("failed run")
+    expect(desk.locator(".figures")).to_contain_text("1 Mar 2027, 08:40 UTC, by [SCHEDULE]")
+    chart = desk.get_by_role("group", name=re.compile("^The last"))
+    columns = chart.evaluate(COLUMNS)
+    labels = [box for box in chart.evaluate(PLACES)[1:] if ":" in box["text"]]
+    assert len(labels) > 3
+    for box in labels:
+        middle = (box["left"] + box["right"]) / 2
+        assert min(abs(middle - (column["left"] + column["right"]) / 2) for column in columns) < 1.5, box
+    desk.unroute("**/api/overview")
 
 
 def test_an_outcome_can_be_left_out_of_the_chart(desk: Page, served: Served) -> None:
@@ -647,10 +672,7 @@ def test_the_red_banner_leads_to_the_run_the_pending_list_and_the_doctor(
     browser: Browser, served: Served, site: Site, width: int
 ) -> None:
     if width == 1280:
-        site.load_payments(*range(140, 180))
-        site.receiver.control(fail_rate=1.0)
-        site.run(max_attempts="1", breaker_failures="3", max_connections="2")
-        site.receiver.control(fail_rate=0.0)
+        site.fail()
     for colours in COLOURS:
         context = opened(browser, colours, viewport={"width": width, "height": 844})
         page = context.new_page()

@@ -4,10 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from incident_process.core.models import DeliveryStatus
+from incident_process.core.models import DeliveryStatus, RunStatus
+from incident_process.dashboard.read_model import next_run
 from incident_process.operations import insights
 from incident_process.operations.dead_letters import open_dead_letters, pages, reason_id
-from tests.integration.test_state import begin, chunk, incident, outcome, story
+from incident_process.settings import Settings
+from tests.integration.test_state import T0, begin, chunk, incident, outcome, run_record, story
 from tests.support.stores import StoreFactory
 
 
@@ -39,6 +41,30 @@ async def test_dead_letters_that_still_stand_are_found_page_by_page(
         for text in ("413 Content Too Large", "413 request entity too large"):  # as noted, and as it is noted now
             assert [entry.incident_id for entry in await open_dead_letters(store, reason=text)] == [count + 2]
         assert await open_dead_letters(store, account=dead[0].account) == []
+
+
+@story
+async def test_the_next_run_with_tracking_in_mongodb_is_reckoned_from_the_schedule(stores: StoreFactory) -> None:
+    by_interval, by_cron = (
+        Settings.model_validate(
+            {
+                "api": {"api_url": "http://127.0.0.1:9/x"},
+                "database": {"url": "sqlite:///none.db"},
+                "mongodb": {"mongo_url": "mongodb://127.0.0.1:9/", "database_name": "x"},
+                "process": {"tracking": "mongo"},
+                "schedule": keys,
+            }
+        )
+        for keys in ({"interval_seconds": 600}, {"cron": "0 6 * * *"})
+    )
+    async with stores() as store:
+        lease = await begin(store)
+        status = {"source_now": "2026-03-01T08:35:00Z", "next_execution_dtm": None}
+        assert await next_run(by_interval, status, store) == status["source_now"], "none has run yet"
+        ended = run_record(status=RunStatus.COMPLETED, ended_at=T0 + timedelta(seconds=2))
+        await store.open_run(lease, ended)
+        assert await next_run(by_interval, status, store) == "2026-03-01T08:40:15Z"
+        assert await next_run(by_cron, status, store) == "2026-03-02T06:00:00Z"
 
 
 @story

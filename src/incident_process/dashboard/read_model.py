@@ -255,19 +255,9 @@ class ReadModel:
         async def read() -> dict[str, Any]:
             store, source = await self._connections.store(), await self._connections.source()
             status = await insights.status(self._settings, source, store)
-            return {**status, "next_run": await self._next_run(status, store)}
+            return {**status, "next_run": await next_run(self._settings, status, store)}
 
         return await self._keep.get("status", read)
-
-    async def _next_run(self, status: dict[str, Any], store: LedgerReader) -> str | None:
-        """Return when the next run is due: by ``Next_execution_dtm``, or else as ``schedule`` reckons it."""
-        rules = DueRules.of(self._settings)
-        if rules.tracking is Tracking.SQL:
-            gate: str | None = status["next_execution_dtm"]
-            return gate
-        now = datetime.fromisoformat(status["source_now"])
-        view = Snapshot(now=now, operation=None, runs=await store.runs(limit=CHARTED_RUNS))
-        return iso(due(rules, view).at.replace(microsecond=0))
 
     async def _counts(self) -> Mapping[DeliveryStatus, int]:
         async def read() -> Mapping[DeliveryStatus, int]:
@@ -404,6 +394,23 @@ def _neighbours(run: dict[str, Any], newest: Sequence[dict[str, Any]]) -> list[d
     if at is None:
         return [run] if run["window"] else []
     return list(reversed(windows[max(0, at - 2) : at + 4]))
+
+
+async def next_run(settings: Settings, status: Mapping[str, Any], store: LedgerReader) -> str | None:
+    """Return when the next run is due: by ``Next_execution_dtm``, or else as ``schedule`` reckons it.
+
+    Args:
+        settings: Those of the operation.
+        status: As ``insights.status`` returns it.
+        store: The state.
+    """
+    rules = DueRules.of(settings)
+    if rules.tracking is Tracking.SQL:
+        gate: str | None = status["next_execution_dtm"]
+        return gate
+    now = datetime.fromisoformat(status["source_now"])
+    view = Snapshot(now=now, operation=None, runs=await store.runs(limit=CHARTED_RUNS))
+    return _to_second(due(rules, view).at)
 
 
 def _to_second(at: datetime) -> str:

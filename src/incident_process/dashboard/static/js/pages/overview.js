@@ -34,7 +34,7 @@ function verdict(data, stale) {
     stale ? h("p", { class: "quiet" }, `Then it was: ${health.sentence}`) : null,
     !stale && health.remedy ? h("p", { class: "remedy-text" }, health.remedy) : null,
     health.further.length ? h("ul", {}, health.further.map((text) => h("li", {}, text))) : null,
-    last ? h("p", { class: "quiet" }, `Last run ended ${stale ? minute(last.ended) : relative(last.ended, now)}: ${count(last.delivered)} delivered, ${count(last.unchanged)} unchanged.`) : null,
+    last ? h("p", { class: "quiet" }, `${stale ? "The" : `As of ${asOf(data.at)}; the`} last run ended ${stale ? minute(last.ended) : relative(last.ended, now)}: ${count(last.delivered)} delivered, ${count(last.unchanged)} unchanged.`) : null,
     health.level === "good" ? null : h("p", { class: "row ways" },
       runs?.length && status ? h("a", { href: runAddress(runs[0].run_id) }, "The last run") : null,
       pending ? h("a", { href: "#/pending" }, many(pending, "pending incident")) : null,
