@@ -47,7 +47,7 @@ def prune(
         | {"runs": done.runs}
     )
     if done.bytes_before is not None:
-        after = "" if done.bytes_after is None else f", it took {done.bytes_before:,}"
+        after = "" if done.bytes_after is None else f"; before, {done.bytes_before:,}"
         emit(f"The state takes {done.bytes_before if done.bytes_after is None else done.bytes_after:,} bytes{after}.")
     if done.not_reclaimed is not None:
         emit(f"No space was given back: {done.not_reclaimed}.")

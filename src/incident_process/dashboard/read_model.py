@@ -30,6 +30,7 @@ from incident_process.operations.insights import delivery_row
 from incident_process.operations.preview import Previewed, preview_account
 from incident_process.operations.run_log import lines_of
 from incident_process.pipeline.change_detection import NO_CUSTOMER_DIGEST
+from incident_process.pipeline.state_check import last_run
 from incident_process.schedule.timing import DueRules, Snapshot, due
 from incident_process.settings import Settings
 from incident_process.state.base import LedgerReader
@@ -149,10 +150,10 @@ class ReadModel:
     async def under_way(self, run_id: str) -> str | None:
         """Return, read now, who holds the lease while this run is under way; None when it is not."""
         store = await self._connections.store()
-        lease, newest = await store.lease_state(), await store.runs(limit=1)
-        if lease is None or not lease.active or not newest:
+        lease, last = await store.lease_state(), await last_run(store)
+        if lease is None or not lease.active or last is None:
             return None
-        return lease.holder if newest[0].run_id == run_id and newest[0].status is RunStatus.RUNNING else None
+        return lease.holder if last.run_id == run_id and last.status is RunStatus.RUNNING else None
 
     async def accounts(self, starting: str) -> dict[str, Any]:
         """Return accounts that begin with the text; for an empty text, the newest entries of the ledger."""
