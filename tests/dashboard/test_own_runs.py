@@ -117,4 +117,6 @@ def test_the_newest_lines_are_shown_and_a_missing_file_says_so(tmp_path: Path) -
         str(MOST_LINES + 4),
     )
     assert "[LOG] file is not set" in lines_of(settings_with(None), RUN)["why"]
-    assert "have no line of this run" in lines_of(settings_with(tmp_path / "none.log"), RUN)["why"]
+    assert (
+        "have no line of this run in their newest 16 MB" in lines_of(settings_with(tmp_path / "none.log"), RUN)["why"]
+    )

@@ -98,6 +98,16 @@ def accessible(page: Page) -> None:
     ] == []
 
 
+def in_all_sizes(page: Page) -> None:
+    """Look at what is shown in both colours, on a desk and on a phone."""
+    for width in (390, 1280):
+        page.set_viewport_size({"width": width, "height": 844})
+        for colours in COLOURS:
+            page.emulate_media(color_scheme=colours)  # type: ignore[arg-type]  # one of two words
+            accessible(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 @contextmanager
 def listening(requests: list[Message], cookie: str) -> Iterator[int]:
     """Serve a page on another port that keeps the headers of every request, and sets a cookie with every answer."""
@@ -145,6 +155,9 @@ def test_each_page_shows_its_subject_and_is_accessible(page: Page, served: Serve
         "doctor": "CREATE INDEX debt_payment_account",
     }
     expect(page.locator("main")).to_contain_text(expected[name])
+    foot = page.locator(".page-foot")
+    expect(foot).to_contain_text(f"incident-process {__version__}Configuration: {site.config}")
+    expect(foot).to_contain_text(re.compile(r"^As of \d\d:\d\d:\d\d UTC"))
     accessible(page)
 
 
@@ -250,16 +263,14 @@ def test_an_unknown_address_says_so(desk: Page, served: Served) -> None:
         expect(desk.get_by_role("heading", level=1)).to_have_text("Not found")
 
 
-def test_each_page_names_version_file_and_time(desk: Page, served: Served, site: Site) -> None:
-    foot = desk.locator(".page-foot")
-    for name in PAGES:
-        go(desk, served, address_of(name, desk, served, site))
-        expect(foot).to_contain_text(f"incident-process {__version__}Configuration: {site.config}")
-        expect(foot).to_contain_text(re.compile(r"^As of \d\d:\d\d:\d\d UTC"))
+def test_each_card_of_the_overview_says_as_of_when(desk: Page, served: Served) -> None:
     go(desk, served, "")
     for card in ("Who is at work", "Last 37 runs", "How long runs take", "How long a delivery takes", "The ledger"):
         found = desk.locator(".card", has=desk.get_by_role("heading", name=card, exact=True))
         expect(found).to_contain_text(re.compile(r"as of \d\d:\d\d:\d\d UTC"))
+    expect(desk.get_by_label("Is all well?")).to_contain_text(
+        re.compile(r"As of \d\d:\d\d:\d\d UTC; the last run ended")
+    )
     expect(desk.locator(".card", has_text="Who is at work")).to_contain_text("Nobody: the lease is free.")
 
 
@@ -289,6 +300,7 @@ def test_a_run_is_one_row_on_a_phone_and_says_how_it_ended(browser: Browser, ser
         assert box["height"] < 50
         expect(row.locator(".chip")).to_be_visible()
         expect(row.get_by_role("link")).to_be_visible()
+    in_all_sizes(page)
     context.close()
 
 
@@ -668,38 +680,33 @@ def test_a_run_under_way_is_watched_and_no_replay_comes_between(browser: Browser
     context.close()
 
 
-@pytest.mark.parametrize("width", [1280, 390])
 def test_the_red_banner_leads_to_the_run_the_pending_list_and_the_doctor(
-    browser: Browser, served: Served, site: Site, width: int
+    browser: Browser, served: Served, site: Site
 ) -> None:
-    if width == 1280:
-        site.fail()
-    for colours in COLOURS:
-        context = opened(browser, colours, viewport={"width": width, "height": 844})
-        page = context.new_page()
-        complaints = complaints_of(page)
-        sign_in(page, served, TOKEN)
-        verdict = page.get_by_label("Is all well?")
-        expect(verdict).to_have_class("verdict trouble")
-        expect(verdict).to_contain_text("once the receiver takes them, start a run.")
-        accessible(page)
-        waiting = page.evaluate(ASK, "/api/pending")["count"]
-        ways = {"The last run": "run of", f"{waiting} pending incidents": "Pending", "The doctor": "Doctor"}
-        for way, title in ways.items():
-            go(page, served, "")
-            verdict.get_by_role("link", name=way).click()
-            expect(page.get_by_role("heading", level=1)).to_contain_text(title)
-        go(page, served, "pending")
-        expect(page.locator(".reason")).to_contain_text(["HTTP 503"])
-        tried = page.get_by_role("table", name="Pending incidents").locator("tbody tr")
-        expect(tried.first).to_contain_text("HTTP 503")
-        untried = waiting - tried.count()
-        assert untried > 0
-        expect(page.locator(".untried")).to_have_text(f"{untried} not tried yet")
-        accessible(page)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        context.close()
-        assert complaints == []
+    site.fail()
+    context = opened(browser)
+    page = context.new_page()
+    complaints = complaints_of(page)
+    sign_in(page, served, TOKEN)
+    verdict = page.get_by_label("Is all well?")
+    expect(verdict).to_have_class("verdict trouble")
+    expect(verdict).to_contain_text("once the receiver takes them, start a run.")
+    in_all_sizes(page)
+    waiting = page.evaluate(ASK, "/api/pending")["count"]
+    ways = {"The last run": "run of", "The doctor": "Doctor", f"{waiting} pending incidents": "Pending"}
+    for way, title in ways.items():
+        go(page, served, "")
+        verdict.get_by_role("link", name=way).click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text(title)
+    expect(page.locator(".reason")).to_contain_text(["HTTP 503"])
+    tried = page.get_by_role("table", name="Pending incidents").locator("tbody tr")
+    expect(tried.first).to_contain_text("HTTP 503")
+    untried = waiting - tried.count()
+    assert untried > 0
+    expect(page.locator(".untried")).to_have_text(f"{untried} not tried yet")
+    in_all_sizes(page)
+    context.close()
+    assert complaints == []
 
 
 def test_a_run_is_started_with_its_reason_and_stopped_and_its_log_is_shown(
@@ -738,11 +745,7 @@ def test_a_run_is_started_with_its_reason_and_stopped_and_its_log_is_shown(
     lines = page.get_by_role("list", name="Log lines")
     expect(lines).to_contain_text("Processing time window")
     expect(lines).to_contain_text("Delivery is incomplete: interrupted by token (says: Ada)")
-    for colours, width in ((colours, width) for colours in COLOURS for width in (1280, 390)):
-        page.emulate_media(color_scheme=colours)  # type: ignore[arg-type]  # one of two words
-        page.set_viewport_size({"width": width, "height": 844})
-        accessible(page)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    in_all_sizes(page)
     context.close()
     assert complaints == []
     assert "token (says: Ada) at 127.0.0.1 starts a run" in served.log

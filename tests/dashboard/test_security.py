@@ -49,7 +49,7 @@ def test_nothing_is_shown_before_signing_in(client: Client, path: str) -> None:
 
 def test_before_signing_in_not_even_the_operation_is_named(client: Client) -> None:
     session = client.get("/api/session").content
-    assert session["operation"] is None
+    assert session["operation"] is session["version"] is session["config"] is None
     assert session["may_read"] is False
 
 

@@ -45,7 +45,8 @@ def lines_of(settings: Settings, run: RunRecord) -> dict[str, Any]:
     except OSError as exc:
         return _without(f"[LOG] file {path} cannot be read ({exc.strerror}).")
     if not found:
-        return _without(f"{path} and the older files beside it have no line of this run.")
+        most = f"{MOST_BYTES // 1_000_000} MB"
+        return _without(f"{path} and the older files beside it have no line of this run in their newest {most}.")
     shown = found[:MOST_LINES][::-1]
     return {"lines": shown, "more": len(found) > MOST_LINES, "by_time": by_time, "why": None, "file": str(path)}
 

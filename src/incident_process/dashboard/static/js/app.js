@@ -88,7 +88,7 @@ async function show() {
   loading.abort();
   const place = placeOf(location.hash);
   const same = current && current.page === place.page && current.place.id === place.id;
-  current = { page: place.page, place, data: same ? current.data : null, own: same ? current.own : {} };
+  current = { page: place.page, place, data: same ? current.data : null, answered: same ? current.answered : 0, own: same ? current.own : {} };
   frame();
   titled();
   if (!same) {

@@ -2,7 +2,7 @@
 import { get, post } from "../api.js";
 import { confirm, why } from "../dialogs.js";
 import { announce, h } from "../dom.js";
-import { count, many, minute } from "../format.js";
+import { beside, count, many, minute } from "../format.js";
 import { PAGE, accountLink, ask, card, failure, heading, ownRun, pager, table, when } from "../parts.js";
 
 export const title = () => "Dead letters";
@@ -40,7 +40,7 @@ function reason(group, query, data, tools) {
     h("span", { class: "reason-count" }, count(group.count)),
     h("div", {},
       h("p", { class: chosen ? "reason-text chosen" : "reason-text" }, group.reason),
-      h("p", { class: "quiet" }, minute(group.oldest) === minute(group.newest) ? "at " : `from ${minute(group.oldest)} to `, `${minute(group.newest)} UTC`)),
+      h("p", { class: "quiet" }, minute(group.oldest) === minute(group.newest) ? "at " : `from ${minute(group.oldest)} to `, `${minute(group.newest)} UTC${beside(group.newest)}`)),
     h("div", { class: "row" },
       data.groups.length > 1
         ? h("a", { class: "button plain", href: chosen ? "#/dead-letters" : `#/dead-letters?reason=${group.group}` }, chosen ? "Show all" : "Show these")

@@ -1,7 +1,7 @@
 // What could go wrong before it does, each finding with its remedy.
 import { get } from "../api.js";
 import { announce, h } from "../dom.js";
-import { instant, many } from "../format.js";
+import { beside, instant, many } from "../format.js";
 import { icon } from "../icons.js";
 import { card, heading } from "../parts.js";
 
@@ -23,7 +23,7 @@ export function view({ findings, at }, _place, tools) {
     ? `A run would fail: ${many(errors, "thing has", "things have")} to be put right.`
     : warnings ? `A run would work; ${many(warnings, "thing", "things")} could be better.` : "A run would work, and nothing needs to be done.";
   return [
-    heading("Doctor", `Looked at ${instant(at)} UTC. Nothing was sent or corrected.`,
+    heading("Doctor", `Looked at ${instant(at)} UTC${beside(at)}. Nothing was sent or corrected.`,
       h("button", { class: "button", onclick: tools.reload }, "Look again")),
     h("p", { class: `notice ${tone}` }, says),
     ...LEVELS.map(([level, text, drawing]) => of(level).length

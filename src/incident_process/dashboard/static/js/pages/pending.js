@@ -1,7 +1,7 @@
 // What waits for an outcome: what was tried first, with its error.
 import { get } from "../api.js";
 import { h } from "../dom.js";
-import { count, many, minute } from "../format.js";
+import { beside, count, many, minute } from "../format.js";
 import { PAGE, accountLink, card, heading, pager, runAddress, table, when } from "../parts.js";
 
 export const title = () => "Pending";
@@ -16,7 +16,7 @@ export function view(data, { query }) {
       h("div", {}, data.groups.map((group) => h("div", { class: "reason" },
         h("span", { class: "reason-count" }, count(group.count)),
         h("div", {}, h("p", { class: "reason-text" }, group.reason),
-          h("p", { class: "quiet" }, `last tried at ${minute(group.newest)} UTC`)))))) : null,
+          h("p", { class: "quiet" }, `last tried at ${minute(group.newest)} UTC${beside(group.newest)}`)))))) : null,
     data.count ? card("Which", null,
       data.tried ? table("Pending incidents", [
         { title: "Account", tight: true, cell: (entry) => accountLink(entry.account) },
