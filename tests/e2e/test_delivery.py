@@ -9,10 +9,14 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from incident_process.app.runner import run_window
+from incident_process.core.models import RunStatus
+from incident_process.settings import Settings
 from tests.e2e.conftest import MakeSite, Site, SqliteDatabase, day
 from tests.support.command import Command, wait_until
 from tests.support.listener import listening
@@ -353,6 +357,22 @@ def test_a_409_on_a_first_attempt_takes_a_new_id(site: Site, stranger: Callable[
         assert body["Incident_Id"] == body["Account_Cross_Details"][0]["Incident_Id"] == row["incident_id"]
     by_id = {entry["incident_id"]: entry["account"] for entry in site.deliveries()}
     assert by_id == {row["incident_id"]: row["account_num"] for row in ours}
+
+
+def test_the_progress_of_a_run_that_stopped_stays_where_it_was(make_site: MakeSite) -> None:
+    site = make_site()
+    site.command.configure(process={"chunk_accounts": 20}, api={"max_attempts": 1, "breaker_failures": 3})
+    site.prepare()
+    given_accounts(site, 20)
+    site.receiver.control(fail_rate=1.0)
+    moves: dict[str, list[int]] = {"start": [], "advance": [], "delivered": []}
+    progress = SimpleNamespace(**{name: moved.append for name, moved in moves.items()})
+    settings = Settings.load(site.command.config, site.command.environment)
+    assert run_window(settings, progress=progress).status is RunStatus.INCOMPLETE
+    assert moves == {"start": [20], "advance": [], "delivered": []}
+    site.receiver.calm()
+    assert run_window(settings, now=True, progress=progress).delivered == 20
+    assert (sum(moves["advance"]), sum(moves["delivered"])) == (20, 20)
 
 
 def test_a_409_to_everything_is_a_failing_service(make_site: MakeSite, answering: Answering) -> None:

@@ -259,6 +259,7 @@ def test_text_shows_what_it_can_in_any_encoding(named: Site, env: dict[str, str]
         assert f"Operation '{shown} 2'" in stderr.read().decode(encoding)
 
 
+FRACTION = re.compile(r":\d\d\.\d+Z")
 ENTRY = re.compile(r"^(?:\d|(?:missing|dead) +\d{10})", re.MULTILINE)
 """How a line of a list begins."""
 
@@ -289,5 +290,13 @@ def test_a_long_list_is_cut_with_a_count_on_a_terminal_only(site: Site) -> None:
         told = [line for line in shown if line.startswith("...")]
         assert told == ([f"... and {left} more: --limit N"] if left else []), arguments
         assert [line for line in piped if line.startswith("...")] == [], arguments
+    for name in ("history", "deliveries", "dead-letters list"):
+        screen = Screen(80)
+        site.command(*name.split(), stdout=screen.stream, env={"TERM": "xterm"})
+        shown = screen.close().split("\r\n")
+        assert max(len(CONTROL.sub("", line)) for line in shown) <= 80, name
+        assert not any(FRACTION.search(line) for line in shown), name
+        assert ("\x1b[31mdead" in "".join(shown)) == (name == "deliveries")
+    assert "completed" in site.command("history", env={"COLUMNS": "80"}).stdout
     assert len(site.command("dead-letters", "list", "--json").json) == 120
     assert len(site.command("reconcile", "--json").json["differences"]) == 130

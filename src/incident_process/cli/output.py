@@ -1,7 +1,11 @@
 """What commands print: JSON for programs, plain columns for people. Logs and progress go to stderr."""
 
+import os
+import re
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import msgspec
@@ -74,17 +78,68 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def emit_table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str], empty: str, most: int | None = None) -> None:
-    """Print rows under the columns' names, aligned, and how many are beyond ``most``; without rows print ``empty``."""
+def emit_table(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Iterable[str],
+    empty: str,
+    most: int | None = None,
+    spare: Sequence[str] = (),
+) -> None:
+    """Print rows under the columns' names, aligned, and how many are beyond ``most``; without rows print ``empty``.
+
+    Where a person reads, lines fit the width: a last column ``error`` goes below its row, and those of ``spare`` are
+    left out in this order. Statuses have colours on a terminal.
+    """
     names = list(columns)
     if not rows:
         emit(empty)
         return
-    cells = [[_shown(row.get(name)) for name in names] for row in rows[:most]]
-    widths = [max(len(name), *(len(line[at]) for line in cells)) for at, name in enumerate(names)]
-    for line in (names, *cells):
-        emit("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    cells = {name: [_cell(name, row.get(name)) for row in rows[:most]] for name in names}
+    widths = {name: max(len(name), *map(len, cells[name])) for name in names}
+    room, below = _width(), False
+    dropped = iter(spare)
+    while room is not None and sum(widths[name] + 2 for name in names) - 2 > room:
+        if names[-1] == "error":
+            below = bool(names.pop())
+        elif (name := next(dropped, None)) is None:
+            break
+        elif name in names:
+            names.remove(name)
+    colours = is_terminal() and "NO_COLOR" not in os.environ and os.environ.get("TERM", "dumb") != "dumb"
+    sys.stdout.write("  ".join(name.ljust(widths[name]) for name in names).rstrip() + "\n")
+    for at in range(len(rows[:most])):
+        line = [cells[name][at].ljust(widths[name]) for name in names]
+        if colours and "status" in names:
+            place = names.index("status")
+            line[place] = _coloured(line[place])
+        sys.stdout.write("  ".join(line).rstrip() + "\n")
+        if below and room is not None and cells["error"][at] != "-":
+            for part in wrap(cells["error"][at], max(20, room - 4)):
+                sys.stdout.write(f"    {part}\n")
     emit_left_out(len(rows), most)
+
+
+_COLOURS = {
+    **dict.fromkeys(("completed", "delivered", "ok"), 32),  # green
+    **dict.fromkeys(("incomplete", "pending", "locked", "running", "warning"), 33),  # yellow
+    **dict.fromkeys(("failed", "dead", "inactive", "terminated", "error"), 31),  # red
+}
+_FRACTION = re.compile(r"(\d\d:\d\d:\d\d)\.\d+Z")
+
+
+def _coloured(status: str) -> str:
+    colour = _COLOURS.get(status.rstrip())
+    return status if colour is None else f"\x1b[{colour}m{status}\x1b[0m"
+
+
+def _cell(name: str, value: Any) -> str:
+    """Return a value as a table shows it: a run's or an incident's time without parts of a second."""
+    return _FRACTION.sub(r"\1Z", _shown(value)) if name in {"started", "ended", "created", "updated"} else _shown(value)
+
+
+def _width() -> int | None:
+    """Return the columns that a line has on a terminal, or as COLUMNS says; None where a program reads."""
+    return shutil.get_terminal_size().columns if is_terminal() or "COLUMNS" in os.environ else None
 
 
 def emit_left_out(count: int, most: int | None) -> None:

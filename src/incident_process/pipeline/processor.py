@@ -189,7 +189,8 @@ class ChunkProcessor:
                     continue
                 if chunk is not None:
                     await self._deliverer.deliver(chunk, resumed=False)
-                self._events.emit(AccountsDone, accounts)
+                if self.sender.stopped is None:  # otherwise not all of them were sent
+                    self._events.emit(AccountsDone, accounts)
             await ready.put(None)  # for the next of the senders
 
         await run_all_or_cancel(prepare_all, *[send_all] * CHUNKS_UNDER_WAY)
