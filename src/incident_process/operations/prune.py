@@ -5,7 +5,7 @@ waits, and of each deleted delivery a mark of its content (``state.remembered``)
 an outcome never change, and what a run writes meanwhile is younger than the age limit.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -46,6 +46,7 @@ KEPT = (
 )
 
 _FINAL = (DeliveryStatus.DELIVERED, DeliveryStatus.DEAD, DeliveryStatus.SKIPPED)
+_TABLES = ("Incident_Delivery", "Process_Operation_Run")
 _CUT_OFF = "was cut off: what it names is deleted; the same command deletes the rest"
 
 
@@ -152,16 +153,16 @@ class Prune:
             after = entries[-1].incident_id
             old = [one for one in entries if one.incident_id < self._below]
             known = await self._store.last_known(list({one.account for one in old})) if old else {}
-            superseded: dict[int, int] = {}
+            superseded: dict[DeliveryStatus, dict[int, int]] = defaultdict(dict)
             for entry in old:
                 if entry.updated_at < self._limit and await self._is_superseded(entry, known.get(entry.account)):
                     is_delivered = entry.status is DeliveryStatus.DELIVERED
-                    superseded[entry.incident_id] = known[entry.account].delivered_id if is_delivered else 0
-                    self._deliveries[entry.status] += 1
+                    later = known[entry.account].delivered_id if is_delivered else 0
+                    superseded[entry.status][entry.incident_id] = later
                 else:
                     self._named.add(entry.run_id)
-            if superseded:
-                await self._delete(superseded, [])
+            for status, of_status in superseded.items():
+                self._deliveries[status] += (await self._delete(of_status, []))[0]
             if len(old) < len(entries):
                 return
 
@@ -176,8 +177,8 @@ class Prune:
             return True
         if entry.status is DeliveryStatus.DELIVERED:
             return False
-        newest = (await self._store.deliveries(account=entry.account, limit=1))[0]
-        return newest.incident_id > entry.incident_id and newest.status is not DeliveryStatus.PENDING
+        newest = await self._store.deliveries(account=entry.account, limit=1)
+        return any(one.incident_id > entry.incident_id and one.status is not DeliveryStatus.PENDING for one in newest)
 
     async def _prune_runs(self) -> None:
         seen = skip = 0
@@ -187,9 +188,8 @@ class Prune:
                 seen += run.kind is not RunKind.PRUNE
                 if seen > NEWEST_RUNS and run.started_at < self._limit and not await self._is_needed(run):
                     old.append(run.run_id)
-            self._runs += len(old)
             if old:
-                await self._delete({}, old)
+                self._runs += (await self._delete({}, old))[1]
             skip += len(runs) if self._dry_run else len(runs) - len(old)
 
     async def _is_needed(self, run: RunRecord) -> bool:
@@ -201,18 +201,19 @@ class Prune:
             return bool(newest)
         return bool(await self._store.deliveries(run_id=run.run_id, status=DeliveryStatus.PENDING, limit=1))
 
-    async def _delete(self, superseded: Mapping[int, int], run_ids: Sequence[str]) -> None:
-        """Delete in one step with the record of it."""
+    async def _delete(self, superseded: Mapping[int, int], run_ids: Sequence[str]) -> tuple[int, int]:
+        """Delete in one step with the record of it, unless it is to be counted alone; return how many went of each."""
         if self._dry_run:
-            return
+            return len(superseded), len(run_ids)
         before = self._record.counts.rows
-        names = ("Incident_Delivery", "Process_Operation_Run")
 
-        def record(*deleted: int) -> RunRecord:
-            rows = {name: before.get(name, 0) + more for name, more in zip(names, deleted, strict=True)}
+        def record(*more: int) -> RunRecord:
+            rows = {name: before.get(name, 0) + number for name, number in zip(_TABLES, more, strict=True)}
             return msgspec.structs.replace(self._record, counts=Counts(rows=rows))
 
-        self._record = record(*await self._store.prune(superseded, run_ids, record))
+        deleted = await self._store.prune(superseded, run_ids, record)
+        self._record = record(*deleted)
+        return deleted
 
 
 def _in_days(age: timedelta) -> str:
