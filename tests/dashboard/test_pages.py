@@ -635,12 +635,14 @@ def test_dead_letters_are_replayed_after_a_confirmation(browser: Browser, served
     assert [entry["account_num"] for entry in site.receiver.accepted()[accepted:]] == [one]
 
     page.get_by_role("button", name=re.compile("Replay all 7: HTTP 422")).click()
+    dialog.get_by_label("Why").fill("the numbers were corrected")
     dialog.get_by_role("button", name="Replay", exact=True).click()
     expect(page.get_by_role("status").filter(has_text="Replay by token (says: Ada)")).to_contain_text("7 delivered")
     assert {entry["account_num"] for entry in site.receiver.accepted()[accepted + 1 :]} == set(site.refused[422])
     expect(page.locator("main")).to_contain_text("3 dead letters, 1 reason")
     page.get_by_role("link", name="The run").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Replay run")
+    expect(page.locator("main")).to_contain_text("Asked for bytoken (says: Ada)Whythe numbers were corrected")
     context.close()
     assert complaints == []
     assert "token (says: Ada) at 127.0.0.1 replays 1 account(s)" in served.log
@@ -705,6 +707,11 @@ def test_the_red_banner_leads_to_the_run_the_pending_list_and_the_doctor(
     assert untried > 0
     expect(page.locator(".untried")).to_have_text(f"{untried} not tried yet")
     in_all_sizes(page)
+    tried.first.get_by_role("link", name="The run").click()
+    expect(page.locator(".untried")).to_have_text(f"{untried} not tried yet")
+    listed = page.get_by_role("table", name="Incidents").locator("tbody tr", has_text="Pending")
+    expect(listed).to_have_count(waiting - untried)
+    expect(listed.first).to_contain_text("HTTP 503")
     context.close()
     assert complaints == []
 
@@ -734,6 +741,9 @@ def test_a_run_is_started_with_its_reason_and_stopped_and_its_log_is_shown(
     accessible(page)
     dialog.get_by_role("button", name="Start", exact=True).click()
     page.get_by_role("button", name="Stop the run").click()
+    other = Client(served)
+    other.sign_in(TOKEN, "Eve")
+    assert other.post("/api/start", {}).status == 409, "one at a time"
     dialog.get_by_role("button", name="Stop it").click()
     said = page.get_by_role("status").filter(has_text="Run by token (says: Ada)")
     expect(said).to_contain_text("It was interrupted by token (says: Ada).")

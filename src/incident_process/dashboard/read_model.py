@@ -125,10 +125,18 @@ class ReadModel:
             run = await insights.run(store, run_id)
             if run is None:
                 return None
-            troubles: list[dict[str, Any]] = []
-            for status in (DeliveryStatus.DEAD, DeliveryStatus.PENDING, DeliveryStatus.SKIPPED):
-                troubles += await insights.deliveries(store, run_id=run_id, status=status, limit=ENTRIES)
-            return {"run": run, "not_delivered": troubles, "shown_of_each": ENTRIES}
+            dead, skipped = [
+                await insights.deliveries(store, run_id=run_id, status=status, limit=ENTRIES)
+                for status in (DeliveryStatus.DEAD, DeliveryStatus.SKIPPED)
+            ]
+            tried, rest = await insights.pending(store, run_id=run_id, limit=ENTRIES)
+            return {
+                "run": run,
+                "not_delivered": [*dead, *tried, *skipped],
+                "shown_of_each": ENTRIES,
+                "not_tried": len(rest),
+                "more_not_tried": len(rest) == insights.MOST_COUNTED,
+            }
 
         found, newest = await asyncio.gather(self._keep.get(("run", run_id), read), self._newest_runs())
         if found is None:

@@ -33,8 +33,10 @@ def stop_by_signal(holder: str) -> str | None:
 def _terminate(runner: Runner, place: str) -> str | None:
     try:
         process = os.pidfd_open(runner.pid)  # from now on the number cannot become another process's
-    except OSError:
+    except ProcessLookupError:
         return None  # it has ended meanwhile
+    except OSError as exc:  # such as a container that forbids the call
+        return f"The run cannot be signalled from here ({exc.strerror}): use 'kill -TERM {runner.pid}' ({place})."
     try:
         with suppress(ProcessLookupError):
             if runner.is_here():

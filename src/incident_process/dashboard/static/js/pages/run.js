@@ -9,7 +9,7 @@ export const title = ({ id }) => `Run ${id}`;
 export const load = ({ id }, signal) => get(`/api/runs/${encodeURIComponent(id)}`, {}, signal);
 export const seconds = ({ run }) => (run.status === "running" ? 2 : 30);
 
-export function view({ run, neighbours, not_delivered: rest, shown_of_each: most }, _place, tools) {
+export function view({ run, neighbours, not_delivered: rest, shown_of_each: most, not_tried: untried, more_not_tried: more }, _place, tools) {
   return [
     h("div", {}, h("p", { class: "crumb" }, h("a", { href: "#/runs" }, "Runs")),
       heading(`${KINDS[run.kind]} run of ${instant(run.started)}`, `UTC${beside(run.started)}; ${run.run_id}, on ${run.host}`, run.status === "running" ? stopButton(tools, run.run_id) : null, chip(run.status))),
@@ -36,8 +36,9 @@ export function view({ run, neighbours, not_delivered: rest, shown_of_each: most
       run.requested_by ? ["Asked for by", run.requested_by] : null,
       run.why ? ["Why", run.why] : null,
     ].filter(Boolean))),
-    rest.length ? card("Not delivered", h("span", { class: "quiet" }, `as the ledger has them now, ${most} of each status at most`),
-      incidentsTable(rest, { run: false })) : null,
+    rest.length || untried ? card("Not delivered", h("span", { class: "quiet" }, `as the ledger has them now, ${most} of each status at most`),
+      rest.length ? incidentsTable(rest, { run: false }) : null,
+      untried ? h("p", { class: "untried" }, `${more ? "More than " : ""}${count(untried)} not tried yet`) : null) : null,
     logLines(run, tools),
   ];
 }
