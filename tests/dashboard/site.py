@@ -46,7 +46,7 @@ UNMASK_TOKEN = "another-token-made-for-tests"
 ACCOUNTS = 300
 PAST_RUNS = 34
 REFUSED = {422: range(40, 47), 400: range(80, 83), 413: range(120, 121)}
-"""Which accounts the receiver turns away, by index, and with which status."""
+"""Which accounts the receiver rejects, by index, and with which status."""
 READY_SECONDS = 30
 STOP_SECONDS = 15
 
@@ -103,7 +103,7 @@ class Site:
         self.receiver.control(fail_rate=0.0)
 
     def accept(self) -> None:
-        """Let the receiver take from now on what it turned away."""
+        """Let the receiver take from now on what it rejected."""
         self.receiver.control(fail_accounts={})
 
     def refuse(self) -> None:

@@ -52,7 +52,7 @@ def test_a_run_under_way_is_well() -> None:
         ),
         ({"run": {"status": "running"}}, HealthLevel.ATTENTION, "was cut off"),
         ({"deliveries": {"pending": 1}}, HealthLevel.ATTENTION, "1 incident waits for an outcome"),
-        ({"dead": 2}, HealthLevel.ATTENTION, "2 dead letters stand"),
+        ({"dead": 2}, HealthLevel.ATTENTION, "2 dead letters are open"),
         (
             {"gate": "open", "next_execution_dtm": "2026-03-01T10:59:00Z"},
             HealthLevel.ATTENTION,
@@ -78,7 +78,7 @@ def test_a_run_that_is_only_just_due_is_no_matter() -> None:
 def test_the_worst_comes_first_and_the_rest_is_there() -> None:
     found = judged({"status": "failed", "error": None}, dead=1)
     assert found.level is HealthLevel.TROUBLE
-    assert found.further == ("1 dead letter stands: see why they were turned away, then replay them.",)
+    assert found.further == ("1 dead letter is open: see why they were rejected, then replay them.",)
 
 
 def test_before_the_first_run() -> None:

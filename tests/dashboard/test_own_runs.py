@@ -14,6 +14,7 @@ from incident_process.core.process_identity import Runner
 from incident_process.dashboard.stop_signal import stop_by_signal
 from incident_process.operations.run_log import MOST_LINES, lines_of
 from incident_process.settings import Settings
+from tests.support.command import wait_until
 
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RUN = RunRecord(
@@ -28,8 +29,10 @@ RUN = RunRecord(
 
 
 def process(*command: str) -> "subprocess.Popen[bytes]":
-    """Start a process that sleeps, under a command line as the program's own."""
-    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", *command])
+    """Start a process that sleeps, under a command line as the program's own, and wait until Linux shows that line."""
+    started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", *command])
+    wait_until(Path(f"/proc/{started.pid}/cmdline").read_bytes)  # empty for a moment, while it is being started
+    return started
 
 
 def holder_of(pid: int) -> str:

@@ -145,7 +145,7 @@ def test_each_page_shows_its_subject_and_is_accessible(page: Page, served: Serve
         page.get_by_role("button", name="Look it up").click()
         expect(page.get_by_label("The document's values")).to_contain_text("Arrears")
     expected = {
-        "overview": "11 dead letters stand",
+        "overview": "11 dead letters are open",
         "runs": "Incomplete",
         "run": "Further accounts of the lookback",
         "accounts": "Written last",
@@ -224,7 +224,7 @@ def test_an_account_is_searched_by_how_it_begins(desk: Page, served: Served, sit
 def test_a_dead_letter_s_page_says_that_it_has_to_be_replayed(desk: Page, served: Served, site: Site) -> None:
     go(desk, served, f"accounts/{site.refused[422][0]}")
     desk.get_by_role("button", name="Look it up").click()
-    expect(desk.locator("main")).to_contain_text("It was turned away with this content: replay it.")
+    expect(desk.locator("main")).to_contain_text("It was rejected with this content: replay it.")
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_the_verdict_turns_grey_when_the_server_does_not_answer(browser: Browser
 
     def grey() -> None:
         expect(verdict).to_contain_text(re.compile(r"Not known: there is no answer since \d\d:\d\d:\d\d UTC"))
-        expect(verdict).to_contain_text("Then it was: 11 dead letters stand")
+        expect(verdict).to_contain_text("Then it was: 11 dead letters are open")
         expect(verdict).to_have_class("verdict unknown")
         assert verdict.evaluate("element => getComputedStyle(element).backgroundColor") != ground
         expect(page).to_have_title(re.compile(r"^\? as of \d\d:\d\d UTC · Overview"))

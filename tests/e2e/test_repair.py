@@ -98,7 +98,7 @@ def test_a_dead_letter_is_listed_exported_and_replayed_once_its_cause_is_gone(si
     assert site.command("dead-letters", "list", "--json").json == []
     nothing = site.command("dead-letters", "replay", "--json", "--account", "nope")
     assert nothing.json["status"] == "no_data"
-    assert "No dead letter that still stands fits." in nothing.messages("INFO")
+    assert "No open dead letter fits." in nothing.messages("INFO")
     assert times(site) == Counter(dict.fromkeys(ALL, 2))
     assert {run["kind"] for run in site.history()} == {"window", "replay"}
 

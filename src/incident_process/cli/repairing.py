@@ -130,7 +130,7 @@ def replay(
     async def made(parts: Parts) -> Run:
         found = await open_dead_letters(parts.store, account=account, reason=reason)
         if not found:
-            get_logger().info("No dead letter that still stands fits.", extra=event("no_dead_letter"))
+            get_logger().info("No open dead letter fits.", extra=event("no_dead_letter"))
             await hint_at_spelling(parts.store, account)
         pending = (await parts.store.delivery_counts())[DeliveryStatus.PENDING]
         leaves = only or (pending > 0 and not as_json and _leaves_pending(len(found), pending))

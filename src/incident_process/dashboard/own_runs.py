@@ -149,13 +149,13 @@ def _shown(kind: RunKind, report: RunReport) -> dict[str, Any]:
         sentence = f"Nothing was {'replayed' if is_replay else 'sent'}. {report.message}"
     elif report.status is RunStatus.NO_DATA:
         sentence = "Nothing had to be sent: " + (
-            "no chosen dead letter stands any more, or its content was delivered before."
+            "no chosen dead letter is open any more, or its content was delivered before."
             if is_replay
             else "there is no new data."
         )
     else:
         sentence = (
-            f"{counts.delivered} delivered, {counts.dead} turned away{' again' if is_replay else ''}, "
+            f"{counts.delivered} delivered, {counts.dead} rejected{' again' if is_replay else ''}, "
             f"{counts.pending} without an outcome."
         )
         if (report.message or "").startswith(INTERRUPTED):

@@ -98,11 +98,11 @@ def _findings(
         yield from _missing_run(status, runs[0], now)
     if dead:
         count = (
-            f"More than {dead:,} dead letters stand"
+            f"More than {dead:,} dead letters are open"
             if more_dead
-            else _many(dead, "dead letter stands", "dead letters stand")
+            else _many(dead, "dead letter is open", "dead letters are open")
         )
-        yield HealthLevel.ATTENTION, f"{count}: see why they were turned away, then replay them.", ""
+        yield HealthLevel.ATTENTION, f"{count}: see why they were rejected, then replay them.", ""
 
 
 def _missing_run(

@@ -240,7 +240,7 @@ class ChunkProcessor:
         undecided = [one for left in (self._deliverer.hand_over(), *self._left.values()) for one in left]
         if not undecided or self.sender.stopped is not None:
             return
-        # What the receiver says of one whom it turns away while it takes others it says of records, not of itself.
+        # The receiver's words about an incident that it rejects while it takes others concern records, not the service.
         refusals = {one.words for one in undecided if one.alone and has_words(one.words)}
         evidence = await self._evidence(undecided, refusals)
         await self._deliverer.resolve(evidence, refusals)

@@ -11,7 +11,7 @@ export const OUTCOME_MEANING = {
   delivered: "accepted by the receiver",
   unchanged: "same content as delivered before",
   skipped: "payments, but no customer row yet",
-  dead: "turned away for good",
+  dead: "rejected for good",
   pending: "without an outcome yet",
 };
 

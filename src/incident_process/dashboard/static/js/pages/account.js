@@ -66,7 +66,7 @@ function comparison(shown) {
     changed: ["attention", "Its content has changed since the last delivery: the next run that looks at it sends it."],
     pending: ["attention", "It waits for an outcome: the next run resumes it."],
     waiting: ["attention", "Its content has changed, and an earlier incident waits for an outcome: the next run resumes that one first."],
-    dead: ["trouble", "It was turned away with this content: replay it."],
+    dead: ["trouble", "It was rejected with this content: replay it."],
     unfit: ["attention", "Its rows make no document now; what was delivered stands."],
     never_delivered: ["attention", "Nothing was delivered of this account yet."],
     absent: ["attention", `The source has no row of this account any more; ${shown.delivered_digest ? "what was delivered stands" : "nothing was delivered of it"}.`],

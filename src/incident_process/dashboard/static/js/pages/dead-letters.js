@@ -1,4 +1,4 @@
-// What was turned away, by reason; and once more.
+// What was rejected, by reason; and to send it once more.
 import { get, post } from "../api.js";
 import { confirm, why } from "../dialogs.js";
 import { announce, h } from "../dom.js";
@@ -29,7 +29,7 @@ export function view(data, { query }, tools) {
     data.count
       ? card("Why", h("span", { class: "quiet number" }, `${many(data.count, "dead letter")}${data.more ? " and more" : ""}, ${many(data.groups.length, "reason")}`),
         h("div", {}, data.groups.map((group) => reason(group, query, data, tools))))
-      : card(null, null, h("p", { class: "empty" }, "No dead letter stands.")),
+      : card(null, null, h("p", { class: "empty" }, "No dead letter is open.")),
     data.count ? letters(data, query, listed, tools) : null,
   ];
 }
@@ -70,7 +70,7 @@ function letters(data, query, listed, tools) {
     { title: "Attempts", right: true, cell: (letter) => letter.attempts },
     { title: "Turned away", tight: true, cell: (letter) => when(letter.updated) },
     { title: "Reason", wide: true, cell: (letter) => letter.error ?? "" },
-  ], data.letters, "None of this reason stands any more."),
+  ], data.letters, "None of this reason is open any more."),
   pager("Pages of dead letters", "#/dead-letters", query, skip + PAGE < data.of_group));
 }
 

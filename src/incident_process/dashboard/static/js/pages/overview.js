@@ -97,7 +97,7 @@ function figures({ status, runs, now, under_way: under, dead_letters: dead }) {
     under ? figure("Next run", "Under way", "This one") : nextRun(status, now),
     figure("Accounts a second", rate === null ? "–" : rate >= 10 ? count(Math.round(rate)) : rate.toFixed(1), "in the last window run"),
     figure("Dead letters", dead ? `${count(dead.count)}${dead.more ? "+" : ""}` : "–",
-      dead?.count ? h("a", { href: "#/dead-letters" }, "See why they were turned away") : "None stands"));
+      dead?.count ? h("a", { href: "#/dead-letters" }, "See why they were rejected") : "None is open"));
 }
 
 function nextRun(status, now) {
