@@ -1,16 +1,18 @@
 """What the page reads where the browser does not look: percentiles, rate, groups, and databases that are away."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from incident_process.core.models import DeliveryStatus, LastDelivery, LedgerEntry
+from incident_process.app.factory import make_store
+from incident_process.core.models import DeliveryStatus, LastDelivery, LedgerEntry, RunKind, RunRecord, RunStatus
 from incident_process.dashboard.read_model import Rate, ReadModel, comparison
 from incident_process.operations.dead_letters import reason_id, reason_of
 from incident_process.operations.insights import percentiles
 from incident_process.operations.preview import Previewed
+from incident_process.operations.prune import Prune
 from incident_process.settings import Settings
 
 
@@ -89,6 +91,38 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_shown(tmp_path: Path) -> No
         assert found["status"] is None
         assert (found["runs"], found["dead_letters"]) == ([], {"count": 0, "more": False})
         assert found["latency"]["sample"] == 0
+
+    asyncio.run(scene())
+
+
+def test_a_prune_beside_a_run_does_not_take_its_place(tmp_path: Path) -> None:
+    settings = Settings.model_validate(
+        {
+            "api": {"api_url": "http://127.0.0.1:9/x"},
+            "database": {"url": f"sqlite:///{tmp_path / 'none.db'}"},
+            "state": {"url": f"sqlite:///{tmp_path / 'state.db'}"},
+            "process": {"tracking": "sql"},
+        }
+    )
+    name, now = settings.process.operation_name, datetime.now(UTC)
+    run = RunRecord(
+        run_id="r1", operation=name, kind=RunKind.WINDOW, status=RunStatus.RUNNING, host="h", started_at=now
+    )
+
+    async def scene() -> None:
+        readings = ReadModel(settings)
+        try:
+            async with make_store(settings) as store:
+                await store.prepare()
+                await store.create_operation(60)
+                await store.open_run(await store.acquire_lease("h:1", 60), run)
+                await Prune(store, name, now + timedelta(seconds=1), timedelta(days=90), dry_run=False).make()
+                newest, _ = await store.runs()
+            assert newest.kind is RunKind.PRUNE
+            assert await readings.under_way("r1") == "h:1", "it can be stopped"
+            assert [one["run_id"] for one in (await readings.overview())["runs"]] == ["r1"]
+        finally:
+            await readings.close()
 
     asyncio.run(scene())
 
