@@ -70,14 +70,14 @@ def decode(parts: Sequence[bytes]) -> OutboxEntry:
     Raises:
         IncidentProcessError: A part is missing or damaged. The message contains nothing of the content.
     """
-    packed = b"".join(parts)
     try:
+        packed = b"".join(parts)
         # Checked before unpacking: an attacker with access to the state could make kilobytes expand to gigabytes.
         size = zstandard.frame_content_size(packed)
         if not 0 <= size <= min(MOST_BYTES, max(ALWAYS_BYTES, MOST_TIMES * len(packed))):
             raise _damaged("its size cannot be right")
         return _DECODER.decode(zstandard.ZstdDecompressor().decompress(packed))
-    except (zstandard.ZstdError, msgspec.DecodeError, MemoryError, RecursionError) as exc:
+    except (zstandard.ZstdError, msgspec.DecodeError, MemoryError, RecursionError, TypeError) as exc:
         raise _damaged(type(exc).__name__) from exc
 
 

@@ -13,9 +13,11 @@ number what came with it
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import Record
+from incident_process.state.damage import intact, whole
 
 CURRENT = 3
 NEEDS = 3
@@ -26,6 +28,14 @@ class Version(Record, frozen=True, kw_only=True):
 
     number: int
     needs: int
+
+
+def stored(number: Any, needs: Any) -> Version:
+    """Return what a state declares; raise IncidentProcessError where that is damaged."""
+    return Version(
+        number=intact("Incident_State_Version.Version", whole, number),
+        needs=intact("Incident_State_Version.Needs", whole, needs),
+    )
 
 
 def require(version: Version | None, place: str) -> None:

@@ -3,6 +3,7 @@
 from pymongo.errors import DuplicateKeyError
 
 from incident_process.core.errors import DatabaseConnectionError
+from incident_process.state.damage import intact, whole
 from incident_process.state.mongo.connection import Collection
 
 _KEY = "Incident_Id"
@@ -22,7 +23,7 @@ async def reserve(collection: Collection, count: int, floor: int) -> int:
     """
     for _ in range(_RACES):
         found = await collection.find_one({"_id": _KEY})
-        first = max(int(found["next"]) if found else 0, floor)
+        first = max(intact("Incident_Counter.next", whole, found.get("next")) if found else 0, floor)
         if found is None:
             try:
                 await collection.insert_one({"_id": _KEY, "next": first + count})

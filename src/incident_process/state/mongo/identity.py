@@ -44,9 +44,7 @@ class Identities:
 
     async def _version(self) -> schema_version.Version | None:
         found = await self._versions.find_one({"_id": "state"})
-        return (
-            None if found is None else schema_version.Version(number=int(found["Version"]), needs=int(found["Needs"]))
-        )
+        return None if found is None else schema_version.stored(found.get("Version"), found.get("Needs"))
 
     async def read(self) -> Identity | None:
         """Return what is known of the operation; only its name, if it last ran under 0.1.0."""

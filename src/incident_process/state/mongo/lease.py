@@ -15,8 +15,9 @@ from pymongo.errors import DuplicateKeyError
 
 from incident_process.core.errors import LeaseHeldError, LeaseLostError
 from incident_process.core.models import Lease
+from incident_process.state.damage import intact, text, whole
 from incident_process.state.mongo.connection import Collection, Document
-from incident_process.state.mongo.dates import from_micros, to_micros
+from incident_process.state.mongo.dates import from_micros, stored_date, to_micros
 
 _RACES = 5
 """Times that another runner may take the lease between read and write before it counts as held."""
@@ -72,7 +73,7 @@ class LeaseDocument:
             races += 1
             # Never behind the clock: when an operator deletes this document to free a lease, the next holder's token
             # must not be lower than those in the outbox.
-            token = max(seen["token"] + 1, to_micros(seen["now"]) // 1000)
+            token = max(status.token + 1, to_micros(seen["now"]) // 1000)
             self._unanswered = uuid4().hex
             taken = await self._collection.update_one(
                 {"_id": self._key, "token": seen["token"], "expires_at": seen["expires_at"]},
@@ -111,7 +112,7 @@ class LeaseDocument:
         A read before the write suffices: only the holder writes it, and the write checks the token.
         """
         known = (await self.read()).get("as_of")
-        latest = to_micros(instant) if known is None else max(int(known), to_micros(instant))
+        latest = to_micros(instant) if known is None else max(_whole(known, "as_of"), to_micros(instant))
         await self.fence(lease, as_of=latest)
         return from_micros(latest)
 
@@ -124,7 +125,7 @@ class LeaseDocument:
     async def status(self) -> LeaseStatus | None:
         """Return who holds the lease, or None when it was never taken."""
         seen = await self._look()
-        return _status(seen) if seen is not None and seen["token"] else None
+        return _status(seen) if seen is not None and seen.get("token") != 0 else None
 
     async def read(self) -> Document:
         """Return the whole document, empty when there is none."""
@@ -133,7 +134,7 @@ class LeaseDocument:
     async def claimed_through(self) -> int:
         """Return the token of the last finished claim, 0 before the first."""
         found = await self._collection.find_one({"_id": self._key}, {"claimed_through": True})
-        return int((found or {}).get("claimed_through", 0))
+        return _whole((found or {}).get("claimed_through", 0), "claimed_through")
 
     async def drop_intent(self, intent_id: str, watermark: Document | None) -> None:
         """Clear a pending advance, unless another runner has done so, and note its exact watermark."""
@@ -164,12 +165,17 @@ class LeaseDocument:
 
 
 def _status(seen: Document) -> LeaseStatus:
+    expires_at = intact("Process_Operation_Lease.expires_at", stored_date, seen.get("expires_at"))
     return LeaseStatus(
-        holder=seen["holder"],
-        token=seen["token"],
-        expires_at=seen["expires_at"],
-        active=seen["expires_at"] > seen["now"],
+        holder=intact("Process_Operation_Lease.holder", text, seen.get("holder")),
+        token=intact("Process_Operation_Lease.token", whole, seen.get("token")),
+        expires_at=expires_at,
+        active=expires_at > seen["now"],
     )
+
+
+def _whole(stored: Any, field: str) -> int:
+    return intact(f"Process_Operation_Lease.{field}", whole, stored)
 
 
 def set_for(seconds: float, **changes: Any) -> list[Document]:

@@ -22,6 +22,7 @@ from incident_process.core.models import (
     Record,
 )
 from incident_process.state import codec
+from incident_process.state.damage import intact, text, whole
 from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.ledger import insert_missing
 
@@ -113,8 +114,8 @@ class Outbox:
         return [
             HeldChunk(
                 chunk_id=chunk_id,
-                run_id=found[0]["Run_Id"],
-                ids=tuple(one for part in found for one in part["Incident_Ids"]),
+                run_id=intact("Incident_Outbox.Run_Id", text, found[0].get("Run_Id")),
+                ids=tuple(one for part in found for one in intact("Incident_Outbox.Incident_Ids", _ids, part)),
                 complete=len(found) == found[0]["Parts"],
             )
             for chunk_id, found in parts.items()
@@ -212,5 +213,9 @@ def _packed(entry: codec.OutboxEntry) -> Document:
     }
 
 
+def _ids(part: Document) -> list[int]:
+    return [whole(one) for one in part.get("Incident_Ids") or ()]
+
+
 def _entry(part: Document) -> codec.OutboxEntry:
-    return codec.decode([bytes(piece) for piece in part["Body"]])
+    return codec.decode(part.get("Body", ()))

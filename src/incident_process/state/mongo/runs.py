@@ -21,7 +21,7 @@ from incident_process.core.models import (
     RunStatus,
     Window,
 )
-from incident_process.state.damage import intact
+from incident_process.state.damage import intact, text, text_or_none
 from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.dates import stored_date, stored_date_or_none, to_bson
 from incident_process.state.mongo.ledger import lists
@@ -131,15 +131,15 @@ def _from_document(found: Document) -> RunRecord:
 
     start, end, started = instant("Window_Start"), instant("Window_End"), instant("Started_Dtm")
     return RunRecord(
-        run_id=found["_id"],
-        operation=found["Operation_name"],
+        run_id=read("_id", text),
+        operation=read("Operation_name", text),
         kind=read("Kind", RunKind),
         status=read("Status", RunStatus),
-        host=found["Host"],
+        host=read("Host", text),
         started_at=started or read("Started_Dtm", stored_date),
         window=Window(start=start, end=end) if start and end else None,
         ended_at=instant("Ended_Dtm"),
         counts=read("Counts", _counts),
-        error=found.get("Error"),
-        request=RunRequest(requested_by=found.get("Requested_By"), why=found.get("Why")),
+        error=read("Error", text_or_none),
+        request=RunRequest(requested_by=read("Requested_By", text_or_none), why=read("Why", text_or_none)),
     )

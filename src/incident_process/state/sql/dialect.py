@@ -136,5 +136,5 @@ def local_of(stored: Any) -> datetime | None:
         return datetime(stored.year, stored.month, stored.day)  # noqa: DTZ001 - a local time, the zone follows
     try:
         return datetime.fromisoformat(stored.strip()).replace(tzinfo=None)
-    except (AttributeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         return None

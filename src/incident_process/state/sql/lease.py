@@ -6,7 +6,7 @@ from typing import Any
 
 from incident_process.core.errors import LeaseHeldError, LeaseLostError
 from incident_process.core.models import NEVER, Lease
-from incident_process.state.damage import intact
+from incident_process.state.damage import intact, text_or_none, whole
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.dialect import instant_of, instant_or_none, stamp
 from incident_process.state.sql.schema import NO_SCOPE
@@ -91,10 +91,19 @@ def _expiry(stored: Any) -> datetime:
     return intact("Expires_Dtm of a lease", instant_of, stored)
 
 
+def _holder(stored: Any) -> str | None:
+    return intact("Holder of a lease", text_or_none, stored)
+
+
+def token_of(stored: Any) -> int:
+    """Return the token of a lease."""
+    return intact("Token of a lease", whole, stored)
+
+
 async def _locked(connection: Connection, scope: Scope) -> tuple[str | None, int, datetime, datetime] | None:
     """Lock the row; return holder, token, expiry and the store's clock."""
     row = await connection.row(scope.statements.lock, scope.row)
-    return None if row is None else (row[0], row[1], _expiry(row[2]), instant_of(row[3]))
+    return None if row is None else (_holder(row[0]), token_of(row[1]), _expiry(row[2]), instant_of(row[3]))
 
 
 async def acquire(
@@ -176,7 +185,7 @@ async def read_state(connection: Connection, scope: Scope) -> SqlLeaseState | No
     row = await connection.row(scope.statements.read, scope.row)
     if row is None or not row[1]:
         return None
-    holder, token, expires, now = row[0], row[1], _expiry(row[2]), instant_of(row[3])
+    holder, token, expires, now = _holder(row[0]), token_of(row[1]), _expiry(row[2]), instant_of(row[3])
     return SqlLeaseState(
         holder=holder or "", token=token, expires_at=expires, active=holder is not None and expires > now
     )
@@ -191,6 +200,6 @@ async def reserve_ids(connection: Connection, count: int, floor: int) -> int:
     if last is None:
         await connection.execute(_CREATE_COUNTER, (_COUNTER,))
         last = await connection.value(_LAST_ID, (_COUNTER,))
-    first = max((last or 0) + 1, floor)
+    first = max(intact("Incident_Counter.Last_Incident_Id", whole, last or 0) + 1, floor)
     await connection.execute(_WRITE_LAST_ID, (first + count - 1, _COUNTER))
     return first

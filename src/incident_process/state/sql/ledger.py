@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from incident_process.core.errors import IncidentProcessError
 from incident_process.core.models import (
@@ -16,13 +16,15 @@ from incident_process.core.models import (
     UnsendableAccount,
 )
 from incident_process.state.codec import LAST_CHARACTER
-from incident_process.state.damage import intact
+from incident_process.state.damage import intact, text, text_or_none, whole, whole_or_none
 from incident_process.state.remembered import delivered_among
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.database import batches
 from incident_process.state.sql.dialect import MYSQL, instant_of, marks, stamp
 from incident_process.state.sql.lease import Scope
 from incident_process.state.sql.schema import NO_SCOPE, shortened
+
+V = TypeVar("V")
 
 PAGE = 2000
 """Accounts that one query of ``delivered_accounts`` reads."""
@@ -32,6 +34,7 @@ _PENDING = DeliveryStatus.PENDING.value
 
 COLUMNS = """Incident_Id, Operation_name, Account_Num, Digest, Idempotency_Key, Status, Attempts, Runs,
         Last_Http_Status, Last_Error, Run_Id, Created_Dtm, Updated_Dtm"""
+_NAMES = [name.strip() for name in COLUMNS.split(",")]
 
 INSERT = f"INSERT INTO Incident_Delivery ({COLUMNS}, Scope, Rows_Digest) VALUES ({marks(15)})"
 
@@ -362,18 +365,23 @@ def _status(stored: Any) -> DeliveryStatus:
 
 def entry_of(row: Row) -> LedgerEntry:
     """Return a row of ``COLUMNS`` as a record."""
+    of = dict(zip(_NAMES, row, strict=False))
+
+    def read(column: str, reader: Callable[[Any], V]) -> V:
+        return intact(f"Incident_Delivery.{column}", reader, of[column])
+
     return LedgerEntry(
-        incident_id=row[0],
-        operation=row[1],
-        account=row[2],
-        digest=row[3],
-        key=row[4],
-        status=_status(row[5]),
-        attempts=row[6],
-        runs=row[7],
-        http_status=row[8],
-        error=row[9],
-        run_id=row[10],
-        created_at=intact("Incident_Delivery.Created_Dtm", instant_of, row[11]),
-        updated_at=intact("Incident_Delivery.Updated_Dtm", instant_of, row[12]),
+        incident_id=read("Incident_Id", whole),
+        operation=read("Operation_name", text),
+        account=read("Account_Num", text),
+        digest=read("Digest", text),
+        key=read("Idempotency_Key", text),
+        status=read("Status", DeliveryStatus),
+        attempts=read("Attempts", whole),
+        runs=read("Runs", whole),
+        http_status=read("Last_Http_Status", whole_or_none),
+        error=read("Last_Error", text_or_none),
+        run_id=read("Run_Id", text),
+        created_at=read("Created_Dtm", instant_of),
+        updated_at=read("Updated_Dtm", instant_of),
     )

@@ -14,7 +14,7 @@ from incident_process.core.models import (
 )
 from incident_process.core.models import DeliveryStatus as Status
 from incident_process.state import codec
-from incident_process.state.damage import intact
+from incident_process.state.damage import intact, text, whole
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.dialect import instant_of, stamp
 from incident_process.state.sql.lease import Scope
@@ -95,7 +95,9 @@ async def load(connection: Connection, scope: Scope, chunk_id: str) -> StoredChu
         return None
     entry = await asyncio.to_thread(codec.decode, [row[3] for row in rows])
     created_at = intact("Incident_Outbox.Created_Dtm", instant_of, rows[0][2])
-    return StoredChunk(run_id=rows[0][0], first_id=rows[0][1], created_at=created_at, entry=entry)
+    run_id = intact("Incident_Outbox.Run_Id", text, rows[0][0])
+    first_id = intact("Incident_Outbox.First_Incident_Id", whole, rows[0][1])
+    return StoredChunk(run_id=run_id, first_id=first_id, created_at=created_at, entry=entry)
 
 
 async def kept_body(connection: Connection, scope: Scope, run_id: str, incident_id: int) -> bytes | None:
@@ -122,7 +124,7 @@ async def claim(connection: Connection, lease: Lease, scope: Scope) -> list[str]
         LeaseLostError: An entry has a higher token: a successor has written it.
     """
     rows = await connection.rows(_WAITING, (scope.operation, scope.number))
-    if any(token > lease.token for _, token in rows):
+    if any(intact("Incident_Outbox.Token", whole, token) > lease.token for _, token in rows):
         raise LeaseLostError(f"The outbox of {scope} bears a newer token than {lease.token}")
     # Chunk by chunk, every server uses the key, so that this waits for no row of a scope at work.
     for chunk_id, _ in rows:

@@ -16,7 +16,7 @@ from incident_process.core.models import (
     RunStatus,
     Window,
 )
-from incident_process.state.damage import intact
+from incident_process.state.damage import intact, text, text_or_none
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import instant_of, instant_or_none, marks, stamp, stamp_or_none
 from incident_process.state.sql.schema import shortened
@@ -117,15 +117,15 @@ def _record(row: Row) -> RunRecord:
 
     start, end = read("Window_Start_Dtm", instant_or_none), read("Window_End_Dtm", instant_or_none)
     return RunRecord(
-        run_id=of["Run_Id"],
-        operation=of["Operation_name"],
+        run_id=read("Run_Id", text),
+        operation=read("Operation_name", text),
         kind=read("Kind", RunKind),
         status=read("Status", RunStatus),
-        host=of["Host"],
+        host=read("Host", text),
         started_at=read("Started_Dtm", instant_of),
         window=Window(start=start, end=end) if start is not None and end is not None else None,
         ended_at=read("Ended_Dtm", instant_or_none),
         counts=read("Counts", _COUNTS.decode),
-        error=of["Last_Error"],
+        error=read("Last_Error", text_or_none),
         request=read("Counts", _REQUEST.decode),
     )

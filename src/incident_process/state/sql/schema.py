@@ -293,7 +293,9 @@ async def _version(connection: Connection) -> schema_version.Version | None:
         row = await connection.row(_READ_VERSION)
     except MissingTableError:
         return None
-    return None if row is None else schema_version.Version(number=row[0], needs=row[1])
+    if row is None:
+        return None
+    return schema_version.stored(*row)
 
 
 async def _lacking(connection: Connection) -> list[str]:

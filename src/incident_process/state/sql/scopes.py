@@ -7,7 +7,7 @@ from incident_process.core.models import Lease
 from incident_process.state.sql import ledger, outbox
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.dialect import instant_of, stamp
-from incident_process.state.sql.lease import Scope
+from incident_process.state.sql.lease import Scope, token_of
 
 _READ = """
     SELECT Token, Epoch, {now} FROM Process_Operation_Scope WHERE Operation_name = ? AND Scope = ? {locked}"""
@@ -31,7 +31,7 @@ async def acquire(connection: Connection, scope: Scope, epoch: int, holder: str,
     row = await connection.row(_READ, scope.row)
     if row is None or row[1] != epoch:
         raise LeaseLostError(f"The {scope} cannot be claimed under the lease {epoch}: a later run has begun")
-    token, now = row[0] + 1, instant_of(row[2])
+    token, now = token_of(row[0]) + 1, instant_of(row[2])
     taken = (holder, token, stamp(now + timedelta(seconds=seconds)))
     await connection.execute(scope.statements.take, (*taken, *scope.row))
     return Lease(operation=scope.operation, holder=holder, token=token, seconds=seconds)
@@ -43,7 +43,7 @@ async def reopen(connection: Connection, lease: Lease, count: int, now: datetime
     Called after the fence, in its transaction: a worker has written to its scope by now, or is fenced.
     """
     operation = lease.operation
-    tokens: dict[int, int] = {row[0]: row[1] for row in await connection.rows(_ALL, (operation,))}
+    tokens: dict[int, int] = {row[0]: token_of(row[1]) for row in await connection.rows(_ALL, (operation,))}
     waiting = await outbox.waiting_scopes(connection, operation)
     # Never behind the clock: if an operator deletes the rows, the next token must not be lower than the outbox's.
     token = max([int(now.timestamp() * 1000), *(token + 1 for token in tokens.values())])
