@@ -109,7 +109,7 @@ def test_who_keeps_all_for_himself_is_told_nothing(
 ) -> None:
     private = copy(folder(shared, "home", 0o700) / "python3", 0o755)
     place = folder(shared, "environment", environment)
-    monkeypatch.setattr("incident_process.operations.doctor.installation", lambda: (place, place / "python3"))
+    monkeypatch.setattr("incident_process.operations.doctor.files.installation", lambda: (place, place / "python3"))
     link(place / "python3", private)
     monkeypatch.setattr(os, "geteuid", lambda: user)
     assert [finding.subject for finding in examine_installation()] == ["installation"] * told

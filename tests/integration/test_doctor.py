@@ -107,7 +107,7 @@ def test_connections_are_tried_as_many_as_a_run_opens(sql_server: SqlServer, sql
 def test_temporary_space_is_looked_at(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = f"sqlite:///{tmp_path}/state.db"
     assert about(findings("http://127.0.0.1:9/x", sqlite_url, state), "temporary space", Level.OK)
-    monkeypatch.setattr("incident_process.operations.doctor.LEAST_SPACE", 1 << 60)
+    monkeypatch.setattr("incident_process.operations.doctor.files.LEAST_SPACE", 1 << 60)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     (finding,) = about(findings("http://127.0.0.1:9/x", sqlite_url, state), "temporary space", Level.ERROR)
     assert "set TMPDIR" in f"{finding.finding} {finding.remedy}"

@@ -167,7 +167,7 @@ class WindowPlan:
             if rows.latest is not None:
                 log.warning(
                     "%s",
-                    future_rows(table, rows, self._settings.process.source_timezone),
+                    " ".join(future_rows(table, rows, self._settings.process.source_timezone)),
                     extra=logs.event("rows_in_future", table=table, rows=rows.future),
                 )
         lookback = self._settings.process.lookback_seconds

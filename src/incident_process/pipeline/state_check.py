@@ -38,15 +38,15 @@ AHEAD_REMEDY = (
 )
 
 
-def future_rows(table: str, rows: ExcludedRows, zone: str) -> str:
-    """Return what is said of rows whose LOAD_DATE is still to come, in two sentences, the second a remedy.
+def future_rows(table: str, rows: ExcludedRows, zone: str) -> tuple[str, str]:
+    """Return what is said of rows whose LOAD_DATE is still to come, and the remedy.
 
     A server that writes its dates in another zone than ``source_timezone`` looks exactly like this (SPEC 2).
     """
     latest = "" if rows.latest is None else f", the last of them {iso(rows.latest)}"
     return (
-        f"{rows.future} row(s) of {table} have a LOAD_DATE that is still to come{latest}: they wait until then. "
-        f"If they are not meant to, [PROCESS] source_timezone = {zone} is not the zone in which they are written."
+        f"{rows.future} row(s) of {table} have a LOAD_DATE that is still to come{latest}: they wait until then.",
+        f"If they are not meant to, [PROCESS] source_timezone = {zone} is not the zone in which they are written.",
     )
 
 

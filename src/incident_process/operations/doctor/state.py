@@ -1,0 +1,99 @@
+"""Looks at the state, at the operation in it, and at the connections that a run has to state and source at once."""
+
+from contextlib import AsyncExitStack
+from datetime import datetime
+
+from incident_process.app.build_pool import building_processes
+from incident_process.app.factory import make_source, make_store
+from incident_process.core.errors import OperationRefusedError
+from incident_process.core.models import NEVER, RunStatus, Tracking, iso
+from incident_process.core.window import refusal, system_date
+from incident_process.operations.doctor.finding import Finding, error, ok, warning
+from incident_process.pipeline.operation_check import require_receiver, unknown_operation
+from incident_process.pipeline.state_check import AHEAD_REMEDY, watermark_ahead
+from incident_process.settings import Settings
+from incident_process.settings.database_urls import MySQLTarget, Target
+from incident_process.state.base import LedgerReader
+
+STATE_CONNECTIONS = 5
+"""Connections that a run has to the state at once: four that read, and one that writes."""
+
+
+async def examine_state(settings: Settings) -> list[Finding]:
+    """Look at tables or collections, privileges, indexes and lease."""
+    async with make_store(settings) as store:
+        await store.require()
+        await store.try_writes()
+        missing = await store.missing_indexes()
+        there = "tables" if missing else "tables or collections and indexes"
+        return [
+            ok("state", f"Connected; {there} are in place, and may be written."),
+            *(
+                warning(
+                    "state",
+                    f"The index {statement.split()[2]} is missing: whole tables are read instead.",
+                    f"{statement};",
+                )
+                for statement in missing
+            ),
+            await _lease(store),
+            *(unencrypted("state", settings.state_target) if settings.process.tracking == Tracking.SQL else []),
+        ]
+
+
+async def _lease(store: LedgerReader) -> Finding:
+    lease = await store.lease_state()
+    if lease is None or not lease.active:
+        return ok("lease", "Free.")
+    return ok("lease", f"Held by {lease.holder} until {iso(lease.expires_at)}: a run is on.")
+
+
+async def examine_operation(settings: Settings, source_now: datetime) -> list[Finding]:
+    """Tell whether a run would go ahead. Apart from the state's findings, because it needs the source's clock."""
+    process = settings.process
+    tracking = Tracking(process.tracking)
+    async with make_store(settings) as store:
+        await store.require()
+        operation = await store.read_operation()
+        refused = await unknown_operation(store, settings) or refusal(
+            tracking, process.operation_name, operation, system_date(source_now, process.time_gap_seconds, tracking)
+        )
+        if refused is None or refused.status is RunStatus.NOT_DUE:
+            await require_receiver(store, settings, await store.identity())
+    if refused is None or refused.status is RunStatus.NOT_DUE:
+        ahead = watermark_ahead(operation, source_now) if operation is not None else None
+        if ahead is not None:
+            return [warning("operation", ahead, AHEAD_REMEDY)]
+        since = operation.last_execution if operation is not None else NEVER
+        seen = f"processed through {iso(since)}" if since > NEVER else "not run yet"
+        due = f" {refused.message}" if refused else ""
+        return [ok("operation", f"'{process.operation_name}' has {seen}.{due}")]
+    return [error("operation", refused.message, "The message says what to do.", OperationRefusedError.exit_status)]
+
+
+async def examine_connections(settings: Settings) -> list[Finding]:
+    """Open as many connections at once as a run does: only the server knows whether it grants this user so many."""
+    sources = 1 + building_processes(settings)
+    async with AsyncExitStack() as stack:
+        for _ in range(sources):
+            await stack.enter_async_context(make_source(settings))
+        for _ in range(STATE_CONNECTIONS):
+            await stack.enter_async_context(make_store(settings))
+    finding = (
+        f"{sources} to the source and {STATE_CONNECTIONS} to the state can be had at once, as many as a run opens."
+    )
+    return [ok("connections", finding)]
+
+
+def unencrypted(subject: str, target: Target) -> list[Finding]:
+    """Warn of a password that is given to a server which nothing has shown to be the server."""
+    if not isinstance(target, MySQLTarget) or target.tls is not None or not target.password.get_secret_value():
+        return []
+    return [
+        warning(
+            subject,
+            "Without TLS, whoever answers on the database's port can learn the password, and read along.",
+            "Set [DATABASE] MYSQL_SSL = on; with the server's own certificates also MYSQL_SSL_CA = their ca.pem "
+            "and MYSQL_SSL_VERIFY = ca.",
+        )
+    ]
