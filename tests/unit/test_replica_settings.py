@@ -80,5 +80,6 @@ def test_they_do_not_take_the_place_of_a_source(tmp_path: Path, monkeypatch: pyt
     made = Settings.load(None, environ)
     assert isinstance(made.source_target, SqliteTarget)
     assert made.replica_targets == ()
-    (warning,) = made.warnings
+    warning, not_found = made.warnings
+    assert not_found == made.not_found
     assert "[DATABASE] REPLICAS has no effect" in warning
