@@ -95,7 +95,8 @@ def _static() -> list[Route]:
     return [
         Route("/", _served(folder / "index.html", "no-store")),
         *(
-            Route(f"/static/{name}", _served(file, "no-cache"))
+            # The icons are at hand without a question, so that the tab can show that the server does not answer.
+            Route(f"/static/{name}", _served(file, "max-age=86400" if name.startswith("icon") else "no-cache"))
             for name, file in _files(folder)
             if not name.endswith(".html")
         ),
