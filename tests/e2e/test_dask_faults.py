@@ -26,6 +26,7 @@ from tests.e2e.test_dask import ACCOUNTS, accepted, by_cluster, given, message_o
 from tests.support.cluster import Cluster, children, cluster_in, gone
 from tests.support.command import wait_until
 from tests.support.proxy import TcpProxy
+from tests.support.schedules import schedule
 
 SECRETS = ("bearer-token-of-the-receiver", "value-of-a-header")
 
@@ -154,6 +155,26 @@ def test_a_run_that_is_told_to_stop(make_site: MakeSite) -> None:
     site.receiver.calm()
     report = site.run()
     assert (report["status"], report["pending"]) == ("completed", 0)
+    assert accepted(site) == Counter(ACCOUNTS)
+
+
+def test_a_schedule_that_is_told_to_end_lets_the_workers_begin_no_further_chunk(make_site: MakeSite) -> None:
+    """Those under way go on to their end; the workers had as many again in hand."""
+    site = by_cluster(make_site, "mariadb")
+    site.command.configure(process={"chunk_accounts": 6}, engine={"workers": 1})
+    slowly(site, 200)
+    given(site)
+    with schedule(site.command, stop_seconds=60) as running:
+        wait_until(lambda: len(site.accepted()) >= 2)
+        running.stop()
+    sent = len(site.accepted())
+    assert sent % 6 == 0
+    assert sent <= 3 * 6  # two threads, one of which may just have begun its next chunk
+    (run,) = site.history()
+    assert (run["status"], run["error"], run["delivered"]) == ("incomplete", "interrupted by SIGTERM", sent)
+    site.receiver.calm()
+    site.make_due()
+    assert site.run()["status"] == "completed"
     assert accepted(site) == Counter(ACCOUNTS)
 
 

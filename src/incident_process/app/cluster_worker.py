@@ -28,9 +28,9 @@ def run_chunk(reference: Reference, task: ChunkTask) -> ChunkResult:
     return msgspec.structs.replace(done, worker=worker.address)
 
 
-def end_run(run_id: str, reason: str) -> None:
-    """Stop the chunks of a run in this process in good order, and process none that it gets later."""
-    _runtime().end(run_id, reason)
+def end_run(run_id: str, reason: str, begun: bool) -> None:  # the scheduler passes it on by position
+    """Process no further chunk of a run in this process; with ``begun``, stop those under way in good order too."""
+    _runtime().end(run_id, reason, begun=begun)
 
 
 def unfit(reference: Reference) -> str | None:

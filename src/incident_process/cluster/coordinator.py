@@ -111,6 +111,11 @@ class ClusterProcessor(ChunkProcessor):
         return self.is_stopped
 
     @property
+    def finishing(self) -> str | None:
+        """Why tasks that no worker has begun are left to the next run, None where they are not."""
+        return self._enough
+
+    @property
     def may_begin(self) -> bool:
         """True while a further task may be handed out; checked before each."""
         return not (self.is_over or self._is_enough())
@@ -136,7 +141,9 @@ class ClusterProcessor(ChunkProcessor):
             self._failure_elsewhere = done.failure
         elif done.delivered:
             self._failing = 0
-        if done.stopped is not None:
+        if done.stopped is not None and done.stopped == self.finishing:
+            self._is_enough()  # the worker did not begin it
+        elif done.stopped is not None:
             # One breaker stops all: what it has seen, the other tasks are about to see.
             self.sender.stop(done.stopped)
         elif self._failing >= FAILING:
@@ -176,6 +183,7 @@ class _Tasks:
         self._without_database: dict[str, float] = {}
         """Workers that failed for want of a database, and the loop's time in seconds when they did."""
         self._fault: Exception | None = None
+        self._is_finishing = False
 
     async def process_all(self, first: list[SelectedAccount], lists: AsyncIterator[list[SelectedAccount]]) -> None:
         """Hand out a task for each list, and wait for all of them."""
@@ -268,6 +276,9 @@ class _Tasks:
 
     async def _collect(self) -> None:
         """Wait a moment for tasks to end, and add their results."""
+        if self._processor.finishing is not None and not self._is_finishing:
+            self._is_finishing = True
+            await self._pool.end(self._context.run_id, self._processor.finishing, begun=False)
         if not self._under_way:
             await asyncio.sleep(LOOK_SECONDS)
             return

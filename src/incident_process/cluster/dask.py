@@ -112,7 +112,7 @@ async def _faults(client: Any, unfit: Unfit, reference: Reference, workers: Coll
 async def dask_pool(
     settings: Settings,
     run_chunk: Callable[[Reference, ChunkTask], ChunkResult],
-    end_run: Callable[[str, str], None],
+    end_run: Callable[[str, str, bool], None],
     unfit: Unfit,
 ) -> AsyncIterator["DaskPool"]:
     """Provide a cluster's workers while the block runs; they load the three functions by their names.
@@ -143,7 +143,7 @@ class DaskPool:
         reference: Reference,
         name: str,
         run_chunk: Callable[[Reference, ChunkTask], ChunkResult],
-        end_run: Callable[[str, str], None],
+        end_run: Callable[[str, str, bool], None],
         unfit: Unfit,
     ) -> None:
         self._run_chunk = run_chunk
@@ -232,11 +232,11 @@ class DaskPool:
             waiting.cancel()
             future.release()
 
-    async def end(self, run_id: str, reason: str) -> None:
+    async def end(self, run_id: str, reason: str, *, begun: bool = True) -> None:
         """Tell all workers that the run must end."""
         with suppress(Exception):  # the next run fences a worker that cannot be told
             async with asyncio.timeout(TELL_SECONDS):
-                await self._client.run(self._end_run, run_id, reason, on_error="ignore")
+                await self._client.run(self._end_run, run_id, reason, begun, on_error="ignore")
 
     async def _ask(self) -> None:
         threads = await _threads(self._client, self._name)

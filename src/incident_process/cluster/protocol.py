@@ -89,9 +89,10 @@ class WorkerPool(Protocol):
         """Have a worker process the task, one outside of ``avoid`` if there is any."""
         ...
 
-    async def end(self, run_id: str, reason: str) -> None:
+    async def end(self, run_id: str, reason: str, *, begun: bool = True) -> None:
         """Stop the run's tasks in good order: those under way record what they know, others do nothing.
 
+        ``begun`` False: those under way go on to their end.
         It applies to the workers that it reaches, and may be repeated; it raises nothing.
         """
         ...

@@ -56,9 +56,9 @@ class WorkerRuntime:
             logs.configure(process.log_level, process.log_format, operation=process.operation_name)
         return asyncio.run_coroutine_threadsafe(self._do(settings, task, sharing), self._running()).result()
 
-    def end(self, run_id: str, reason: str) -> None:
-        """Stop the run's chunks; any thread may call it."""
-        self._running().call_soon_threadsafe(self._end, run_id, reason)
+    def end(self, run_id: str, reason: str, *, begun: bool) -> None:
+        """Begin no further chunk of the run, and stop those that are ``begun``; any thread may call it."""
+        self._running().call_soon_threadsafe(self._end, run_id, reason, begun)
 
     async def _do(self, settings: Settings, task: ChunkTask, sharing: int) -> ChunkResult:
         if task.run_id in self._ended:
@@ -89,11 +89,11 @@ class WorkerRuntime:
             if not processors:
                 self._processors.pop(task.run_id, None)
 
-    def _end(self, run_id: str, reason: str) -> None:
+    def _end(self, run_id: str, reason: str, begun: bool) -> None:  # call_soon knows no keywords
         self._ended[run_id] = reason
         while len(self._ended) > REMEMBERED_RUNS:
             self._ended.popitem(last=False)
-        for processor in self._processors.get(run_id, ()):
+        for processor in self._processors.get(run_id, ()) if begun else ():
             processor.sender.stop(reason)
 
     def _opened_for(self, settings: Settings) -> "_OpenParts":
