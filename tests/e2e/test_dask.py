@@ -1,13 +1,19 @@
 """Runs on Dask clusters: the same deliveries as by one process, whoever of the cluster is at work."""
 
+import asyncio
 import json
+import os
 import shutil
+import signal
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import incident_process
+from incident_process import Settings
+from incident_process.cluster.dask import SILENT
+from incident_process.operations.doctor.cluster import examine_workers
 from tests.e2e.conftest import MakeSite, Site, day
 from tests.support.cluster import cluster_in
 from tests.support.command import Finished
@@ -79,7 +85,9 @@ def workers_in(doctor: Finished) -> list[tuple[str, str]]:
     return [(one["level"], one["finding"]) for one in doctor.json if one["subject"] == "workers"]
 
 
-def test_a_worker_with_other_settings_does_nothing(make_site: MakeSite, tmp_path: Path) -> None:
+def test_a_worker_with_other_settings_does_nothing(
+    make_site: MakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nor does one with another build; doctor names each, and a run goes on with those that fit."""
     with cluster_in(tmp_path / "dask") as cluster:
         site = by_cluster(make_site, "mariadb", scheduler=cluster.address)
@@ -103,7 +111,7 @@ def test_a_worker_with_other_settings_does_nothing(make_site: MakeSite, tmp_path
         package = shutil.copytree(Path(incident_process.__file__).parent, tmp_path / "other" / "incident_process")
         (package / "core" / "clock.py").write_text((package / "core" / "clock.py").read_text() + "\n")
         cluster.worker({"PYTHONPATH": str(package.parent)})
-        cluster.worker()
+        fit = cluster.worker()
         some = site.command("doctor", "--json")
         assert some.status == 0, some.stderr
         warnings = [finding for level, finding in workers_in(some) if level == "warning"]
@@ -114,6 +122,12 @@ def test_a_worker_with_other_settings_does_nothing(make_site: MakeSite, tmp_path
         assert finished.json["delivered"] == 60
         left_out = [line for line in finished.log_lines if line["event"] == "worker_left_out"]
         assert {line["worker"] for line in left_out} == {finding.partition(": ")[0] for finding in warnings}
+
+        os.kill(fit.pid, signal.SIGSTOP)
+        monkeypatch.setattr("incident_process.cluster.dask.CONNECT_SECONDS", 1.0)
+        found = asyncio.run(examine_workers(Settings.load(site.command.config)))
+        assert any(SILENT in one.finding for one in found)
+        assert {one.exit_status for one in found} == {4}
 
 
 def test_a_scheduler_without_workers_and_none_at_all(make_site: MakeSite) -> None:

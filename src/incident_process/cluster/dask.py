@@ -50,6 +50,9 @@ TELL_SECONDS = 5.0
 LOSSES = 4
 """Times that all workers which may process a task are lost before the run gives up."""
 
+SILENT = "a worker does not answer"
+"""What is said of one that may fit, and is left out all the same."""
+
 Unfit = Callable[[Reference], str | None]
 """Says in a worker why it must not work for a run."""
 
@@ -98,8 +101,8 @@ async def _faults(client: Any, unfit: Unfit, reference: Reference, workers: Coll
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 found = (await client.run(unfit, reference, workers=[worker], on_error="return"))[worker]
-        except Exception as exc:
-            return f"a worker does not answer ({type(exc).__name__})"
+        except Exception:
+            return SILENT
         if isinstance(found, BaseException):
             return f"a worker cannot load incident-process {reference.version}: install the same on all."
         return None if found is None else str(found)
@@ -244,7 +247,8 @@ class DaskPool:
         new = threads.keys() - self._threads.keys() - self._faults.keys()
         if new and not self._reference.is_local:
             faults = await _faults(self._client, self._unfit, self._reference, new)
-            if faults and not self._had_workers and len(self._faults) + len(faults) == len(threads):
+            none_fits = len(self._faults) + len(faults) == len(threads) and SILENT not in faults.values()
+            if none_fits and not self._had_workers:
                 raise ConfigurationError(
                     f"no worker of {self._name} fits the run: "
                     + "; ".join(f"{worker}: {fault}" for worker, fault in sorted(faults.items()))

@@ -16,7 +16,7 @@ async def examine_workers(settings: Settings) -> list[Finding]:
         said = f"Dask is installed. That a run can start {engine.workers} worker process(es) was not tried."
         return [ok("workers", said)]
     from incident_process.app.cluster_worker import unfit
-    from incident_process.cluster.dask import WORKERLESS_SECONDS, look_at_workers
+    from incident_process.cluster.dask import SILENT, WORKERLESS_SECONDS, look_at_workers
 
     threads, faults = await look_at_workers(settings, unfit)
     if not threads:
@@ -29,13 +29,14 @@ async def examine_workers(settings: Settings) -> list[Finding]:
             )
         ]
     fit = threads.keys() - faults.keys()
+    ends = DeliveryIncompleteError if SILENT in faults.values() else ConfigurationError
     found = [
         Finding(
             subject="workers",
             level=Level.WARNING if fit else Level.ERROR,
             finding=f"{worker}: {fault}",
             remedy="Until that is corrected, runs leave this worker out.",
-            exit_status=0 if fit else ConfigurationError.exit_status,
+            exit_status=0 if fit else ends.exit_status,
         )
         for worker, fault in sorted(faults.items())
     ]
