@@ -23,7 +23,7 @@ export function view(data, { query }, tools) {
   own.chosen ??= new Set();
   const listed = new Set(data.letters.map((letter) => letter.account));
   return [
-    heading("Dead letters", "Turned away for good, and nothing newer of the account has followed. A replay sends them as their rows are now."),
+    heading("Dead letters", "Rejected for good, and nothing newer of the account has followed. A replay sends them as their rows are now."),
     ownRun(data.replay),
     own.problem ? failure(own.problem) : null,
     data.count
@@ -68,7 +68,7 @@ function letters(data, query, listed, tools) {
     { title: "Account", tight: true, cell: (letter) => accountLink(letter.account) },
     { title: "HTTP", right: true, cell: (letter) => (letter.http_status === null ? "–" : String(letter.http_status)) },
     { title: "Attempts", right: true, cell: (letter) => letter.attempts },
-    { title: "Turned away", tight: true, cell: (letter) => when(letter.updated) },
+    { title: "Rejected", tight: true, cell: (letter) => when(letter.updated) },
     { title: "Reason", wide: true, cell: (letter) => letter.error ?? "" },
   ], data.letters, "None of this reason is open any more."),
   pager("Pages of dead letters", "#/dead-letters", query, skip + PAGE < data.of_group));
