@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from incident_process.cli.options import level_asked
 
@@ -24,7 +24,7 @@ def progress_for(stream: TextIO) -> "Iterator[Progress | None]":
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as RichProgress
 
-    with RichProgress(
+    bar = RichProgress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
@@ -33,9 +33,17 @@ def progress_for(stream: TextIO) -> "Iterator[Progress | None]":
         console=Console(file=stream, soft_wrap=True),  # a narrow terminal must not break the log's lines
         transient=True,
         redirect_stdout=sys.stdout.isatty(),  # a terminal shows it above the bar; a file or pipe must get it itself
-    ) as bar:
-        task = bar.add_task("accounts", total=None, pace="")
-        yield ProgressBar(lambda **shown: bar.update(task, **shown))
+    )
+    task = bar.add_task("accounts", total=None, pace="")
+
+    def show(**shown: Any) -> None:
+        bar.start()  # only now: it would cover a question that is asked before the run
+        bar.update(task, **shown)
+
+    try:
+        yield ProgressBar(show)
+    finally:
+        bar.stop()
 
 
 PACE_SECONDS = 30.0

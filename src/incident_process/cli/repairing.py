@@ -133,7 +133,7 @@ def replay(
             get_logger().info("No open dead letter fits.", extra=event("no_dead_letter"))
             await hint_at_spelling(parts.store, account)
         pending = (await parts.store.delivery_counts())[DeliveryStatus.PENDING]
-        leaves = only or (pending > 0 and not as_json and _leaves_pending(len(found), pending))
+        leaves = only or (bool(found) and pending > 0 and not as_json and _leaves_pending(len(found), pending))
         if pending:
             get_logger().info(
                 "%d dead letter(s) are replayed, and %d pending incident(s) %s.",
