@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from incident_process.core.models import RunReport
     from incident_process.settings import Settings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "app.runner": ("run_window",),
