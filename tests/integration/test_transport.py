@@ -14,13 +14,15 @@ import pytest
 import uvloop
 
 from incident_process.core.errors import APIConfigError
+from incident_process.core.events import NOBODY
 from incident_process.core.models import Incident
 from incident_process.delivery.http import connect_limiter
 from incident_process.delivery.http import transport as module
 from incident_process.delivery.http.persistent_connection import EXCERPT_BYTES, MOST_BYTES, PersistentConnection
 from incident_process.delivery.http.transport import TRACEPARENT, Answer, HttpTransport, always
 from incident_process.delivery.policy import ResponseClass
-from incident_process.delivery.sender import Sender, SendLimits
+from incident_process.delivery.sender import NO_RULES, Sender, SendLimits
+from incident_process.pipeline.empty_payload import ask_empty, send_empty
 from tests.support.authority import Authority
 
 T = TypeVar("T")
@@ -648,3 +650,18 @@ def test_a_certificate_file_that_is_none_is_refused_before_anything_is_sent(tmp_
 def test_an_address_that_cannot_be_posted_to_is_refused(url: str) -> None:
     with pytest.raises(APIConfigError, match="no address that can be posted to"):
         run(HttpTransport(url, {}, 5.0, None).__aenter__())
+
+
+@pytest.mark.parametrize("lost_at", [0, 1], ids=["before", "while it connects"])
+def test_without_the_lease_no_empty_payload_is_posted_either(lost_at: int) -> None:
+    async def main() -> tuple[Peer, ResponseClass]:
+        async with receiver(CREATED) as (transport, peer):
+            asked = iter([True] * lost_at + [False] * 2)
+            await send_empty(transport, "the receiver", NO_RULES, NOBODY, lambda: next(asked))
+            verdict, _ = await ask_empty(
+                transport, NO_RULES, NOBODY, lambda: False, lambda answer, _: answer.error or ""
+            )
+            return peer, verdict
+
+    peer, verdict = run(main())
+    assert (peer.requests, verdict) == ([], ResponseClass.RETRY)

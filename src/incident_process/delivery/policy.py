@@ -1,4 +1,4 @@
-"""What an answer means, and when to retry (SPEC 5). Pure functions."""
+"""What an answer means, when to retry, and whether what failed stays pending or is dead (SPEC 5). Pure functions."""
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -85,7 +85,7 @@ class Failure(Record, frozen=True, kw_only=True):
     ``verdict`` is that of the last attempt, ``status`` its answer. ``runs``: earlier runs that count against it.
     ``alone``: the receiver rejected it while it took others; for RETRY it took one that was sent between two of its
     failures, for a refusal one that was sent after it. ``known``: an earlier run has seen that, and the receiver's
-    words are the same now.
+    words are the same now, or it says these words of others that it rejects alone.
     """
 
     verdict: ResponseClass

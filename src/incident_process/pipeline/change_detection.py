@@ -24,7 +24,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class AccountContent(Record, frozen=True, kw_only=True):
-    """What the rows of one account come to: a draft, or the reason why there is none."""
+    """What the rows of one account come to: the content of a document, or the reason why there is none."""
 
     account: str
     digest: str
@@ -76,7 +76,7 @@ class Decision(Enum):
     """What one account's content calls for."""
 
     SKIP = "nothing"  # delivered last, or parked last: a dead letter is not tried again by itself
-    SEND = "entry"  # it differs from what the ledger last says of the account
+    SEND = "entry"  # it differs from what the ledger last says of the account; without a document it is only noted
     WAIT = "wait"  # so it does, but the account's earlier incident is still pending
 
 

@@ -9,7 +9,7 @@ from incident_process.core.crash_points import CrashPoints
 from incident_process.core.events import Events
 from incident_process.core.models import Lease, Record, Sending
 from incident_process.delivery.gate import Gate
-from incident_process.delivery.http.transport import Transport
+from incident_process.delivery.http.transport import MaySend, Transport, always
 from incident_process.pipeline.change_detection import ResendPolicy
 from incident_process.pipeline.counters import RunCounters
 from incident_process.pipeline.lease import LeaseHeartbeat
@@ -94,6 +94,7 @@ class RunContext(Record, frozen=True, kw_only=True):
     """One run under its lease. ``started_at`` is the source's time, and the time in the documents' envelope.
 
     ``scope``: of one chunk, which has a lease and an outbox of its own (``state.base``); None for the run itself.
+    ``may_send``: whether the lease still applies, asked before each request.
     ``since_id``: every Incident_Id of this run is above it, where a forced run may go over a chunk twice.
     """
 
@@ -102,6 +103,7 @@ class RunContext(Record, frozen=True, kw_only=True):
     clock: SourceClock
     run_id: str
     started_at: datetime
+    may_send: MaySend = always
     scope: int | None = None
     since_id: int | None = None
     key_name: str = ""

@@ -58,7 +58,7 @@ class ExhaustedIncident(Record, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Leave the outcome out: it names the account."""
-        return f"Undecided({self.verdict}, {self.attempts} attempts)"
+        return f"ExhaustedIncident({self.verdict}, {self.attempts} attempts)"
 
     @property
     def words(self) -> str:
@@ -67,7 +67,7 @@ class ExhaustedIncident(Record, frozen=True, kw_only=True):
 
     @property
     def is_alone(self) -> bool:
-        """True where the receiver turned it away while it took others."""
+        """True where the receiver rejected it while it took others."""
         return self.alone or (self.verdict in REFUSALS and _was_alone(self.mark))
 
     @property
@@ -88,7 +88,7 @@ class ExhaustedIncidents(Record, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Leave the outcomes out: they name accounts."""
-        return f"Unsettled({len(self)} incidents)"
+        return f"ExhaustedIncidents({len(self)} incidents)"
 
     def __len__(self) -> int:
         return sum(map(len, self.incidents.values()))

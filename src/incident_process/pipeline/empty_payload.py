@@ -5,22 +5,25 @@ from collections.abc import Callable
 
 from incident_process.core import logs
 from incident_process.core.events import Attempted, Events
-from incident_process.delivery.http.transport import Answer, Transport
+from incident_process.delivery.http.transport import Answer, MaySend, Transport
 from incident_process.delivery.policy import ResponseClass, classify_response
 from incident_process.delivery.response_rules import ResponseRules
 
 log = logs.get_logger()
 EMPTY = b"{}"
+NOT_SENT = Answer(status=None, seconds=0.0, error="NotAllowed", unsent=True)
 
 
-async def send_empty(transport: Transport, url: str, rules: ResponseRules, events: Events) -> None:
-    """POST ``{}`` to say that there was no new data; its failure is a warning only."""
+async def send_empty(transport: Transport, url: str, rules: ResponseRules, events: Events, may_send: MaySend) -> None:
+    """POST ``{}`` to say that there was no new data; its failure is a warning only. Nothing without the lease."""
+    if not may_send():
+        return
     log.debug(logs.payload_message(EMPTY.decode()), extra=logs.event("payload"))
     log.info(logs.sending_message(url), extra=logs.event("sending"))
-    answer, verdict = await _post(transport, rules, events)
+    answer, verdict = await _post(transport, rules, events, may_send)
     if verdict is ResponseClass.DELIVERED:
         log.info(logs.SENT, extra=logs.event("sent"))
-    else:
+    elif may_send():
         # Most receivers refuse a body without an account: every quiet run would warn of that.
         is_refused = answer.status is not None and 400 <= answer.status < 500
         log.log(
@@ -32,10 +35,14 @@ async def send_empty(transport: Transport, url: str, rules: ResponseRules, event
 
 
 async def ask_empty(
-    transport: Transport, rules: ResponseRules, events: Events, reason_of: Callable[[Answer, bytes], str]
+    transport: Transport,
+    rules: ResponseRules,
+    events: Events,
+    may_send: MaySend,
+    reason_of: Callable[[Answer, bytes], str],
 ) -> tuple[ResponseClass, str]:
     """Find out with an empty payload whether the service is at work; return what its answer means, and its words."""
-    answer, verdict = await _post(transport, rules, events)
+    answer, verdict = await _post(transport, rules, events, may_send)
     log.log(
         logging.DEBUG,
         "Asked whether the service takes requests: %s.",
@@ -45,8 +52,10 @@ async def ask_empty(
     return verdict, reason_of(answer, EMPTY)
 
 
-async def _post(transport: Transport, rules: ResponseRules, events: Events) -> tuple[Answer, ResponseClass]:
-    answer = await transport.post(EMPTY, None)
+async def _post(
+    transport: Transport, rules: ResponseRules, events: Events, may_send: MaySend
+) -> tuple[Answer, ResponseClass]:
+    answer = await transport.post(EMPTY, None, may_send) if may_send() else NOT_SENT
     rule = rules.fitting(answer.status, answer.excerpt)
     verdict = classify_response(answer.status, may_have_arrived=False) if rule is None else rule.verdict
     events.emit(Attempted, None, answer.status, answer.error, answer.seconds, verdict.value)

@@ -15,13 +15,13 @@ from incident_process.state.base import RunState
 log = get_logger()
 
 RENEWALS = 3
-"""So often in its lifetime the lease is renewed: two may fail before it expires."""
+"""Renewals in the lifetime of a lease. One may fail; after two in a row it expires before the third."""
 
 
 class LeaseHeartbeat:
     """An asynchronous context manager around a lease: renews it while the block runs.
 
-    ``holds()`` is asked before every request. It says no as soon as a successor may have taken over: by a clock that
+    ``is_valid()`` is asked before every request. It says no as soon as a successor may have taken over: by a clock that
     goes on while the process is stopped or the machine sleeps, so a runner that wakes up late posts nothing.
     """
 

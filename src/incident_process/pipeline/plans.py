@@ -149,7 +149,8 @@ class WindowPlan:
             log.info(logs.NO_DATA, extra=logs.event("no_data"))
             if self._settings.api.send_empty:
                 api = self._settings.api
-                await send_empty(self._parts.transport, api.api_url, ResponseRules.of(api), self._parts.events)
+                rules, events = ResponseRules.of(api), self._parts.events
+                await send_empty(self._parts.transport, api.api_url, rules, events, context.may_send)
         operation = await self._advance(context, self._survey.newest, new_data=new_data)
         return (RunStatus.COMPLETED if new_data else RunStatus.NO_DATA), operation
 

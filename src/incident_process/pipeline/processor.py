@@ -268,7 +268,9 @@ class ChunkProcessor:
         )
         if not self._parts.settings.api.send_empty or not _can_tell(evidence, unclear):
             return evidence
-        verdict, reason = await ask_empty(self._parts.transport, self._rules, self._events, self.sender.reason_of)
+        verdict, reason = await ask_empty(
+            self._parts.transport, self._rules, self._events, self._heartbeat.is_valid, self.sender.reason_of
+        )
         same_words = any(one.words == common_form(reason) for one in unclear)
         return msgspec.structs.replace(evidence, asked=verdict, same_words=same_words)
 

@@ -123,6 +123,7 @@ class Run:
             clock=clock,
             run_id=run_id,
             started_at=now,
+            may_send=heartbeat.is_valid,
             key_name=self._check.identity.key_name,
         )
         try:

@@ -1,7 +1,7 @@
 """From a list of accounts to the contents that call for an incident: reading and building, without any writing.
 
-It has no part in the promise: what it returns depends on source, ledger and nothing else, so it may be done ahead, by
-another process, or again.
+It writes nothing: what it returns depends only on source, ledger and request, so it may be done ahead, by another
+process, or again. What it leaves out is not sent.
 """
 
 import asyncio
