@@ -5,7 +5,7 @@ It has three roles, and code asks for the narrowest: ``LedgerReader`` for who lo
 
 Order of calls in a run (SPEC 6), each step safe to be the last before a crash::
 
-    acquire_lease → open_run → claim_outbox → ([send] → record_outcomes)*
+    acquire_lease → open_run → open_scopes → claim_outbox → ([send] → record_outcomes)*
     → (reserve_ids → enqueue → [send] → record_outcomes)* → advance → write_run → release_lease
 
 Only the holder of the newest fencing token may write. Every method that takes a ``lease`` checks the token in the same

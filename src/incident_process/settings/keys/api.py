@@ -50,7 +50,9 @@ class Api(Section):
         description="PEM file of the authority that signed the receiver's certificate; without it, the system's",
         examples=["/etc/ssl/certs/receiver-ca.pem"],
     )
-    send_empty: bool = Field(default=True, description="post {} when there is no new data")
+    send_empty: bool = Field(
+        default=True, description="post {} when there is no new data, and to ask whether a failing service is at work"
+    )
     delivered_when: RuleLines = Field(
         default=(),
         description="answers that mean delivered, one `STATUS TEXT` a line: a status or a class such as 5xx, and a "
