@@ -106,3 +106,40 @@ def test_without_the_event_every_item_is_yielded() -> None:
         return [number async for number in until_set(asyncio.Event(), Works().items(3))]
 
     assert asyncio.run(collect()) == [0, 1, 2]
+
+
+def test_a_caller_that_is_cancelled_twice_closes_nothing_that_is_still_at_work() -> None:
+    """As ``run_all_or_cancel`` does, while the work on the next item needs a while to end."""
+
+    async def main() -> list[str]:
+        said: list[str] = []
+
+        async def items() -> AsyncIterator[int]:
+            yield 0
+
+        async def work(number: int) -> int:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.05)
+                said.append("the work has ended")
+            return number
+
+        async def use() -> None:
+            try:
+                async with aclosing(prefetch(items(), work, lambda: 0)) as pairs:
+                    async for _ in until_set(asyncio.Event(), pairs):
+                        pass
+            finally:
+                said.append("closed")
+
+        task = asyncio.create_task(use())
+        await asyncio.sleep(0.01)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0.01)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return said
+
+    assert asyncio.run(main()) == ["the work has ended", "closed"]

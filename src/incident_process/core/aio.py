@@ -70,21 +70,31 @@ async def prefetch(
         while under_way:
             yield await _first(under_way)
     finally:
-        for _, task in under_way:
-            task.cancel()
-        await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
+        await _cancel_all([task for _, task in under_way])
 
 
 async def _cancel_all(tasks: "Sequence[asyncio.Future[Any]]") -> None:
     """Cancel the tasks that have not ended, and wait for them.
 
     Repeatedly: asyncio.wait_for of Python 3.11, which drivers use, can lose a cancellation. The coroutine would then go
-    on, and wait for ever for the coroutines that have ended.
+    on, and wait for ever for the coroutines that have ended. A cancellation of the caller is raised once they have: what
+    they use, such as a generator, must not be closed under them.
     """
+    cancelled: asyncio.CancelledError | None = None
     while waiting := [task for task in tasks if not task.done()]:
         for task in waiting:
             task.cancel()
-        await asyncio.wait(waiting, timeout=_CANCEL_AGAIN_SECONDS)
+        ended = asyncio.ensure_future(asyncio.wait(waiting, timeout=_CANCEL_AGAIN_SECONDS))
+        while not ended.done():
+            try:
+                await asyncio.shield(ended)
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # else asyncio logs it as never retrieved where the caller was cancelled
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _first(under_way: "deque[tuple[Item, asyncio.Future[Result]]]") -> tuple[Item, Result]:
