@@ -24,6 +24,7 @@ from incident_process.core.models import (
 from incident_process.delivery.http.transport import Answer, MaySend, always
 from incident_process.delivery.sender import Sender, SendLimits
 from incident_process.observability.meter import Meter
+from incident_process.observability.metrics import OF_STATE
 from incident_process.observability.metrics_file import TextFile
 
 OPERATION = "Incident extraction from data lake"
@@ -247,6 +248,21 @@ class TestTextFile:
         assert f'{P}incidents_total{{operation="other",outcome="delivered"}} 5.0' in text
         assert f'{P}last_run_success{{operation="other"}} 1.0' in text
         assert text.count("# TYPE") == len({line for line in text.splitlines() if line.startswith("# TYPE")})
+
+    def test_where_the_state_is_away_its_old_figures_go_and_those_of_others_stay(self, path: Path) -> None:
+        for operation in (OPERATION, "other"):
+            instruments = Meter(operation).instruments
+            instruments.ledger.labels("dead").set(2)
+            for gauge in (instruments.pending, instruments.dead_letters, instruments.state_bytes):
+                gauge.set(2)
+            TextFile(path, instruments).write()
+        assert {family for family in OF_STATE if f'{family}{{operation="{OPERATION}"' in path.read_text()} == OF_STATE
+        (meter := Meter(OPERATION)).ended(RunKind.WINDOW, report(RunStatus.FAILED, pending=2))
+        asyncio.run(meter.state.refresh(None))
+        TextFile(path, meter.instruments).write()
+        left = [line for line in path.read_text().splitlines() if line.partition("{")[0] in OF_STATE]
+        assert len(left) == 4
+        assert all('operation="other"' in line for line in left)
 
     def test_an_upgrade_leaves_no_second_version(self, path: Path) -> None:
         self.process(path)

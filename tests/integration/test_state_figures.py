@@ -79,5 +79,5 @@ async def test_where_the_state_is_away_they_are_absent_and_the_others_are_there(
     figures = StateFigures(Instruments(OPERATION))
     assert samples(await figures.scraped(sqlite_stores))["ledger_deliveries[dead]"] == 0
     found = samples(await figures.scraped(away))
-    assert not {"ledger_deliveries[dead]", "dead_letters_open", "state_bytes"} & found.keys()
+    assert not {"ledger_deliveries[dead]", "dead_letters_open", "pending_incidents", "state_bytes"} & found.keys()
     assert found["breaker_state"] == 0

@@ -133,8 +133,7 @@ class _Metered:
             self._meter.seen(await parts.source.now(), None)
         self._meter.ended(kind, report)
         if self._textfile is not None:
-            if parts is not None and report.status is not RunStatus.FAILED:
-                await self._meter.state.refresh(parts.store)
+            await self._meter.state.refresh(parts.store if parts is not None else None)
             try:
                 await self._meter.write(self._textfile)
             except OSError as exc:

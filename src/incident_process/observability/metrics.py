@@ -30,6 +30,11 @@ CIRCUITS = ("closed", "probing", "open")
 MOST_DEAD = 10_000
 """Open dead letters that are counted at most: one reading finds them, and nobody works through more."""
 
+OF_STATE = frozenset(
+    PREFIX + name for name in ("pending_incidents", "dead_letters_open", "ledger_deliveries", "state_bytes")
+)
+"""Names of the gauges that are read from the state (``state_figures``)."""
+
 
 class Instruments(Collector):
     """The metrics of one process in their own registry; each has the label ``operation`` beside its own."""

@@ -26,6 +26,7 @@ from incident_process.core.safe_files import (
     remove_leftovers,
     replace,
 )
+from incident_process.observability.metrics import OF_STATE, Instruments
 
 WRITE_SECONDS = 10.0
 """Seconds for one update, with the wait for the lock; a folder on a server that is away never answers."""
@@ -40,7 +41,7 @@ _Key = tuple[str, tuple[tuple[str, str], ...]]
 class TextFile:
     """The file of one process."""
 
-    def __init__(self, path: Path, metrics: Collector) -> None:
+    def __init__(self, path: Path, metrics: Instruments) -> None:
         self.path = path
         self._path = expand_home(path)
         self._metrics = metrics
@@ -63,7 +64,7 @@ class TextFile:
         with locked(self._path.with_name(f".{self._path.name}.{os.geteuid()}.lock")):
             remove_leftovers(self._path)
             mine = list(self._metrics.collect())
-            merged = _Merged(_read(self._path), mine, self._written)
+            merged = _Merged(_read(self._path, self._metrics.operation), mine, self._written)
             # Another user's node_exporter reads it. The temporary file has an ending that the collector does not read.
             replace(self._path, generate_latest(merged), 0o644)
         self._written = {
@@ -86,7 +87,7 @@ class _Merged(Collector):
             self._metrics[metric.name] = _added(old.get(metric.name), metric, written)
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._metrics.values()
+        yield from (metric for metric in self._metrics.values() if metric.samples)
 
 
 def _added(old: Metric | None, mine: Metric, written: dict[_Key, float]) -> Metric:
@@ -105,11 +106,17 @@ def _added(old: Metric | None, mine: Metric, written: dict[_Key, float]) -> Metr
     return merged
 
 
-def _read(path: Path) -> dict[str, Metric]:
-    """Return the metrics of the file; none when it is missing or another program has written it."""
+def _read(path: Path, operation: str) -> dict[str, Metric]:
+    """Return the metrics of the file; none when it is missing or another program has written it.
+
+    Those of the state are left out for this operation: an old figure would look like a present one.
+    """
     try:
         text = read_plain(path, MOST_BYTES).decode("utf-8")
-        return {metric.name: metric for metric in text_string_to_metric_families(text)}
+        found = {metric.name: metric for metric in text_string_to_metric_families(text)}
+        for name in OF_STATE & found.keys():
+            found[name].samples = [one for one in found[name].samples if one.labels.get("operation") != operation]
+        return found
     except OSError as exc:
         if exc.errno in _NOT_OURS:
             return {}

@@ -49,8 +49,11 @@ class StateFigures:
                 self._fresh_until = loop.time() + max(FRESH_SECONDS, took / SHARE)
         return self._instruments.text() + generate_latest(self._process)
 
-    async def refresh(self, store: LedgerReader) -> None:
-        """Read the figures from an open state."""
+    async def refresh(self, store: LedgerReader | None) -> None:
+        """Read the figures from an open state; None: it could not be opened."""
+        if store is None:
+            self._forget()
+            return
         try:
             async with asyncio.timeout(READ_SECONDS):
                 await self._read(store)
@@ -70,5 +73,6 @@ class StateFigures:
 
     def _forget(self) -> None:
         self._instruments.ledger.clear()
+        self._instruments.pending.set(nan)
         self._instruments.dead_letters.set(nan)
         self._instruments.state_bytes.set(nan)
