@@ -50,6 +50,11 @@ def test_a_run_under_way_is_well() -> None:
             HealthLevel.TROUBLE,
             "incomplete: HTTP 503. The next run",
         ),
+        (
+            {"run": {"status": "incomplete", "error": "interrupted by SIGTERM; without an outcome: 6 not tried"}},
+            HealthLevel.ATTENTION,
+            "The last run was interrupted by SIGTERM; without an outcome: 6 not tried. The next run resumes.",
+        ),
         ({"run": {"status": "running"}}, HealthLevel.ATTENTION, "was cut off"),
         ({"deliveries": {"pending": 1}}, HealthLevel.ATTENTION, "1 incident waits for an outcome"),
         ({"dead": 2}, HealthLevel.ATTENTION, "2 dead letters are open"),
@@ -69,6 +74,13 @@ def test_what_is_wrong_is_said(changes: dict[str, Any], level: HealthLevel, word
     found = judged(**changes)
     assert found.level is level
     assert words in found.sentence
+
+
+def test_after_a_deliberate_stop_the_remedy_is_the_next_run_and_one_that_resumes_is_well() -> None:
+    stopped = {"status": "incomplete", "error": "interrupted by Ada"}
+    assert judged(stopped).remedy.startswith("Start a run, or wait for the next")
+    resuming = [RUN | {"status": "running", "run_id": "r2"}, RUN | stopped]
+    assert health(STATUS | {"lease": HELD}, resuming, 0, more_dead=False).level is HealthLevel.GOOD
 
 
 def test_a_run_that_is_only_just_due_is_no_matter() -> None:

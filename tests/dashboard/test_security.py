@@ -216,6 +216,7 @@ def test_a_replay_has_to_say_what(ada: Client, content: object) -> None:
 
 def test_a_search_for_runs_has_to_be_one(ada: Client) -> None:
     assert ada.get("/api/runs?from=2026-02-30").content == {"error": "from has to be a day, such as 2026-03-01."}
+    assert ada.get("/api/runs?to=9999-12-31").content == {"error": "to has to be a day, such as 2026-03-01."}
     assert ada.get(f"/api/runs?q={'x' * 201}").status == 400
 
 

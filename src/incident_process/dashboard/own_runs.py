@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,7 +54,7 @@ class OwnRuns:
         self._settings = settings
         self._on_end = on_end
         self._task: asyncio.Task[None] | None = None
-        self._stop: Callable[[str], object] | None = None
+        self._stop: Callable[[str], None] | None = None
         self._stop_reason: str | None = None
         self._closing = False
         self.state: dict[str, Any] = {"state": "none"}
@@ -102,7 +103,12 @@ class OwnRuns:
     async def _made(self, parts: Parts, plan: MakePlan) -> Run:
         run = Run(parts, await plan(parts))
         loop = asyncio.get_running_loop()
-        self._stop = lambda reason: loop.call_soon_threadsafe(run.request_stop, reason)
+
+        def stop(reason: str) -> None:
+            with suppress(RuntimeError):  # the run has ended just now, and its loop is closed
+                loop.call_soon_threadsafe(run.request_stop, reason)
+
+        self._stop = stop
         if self._stop_reason is not None:
             run.request_stop(self._stop_reason)
         return run
@@ -160,6 +166,8 @@ def _shown(kind: RunKind, report: RunReport) -> dict[str, Any]:
         )
         if (report.message or "").startswith(INTERRUPTED):
             sentence += f" It was {report.message}."
+        elif report.message:
+            sentence += f" Why: {report.message}."
     return {
         "outcome": report.status.value,
         "message": sentence,

@@ -88,11 +88,11 @@ class ReadApi:
     async def runs(self, request: Request) -> Json:
         """Answer with a page of runs, of a kind or a status, of some days (UTC), that contain a text."""
         kind, status = _word(request, "kind", RunKind), _word(request, "status", RunStatus)
-        since, until = _day(request, "from"), _day(request, "to")
+        since, before = _day(request, "from"), _day(request, "to", days=1)
         text = request.query_params.get("q", "").strip()
         if len(text) > LONGEST_SEARCH:
             raise BadRequestError(f"Give at most {LONGEST_SEARCH} characters to search for.")
-        search = RunSearch(since=since, before=None if until is None else until + timedelta(days=1), text=text)
+        search = RunSearch(since=since, before=before, text=text)
         skip = number(request, "skip", 0, MOST_PAGED)
         return Json(await self._readings.runs(kind, status, search, skip, PAGE))
 
@@ -148,13 +148,14 @@ def account_of(request: Request) -> str:
     return account
 
 
-def _day(request: Request, name: str) -> datetime | None:
+def _day(request: Request, name: str, days: int = 0) -> datetime | None:
+    """Return the begin of the parameter's day, or of the one so many days later."""
     text = request.query_params.get(name)
     if not text:
         return None
     try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError as exc:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(days=days)
+    except (ValueError, OverflowError) as exc:
         raise BadRequestError(f"{name} has to be a day, such as 2026-03-01.") from exc
 
 

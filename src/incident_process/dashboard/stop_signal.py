@@ -31,6 +31,8 @@ def stop_by_signal(holder: str) -> str | None:
 
 
 def _terminate(runner: Runner, place: str) -> str | None:
+    if not (hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal")):  # some builds of Python lack them
+        return f"The run cannot be signalled from here (no pidfd_open): use 'kill -TERM {runner.pid}' ({place})."
     try:
         process = os.pidfd_open(runner.pid)  # from now on the number cannot become another process's
     except ProcessLookupError:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from incident_process.core.models import Record, RunStatus
+from incident_process.core.models import INTERRUPTED, UNFINISHED, Record, RunStatus
 
 OVERDUE = timedelta(minutes=15)
 """A run is missing when it has been due for longer than this and than the time between two runs."""
@@ -13,6 +13,7 @@ SILENCE = timedelta(days=1)
 """Time without a run that calls for attention where nothing says when a run is due (tracking in MongoDB)."""
 
 ASK_DOCTOR = "Let the doctor look: it names what would fail now, each with its remedy. Then start a run."
+RESUME = "Start a run, or wait for the next: it takes over what this one has left, and sends nothing twice."
 LOOK_AT_SCHEDULER = "Start a run now, and look at cron, systemd or the schedule that should have done so."
 
 
@@ -72,21 +73,11 @@ def _findings(
         yield (
             HealthLevel.ATTENTION,
             "The last run was cut off: it has no end, and nobody is at work. The next run resumes.",
-            "Start a run: it takes over what this one has left, and sends nothing twice.",
+            RESUME,
         )
     ended = next((run for run in runs if run["status"] != RunStatus.RUNNING), None)
-    if ended is not None and ended["status"] == RunStatus.FAILED:
-        yield (
-            HealthLevel.TROUBLE,
-            f"The last run failed: {_sentence(ended['error'])} Nothing is lost; the next run resumes.",
-            ASK_DOCTOR,
-        )
-    elif ended is not None and ended["status"] == RunStatus.INCOMPLETE:
-        yield (
-            HealthLevel.TROUBLE,
-            f"The last run was incomplete: {_sentence(ended['error'])} The next run resumes.",
-            "See with which error the pending incidents were tried; once the receiver takes them, start a run.",
-        )
+    if ended is not None and ended["status"] in UNFINISHED:
+        yield from _unfinished(ended, under_way=under_way)
     elif status["deliveries"]["pending"] and not under_way:
         waiting = status["deliveries"]["pending"]
         yield (
@@ -103,6 +94,22 @@ def _findings(
             else _many(dead, "dead letter is open", "dead letters are open")
         )
         yield HealthLevel.ATTENTION, f"{count}: see why they were rejected, then replay them.", ""
+
+
+def _unfinished(run: Mapping[str, Any], *, under_way: bool) -> Iterator[tuple[HealthLevel, str, str]]:
+    error = _sentence(run["error"])
+    if error.startswith(INTERRUPTED):  # an operator's wish, and no fault
+        if not under_way:
+            yield HealthLevel.ATTENTION, f"The last run was {error} The next run resumes.", RESUME
+    elif run["status"] == RunStatus.FAILED:
+        sentence = f"The last run failed: {error} Nothing is lost; the next run resumes."
+        yield HealthLevel.TROUBLE, sentence, ASK_DOCTOR
+    else:
+        yield (
+            HealthLevel.TROUBLE,
+            f"The last run was incomplete: {error} The next run resumes.",
+            "See with which error the pending incidents were tried; once the receiver takes them, start a run.",
+        )
 
 
 def _missing_run(

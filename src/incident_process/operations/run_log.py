@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from incident_process.core.local_places import expand_home
+from incident_process.core.logs import one_line
 from incident_process.core.models import RunRecord, iso
 from incident_process.core.safe_files import refuse_planted
+from incident_process.operations.doctor.source import SKEW_SECONDS
 from incident_process.settings import Settings
 
 MOST_LINES = 500
@@ -19,7 +21,11 @@ MOST_LINES = 500
 MOST_BYTES = 16_000_000
 """Bytes of the files that are searched at most, the newest."""
 _TEXT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) ([A-Z]+):[^:]*:(.*)")
-_AROUND = timedelta(seconds=1)
+_TRACEBACK = re.compile(
+    r"\\n(?:  \+ Exception Group )?(?:Traceback|Stack) \(most recent call last\)|(?<=^Traceback:)\\n"
+)
+"""Begins what a text line has beside its message: a library's text, which may have values of a row."""
+_AROUND = timedelta(seconds=SKEW_SECONDS)
 """Lines in text form belong to a run by their time; the source's clock and this machine's may differ by so much."""
 
 
@@ -46,7 +52,9 @@ def lines_of(settings: Settings, run: RunRecord) -> dict[str, Any]:
         return _without(f"[LOG] file {path} cannot be read ({exc.strerror}).")
     if not found:
         most = f"{MOST_BYTES // 1_000_000} MB"
-        return _without(f"{path} and the older files beside it have no line of this run in their newest {most}.")
+        why = f"{path} and the older files beside it have no line of this run in their newest {most}"
+        clocks = f"lines of text are missed where this host's clock and the source's differ by over {SKEW_SECONDS:g} s"
+        return _without(f"{why}; {clocks}, as doctor would say.")
     shown = found[:MOST_LINES][::-1]
     return {"lines": shown, "more": len(found) > MOST_LINES, "by_time": by_time, "why": None, "file": str(path)}
 
@@ -60,21 +68,25 @@ def _of_json(line: str, run: RunRecord) -> dict[str, str] | None:
         return None
     try:
         read = json.loads(line)
-    except ValueError:
+        if not isinstance(read, dict) or read.get("run_id") != run.run_id:
+            return None
+        names = {"at": "ts", "level": "level", "message": "message"}
+        return {name: one_line(str(read.get(field, ""))) for name, field in names.items()}
+    except (ValueError, RecursionError):  # damaged, or none of this program's
         return None
-    if not isinstance(read, dict) or read.get("run_id") != run.run_id:
-        return None
-    return {"at": str(read.get("ts", "")), "level": str(read.get("level", "")), "message": str(read.get("message", ""))}
 
 
 def _of_text(line: str, run: RunRecord) -> dict[str, str] | None:
     parts = _TEXT.fullmatch(line)
     if parts is None:
         return None
-    at = datetime.fromisoformat(parts[1])
+    try:
+        at = datetime.fromisoformat(parts[1])
+    except ValueError:  # such as of month 99
+        return None
     if not run.started_at - _AROUND <= at <= (run.ended_at or datetime.now(UTC)) + _AROUND:
         return None
-    return {"at": iso(at), "level": parts[2], "message": parts[3]}
+    return {"at": iso(at), "level": parts[2], "message": _TRACEBACK.split(parts[3], 1)[0]}
 
 
 def _newest_first(path: Path, since: datetime) -> Iterator[str]:
@@ -83,7 +95,7 @@ def _newest_first(path: Path, since: datetime) -> Iterator[str]:
     changed = {file: file.stat().st_mtime for file in (path, *older) if file.is_file()}
     left = MOST_BYTES
     for file in sorted(changed, key=lambda file: changed[file], reverse=True):
-        if left <= 0 or changed[file] < since.timestamp() - 1:
+        if left <= 0 or changed[file] < since.timestamp() - SKEW_SECONDS:
             return
         content = _tail(file, left)
         left -= len(content)
