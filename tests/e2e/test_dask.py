@@ -104,6 +104,7 @@ def test_a_worker_with_other_settings_does_nothing(
         assert site.requests() == []
         wrong = site.command("doctor", "--json")
         ((level, finding),) = workers_in(wrong)
+        assert "a run ends with this error" in next(one["remedy"] for one in wrong.json if one["level"] == "error")
         assert (wrong.status, level) == (2, "error")
         assert finding.startswith("tcp://127.0.0.1:")
         assert other in finding
@@ -115,6 +116,7 @@ def test_a_worker_with_other_settings_does_nothing(
         some = site.command("doctor", "--json")
         assert some.status == 0, some.stderr
         warnings = [finding for level, finding in workers_in(some) if level == "warning"]
+        assert "leave this worker out" in next(one["remedy"] for one in some.json if one["subject"] == "workers")
         build = "a worker has another build of incident-process"
         assert sorted((other in finding, build in finding) for finding in warnings) == [(False, True), (True, False)]
         assert any("has 1 worker(s) that fit, with 2 thread(s)" in finding for _, finding in workers_in(some))

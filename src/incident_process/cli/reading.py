@@ -198,7 +198,7 @@ def doctor(
         bool, typer.Option("--test-alert", help="Send a test alert to each address of [NOTIFY] urls, too.")
     ] = False,
 ) -> int:
-    """Look at everything that a run depends on: connections, rights, indexes, types, clocks, rows, alerts.
+    """Look at everything that a run depends on: connections, privileges, indexes, types, clocks, rows, alerts.
 
     No incident is sent. Each finding comes with its remedy; the exit status is the one that a run would end with.
     Example: incident-process doctor

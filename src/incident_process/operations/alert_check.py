@@ -18,7 +18,7 @@ async def examine_alerts(settings: Settings, *, send: bool) -> list[Finding]:
         finding = "[NOTIFY] urls is not set, so no alert is sent."
         return [Finding(subject="alerts", level=Level.WARNING, finding=finding, remedy=REMEDY)] if send else []
     title = f"Test: an alert of incident-process ({settings.process.operation_name})"
-    text = f"Nothing is wrong: somebody tries whether alerts arrive. Host: {socket.gethostname()}"
+    text = f"Nothing is wrong: an operator is testing whether alerts arrive. Host: {socket.gethostname()}"
     statuses = await results(addresses, title, text, check=not send)
     return [_finding(place, status, send=send) for place, status in enumerate(statuses, start=1)]
 

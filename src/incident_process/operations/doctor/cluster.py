@@ -30,12 +30,17 @@ async def examine_workers(settings: Settings) -> list[Finding]:
         ]
     fit = threads.keys() - faults.keys()
     ends = DeliveryIncompleteError if SILENT in faults.values() else ConfigurationError
+    remedy = (
+        "Until that is corrected, runs leave this worker out."
+        if fit
+        else "Correct that, or start a worker that fits: while none does, a run ends with this error."
+    )
     found = [
         Finding(
             subject="workers",
             level=Level.WARNING if fit else Level.ERROR,
             finding=f"{worker}: {fault}",
-            remedy="Until that is corrected, runs leave this worker out.",
+            remedy=remedy,
             exit_status=0 if fit else ends.exit_status,
         )
         for worker, fault in sorted(faults.items())

@@ -100,7 +100,7 @@ def _drift(url: str, differences: openapi_drift.Differences) -> Finding:
         if names
     ]
     if differences.rejections:
-        remedy = "by the description, it turns such incidents away."
+        remedy = "by the description, it rejects such incidents."
     elif differences.missing:
         remedy = "by the description, it takes such incidents and drops a part."
     else:
@@ -108,7 +108,7 @@ def _drift(url: str, differences: openapi_drift.Differences) -> Finding:
     return warning(
         CONTRACT,
         f"The receiver's description {url} differs from the contract. {'; '.join(said)}.",
-        f"Ask the receiver's owner which of both holds: {remedy}",
+        f"Ask the receiver's owner which of the two applies: {remedy}",
     )
 
 
