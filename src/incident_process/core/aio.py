@@ -77,8 +77,8 @@ async def _cancel_all(tasks: "Sequence[asyncio.Future[Any]]") -> None:
     """Cancel the tasks that have not ended, and wait for them.
 
     Repeatedly: asyncio.wait_for of Python 3.11, which drivers use, can lose a cancellation. The coroutine would then go
-    on, and wait for ever for the coroutines that have ended. A cancellation of the caller is raised once they have: what
-    they use, such as a generator, must not be closed under them.
+    on, and wait for ever for the coroutines that have ended. A cancellation of the caller is raised once they have:
+    what they use, such as a generator, must not be closed under them.
     """
     cancelled: asyncio.CancelledError | None = None
     while waiting := [task for task in tasks if not task.done()]:
