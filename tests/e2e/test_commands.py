@@ -160,6 +160,7 @@ def test_history(site: Site) -> None:
     assert good(site.command("history", runs[1]["run_id"], "--json", "--quiet")).json == runs[1]
     assert good(site.command("history", "--since", "1h", "--json")).json == runs
     assert good(site.command("history", "--since", "2099-01-01", "--json")).json == []
+    assert good(site.command("history", "--since", "2099-01-01")).stdout == "No run that fits.\n"
     assert "The configuration is" in good(site.command("history", "-v")).stderr
     unknown = site.command("history", "no-such-run")
     assert (unknown.status, "knows no run" in unknown.stderr) == (2, True)

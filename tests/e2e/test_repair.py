@@ -1,11 +1,18 @@
 """backfill, dead-letters, reconcile and the in-flight guard, by the command against real parts (SPEC 3, 7)."""
 
+import json
 import time
 from collections import Counter
 from contextlib import closing
+from typing import Any
 
+import msgspec
 import pytest
 
+from incident_process.app import factory, runner
+from incident_process.cli.commands import execute
+from incident_process.core.errors import DatabaseConnectionError
+from incident_process.core.models import RunReport
 from incident_process.core.process_identity import user_name
 from tests.e2e.conftest import SERVERS, TRACKINGS, MakeSite, Site, day, moment
 from tests.support.command import KILLED
@@ -114,7 +121,11 @@ def test_a_replay_says_what_goes_out_first_and_may_leave_it_pending(site: Site) 
     site.make_due()
     site.finish(None, INCIDENT_PROCESS_FAULT="enqueued")
     site.receiver.calm()
-    assert site.command("deliveries", "--status", "pending").stdout == "3 not tried yet\n"
+    mistyped = site.command("dead-letters", "replay", "--account", "nope", "--json")
+    assert (mistyped.status, mistyped.json["status"], mistyped.json["resumed"]) == (0, "no_data", 0)
+    assert "0 dead letter(s) are replayed, and 3 pending incident(s) stay pending." in mistyped.messages("INFO")
+    waiting = site.command("deliveries", "--status", "pending", "--limit", "2").stdout.splitlines()
+    assert len(waiting) == 1 + 2, "a program gets whole rows, tried or not"
     only = site.command("dead-letters", "replay", "--only", "--why", "ticket 4711", "--json")
     assert (only.status, only.json["delivered"], only.json["resumed"]) == (0, 1, 0)
     assert "1 dead letter(s) are replayed, and 3 pending incident(s) stay pending." in only.messages("INFO")
@@ -170,6 +181,31 @@ def test_reconcile_names_missing_stale_and_surplus_accounts_and_repairs(site: Si
     assert again.status == 0
     assert {item["difference"] for item in again.json["differences"]} == {"surplus", "skipped"}
     assert site.history()[0]["kind"] == "reconcile"
+
+
+@pytest.mark.usefixtures("logging_as_before")
+@pytest.mark.parametrize("site", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_repair_that_was_stopped_or_cannot_look_again_keeps_its_status(
+    site: Site, interrupted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def repaired(*args: Any, **how: Any) -> RunReport:
+        report = run_leased(*args, **how)
+        return msgspec.structs.replace(report, message="interrupted by SIGTERM") if interrupted else report
+
+    def away(_: object) -> None:
+        raise AssertionError if interrupted else DatabaseConnectionError("the source is away")
+
+    run_leased = runner.run_leased
+    monkeypatch.chdir(site.command.folder)
+    monkeypatch.setattr(runner, "run_leased", repaired)
+    monkeypatch.setattr(factory, "open_parts", away)
+    load(site, ALL[:1], day(300), ASSET_ID="B2")
+    assert execute(("reconcile", "--repair", "--json")) == 0
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert (found["stale"], found["run"]["delivered"], found["left"]) == (1, 1, None)
+    assert ("The repair is done." in told.err) is not interrupted
 
 
 def test_reconcile_with_the_receiver_s_own_log_finds_what_it_lost(make_site: MakeSite) -> None:

@@ -25,6 +25,11 @@ def test_a_table_says_how_many_lines_are_left_out(
     assert capsys.readouterr().out.splitlines() == ["account", "0", "1", "2", *told]
 
 
-def test_a_table_for_a_program_is_lines_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_for_a_program_is_lines_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     emit_table([{"account": number} for number in range(9)], ["account"], "None.", 3)
     assert capsys.readouterr().out.splitlines() == ["account", "0", "1", "2"]
+    monkeypatch.setenv("COLUMNS", "20")
+    emit_table([{"account": "x" * 30, "run_id": "y"}], ["account", "run_id"], "None.", 3, ["run_id"])
+    assert "run_id" in capsys.readouterr().out, "an exported width is a terminal's"

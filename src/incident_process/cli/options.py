@@ -5,7 +5,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from incident_process.core import logs
-from incident_process.core.arguments import instant, relative_instant
+from incident_process.core.arguments import NO_TIME, instant, relative_instant
 
 if TYPE_CHECKING:
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
@@ -44,7 +44,10 @@ TIMES = "2026-01-31, 2026-01-31T10:00:00, yesterday, today, now, or how long ago
 """The forms of a time that an option takes, for its help."""
 
 Since = Annotated[
-    str | None, typer.Option("--since", metavar="TIME", help=f"Only what began at or after this time: {TIMES}.")
+    str | None,
+    typer.Option(
+        "--since", metavar="TIME", help=f"Only what began at or after this time, by this host's clock: {TIMES}."
+    ),
 ]
 
 Quiet = Annotated[
@@ -81,13 +84,24 @@ def with_verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
-def moment(text: str, option: str, zone: ZoneInfo, *, whole_day: bool = False) -> datetime:
-    """Return a time of the command line as an instant; raise typer.BadParameter for what is none."""
+def moment(text: str, option: str, zone: ZoneInfo, *, now: datetime | None = None, whole_day: bool = False) -> datetime:
+    """Return a time of the command line as an instant; raise typer.BadParameter for what is none.
+
+    ``now``: what relative times count from; None is this host's clock.
+    """
+    now = datetime.now(UTC) if now is None else now
     try:
-        return relative_instant(text, zone, whole_day=whole_day) or instant(text, option, zone, whole_day=whole_day)
+        found = relative_instant(text, option, zone, now, whole_day=whole_day)
+        return instant(text, option, zone, whole_day=whole_day) if found is None else found
     except ValueError as exc:
-        msg = f"{exc}, yesterday, or 2h for two hours ago."
+        hint = ", yesterday, or 2h for two hours ago" if NO_TIME in str(exc) else ""
+        msg = f"{exc}{hint}."
         raise typer.BadParameter(msg) from None
+
+
+def began_from(since: str | None, zone: ZoneInfo) -> datetime | None:
+    """Return the instant that --since names, None without it; raise typer.BadParameter for what is none."""
+    return None if since is None else moment(since, "--since", zone)
 
 
 def load(config: Path | None, *, runs: bool = False) -> "Settings":

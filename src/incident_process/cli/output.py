@@ -138,8 +138,8 @@ def _cell(name: str, value: Any) -> str:
 
 
 def _width() -> int | None:
-    """Return the columns that a line has on a terminal, or as COLUMNS says; None where a program reads."""
-    return shutil.get_terminal_size().columns if is_terminal() or "COLUMNS" in os.environ else None
+    """Return the columns that a line has on a terminal; None where a program reads, whatever COLUMNS says."""
+    return shutil.get_terminal_size().columns if is_terminal() else None
 
 
 def emit_left_out(count: int, most: int | None) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from incident_process.cli import streams
-from incident_process.cli.options import AsJson, Config, Limit, Since, load, moment
+from incident_process.cli.options import AsJson, Config, Limit, Since, began_from, load
 from incident_process.cli.output import COUNTED, emit, emit_json, emit_json_text, emit_pairs, emit_table, is_terminal
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import DeliveryStatus
@@ -58,6 +58,7 @@ def status(config: Config = None, as_json: AsJson = False) -> int:
 
 
 def history(
+    ctx: typer.Context,
     run_id: Annotated[
         str | None, typer.Argument(metavar="RUN_ID", show_default=False, help="Show all of this one run.")
     ] = None,
@@ -72,7 +73,11 @@ def history(
     """
     from incident_process.operations import insights
 
+    if run_id is not None and (since is not None or _is_given(ctx, "limit")):
+        msg = "RUN_ID shows one run: leave out --since and --limit."
+        raise typer.BadParameter(msg)
     settings = load(config)
+    first = began_from(since, settings.process.zone)
     if run_id is not None:
         one = with_store(settings, lambda store: insights.run(store, run_id))
         if one is None:
@@ -82,11 +87,11 @@ def history(
         return 0
     counted = 0 if as_json or not is_terminal() else COUNTED
     runs = with_store(settings, lambda store: insights.history(store, limit=limit + counted))
-    runs = _begun(runs, "started", since, settings)
+    runs = _begun(runs, "started", first)
     if as_json:
         emit_json(runs)
     else:
-        emit_table(runs, RUN_COLUMNS, "No run yet.", limit, RUN_SPARE)
+        emit_table(runs, RUN_COLUMNS, "No run yet." if first is None else "No run that fits.", limit, RUN_SPARE)
     return 0
 
 
@@ -106,22 +111,25 @@ def deliveries(
     limit: Limit = 100,
     since: Since = None,
 ) -> int:
-    """Show the ledger, newest incident first; with --status pending what was attempted, and how many were not yet.
+    """Show the ledger, newest incident first.
 
+    On a terminal, --status pending lists what was attempted, and says how many were not yet.
     Example: incident-process deliveries --account 0000003746
     """
     from incident_process.operations import insights
 
     settings = load(config)
-    most = limit if as_json or not is_terminal() else limit + COUNTED
+    first = began_from(since, settings.process.zone)
+    for_program = as_json or not is_terminal()
+    most = limit if for_program else limit + COUNTED
     untried: list[dict[str, Any]] = []
-    if status is DeliveryStatus.PENDING and account is None:
+    if status is DeliveryStatus.PENDING and account is None and not for_program:
         found, untried = with_store(settings, lambda store: insights.pending(store, run_id=run, limit=most))
     else:
         found = with_store(settings, lambda store: _deliveries(store, account, status, run, most))
-    found, untried = (_begun(rows, "created", since, settings) for rows in (found, untried))
+    found, untried = (_begun(rows, "created", first) for rows in (found, untried))
     if as_json:
-        emit_json([*found, *untried][:limit])
+        emit_json(found)
         return 0
     if found or not untried:
         emit_table(found, DELIVERY_COLUMNS, "No delivery that fits.", limit, DELIVERY_SPARE)
@@ -131,12 +139,14 @@ def deliveries(
     return 0
 
 
-def _begun(rows: list[dict[str, Any]], name: str, since: str | None, settings: "Settings") -> list[dict[str, Any]]:
-    """Return the rows, which begin with the newest, of that time and later."""
-    if since is None:
-        return rows
-    first = moment(since, "--since", settings.process.zone)
-    return [row for row in rows if datetime.fromisoformat(row[name]) >= first]
+def _is_given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _begun(rows: list[dict[str, Any]], name: str, first: datetime | None) -> list[dict[str, Any]]:
+    """Return the rows, which begin with the newest, of that time and later; None: all."""
+    return [row for row in rows if first is None or datetime.fromisoformat(row[name]) >= first]
 
 
 async def _deliveries(
@@ -200,7 +210,8 @@ def doctor(
 ) -> int:
     """Look at everything that a run depends on: connections, privileges, indexes, types, clocks, rows, alerts.
 
-    No incident is sent. Each finding comes with its remedy; the exit status is the one that a run would end with.
+    No incident is sent. Each finding comes with its remedy; the exit status is the one that a run would end with, or
+    with --test-alert 2 or 4 where only an address did not take its alert.
     Example: incident-process doctor
     """
     if answers is not None:

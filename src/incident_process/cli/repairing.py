@@ -1,8 +1,10 @@
 """The commands that repair: backfill, dead-letters, reconcile."""
 
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,9 +24,10 @@ from incident_process.cli.output import (
 )
 from incident_process.cli.reading import hint_at_spelling, with_store
 from incident_process.cli.running import report_run
-from incident_process.core.errors import ConfigurationError, DeliveryIncompleteError
+from incident_process.core.arguments import kept_reason
+from incident_process.core.errors import ConfigurationError, DeliveryIncompleteError, IncidentProcessError
 from incident_process.core.logs import event, get_logger, one_line
-from incident_process.core.models import DeliveryStatus, RunReport, RunRequest
+from incident_process.core.models import INTERRUPTED, DeliveryStatus, RunReport, RunRequest
 from incident_process.core.process_identity import user_name
 
 if TYPE_CHECKING:
@@ -68,14 +71,20 @@ def backfill(
 
     def work(settings: "Settings", progress: "Progress | None") -> RunReport:
         zone = settings.process.zone
-        begin, end = moment(first, "--from", zone), moment(last, "--to", zone, whole_day=True)
-        if begin > end:
-            msg = "--from is later than --to: give the older time first."
-            raise typer.BadParameter(msg)
+
+        def span(now: datetime | None) -> tuple[datetime, datetime]:
+            begin = moment(first, "--from", zone, now=now)
+            end = moment(last, "--to", zone, now=now, whole_day=True)
+            if begin > end:
+                msg = "--from is later than --to: give the older time first."
+                raise typer.BadParameter(msg)
+            return begin, end
 
         async def made(parts: Parts) -> Run:
+            begin, end = span(await parts.source.now())
             return Run(parts, make(parts, begin, end, force=force))
 
+        span(None)  # what is no time at all is refused before anything is opened
         return run_leased(settings, made, progress=progress)
 
     return report_run(config, work, as_json=as_json)
@@ -133,7 +142,8 @@ def replay(
             get_logger().info("No open dead letter fits.", extra=event("no_dead_letter"))
             await hint_at_spelling(parts.store, account)
         pending = (await parts.store.delivery_counts())[DeliveryStatus.PENDING]
-        leaves = only or (bool(found) and pending > 0 and not as_json and _leaves_pending(len(found), pending))
+        chosen_none = not found and (account is not None or reason is not None)  # a typing error must send nothing
+        leaves = only or chosen_none or (pending > 0 and not as_json and _leaves_pending(len(found), pending))
         if pending:
             get_logger().info(
                 "%d dead letter(s) are replayed, and %d pending incident(s) %s.",
@@ -142,7 +152,7 @@ def replay(
                 "stay pending" if leaves else "go out first",
                 extra=event("replay_planned", dead_letters=len(found), pending=pending, only=leaves),
             )
-        request = RunRequest(requested_by=user_name(), why=why)
+        request = RunRequest(requested_by=user_name(), why=kept_reason(why))
         return Run(parts, make(parts, [entry.account for entry in found], request=request, only=leaves))
 
     return report_run(config, lambda settings, progress: run_leased(settings, made, progress=progress), as_json=as_json)
@@ -198,8 +208,8 @@ def reconcile(
     """Compare every account of the source with the ledger, and name what is missing, stale or surplus.
 
     With --json one object: "differences", a line each, "run" (the report of what --repair sent), how many accounts
-    there are of each kind, and with --repair in "left" how many there are after it. Exit status 4 when something is
-    missing or stale and was not repaired. Example: incident-process reconcile --repair
+    there are of each kind, and with --repair in "left" how many there are after it (null: not compared again). Exit
+    status 4 when something is missing or stale and was not repaired. Example: incident-process reconcile --repair
     """
     from incident_process.app.factory import open_parts
     from incident_process.app.runner import in_loop, run_leased
@@ -212,6 +222,8 @@ def reconcile(
 
     listing = JsonListing("differences") if as_json else None
     passes: list[Reconciliation] = []
+    left: Reconciliation | None = None
+    ended: list[RunReport] = []
     findings = _Findings(listing, _most(limit, as_json=as_json))
 
     async def repairing(parts: Parts) -> Run:
@@ -223,36 +235,35 @@ def reconcile(
         passes.append(Reconciliation(parts, findings.show, received))
         return passes[0].repair()
 
-    async def comparing(settings: "Settings", show: "Callable[[AccountFinding], None]") -> None:
+    async def comparing(settings: "Settings", show: "Callable[[AccountFinding], None]") -> Reconciliation:
         async with open_parts(settings) as parts:
-            passes.append(Reconciliation(parts, show, held.enter_context(opened(receiver_log))))
-            await passes[-1].compare()
+            compared = Reconciliation(parts, show, held.enter_context(opened(receiver_log)))
+            await compared.compare()
+            return compared
+
+    def repaired(settings: "Settings", progress: "Progress | None") -> RunReport:
+        ended.append(run_leased(settings, repairing, progress=progress))
+        return ended[-1]
 
     def reconciled(members: dict[str, Any]) -> int:
         if not repair:
-            in_loop(comparing(load(config), findings.show))
+            passes.append(in_loop(comparing(load(config), findings.show)))
             return _told_of(passes[0])
-        status = report_run(
-            config,
-            lambda settings, progress: run_leased(settings, repairing, progress=progress),
-            as_json=as_json,
-            show=lambda report: members.update(run=report),
-        )
-        if passes and passes[0].sendable:
-            in_loop(comparing(Settings.load(config), lambda _: None))
+        nonlocal left
+        status = report_run(config, repaired, as_json=as_json, show=lambda report: members.update(run=report))
+        left = _left(ended[0], passes[0], lambda: in_loop(comparing(Settings.load(config), lambda _: None)))
         return status
 
     with ExitStack() as held:
         if listing is None:
             status = reconciled({})
             emit_left_out(findings.count, findings.most)
-            shown = _shown_totals(passes[0])
-            emit_pairs(shown | ({"after the repair": _shown_totals(passes[-1])} if repair else {}))
+            emit_pairs(_shown_totals(passes[0]) | ({"after the repair": _shown_totals(left)} if left else {}))
             return status
         with listing:
             listing.members["run"] = None
             status = reconciled(listing.members)
-            listing.members |= _totals(passes[0]) | ({"left": _totals(passes[-1])} if repair else {})
+            listing.members |= _totals(passes[0]) | ({"left": left and _totals(left)} if repair else {})
         return status
 
 
@@ -275,6 +286,21 @@ class _Findings:
             self._listing.item(finding)
 
 
+def _left(report: RunReport, first: "Reconciliation", again: "Callable[[], Reconciliation]") -> "Reconciliation | None":
+    """Return what another comparison finds after a repair; None where that was stopped or cannot be compared."""
+    if (report.message or "").startswith(INTERRUPTED):
+        return None  # whoever stopped it waits for its end
+    if not first.sendable:
+        return first
+    try:
+        return again()
+    except IncidentProcessError as exc:
+        get_logger().warning(
+            "The repair is done. What is left could not be compared: %s", exc, extra=event("left_unknown")
+        )
+        return None
+
+
 def _told_of(compared: "Reconciliation") -> int:
     """Warn of a log that may be another receiver's; return the exit status of a comparison."""
     doubt = compared.doubt()
@@ -291,7 +317,7 @@ def _ask(doubt: str | None, receiver: str, *, may_prompt: bool) -> None:
         return
     if may_prompt and sys.stdin.isatty() and sys.stderr.isatty():
         sys.stderr.write(f"{one_line(doubt)}\n")
-        if typer.confirm(f"Is this what {receiver} has, and are all of these to be sent to it again?", err=True):
+        if _confirmed(f"Is this what {receiver} has, and are all of these to be sent to it again?", default=False):
             return
     msg = (
         f"{doubt} Nothing was sent. If this is what {receiver} has, and all of these accounts are to be sent to it "
@@ -305,7 +331,18 @@ def _leaves_pending(letters: int, pending: int) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     question = f"{letters} dead letter(s), and {pending} pending incident(s) that go out first. Send the pending, too?"
-    return not typer.confirm(question, default=True, err=True)
+    return not _confirmed(question, default=True)
+
+
+def _confirmed(question: str, *, default: bool) -> bool:
+    """Ask at the terminal, inside the event loop, which would only note a Ctrl-C: here it ends the command at once."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return typer.confirm(question, default=default, err=True)
+    except typer.Abort:
+        raise KeyboardInterrupt from None  # no fault of the run, which has not begun: its observers are told nothing
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _shown_totals(reconciliation: "Reconciliation") -> dict[str, int]:

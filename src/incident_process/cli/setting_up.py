@@ -7,6 +7,7 @@ import typer
 from incident_process.cli.options import AsJson, Config, load
 from incident_process.cli.output import emit, emit_json, emit_table
 from incident_process.core.errors import ConfigurationError
+from incident_process.core.logs import event, get_logger
 
 if TYPE_CHECKING:
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
@@ -50,11 +51,15 @@ def check(config: Config = None, as_json: AsJson = False) -> int:
 
 
 def _check_alerts(settings: "Settings") -> None:
-    """Raise ConfigurationError, a line for each address that Apprise does not understand."""
+    """Raise ConfigurationError, a line for each address that Apprise does not understand; warn of any other doubt."""
     from incident_process.app.runner import in_loop
     from incident_process.operations.alert_check import examine_alerts
 
-    wrong = [one for one in in_loop(examine_alerts(settings, send=False)) if one.remedy]
+    doubtful = [one for one in in_loop(examine_alerts(settings, send=False)) if one.remedy]
+    wrong = [one for one in doubtful if one.exit_status == ConfigurationError.exit_status]
+    for one in doubtful:
+        if one not in wrong:
+            get_logger().warning("%s", f"{one.finding} {one.remedy}", extra=event("configuration_warning"))
     if wrong:
         origin = settings.config_path or "configuration"
         raise ConfigurationError("\n".join(f"{origin}: {one.finding} {one.remedy}" for one in wrong))

@@ -5,10 +5,16 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TypeGuard
 from zoneinfo import ZoneInfo
 
+from incident_process.core.logs import one_line
 from incident_process.core.window import MAX_INCIDENT_ID
 
 LONGEST_ACCOUNT = 255
 """Characters: the width of the ledger's column."""
+
+LONGEST_WHY = 300
+"""Characters of the reason that a run's record holds."""
+
+NO_TIME = "is no date or time"
 
 MOST_DIGITS = 20
 """Digits of an account's number up to which ``other_spellings`` guesses at its leading zeros."""
@@ -65,27 +71,28 @@ def instant(text: str, name: str, zone: ZoneInfo, *, whole_day: bool = False) ->
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        msg = f"{name} {text!r} is no date or time: write 2026-01-31 or 2026-01-31T10:00:00"
+        msg = f"{name} {text!r} {NO_TIME}: write 2026-01-31 or 2026-01-31T10:00:00"
         raise ValueError(msg) from None
     if whole_day and len(text) <= len("2026-01-31"):
         when = when.replace(hour=23, minute=59, second=59, microsecond=999_999)
     return _in_utc(when, name, zone)
 
 
-def relative_instant(text: str, zone: ZoneInfo, *, whole_day: bool = False) -> datetime | None:
+def relative_instant(
+    text: str, name: str, zone: ZoneInfo, now: datetime, *, whole_day: bool = False
+) -> datetime | None:
     """Return the instant that ``now``, ``today``, ``yesterday`` or ``2h`` (ago) names; None for another text.
 
-    A day is one of the zone, and its first moment or, with ``whole_day``, its last.
+    A day is one of the zone, and its first moment or, with ``whole_day``, its last. ValueError as of ``instant``.
     """
-    now = datetime.now(UTC)
     word = text.strip().lower()
     if found := _AGO.fullmatch(word):
-        return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
+        return _in_utc(now - timedelta(**{_UNITS[found[2]]: int(found[1])}), name, zone)
     days = {"today": 0, "yesterday": 1}.get(word)
     if days is None:
         return now if word == "now" else None
     day = (now.astimezone(zone) - timedelta(days=days)).date()
-    return instant(day.isoformat(), word, zone, whole_day=whole_day)
+    return instant(day.isoformat(), name, zone, whole_day=whole_day)
 
 
 def age(text: str, name: str) -> timedelta:
@@ -95,6 +102,11 @@ def age(text: str, name: str) -> timedelta:
         msg = f"{name} {text!r} is no age: write a whole number of days or hours, as 90d or 36h"
         raise ValueError(msg)
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def kept_reason(text: str | None) -> str | None:
+    """Return why a run was asked for as its record holds it: one line, cut; None for nothing."""
+    return one_line(" ".join((text or "").split()))[:LONGEST_WHY] or None
 
 
 def period_end(value: object, zone: ZoneInfo) -> datetime:

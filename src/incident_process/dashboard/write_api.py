@@ -10,7 +10,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from incident_process.core.logs import event, get_logger, one_line
+from incident_process.core.arguments import kept_reason
+from incident_process.core.logs import event, get_logger
 from incident_process.core.models import INTERRUPTED, RunKind, RunRequest
 from incident_process.core.process_identity import Runner
 from incident_process.dashboard.access import Access, AccessDeniedError, SignInSession, ThrottledError
@@ -25,8 +26,6 @@ from incident_process.dashboard.stop_signal import stop_by_signal
 log = get_logger()
 
 _SHOWN_OF_ACCOUNT = 4
-LONGEST_WHY = 300
-"""Characters of the reason that a user gives for a run."""
 WRONG_SECONDS = 1.0
 """Seconds that the answer to a wrong token waits: it slows guesses down."""
 
@@ -206,7 +205,7 @@ class WriteApi:
 
 def _asked_by(session: SignInSession, why: str) -> RunRequest:
     """Return what the run's record says of who asked for it."""
-    return RunRequest(requested_by=session.user, why=one_line(" ".join(why.split()))[:LONGEST_WHY] or None)
+    return RunRequest(requested_by=session.user, why=kept_reason(why))
 
 
 def _note(name: str, session: SignInSession, what: str, **further: object) -> None:

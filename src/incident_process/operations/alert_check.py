@@ -36,10 +36,17 @@ def _finding(place: int, status: int | None, *, send: bool) -> Finding:
     if status == TAKEN:
         did = "took the test alert" if send else "is understood; nothing was sent there (--test-alert sends one)"
         return Finding(subject="alerts", level=Level.OK, finding=f"{name} {did}.")
+    if not send:
+        return Finding(
+            subject="alerts",
+            level=Level.WARNING,
+            finding=f"{name} could not be checked: Apprise, here, had too little time or memory or was ended.",
+            remedy="Nothing was sent there. Try again when this host has less to do.",
+        )
     return Finding(
         subject="alerts",
-        level=Level.ERROR if send else Level.WARNING,
-        finding=f"{name} did not take the test alert." if send else f"{name} could not be checked.",
+        level=Level.ERROR,
+        finding=f"{name} did not take the test alert.",
         remedy="See that its server can be reached from here, and that its user, password or token are right.",
         exit_status=DeliveryIncompleteError.exit_status,
     )
