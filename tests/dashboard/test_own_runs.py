@@ -118,9 +118,10 @@ def test_a_stop_after_the_end_of_the_run_s_loop_is_none_of_the_user_s(monkeypatc
 
         loop = asyncio.get_running_loop()
         monkeypatch.setattr(own_runs, "run_leased", leased)
-        monkeypatch.setattr(own_runs, "Run", Mock())
+        monkeypatch.setattr(own_runs, "Run", made := Mock())
         runs.start(RunKind.WINDOW, plan, "Ada")  # type: ignore[arg-type]
         await runs.close()
+        made.return_value.request_stop.assert_called_once_with("interrupted by the end of the dashboard")
         assert runs.state["message"].endswith(
             "6 without an outcome. Why: 6 incident(s) have no outcome yet (6 x HTTP 503)."
         )

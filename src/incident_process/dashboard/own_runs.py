@@ -82,7 +82,7 @@ class OwnRuns:
     async def close(self) -> None:
         """End a run in order, as ``stop`` does, and wait for its end."""
         self._closing = True
-        self.stop("the dashboard was stopped")
+        self.stop(f"{INTERRUPTED}the end of the dashboard")
         if self._task is not None:
             await asyncio.wait({self._task})
 
