@@ -200,6 +200,17 @@ class Killed:
         self._step()
 
 
+class Changed:
+    """A store with some methods replaced."""
+
+    def __init__(self, store: StateStore, **methods: Any) -> None:
+        self._store = store
+        self.__dict__.update(methods)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
 async def history(stores: StoreFactory, seed: int, *, prunes: bool) -> tuple[Any, list[LedgerEntry], int]:
     """Return what a random history comes to, what the ledger has at its end, and how many prunes deleted entries."""
     chance, of_prunes = random.Random(seed), random.Random(seed)
@@ -297,6 +308,45 @@ async def test_it_says_what_goes_and_what_went_and_leaves_a_record(stores: Store
         await store.write_identity(lease, msgspec.structs.replace(identity, renaming="another"))
         with pytest.raises(ConfigurationError, match="rename' or 'state copy' again"):
             await pruning(store).make()
+
+
+@story
+async def test_a_rename_beside_it_ends_it_and_the_old_name_stays_unknown(stores: StoreFactory) -> None:
+    async with stores() as store, stores() as beside, stores("new") as renamed:
+        world = World(store)
+        lease = await world.begin()
+        for content in (1, 2):
+            await world.run(lease, {"001": content}, [DELIVERED])
+
+        async def last_known(accounts: Sequence[str]) -> Any:
+            found = await store.last_known(accounts)
+            await store.rename(lease, "new")
+            return found
+
+        meanwhile = cast("StateStore", Changed(beside, last_known=last_known))
+        with pytest.raises(ConfigurationError, match="given another name meanwhile"):
+            await pruning(meanwhile).make()
+        assert await store.identity() is None
+        assert [known.operation for known in await renamed.operations()] == ["new"]
+        assert await store.runs() == []
+        assert len(await renamed.deliveries()) == 2
+        (record,) = await renamed.runs(kind=RunKind.PRUNE)
+        assert record.status is RunStatus.INCOMPLETE
+        await prune.Prune(renamed, "new", YEARS_LATER, timedelta(days=1), dry_run=False).make()
+        assert len(await renamed.deliveries()) == 1
+
+
+@story
+async def test_a_record_of_a_prune_makes_no_operation_known(stores: StoreFactory) -> None:
+    async with stores() as store, stores("new") as renamed:
+        lease = await World(store).begin()
+        await pruning(store).make()
+        (record,) = await store.runs()
+        await store.rename(lease, "new")
+        lease = await renamed.acquire_lease("host-a:1", 600)
+        await renamed.write_run(lease, msgspec.structs.replace(record, run_id="late"))
+        assert await store.identity() is None
+        assert [known.operation for known in await store.operations()] == ["new"]
 
 
 @story

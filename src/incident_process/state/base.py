@@ -51,6 +51,11 @@ from incident_process.core.models import (
     RunStatus,
 )
 
+RENAMED = (
+    "Operation '{}' was given another name meanwhile, so the prune has stopped: correct [PROCESS] operation_name; the "
+    "same command then deletes the rest."
+)
+
 
 class LeaseState(Protocol):
     """Who holds the operation's lease now, by the store's clock."""

@@ -9,7 +9,7 @@ from typing import Any
 from pymongo.asynchronous.database import AsyncDatabase
 
 from incident_process.core.errors import ConfigurationError
-from incident_process.core.models import Identity
+from incident_process.core.models import Identity, RunKind
 from incident_process.state import schema_version
 from incident_process.state.mongo.connection import Checkpoint, Collection, Document
 from incident_process.state.mongo.lease import LONG_AGO
@@ -18,6 +18,8 @@ _RENAMED = ("Process_Operation_Run", "Incident_Outbox")
 PART = 20_000
 """Ledger entries that one write renames: few enough for a socket's time-out."""
 _OTHER_FORMS = ("Process_Operation_Run", "Incident_Delivery")
+_OF_A_RUN = {"Kind": {"$ne": RunKind.PRUNE.value}}
+"""A prune takes no lease: its record may follow a rename, and makes no operation known. Entries have no such field."""
 
 
 class Identities:
@@ -51,7 +53,7 @@ class Identities:
         found = await self._collection.find_one({"_id": self._operation})
         if found is not None:
             return _identity(found)
-        named = {"Operation_name": self._operation}
+        named = {"Operation_name": self._operation, **_OF_A_RUN}
         for collection in _OTHER_FORMS:
             if await self._database[collection].find_one(named, {"_id": True}) is not None:
                 return Identity(operation=self._operation, key_name=self._operation)
@@ -72,8 +74,10 @@ class Identities:
     async def known(self) -> list[Identity]:
         """Return what is known of every operation in the state."""
         found = {item["_id"]: _identity(item) async for item in self._collection.find()}
-        for name in await self._database["Process_Operation_Run"].distinct("Operation_name"):
-            found.setdefault(name, Identity(operation=name, key_name=name))
+        runs = self._database["Process_Operation_Run"]
+        for name in await runs.distinct("Operation_name"):
+            if name not in found and await runs.find_one({"Operation_name": name, **_OF_A_RUN}, {"_id": True}):
+                found[name] = Identity(operation=name, key_name=name)
         return list(found.values())
 
     async def tracked(self) -> list[str]:
@@ -119,7 +123,7 @@ class Identities:
         """Remove what ``init`` has written under the new name."""
         named = {"Operation_name": new}
         for collection in (*_OTHER_FORMS, "Process_Operation"):
-            if await self._database[collection].find_one(named, {"_id": True}) is not None:
+            if await self._database[collection].find_one({**named, **_OF_A_RUN}, {"_id": True}) is not None:
                 msg = f"Operation '{new}' has runs or a watermark of its own in this state: give a name that is free."
                 raise ConfigurationError(msg)
         await self._database["Process_Operation_Lease"].delete_one({"_id": new})

@@ -77,8 +77,10 @@ class Runs:
             raise LeaseLostError(f"Another runner has closed run {run.run_id}.") from exc
 
     async def note(self, run: RunRecord) -> None:
-        """Write the record of what was done without a lease; no run's."""
-        await self._collection.update_one({"_id": run.run_id}, {"$set": {**_to_document(run), "Token": 0}}, upsert=True)
+        """Write the record of what was done without a lease; no run's. A rename meanwhile has changed its name."""
+        document = {**_to_document(run), "Token": 0}
+        named = {"Operation_name": document.pop("Operation_name")}
+        await self._collection.update_one({"_id": run.run_id}, {"$set": document, "$setOnInsert": named}, upsert=True)
 
     async def delete(self, run_ids: Sequence[str]) -> int:
         """Delete runs that have ended; return how many."""

@@ -30,7 +30,7 @@ from incident_process.core.models import (
     RunSearch,
     RunStatus,
 )
-from incident_process.state.base import StateStore
+from incident_process.state.base import RENAMED, StateStore
 from incident_process.state.mongo import archive, counter
 from incident_process.state.mongo.connection import Checkpoint, Connection, translated
 from incident_process.state.mongo.delivery_steps import DeliverySteps
@@ -199,13 +199,19 @@ class MongoStateStore(StateStore):
         self, superseded: Mapping[int, int], run_ids: Sequence[str], record: Callable[[int, int], RunRecord]
     ) -> tuple[int, int]:
         self._only_the_operation()
-        await self._runs.note(record(0, 0))
+        await self._note(record(0, 0))
         deleted = (
             await self._ledger.delete_superseded(superseded, self._checkpoint),
             await self._runs.delete(run_ids),
         )
-        await self._runs.note(record(*deleted))
+        await self._note(record(*deleted))
         return deleted
+
+    async def _note(self, record: RunRecord) -> None:
+        known = await self._identities.read()
+        if known is None or known.renaming is not None:
+            raise ConfigurationError(RENAMED.format(record.operation))
+        await self._runs.note(record)
 
     async def reclaim(self) -> str | None:
         return "the server uses the free space for new entries"

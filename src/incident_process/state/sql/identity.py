@@ -5,7 +5,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from incident_process.core.errors import ConfigurationError
-from incident_process.core.models import Identity, Lease
+from incident_process.core.models import Identity, Lease, RunKind
 from incident_process.database.errors import MissingTableError
 from incident_process.state.sql import tracking
 from incident_process.state.sql.connection import Connection, Row
@@ -20,9 +20,11 @@ _WRITE = f"""
     UPDATE Process_Operation_Identity SET {", ".join(f"{name} = ?" for name in _FIELDS)} WHERE Operation_name = ?"""
 _REMOVE = "DELETE FROM Process_Operation_Identity WHERE Operation_name = ?"
 
-_RAN = "SELECT 1 FROM Process_Operation_Run WHERE Operation_name = ? LIMIT 1"
+_RAN = f"""
+    SELECT 1 FROM Process_Operation_Run WHERE Operation_name = ? AND Kind <> '{RunKind.PRUNE.value}' LIMIT 1"""
+"""A prune takes no lease: its record may follow a rename, and makes no operation known."""
 _DELIVERED = "SELECT 1 FROM Incident_Delivery WHERE Operation_name = ? LIMIT 1"
-_NEXT_THAT_RAN = "SELECT MIN(Operation_name) FROM Process_Operation_Run WHERE Operation_name > ?"
+_NEXT_NAME = "SELECT MIN(Operation_name) FROM Process_Operation_Run WHERE Operation_name > ?"
 _TRACKED = "SELECT DISTINCT Operation_name FROM Process_Operation"
 
 _NAMED = ("Process_Operation_Run", "Incident_Outbox", "Process_Operation_Scope", "Process_Operation_Condition")
@@ -65,8 +67,9 @@ async def known(connection: Connection) -> list[Identity]:
     """Return what is known of every operation in the state."""
     found = {row[0]: _identity(row) for row in await connection.rows(_ALL)}
     name = ""
-    while (name := await connection.value(_NEXT_THAT_RAN, (name,))) is not None:
-        found.setdefault(name, Identity(operation=name, key_name=name))
+    while (name := await connection.value(_NEXT_NAME, (name,))) is not None:
+        if name not in found and await connection.value(_RAN, (name,)):
+            found[name] = Identity(operation=name, key_name=name)
     return list(found.values())
 
 

@@ -3,7 +3,9 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import DeliveryStatus, RunStatus
+from incident_process.state.base import RENAMED
 from incident_process.state.remembered import mark
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import batches
@@ -32,9 +34,10 @@ async def delete_superseded(connection: Connection, operation: str, superseded: 
     """Delete entries, and mark the contents of delivered ones in the delivered entries that their ids lead to.
 
     The lease's row stays locked until the transaction ends, so of two prunes one waits for the other. Returns how many
-    entries it deleted.
+    entries it deleted; raises ConfigurationError where the operation has another name by now.
     """
-    await connection.rows(_LOCK, (operation,))
+    if await connection.row(_LOCK, (operation,)) is None:
+        raise ConfigurationError(RENAMED.format(operation))
     ids = [*superseded, *(one for one in superseded.values() if one)]
     found = {
         number: (status, digest, (earlier or "").split())
