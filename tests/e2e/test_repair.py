@@ -4,6 +4,7 @@ import json
 import time
 from collections import Counter
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -12,8 +13,9 @@ import pytest
 from incident_process.app import factory, runner
 from incident_process.cli.commands import execute
 from incident_process.core.errors import DatabaseConnectionError
-from incident_process.core.models import RunReport
+from incident_process.core.models import RunReport, iso
 from incident_process.core.process_identity import user_name
+from incident_process.source.sql import SqlSource
 from tests.e2e.conftest import SERVERS, TRACKINGS, MakeSite, Site, day, moment
 from tests.support.command import KILLED
 
@@ -79,6 +81,23 @@ def test_a_range_that_is_none_is_refused_with_a_sentence(make_site: MakeSite, fi
     assert finished.status == 2
     assert said in finished.stderr
     assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.usefixtures("logging_as_before")
+@pytest.mark.parametrize("site", ["sqlite"], indirect=True)
+def test_relative_times_of_a_backfill_count_from_the_clock_of_the_source(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def two_days_behind(_: object) -> datetime:
+        return clock
+
+    clock = datetime.now(UTC) - timedelta(days=2)
+    monkeypatch.chdir(site.command.folder)
+    monkeypatch.setattr(SqlSource, "now", two_days_behind)
+    assert execute(("backfill", "--from", "2h", "--to", "now", "--json")) == 0
+    window = json.loads(capsys.readouterr().out)["window"]
+    assert window["end"] == iso(clock)
+    assert window["start"][:19] == iso(clock - timedelta(hours=2))[:19]
 
 
 # -- dead letters -----------------------------------------------------------------------------------------------------
