@@ -1,7 +1,7 @@
 """Deletes entries of the ledger that later ones have superseded, and runs, for ``prune`` (SPEC 6.4)."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import DeliveryStatus, RunStatus
@@ -22,6 +22,11 @@ _FOUND = "SELECT Incident_Id, Status, Digest, Earlier_Digests FROM Incident_Deli
 
 _DELETE = "DELETE FROM Incident_Delivery WHERE Incident_Id IN "
 """By the key alone: with the operation's name beside it, SQLite would go through all of the operation's entries."""
+
+_MARKED = 200
+"""Entries whose marks one statement writes at most."""
+_CASE = 64
+"""Bytes of a statement for an entry besides its marks: its id, twice, in a CASE and in a list."""
 
 _DELETE_RUNS = f"""
     DELETE FROM Process_Operation_Run
@@ -54,10 +59,11 @@ async def delete_superseded(connection: Connection, operation: str, superseded: 
         deleted.append(number)
         if is_kept:
             kept[by].update(dict.fromkeys((*earlier, mark(digest))))
-    for some in batches(list(kept), 200):
+    texts = {number: " ".join(dict.fromkeys((*found[number][2], *of_entry))) for number, of_entry in kept.items()}
+    for some in _slices(texts, connection.part_bytes):
         cases, values = "WHEN ? THEN ? " * len(some), list[object]()
         for number in some:
-            values += [number, " ".join(dict.fromkeys((*found[number][2], *kept[number])))]
+            values += [number, texts[number]]
         await connection.execute(
             f"UPDATE Incident_Delivery SET Earlier_Digests = CASE Incident_Id {cases} END "
             f"WHERE Incident_Id IN ({marks(len(some))})",
@@ -66,6 +72,20 @@ async def delete_superseded(connection: Connection, operation: str, superseded: 
     for some in batches(deleted):
         await connection.execute(f"{_DELETE} ({marks(len(some))})", some)
     return len(deleted)
+
+
+def _slices(texts: Mapping[int, str], size: int) -> Iterator[Sequence[int]]:
+    """Yield the numbers of so many texts that one statement takes; a text longer than that is alone in its own."""
+    some, length = list[int](), 0
+    for number, text in texts.items():
+        more = len(text) + _CASE
+        if some and (length + more > size or len(some) == _MARKED):
+            yield some
+            some, length = [], 0
+        some.append(number)
+        length += more
+    if some:
+        yield some
 
 
 async def delete_runs(connection: Connection, operation: str, run_ids: Sequence[str]) -> int:
