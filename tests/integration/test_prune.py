@@ -39,6 +39,7 @@ from incident_process.pipeline.transform import BuildRequest, BuildResult
 from incident_process.source.base import AccountRows
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 from incident_process.state.base import StateStore
+from incident_process.state.sql import retention
 from incident_process.state.sql.schema import OWN
 from tests.integration.test_state import story
 from tests.support.stores import OPERATION, SqliteStores, SqlStores, StoreFactory
@@ -347,6 +348,38 @@ async def test_a_record_of_a_prune_makes_no_operation_known(stores: StoreFactory
         await renamed.write_run(lease, msgspec.structs.replace(record, run_id="late"))
         assert await store.identity() is None
         assert [known.operation for known in await store.operations()] == ["new"]
+
+
+@pytest.mark.usefixtures("small")
+@story
+async def test_a_run_stays_whose_waiting_entry_is_delivered_meanwhile(tmp_path: Path) -> None:
+    stores = SqliteStores(tmp_path / "state.db")
+    async with stores() as store:
+        world = World(store)
+        lease = await world.begin()
+        await world.run(lease, {"001": 1}, [DELIVERED])
+        await world.run(lease, {"001": 2}, [PENDING])
+        for _ in range(2):
+            await world.run(lease, {}, [PENDING])
+
+        async def runs(**wanted: Any) -> list[RunRecord]:
+            if await store.deliveries(status=PENDING):
+                await world.run(lease, {}, [DELIVERED])
+            return await store.runs(**wanted)
+
+        await pruning(cast("StateStore", Changed(store, runs=runs))).make()
+        left = await store.deliveries()
+        assert [(entry.status, entry.run_id[-1]) for entry in left] == [(DELIVERED, "2"), (DELIVERED, "1")]
+        assert {entry.run_id for entry in left} <= {run.run_id for run in await store.runs()}
+
+
+def test_one_statement_writes_so_many_marks_as_the_server_takes() -> None:
+    texts = {number: "x" * 17 * (number % 40) for number in range(1, 500)} | {0: "x" * 5000}
+    found = list(retention._slices(texts, 4096))
+    assert [number for some in found for number in some] == list(texts)
+    assert all(sum(len(texts[number]) + 40 for number in some) <= 4096 for some in found if some != [0])
+    assert [0] in found
+    assert len(found) < 80
 
 
 @story

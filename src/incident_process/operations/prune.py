@@ -197,6 +197,8 @@ class Prune:
         if run.kind is RunKind.PRUNE or run.status is RunStatus.RUNNING or run.run_id in self._named:
             return True
         newest = await self._store.deliveries(run_id=run.run_id, limit=1)
+        if not self._dry_run:
+            return bool(newest)  # what is superseded has gone by now
         if not newest or newest[0].incident_id >= self._below:
             return bool(newest)
         return bool(await self._store.deliveries(run_id=run.run_id, status=DeliveryStatus.PENDING, limit=1))
