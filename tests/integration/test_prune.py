@@ -270,8 +270,10 @@ async def test_it_says_what_goes_and_what_went_and_leaves_a_record(stores: Store
     async with stores() as store:
         world = World(store)
         lease = await world.begin()
-        await world.run(lease, {"001": 1, "002": 1, "003": 0, "004": 1}, [DELIVERED, DEAD, DELIVERED])
-        await world.run(lease, {"001": 2, "002": 2, "003": 1, "004": 1}, [DELIVERED, DEAD, DELIVERED])
+        await world.run(lease, {"001": 1, "003": 0, "004": 1, "005": 1}, [DELIVERED, DELIVERED, DEAD])
+        await world.run(
+            lease, {"001": 2, "002": 2, "003": 1, "004": 1, "005": 2}, [DELIVERED, DEAD, DELIVERED, DELIVERED]
+        )
         await world.run(lease, {"001": 3}, [PENDING])
         for _ in range(2):
             await world.run(lease, {}, [PENDING])
@@ -289,8 +291,13 @@ async def test_it_says_what_goes_and_what_went_and_leaves_a_record(stores: Store
         assert done.runs == planned.runs == 0
         left = [(entry.account, entry.status) for entry in await store.deliveries()]
         assert sorted(left) == [
-            ("001", DELIVERED), ("001", PENDING), ("002", DEAD), ("003", DELIVERED), ("004", DELIVERED)
+            ("001", DELIVERED), ("001", PENDING), ("002", DEAD), ("003", DELIVERED), ("004", DELIVERED),
+            ("005", DELIVERED),
         ]  # fmt: skip
+        content = account_content(rows_of("005", 1), ZONE)
+        assert content is not None
+        may_have_arrived = {("005", content.digest)}
+        assert await store.delivered_before(may_have_arrived) == may_have_arrived
         record, *_ = await store.runs(kind=RunKind.PRUNE)
         assert (record.run_id, record.status, record.error) == (done.run_id, RunStatus.COMPLETED, None)
         assert record.request.requested_by

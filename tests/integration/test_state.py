@@ -592,6 +592,24 @@ async def test_accounts_are_compared_exactly(stores: StoreFactory) -> None:
 
 
 @story
+async def test_content_that_may_have_arrived_counts_once_other_content_was_delivered(stores: StoreFactory) -> None:
+    """Under its first key a receiver would take it for a repetition, and keep what it got in between."""
+    async with stores() as store:
+        lease = await begin(store)
+        for number, status, attempts in [
+            (1, DeliveryStatus.DEAD, 5),
+            (2, DeliveryStatus.DEAD, 0),  # never sent
+            (3, DeliveryStatus.DELIVERED, 1),
+            (4, DeliveryStatus.DEAD, 5),  # a replay of it may be a repetition, so it keeps its key
+        ]:
+            one = chunk(incident(number, "A"), name=f"c{number}")
+            await store.enqueue(lease, one)
+            await store.record_outcomes(lease, one, [outcome(one.incidents[0], status, attempts=attempts)])
+        pairs = {("A", f"d{number}") for number in (1, 2, 3, 4)}
+        assert await store.delivered_before(pairs | {("B", "d1")}) == {("A", "d1"), ("A", "d3")}
+
+
+@story
 async def test_last_known_tells_delivered_and_newest_apart(stores: StoreFactory) -> None:
     async with stores() as store, stores("another operation") as other:
         lease = await begin(store)

@@ -44,6 +44,7 @@ class Entry(Record, frozen=True, kw_only=True):
     account: str
     digest: str
     status: DeliveryStatus
+    attempts: int = 0
 
 
 class Waiting(Record, frozen=True, kw_only=True):
@@ -276,8 +277,14 @@ class Store(Port):
 
     async def delivered_before(self, contents: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         def read() -> set[tuple[str, str]]:
-            entries = self._data.ledger.values()
-            return {(e.account, e.digest) for e in entries if e.status is DeliveryStatus.DELIVERED} & set(contents)
+            ledger = self._data.ledger
+            delivered = {n: e for n, e in ledger.items() if e.status is DeliveryStatus.DELIVERED}
+            found = {(e.account, e.digest) for e in delivered.values()}
+            for number, entry in ledger.items():
+                if entry.status is DeliveryStatus.DEAD and entry.attempts:
+                    followed = any(n > number and e.account == entry.account for n, e in delivered.items())
+                    found |= {(entry.account, entry.digest)} if followed else set()
+            return found & set(contents)
 
         return await self.call(read)
 
@@ -326,7 +333,9 @@ class Store(Port):
             for outcome in outcomes:
                 entry = self._data.ledger.get(outcome.incident_id)
                 if entry is not None:
-                    self._data.ledger[outcome.incident_id] = msgspec.structs.replace(entry, status=outcome.status)
+                    self._data.ledger[outcome.incident_id] = msgspec.structs.replace(
+                        entry, status=outcome.status, attempts=outcome.attempts
+                    )
             found = self._waiting().get(chunk.chunk_id)
             if found is not None:
                 left = codec.settle(codec.OutboxEntry(incidents=found.chunk.incidents), outcomes, keep=False).pending

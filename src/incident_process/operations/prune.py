@@ -156,8 +156,7 @@ class Prune:
             superseded: dict[DeliveryStatus, dict[int, int]] = defaultdict(dict)
             for entry in old:
                 if entry.updated_at < self._limit and await self._is_superseded(entry, known.get(entry.account)):
-                    is_delivered = entry.status is DeliveryStatus.DELIVERED
-                    later = known[entry.account].delivered_id if is_delivered else 0
+                    later = known[entry.account].delivered_id if _was_sent(entry) else 0
                     superseded[entry.status][entry.incident_id] = later
                 else:
                     self._named.add(entry.run_id)
@@ -175,8 +174,8 @@ class Prune:
             return False
         if entry.incident_id < known.delivered_id:
             return True
-        if entry.status is DeliveryStatus.DELIVERED:
-            return False
+        if _was_sent(entry):
+            return False  # no later delivery can keep a mark of it
         newest = await self._store.deliveries(account=entry.account, limit=1)
         return any(one.incident_id > entry.incident_id and one.status is not DeliveryStatus.PENDING for one in newest)
 
@@ -216,6 +215,11 @@ class Prune:
         deleted = await self._store.prune(superseded, run_ids, record)
         self._record = record(*deleted)
         return deleted
+
+
+def _was_sent(entry: LedgerEntry) -> bool:
+    """Return whether the receiver may have the content, so that it goes under another key when it comes back."""
+    return entry.status is DeliveryStatus.DELIVERED or entry.attempts > 0
 
 
 def _in_days(age: timedelta) -> str:

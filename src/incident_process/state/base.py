@@ -129,7 +129,10 @@ class LedgerReader(Protocol):
         ...
 
     async def delivered_before(self, contents: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Return those (account, digest) pairs that the ledger has as delivered at any time."""
+        """Return those (account, digest) pairs that the receiver may have had before what it has now.
+
+        They were delivered at any time, or became dead letters after an attempt, and then other content was delivered.
+        """
         ...
 
     def delivered_accounts(self) -> AsyncIterator[str]:
@@ -367,7 +370,7 @@ class StateAdmin(LedgerReader, Protocol):
         """Delete ledger entries that have an outcome, and runs that have ended; return how many of each.
 
         ``superseded``: the id of each entry, and that of a later delivered entry of its account, which keeps a mark of
-        the content where a delivered entry is deleted, for ``delivered_before``; 0 for a dead or skipped entry. An
+        the content of one that was attempted, for ``delivered_before``; 0 for one that was not. An
         entry whose later one is gone stays. ``record`` makes, of the two numbers, the record that is written with it.
         It takes no lease: runs go on beside it.
         """

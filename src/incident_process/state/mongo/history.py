@@ -7,7 +7,7 @@ from collections.abc import Collection as Some
 from incident_process.core.models import DeliveryStatus, LastDelivery, LedgerEntry
 from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.ledger import PENDING, lists, status_of
-from incident_process.state.remembered import delivered_among
+from incident_process.state.remembered import delivered_among, followed
 
 Claims = Callable[[Some[int | None]], Awaitable[dict[int | None, int]]]
 """Returns the token of the last finished claim of each of these scopes; None is the operation's own."""
@@ -94,7 +94,7 @@ class History:
                 of_account[found["Status"]] = max(found["_id"], of_account.get(found["Status"], 0))
 
     async def delivered_before(self, contents: Some[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Return those (account, digest) pairs that were delivered at any time."""
+        """Return those (account, digest) pairs that the receiver may have had before what it has now."""
         wanted = set(contents)
         found: set[tuple[str, str]] = set()
         for some in lists(sorted(wanted)):
@@ -104,19 +104,24 @@ class History:
                     self._of_accounts(sorted({account for account, _ in some})),
                     {
                         "$match": {
-                            "Status": DeliveryStatus.DELIVERED.value,
+                            "Status": {"$in": [DeliveryStatus.DELIVERED.value, DeliveryStatus.DEAD.value]},
                             "$or": [{"Digest": {"$in": digests}}, {"Earlier_Digests": {"$exists": True}}],
                         }
                     },
-                    {"$project": {"Account_Num": 1, "Digest": 1, "Earlier_Digests": 1}},
+                    {"$project": {"Account_Num": 1, "Digest": 1, "Earlier_Digests": 1, "Status": 1, "Attempts": 1}},
                     # A prune marks a later delivery before it deletes an earlier one: read in this order, one is seen.
                     {"$sort": {"_id": 1}},
                 ]
             )
-            deliveries = [
-                (entry["Account_Num"], entry["Digest"], entry.get("Earlier_Digests") or ()) async for entry in cursor
-            ]
-            found |= delivered_among(some, deliveries)
+            deliveries, dead = [], []
+            async for entry in cursor:
+                account, digest = entry["Account_Num"], entry["Digest"]
+                if entry["Status"] == DeliveryStatus.DELIVERED.value:
+                    deliveries.append((account, digest, entry.get("Earlier_Digests") or ()))
+                elif entry["Attempts"]:
+                    dead.append((account, digest, entry["_id"]))
+            known = await self.last_known(list({account for account, _, _ in dead}))
+            found |= delivered_among(some, deliveries, followed(dead, known))
         return found
 
     def _of_accounts(self, accounts: Sequence[str]) -> Document:

@@ -202,8 +202,9 @@ class Ledger:
             found |= {one["_id"]: one async for one in self._collection.find(mine, fields)}
         kept: dict[int, list[str]] = defaultdict(list)
         delivered_ids = {number for number, one in found.items() if one["Status"] == DeliveryStatus.DELIVERED.value}
-        for number in delivered_ids:
-            entry = found[number]
+        for number, entry in found.items():
+            if not superseded[number]:
+                continue
             kept[superseded[number]] += [*(entry.get("Earlier_Digests") or ()), mark(entry["Digest"])]
         delivered = {"Operation_name": self._operation, "Status": DeliveryStatus.DELIVERED.value}
         await self._write(

@@ -17,7 +17,7 @@ from incident_process.core.models import (
 )
 from incident_process.state.codec import LAST_CHARACTER
 from incident_process.state.damage import intact, text, text_or_none, whole, whole_or_none
-from incident_process.state.remembered import delivered_among
+from incident_process.state.remembered import delivered_among, followed
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.database import batches
 from incident_process.state.sql.dialect import MYSQL, instant_of, marks, stamp
@@ -30,6 +30,7 @@ PAGE = 2000
 """Accounts that one query of ``delivered_accounts`` reads."""
 
 _DELIVERED = DeliveryStatus.DELIVERED.value
+_DEAD = DeliveryStatus.DEAD.value
 _PENDING = DeliveryStatus.PENDING.value
 
 COLUMNS = """Incident_Id, Operation_name, Account_Num, Digest, Idempotency_Key, Status, Attempts, Runs,
@@ -65,9 +66,9 @@ _REPLACE = f"""
 """Give a pending entry a new id."""
 
 _DELIVERED_BEFORE = f"""
-    SELECT Account_Num, Digest, Earlier_Digests FROM Incident_Delivery
-    WHERE Operation_name = ? AND Status = '{_DELIVERED}' AND Account_Num IN ({{}})
-        AND (Digest IN ({{}}) OR Earlier_Digests IS NOT NULL)"""
+    SELECT Account_Num, Digest, Earlier_Digests, Status, Incident_Id FROM Incident_Delivery
+    WHERE Operation_name = ? AND Status IN ('{_DELIVERED}', '{_DEAD}') AND Account_Num IN ({{}})
+        AND (Digest IN ({{}}) OR Earlier_Digests IS NOT NULL) AND (Status = '{_DELIVERED}' OR Attempts > 0)"""
 
 _ALL_PENDING = f"SELECT Incident_Id, Scope FROM Incident_Delivery WHERE Operation_name = ? AND Status = '{_PENDING}'"
 
@@ -258,14 +259,20 @@ async def last_known(connection: Connection, operation: str, accounts: Sequence[
 async def delivered_before(
     connection: Connection, operation: str, contents: Collection[tuple[str, str]]
 ) -> set[tuple[str, str]]:
-    """Return those (account, digest) pairs that were delivered at any time."""
+    """Return those (account, digest) pairs that the receiver may have had before what it has now."""
     wanted = set(contents)
     found: set[tuple[str, str]] = set()
     for some in batches(sorted(wanted)):
         accounts_of, digests = ({one[part] for one in some} for part in (0, 1))
         query = _DELIVERED_BEFORE.format(marks(len(accounts_of)), marks(len(digests)))
         rows = await connection.rows(query, (operation, *accounts_of, *digests))
-        found |= delivered_among(some, ((row[0], row[1], (row[2] or "").split()) for row in rows))
+        dead = [(account, digest, number) for account, digest, _, status, number in rows if status == _DEAD]
+        known = await last_known(connection, operation, list({account for account, _, _ in dead}))
+        found |= delivered_among(
+            some,
+            ((row[0], row[1], (row[2] or "").split()) for row in rows if row[3] == _DELIVERED),
+            followed(dead, known),
+        )
     return found
 
 

@@ -53,8 +53,8 @@ async def delete_superseded(connection: Connection, operation: str, superseded: 
     deleted: list[int] = []
     for number, by in superseded.items():
         status, digest, earlier = found.get(number, ("", "", []))
-        is_kept = status == _DELIVERED
-        if status in {"", _PENDING} or ((by or is_kept) and found.get(by, ("",))[0] != _DELIVERED):
+        is_kept = bool(by)
+        if status in {"", _PENDING} or ((is_kept or status == _DELIVERED) and found.get(by, ("",))[0] != _DELIVERED):
             continue  # another prune was quicker
         deleted.append(number)
         if is_kept:
