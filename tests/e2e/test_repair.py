@@ -143,11 +143,16 @@ def test_a_replay_says_what_goes_out_first_and_may_leave_it_pending(site: Site) 
     mistyped = site.command("dead-letters", "replay", "--account", "nope", "--json")
     assert (mistyped.status, mistyped.json["status"], mistyped.json["resumed"]) == (0, "no_data", 0)
     assert "0 dead letter(s) are replayed, and 3 pending incident(s) stay pending." in mistyped.messages("INFO")
+    # As a cluster would have left them: in the outbox of a chunk.
+    site.source.sql("UPDATE Incident_Outbox SET Scope = 3, Token = 0")
+    site.source.sql("UPDATE Incident_Delivery SET Scope = 3 WHERE Status = 'pending'")
     waiting = site.command("deliveries", "--status", "pending", "--limit", "2").stdout.splitlines()
     assert len(waiting) == 1 + 2, "a program gets whole rows, tried or not"
     only = site.command("dead-letters", "replay", "--only", "--why", "ticket 4711", "--json")
     assert (only.status, only.json["delivered"], only.json["resumed"]) == (0, 1, 0)
     assert "1 dead letter(s) are replayed, and 3 pending incident(s) stay pending." in only.messages("INFO")
+    claims = site.source.sql("SELECT Token FROM Incident_Outbox")
+    assert claims == site.source.sql("SELECT Token FROM Process_Operation_Scope WHERE Scope = 3") != [(0,)]
     told = {name: site.history()[0][name] for name in ("kind", "why", "requested_by")}
     assert told == {"kind": "replay", "why": "ticket 4711", "requested_by": user_name()}
     again = site.command("dead-letters", "replay", "--json")

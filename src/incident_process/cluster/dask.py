@@ -103,6 +103,8 @@ async def _faults(client: Any, unfit: Unfit, reference: Reference, workers: Coll
                 found = (await client.run(unfit, reference, workers=[worker], on_error="return"))[worker]
         except Exception:
             return SILENT
+        if isinstance(found, OSError):
+            return SILENT  # it went away while it was asked
         if isinstance(found, BaseException):
             return f"a worker cannot load incident-process {reference.version}: install the same on all."
         return None if found is None else str(found)

@@ -115,9 +115,15 @@ class ChunkProcessor:
                 self._keep(scope, deliverer.hand_over())
 
     async def claim_outboxes(self) -> None:
-        """Fence all who may still be at work for an earlier run, and send nothing of what they left."""
-        await self._events.timed(self._parts.store.open_scopes, self._context.lease, 0)
+        """Fence all who may still be at work for an earlier run, and send nothing of what they left.
+
+        Each outbox is claimed, which ends what was cut off: what the ledger says decided must not be sent later on.
+        """
+        left = await self._events.timed(self._parts.store.open_scopes, self._context.lease, 0)
         await _claim_outbox(self._context)
+        for scope in left:
+            async with _in_chunk_slot(self._context, scope) as context:
+                await _claim_outbox(context)
 
     def _keep(self, scope: int, unsettled: ExhaustedIncidents) -> None:
         if len(unsettled):
