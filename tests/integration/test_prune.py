@@ -21,6 +21,7 @@ from incident_process.core.crash_points import CrashPoints
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.events import Events
 from incident_process.core.models import (
+    NO_PRUNE,
     Chunk,
     DeliveryStatus,
     Lease,
@@ -307,6 +308,8 @@ async def test_it_says_what_goes_and_what_went_and_leaves_a_record(stores: Store
         last = await last_run(store)
         assert last is not None
         assert last.run_id == "run-0005", "a prune is no run: schedule and health look at those"
+        found = await store.runs(search=NO_PRUNE, limit=50)
+        assert [run.run_id[-1] for run in found] == ["5", "4", "3", "2", "1"]
 
         await world.run(lease, {"004": 2}, [DELIVERED, DELIVERED])
         again = await pruning(store).make()

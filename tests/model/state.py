@@ -22,6 +22,7 @@ from incident_process.core.models import (
     Outcome,
     Record,
     RunRecord,
+    RunSearch,
     RunStatus,
     Tracking,
     UnsendableAccount,
@@ -250,7 +251,8 @@ class Store(Port):
     async def write_run(self, lease: Lease, run: RunRecord) -> None:
         await self._write(lease, lambda: self._data.runs.update({run.run_id: run}))
 
-    async def runs(self, *, limit: int) -> list[RunRecord]:
+    async def runs(self, *, search: RunSearch, limit: int) -> list[RunRecord]:
+        del search  # there are no prunes
         return await self.call(lambda: list(self._data.runs.values())[: -limit - 1 : -1])
 
     # -- ledger and outbox ----------------------------------------------------------------------------------------

@@ -309,14 +309,19 @@ class RunRecord(Record, frozen=True, kw_only=True):
 
 
 class RunSearch(Record, frozen=True, kw_only=True):
-    """Runs that began at ``since`` or later, ahead of ``before``; id, host or error contain ``text``, in any case."""
+    """Runs that began at ``since`` or later, ahead of ``before``; id, host or error contain ``text``, in any case.
+
+    ``without_prunes``: not the records of prunes, which are no runs.
+    """
 
     since: datetime | None = None
     before: datetime | None = None
     text: str = ""
+    without_prunes: bool = False
 
 
 ANY_RUN = RunSearch()
+NO_PRUNE = RunSearch(without_prunes=True)
 
 
 class RunReport(Record, frozen=True, kw_only=True):

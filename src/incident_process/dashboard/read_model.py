@@ -10,6 +10,7 @@ from typing import Any
 from incident_process.app.factory import make_source
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError
 from incident_process.core.models import (
+    NO_PRUNE,
     DeliveryStatus,
     LastDelivery,
     LedgerEntry,
@@ -418,7 +419,7 @@ async def next_run(settings: Settings, status: Mapping[str, Any], store: LedgerR
         gate: str | None = status["next_execution_dtm"]
         return gate
     now = datetime.fromisoformat(status["source_now"])
-    view = Snapshot(now=now, operation=None, runs=await store.runs(limit=CHARTED_RUNS))
+    view = Snapshot(now=now, operation=None, runs=await store.runs(search=NO_PRUNE, limit=CHARTED_RUNS))
     return _to_second(due(rules, view).at)
 
 

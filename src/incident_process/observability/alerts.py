@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.core.events import Events
 from incident_process.core.logs import event, get_logger, one_line
-from incident_process.core.models import RunKind, RunRecord, RunReport, RunStatus
+from incident_process.core.models import NO_PRUNE, RunKind, RunRecord, RunReport, RunStatus
 from incident_process.observability.alert_conditions import (
     TITLES,
     AlertStep,
@@ -56,7 +56,7 @@ class Notifier:
         found = found_by(kind, report)
         limit = self._settings.notify.lag_seconds
         if limit and parts is not None and report.status is not RunStatus.FAILED:
-            found |= lag_found(await parts.store.runs(limit=RUNS), await parts.source.now(), limit)
+            found |= lag_found(await parts.store.runs(search=NO_PRUNE, limit=RUNS), await parts.source.now(), limit)
         await self.tell(found)
 
     async def between_runs(self, runs: Sequence[RunRecord], now: datetime) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import (
     NEVER,
+    NO_PRUNE,
     UNFINISHED,
     DeliveryStatus,
     Operation,
@@ -28,9 +29,6 @@ log = get_logger()
 
 TOLERANCE = timedelta(minutes=5)
 """By so much the clocks of a source and of its replacement may differ before it is worth a line."""
-
-_PRUNES = 20
-"""Records that are searched for one of a run: a prune leaves one each night, also where no run follows."""
 
 AHEAD_REMEDY = (
     "The clock was set back, or Last_execution_dtm is wrong or meant in another zone: set it to the newest LOAD_DATE "
@@ -75,9 +73,8 @@ async def tell_what_was_found(store: LedgerReader, operation: Operation, now: da
 
 
 async def last_run(store: LedgerReader) -> RunRecord | None:
-    """Return the newest run; the record of a prune only where the newest are all of prunes."""
-    newest = await store.runs(limit=_PRUNES)
-    return next((run for run in newest if run.kind is not RunKind.PRUNE), newest[0] if newest else None)
+    """Return the newest run, which no record of a prune is."""
+    return next(iter(await store.runs(search=NO_PRUNE, limit=1)), None)
 
 
 async def _has_deliveries(store: LedgerReader) -> bool:

@@ -2,7 +2,7 @@
 
 import logging
 
-from incident_process.core.models import RunStatus, iso
+from incident_process.core.models import NO_PRUNE, RunStatus, iso
 from incident_process.core.window import Refusal
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.plans import WindowPlan
@@ -16,7 +16,7 @@ def scheduled_run(parts: Parts, rules: DueRules) -> Run:
 
     async def refusal() -> Refusal | None:
         # The clock is read again: after a wait for the lease, a run that ended meanwhile must not seem to be ahead.
-        operation, runs = await parts.store.read_operation(), await parts.store.runs(limit=RUNS)
+        operation, runs = await parts.store.read_operation(), await parts.store.runs(search=NO_PRUNE, limit=RUNS)
         view = Snapshot(operation=operation, runs=runs, now=await parts.source.now())
         next_due = due(rules, view)
         if next_due.refused is not None or next_due.at <= view.now:

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, suppress
 
 from incident_process.app.factory import make_source, make_store
 from incident_process.core.errors import DatabaseConnectionError
+from incident_process.core.models import NO_PRUNE
 from incident_process.core.process_identity import Runner
 from incident_process.schedule.timing import Snapshot
 from incident_process.settings import Settings
@@ -59,7 +60,10 @@ class StatePoller:
             busy = holder is None or not holder.is_gone()
         # The runs are read after the lease, so that they include one that ended in between.
         return Snapshot(
-            operation=await store.read_operation(), runs=await store.runs(limit=RUNS), busy=busy, now=await source.now()
+            operation=await store.read_operation(),
+            runs=await store.runs(search=NO_PRUNE, limit=RUNS),
+            busy=busy,
+            now=await source.now(),
         )
 
     async def _connect(self) -> tuple[Source, LedgerReader]:

@@ -313,6 +313,7 @@ class MongoStateStore(StateStore):
             "Kind": kind and kind.value,
             "Status": status and status.value,
             "Started_Dtm": {name: at for name, at in began.items() if at is not None} or None,
+            "$nor": [{"Kind": RunKind.PRUNE.value}] if search.without_prunes else None,
             "$or": [{name: contains} for name in ("_id", "Host", "Error")] if search.text else None,
         }
         return await self._runs.list({name: value for name, value in wanted.items() if value is not None}, skip, limit)

@@ -79,6 +79,7 @@ async def newest(
         **{f"{name} = ?": value and str(value) for name, value in wanted.items()},
         "Started_Dtm >= ?": stamp_or_none(search.since),
         "Started_Dtm < ?": stamp_or_none(search.before),
+        "Kind <> ?": RunKind.PRUNE.value if search.without_prunes else None,
     }
     of = {condition: value for condition, value in conditions.items() if value is not None}
     searched = [search.text.lower()] * _CONTAINS.count("?") if search.text else []
