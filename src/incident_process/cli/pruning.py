@@ -24,7 +24,8 @@ def prune(
 ) -> int:
     """Delete old runs, and deliveries that later ones of their accounts have superseded; runs may be at work.
 
-    Never what decides whether an account is sent again. The act stands in history. Example:
+    Never what decides whether an account is sent again. The act stands in history. Not before every program of 0.1.0
+    on this state has ended: it does not know what prune leaves behind. Example:
     incident-process prune --older-than 90d --dry-run
     """
     from incident_process.app.runner import in_loop

@@ -379,7 +379,7 @@ class StateAdmin(LedgerReader, Protocol):
     async def reclaim(self) -> str | None:
         """Give free space of the file back where that is much; return why it did not, None where there is no reason.
 
-        Nobody may be at work meanwhile; a run that begins waits.
+        Nobody may be at work meanwhile; a run that begins waits, and loses a lease that runs out before the end.
         """
         ...
 
