@@ -241,6 +241,15 @@ BODY = b'{"Account_Num":"0012345678","Customer_Details":{"Customer_Name":"Jane S
     ("answer", "said"),
     [
         (Answer(status=None, seconds=1, error="ConnectError"), "no answer (ConnectError)"),
+        (
+            Answer(status=None, seconds=1, error="ConnectionRefusedError", place="127.0.0.1:8000"),
+            "no answer: the receiver 127.0.0.1:8000 refuses connections",
+        ),
+        (
+            Answer(status=None, seconds=1, error="TimeoutError", place="[::1]:443", limit=30.0),
+            "no answer: the receiver [::1]:443 takes longer than 30 s",
+        ),
+        (Answer(status=None, seconds=1, error="no port left", place="[::1]:443"), "no answer (no port left)"),
         (Answer(status=503, seconds=1), "HTTP 503 Service Unavailable"),
         (Answer(status=599, seconds=1, excerpt=b"<html>Jane Sample</html>"), "HTTP 599"),
         (
@@ -374,6 +383,11 @@ def test_a_secret_at_the_end_of_what_was_looked_at_leaves_no_half(place: int) ->
         ("HTTP 422 X: *** *** 777 is closed", "HTTP 422 X: … is closed"),
         ("gave up after 6 attempts in 3 runs; last: HTTP 500 X: case 707 is open", "HTTP 500 X: case … is open"),
         ("no answer (TimeoutError)", "no answer (TimeoutError)"),
+        (
+            "no answer: the receiver h:8000 resets the connection",
+            "no answer: the receiver h:8000 resets the connection",
+        ),
+        ("gave up after 6 attempts in 3 runs; last: no answer (OSError)", "no answer (OSError)"),
         ("OUTSTANDING holds 123456, which is none", "OUTSTANDING holds …, which is none"),
     ],
 )

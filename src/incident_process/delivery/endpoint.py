@@ -18,6 +18,11 @@ class Endpoint(Record, frozen=True, kw_only=True):
     target: str
     authority: str
 
+    @property
+    def place(self) -> str:
+        """Host and port, for messages."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 def parse_address(url: str) -> Endpoint:
     """Return the parts of an address; raise ValueError when the sender cannot post to it."""
@@ -48,5 +53,4 @@ def receiver_place(url: str) -> str:
     """
     address = parse_address(url)
     scheme = "https" if address.tls else "http"
-    named = f"[{address.host}]" if ":" in address.host else address.host
-    return f"{scheme}://{named}:{address.port}{address.target.partition('?')[0]}"
+    return f"{scheme}://{address.place}{address.target.partition('?')[0]}"

@@ -11,7 +11,7 @@ import msgspec
 
 from incident_process.core.logs import PERSONAL_FIELDS
 from incident_process.delivery.http.transport import Answer
-from incident_process.delivery.status_texts import status_text
+from incident_process.delivery.status_texts import no_answer_text, status_text
 
 LONGEST = 240  # characters of a reason
 _WORD = r"[^\s,;:()\[\]{}]"
@@ -19,6 +19,7 @@ _OWN = re.compile(rf"""(?<!\w)'[^']*'(?!\w)|"[^"]*"|(?=(?:{_WORD}*?\d){{3}}){_WO
 # Above: text that may belong to one record, which is quoted, holds three digits or an @, or is masked.
 _MASKS = re.compile(r"…(?:[\s,.-]*…)+")
 _ANSWERED = re.compile(r"(?:gave up after \d+ attempts in \d+ runs; last: )?(HTTP \d{3}[^:]*)(?:: (.*))?", re.DOTALL)
+_NO_ANSWER = re.compile(r"(?:gave up after \d+ attempts in \d+ runs; last: )?(no answer\b.*)", re.DOTALL)
 _LONG_NUMBER = re.compile(r"\d{4,}")
 MASK = "***"
 _TELLING = ("detail", "message", "error", "reason", "errors", "title", "msg")
@@ -57,7 +58,7 @@ def reason(answer: Answer, body: bytes, secrets: Collection[str] = ()) -> str:
     receiver's words before they are kept: personal values and secrets also where they are cut.
     """
     if answer.status is None:
-        return f"no answer ({answer.error})"
+        return no_answer_text(str(answer.error), answer.place, answer.limit)[:LONGEST]
     status = status_text(answer.status)
     words = _words_of(answer.excerpt)
     if not words or words.casefold() in status.casefold():
@@ -76,10 +77,13 @@ def common_form(reason: str) -> str:
     """Return a reason in the form that is equal for many records.
 
     In the receiver's words … replaces whatever may belong to one record: words with three digits or an @, quoted text,
-    masks. The number of attempts is left out. In other reasons … replaces only long numbers.
+    masks. The number of attempts is left out. A missing answer keeps the receiver's port. In other reasons … replaces
+    only long numbers.
     """
     found = _ANSWERED.fullmatch(reason)
     if found is None:
+        if silent := _NO_ANSWER.fullmatch(reason):
+            return silent[1]
         return _LONG_NUMBER.sub("…", reason)
     if not found[2]:
         return found[1]

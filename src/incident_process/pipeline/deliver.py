@@ -21,6 +21,7 @@ from incident_process.core.window import id_floor
 from incident_process.delivery.failure_text import common_form
 from incident_process.delivery.policy import Evidence, Failure, ResponseClass, dead_letter_decision
 from incident_process.delivery.sender import EarlierTries, FailureOrder, Sender, SendResult
+from incident_process.delivery.status_texts import with_fixed_texts
 from incident_process.document.assembly import with_incident_id
 from incident_process.pipeline.context import RunContext
 from incident_process.pipeline.counters import RunCounters
@@ -73,7 +74,7 @@ class ExhaustedIncident(Record, frozen=True, kw_only=True):
     @property
     def is_known(self) -> bool:
         """True where an earlier run has seen that, too, and the receiver says the same of it now."""
-        return self.refused_as != "" and self.refused_as == self.words
+        return self.refused_as != "" and with_fixed_texts(self.refused_as) == with_fixed_texts(self.words)
 
     @property
     def tries_left(self) -> bool:

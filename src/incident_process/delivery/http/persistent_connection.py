@@ -17,7 +17,7 @@ MOST_BYTES = 1_048_576
 
 
 class NoAnswerError(Exception):
-    """The answer is not whole, or is none. The ledger keeps the subclass' name as the reason."""
+    """The answer is not whole, or is none. ``status_texts`` has the ledger's words for each subclass."""
 
 
 class ConnectionClosedError(NoAnswerError):

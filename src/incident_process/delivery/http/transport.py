@@ -35,7 +35,8 @@ class Answer(Record, frozen=True, kw_only=True):
     """The answer to one request: ``status`` is None when there was none, and ``error`` then says why.
 
     ``unsent``: there was no connection to send it over. ``lacking``: because this machine can open no more connections;
-    ``error`` says so in words.
+    ``error`` says so in words. Without an answer, ``place`` is the receiver's host and port, and ``limit`` the seconds
+    that the attempt might take.
     """
 
     status: int | None
@@ -45,6 +46,8 @@ class Answer(Record, frozen=True, kw_only=True):
     unsent: bool = False
     lacking: bool = False
     excerpt: bytes = b""
+    place: str | None = None
+    limit: float = 0.0
 
     def __repr__(self) -> str:
         """Leave the excerpt out: receivers repeat what the sender sent."""
@@ -120,20 +123,20 @@ class HttpTransport:
             except (OSError, ValueError) as exc:  # ValueError: a name that no resolver accepts
                 lack = LACKS.get(exc.errno or 0) if isinstance(exc, OSError) else None
                 if lack is not None:
-                    return _no_answer(started, lack, unsent=True, lacking=True)
-                return _no_answer(started, type(exc).__name__, unsent=True)
+                    return self._no_answer(started, lack, unsent=True, lacking=True)
+                return self._no_answer(started, type(exc).__name__, unsent=True)
             started = slot.since
             if not may_send():
                 slot.end()
                 self._idle.append(connection)
-                return _no_answer(started, "NotAllowed", unsent=True)
+                return self._no_answer(started, "NotAllowed", unsent=True)
         waiter = connection.send(self._request(body, key))
         too_late = self._loop.call_later(self._timeout - (time.perf_counter() - started), _give_up, waiter)
         try:
             await waiter
         except (NoAnswerError, OSError) as exc:
             connection.close()
-            return _no_answer(started, type(exc).__name__)
+            return self._no_answer(started, type(exc).__name__)
         except BaseException:
             connection.close()
             raise
@@ -184,7 +187,7 @@ class HttpTransport:
         """Open a connection; raise OSError, which includes TimeoutError, where that fails."""
         address = self._address
         error: OSError = ConnectionResetError()
-        async with asyncio.timeout(min(CONNECT_SECONDS, self._timeout)) as limit:
+        async with asyncio.timeout(self._connect_limit) as limit:
             places = await self._loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
             for tried, (*_, place) in enumerate(places):
                 # An address that swallows packets, as IPv6 without a route does, leaves the others their share of time.
@@ -205,6 +208,21 @@ class HttpTransport:
                     return connection
                 connection.close()
         raise error
+
+    @property
+    def _connect_limit(self) -> float:
+        return min(CONNECT_SECONDS, self._timeout)
+
+    def _no_answer(self, started: float, error: str, *, unsent: bool = False, lacking: bool = False) -> Answer:
+        return Answer(
+            status=None,
+            seconds=time.perf_counter() - started,
+            error=error,
+            unsent=unsent,
+            lacking=lacking,
+            place=self._address.place,
+            limit=self._connect_limit if unsent else self._timeout,
+        )
 
     def _request(self, body: bytes, key: str | None) -> bytes:
         extra = b""
@@ -240,11 +258,6 @@ def _head(address: Endpoint, headers: dict[str, str]) -> bytes:
         own["User-Agent"] = "incident-process"
     lines = [f"POST {address.target} HTTP/1.1", *(f"{name}: {value}" for name, value in {**own, **headers}.items())]
     return "".join(f"{line}\r\n" for line in lines).encode("ascii")
-
-
-def _no_answer(started: float, error: str, *, unsent: bool = False, lacking: bool = False) -> Answer:
-    seconds = time.perf_counter() - started
-    return Answer(status=None, seconds=seconds, error=error, unsent=unsent, lacking=lacking)
 
 
 def _give_up(waiter: asyncio.Future[None]) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from incident_process.app.factory import make_transport
 from incident_process.core.errors import DeliveryIncompleteError
 from incident_process.delivery.endpoint import parse_address
+from incident_process.delivery.status_texts import silence_text
 from incident_process.document.contract import incident_schema
 from incident_process.operations import openapi_drift
 from incident_process.operations.doctor.finding import Finding, error, ok, warning
@@ -31,7 +32,7 @@ MOST_LETTERS = 120
 async def examine_receiver(settings: Settings) -> list[Finding]:
     """Connect as a run would and hang up: only an incident could show whether the receiver accepts incidents."""
     address = parse_address(settings.api.api_url)
-    where = f"{address.host}:{address.port}"
+    where = address.place
     try:
         async with make_transport(settings) as transport, asyncio.timeout(CONNECT_SECONDS):
             await transport.connect()
@@ -44,7 +45,8 @@ async def examine_receiver(settings: Settings) -> list[Finding]:
         finding = f"The name {address.host} does not resolve ({why})."
         remedy = "Correct the host in [API] api_url, or see to the DNS server or /etc/hosts of this host."
     except (OSError, ValueError) as exc:
-        finding = f"{where} does not answer ({type(exc).__name__})."
+        fault = type(exc).__name__
+        finding = f"{where} {silence_text(fault) or f'does not answer ({fault})'}."
         remedy = "Correct [API] api_url, or see that the receiver runs and can be reached from here."
     else:
         finding = f"{where} accepts connections; path and credentials were not tried."
