@@ -20,6 +20,7 @@ demo: setup ## the whole story on embedded parts, in under a minute
 setup: ## the command, in .venv/bin/incident-process
 	@scripts/ensure-programs
 	@scripts/make-venv
+	@$(if $(filter setup,$(MAKECMDGOALS)),echo "Done. Next: . .venv/bin/activate")
 
 setup-tests: ## what the tests need; as root it installs Debian packages, otherwise it names them
 	@scripts/ensure-programs $(TEST_PROGRAMS)

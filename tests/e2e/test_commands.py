@@ -65,7 +65,12 @@ def test_init_embedded_creates_what_holds_without_a_file(command: Command) -> No
     command.environment |= {"XDG_DATA_HOME": str(command.folder / "data")}
     lost = command("run")
     assert (lost.status, lost.stdout) == (3, "")
+    assert "The embedded default's source: there is no file" in lost.stderr
     assert "init --embedded" in lost.stderr
+    looked = command("doctor")
+    assert (looked.status, looked.stderr) == (3, "")
+    assert looked.stdout.count("No configuration found") == 1
+    assert "Remedy: Change to the configuration's folder, or name the file with --config." in looked.stdout
     assert "incidents.db with both source tables" in good(command("init", "--embedded")).stdout
     assert "Created" not in good(command("init", "--embedded")).stdout, "it is safe to repeat"
     made = command.folder / "data" / "incident-process" / "incidents.db"

@@ -125,6 +125,9 @@ def test_a_dead_letter_is_listed_exported_and_replayed_once_its_cause_is_gone(si
     nothing = site.command("dead-letters", "replay", "--json", "--account", "nope")
     assert nothing.json["status"] == "no_data"
     assert "No open dead letter fits." in nothing.messages("INFO")
+    unfit = site.command("dead-letters", "replay", "--json", "--reason", "ticket 4711: corrected")
+    hint = "--reason selects; your own reason goes into --why."
+    assert f"No open dead letter fits. {hint}" in unfit.messages("INFO")
     assert times(site) == Counter(dict.fromkeys(ALL, 2))
     assert {run["kind"] for run in site.history()} == {"window", "replay"}
 

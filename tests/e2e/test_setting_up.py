@@ -104,11 +104,14 @@ def test_sample_data_makes_a_first_run_possible(command: Command, tmp_path: Path
         made = good(command("sample-data", "--accounts", "20", "--json")).json
         assert (made["accounts"], made["payments"]) == (20, 20)
         assert made["customers"] >= 20
+        assert good(command("sample-data", "--accounts", "1")).stdout.endswith("Next: incident-process init\n")
         good(command("init"))
         first = good(command.run()).json
         assert (first["status"], first["delivered"], first["dead"]) == ("completed", 20, 0)
         time.sleep(1.1)  # a payment's date has whole seconds
-        assert good(command("sample-data", "--accounts", "5")).stdout.startswith("Loaded ")
+        further = good(command("sample-data", "--accounts", "5")).stdout
+        assert further.startswith("Loaded ")
+        assert further.endswith("Next: incident-process run --now\n")
         second = good(command("run", "--now", "--json")).json
         assert (second["status"], second["delivered"]) == ("completed", 5)
 

@@ -83,7 +83,10 @@ class Checkout:
         with self.start(**variables) as process:
             said, _ = process.communicate(timeout=SECONDS)
         assert process.returncode == expect, said
-        return [line for line in said.splitlines() if not line.startswith("make:")]
+        lines = [line for line in said.splitlines() if not line.startswith("make:")]
+        if expect == 0:
+            assert lines.pop() == "Done. Next: . .venv/bin/activate"
+        return lines
 
     def is_whole(self) -> bool:
         python = self.folder / ".venv" / "bin" / "python"

@@ -382,6 +382,13 @@ def test_a_proxy_lets_no_large_body_through(receiver: ReceiverHandle, client: Cl
     assert stored_ids(receiver) == []
 
 
+def test_it_says_where_it_listens_and_what_it_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("incident_process.sandbox.receiver.serve", lambda *given: given[-1]("http://h:1/x"))
+    said = CliRunner().invoke(app, ["receiver", "--database", "r.db"]).output
+    assert said == f"Listening: http://h:1/x\nIt keeps what it accepts in {tmp_path / 'r.db'}. Ctrl-C ends it.\n"
+
+
 def test_every_fault_is_listed_in_the_help() -> None:
     said = CliRunner().invoke(app, ["receiver", "--help"], env={"NO_COLOR": "1"}).output
     assert [name for name in Faults.__struct_fields__ if not re.search(rf"\b{name}\b", said)] == []
@@ -617,7 +624,7 @@ def test_a_missing_or_foreign_file_is_a_configuration_error(tmp_path: Path) -> N
     with closing(sqlite3.connect(foreign)) as connection:
         connection.execute("CREATE TABLE accepted (seq)")
     for database, said in (
-        (tmp_path / "none", "no such file"),
+        (tmp_path / "none", "none: there is no such file; name the receiver's file with --database"),
         (text, "cannot be read"),
         (foreign, "of another program"),
     ):

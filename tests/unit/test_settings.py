@@ -231,8 +231,9 @@ class TestFinding:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: Mapping[str, str]
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(ConfigurationError, match=r"gone\.ini: there is no such file"):
+        with pytest.raises(ConfigurationError, match=r"gone\.ini: there is no such file") as refused:
             Settings.load(None if environ else Path("gone.ini"), environ)
+        assert f"'incident-process init{'' if environ else ' --config gone.ini'}'" in str(refused.value)
 
     def test_a_folder_is_no_file(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):

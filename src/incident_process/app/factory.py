@@ -20,6 +20,7 @@ from incident_process.pipeline.counters import RunCounters
 from incident_process.pipeline.lease import LeaseHeartbeat
 from incident_process.settings import Settings
 from incident_process.settings.database_urls import MySQLTarget, SqliteTarget, parse_target
+from incident_process.settings.load import EMBEDDED_SOURCE
 from incident_process.source.base import Source
 from incident_process.state.alert_store import AlertStore
 from incident_process.state.base import StateStore
@@ -78,7 +79,8 @@ def make_source(settings: Settings) -> Source:
     if isinstance(target, SqliteTarget):
         from incident_process.source.sqlite import SqliteSource
 
-        return SqliteSource(target.path, zone)
+        is_embedded = EMBEDDED_SOURCE in (settings.not_found or "")
+        return SqliteSource(target.path, zone, is_embedded=is_embedded)
     replicas = settings.replica_targets
     if replicas:
         from incident_process.source.replicas import Primary, Replica, ReplicatedSource

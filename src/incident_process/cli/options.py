@@ -104,10 +104,11 @@ def began_from(since: str | None, zone: ZoneInfo) -> datetime | None:
     return None if since is None else moment(since, "--since", zone)
 
 
-def load(config: Path | None, *, runs: bool = False) -> "Settings":
+def load(config: Path | None, *, runs: bool = False, warns: bool = True) -> "Settings":
     """Read the settings, set up logging as they say, and log their file and their warnings.
 
     ``runs``: the command runs, so a file that is not the current folder's is worth a line that everybody sees.
+    ``warns``: log the warnings; the command does not show them itself.
     """
     from incident_process.settings import Settings
     from incident_process.settings.load import USUAL_PLACES
@@ -120,7 +121,7 @@ def load(config: Path | None, *, runs: bool = False) -> "Settings":
         logs.get_logger().log(
             level, "The configuration is %s.", path.absolute(), extra=logs.event("configuration_read", path=str(path))
         )
-    for warning in settings.warnings:
+    for warning in settings.warnings if warns else ():
         logs.get_logger().warning("%s", warning, extra=logs.event("configuration_warning"))
     return settings
 

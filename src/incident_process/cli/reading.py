@@ -220,7 +220,7 @@ def doctor(
     from incident_process.operations.alert_check import examine_alerts
     from incident_process.operations.doctor import Level, examine, examine_installation
 
-    settings = load(config)
+    settings = load(config, warns=False)
     findings = in_loop(examine(settings)) + in_loop(examine_alerts(settings, send=test_alert)) + examine_installation()
     if as_json:
         emit_json(findings)

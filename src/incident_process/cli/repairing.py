@@ -139,7 +139,8 @@ def replay(
     async def made(parts: Parts) -> Run:
         found = await open_dead_letters(parts.store, account=account, reason=reason)
         if not found:
-            get_logger().info("No open dead letter fits.", extra=event("no_dead_letter"))
+            hint = " --reason selects; your own reason goes into --why." if reason is not None else ""
+            get_logger().info("No open dead letter fits.%s", hint, extra=event("no_dead_letter"))
             await hint_at_spelling(parts.store, account)
         pending = (await parts.store.delivery_counts())[DeliveryStatus.PENDING]
         chosen_none = not found and (account is not None or reason is not None)  # a typing error must send nothing

@@ -1,6 +1,7 @@
 """The commands for trying things out: receiver and demo."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -48,13 +49,19 @@ def receiver(
     slow         latency_ms, jitter_ms
     at random    fail_rate (answers fail_status, with retry_after), drop_rate, reject_before_rate, stall_rate, seed
     the next n   fail_next, drop_next
-    by account   fail_accounts, refuse_accounts: {"0000000007": 500}
+    by account   fail_accounts: an error status (4xx, 5xx), as a service that fails, with retry_after
+                 refuse_accounts: any status with refuse_text, as a business rule that says no
     a share      refuse_share of the accounts, with refuse_status and refuse_text, as business rules do
     a rate       rate_limit a second, rate_kind: second, sliding or bucket (with rate_burst), rate_status 429 or
                  503, rate_retry_after
     a queue      workers, work_ms for each request, queue: places in it
     a proxy      proxy_status 400 for everybody, proxy_body_bytes: 413 beyond it
     keys         honour_keys: a known Idempotency-Key is answered 201 again
+
+    \b
+    Two accounts fail from now on, in different ways; DELETE takes all faults away:
+      curl 127.0.0.1:8000/_control -d '{"fail_accounts": {"0000000007": 503}, "refuse_accounts": {"0000000008": 422}}'
+      curl 127.0.0.1:8000/_control -X DELETE
 
     Example: incident-process receiver --port 8000 --database receiver.db
     """  # noqa: D301  # the backspace is what keeps the lines below it from being wrapped
@@ -85,7 +92,9 @@ def receiver(
         msg = f'--faults is no JSON object: write it like {{"latency_ms": 20}} ({exc}).'
         raise typer.BadParameter(msg) from exc
     default = DEFAULT_ADDRESS if config is None else _api_address(load(config).api.api_url)
-    service.serve(host or default[0], default[1] if port is None else port, database, chosen, _print_url)
+    service.serve(
+        host or default[0], default[1] if port is None else port, database, chosen, partial(_print_url, database)
+    )
     return 0
 
 
@@ -101,9 +110,10 @@ def _api_address(url: str) -> tuple[str, int]:
     return address.host, address.port
 
 
-def _print_url(url: str) -> None:
+def _print_url(database: Path, url: str) -> None:
     """Print the receiver's URL at once, also to a pipe: the starting program waits for this line."""
     emit(f"Listening: {url}")
+    emit(f"It keeps what it accepts in {database.absolute()}. Ctrl-C ends it.")
     sys.stdout.flush()
 
 

@@ -6,7 +6,8 @@ import typer
 
 from incident_process.cli.options import AsJson, Config, load
 from incident_process.cli.output import emit, emit_json, emit_table
-from incident_process.core.errors import ConfigurationError
+from incident_process.cli.reading import with_parts
+from incident_process.core.errors import ConfigurationError, IncidentProcessError
 from incident_process.core.logs import event, get_logger
 
 if TYPE_CHECKING:
@@ -77,12 +78,27 @@ def sample_data(
     """
     from incident_process.operations.sample_data import load_sample
 
-    made = load_sample(load(config), accounts)
+    settings = load(config)
+    made = load_sample(settings, accounts)
     if as_json:
         emit_json(made)
         return 0
     emit(
         f"Loaded {made.customers} customer rows and {made.payments} payments of {made.accounts} invented accounts into "
-        f"{made.where}. Next: incident-process run"
+        f"{made.where}. Next: incident-process {_next_command(settings)}"
     )
     return 0
+
+
+def _next_command(settings: "Settings") -> str:
+    """Return the command that comes after the rows: ``init`` before there is a state, else the run that takes them."""
+    from incident_process.core.models import RunStatus, Tracking
+    from incident_process.operations import insights
+
+    if settings.process.tracking is not Tracking.SQL:
+        return "run"
+    try:
+        gate = with_parts(settings, lambda parts: insights.status(settings, parts.source, parts.store))["gate"]
+    except IncidentProcessError:  # no state yet; of another fault init says what it is
+        return "init"
+    return {RunStatus.INACTIVE: "init", RunStatus.NOT_DUE: "run --now"}.get(gate, "run")

@@ -6,6 +6,7 @@ pydantic-settings would do the same, but took 0.1 s of every start.
 """
 
 import os
+import shlex
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -122,6 +123,10 @@ def embedded(named: Layer) -> Layer:
 
 NOT_FOUND = "No configuration found"
 """Begins the warning of a process that uses the embedded default."""
+EMBEDDED_SOURCE = "The embedded default applies (source "
+"""In that warning where the source is the default's, and not the receiver alone."""
+NOT_FOUND_REMEDY = "Change to the configuration's folder, or name the file with --config."
+"""Ends it."""
 
 
 def embedded_warning(raw: Layer) -> str | None:
@@ -135,8 +140,8 @@ def embedded_warning(raw: Layer) -> str | None:
         return None
     places = " or ".join(map(str, USUAL_PLACES))
     return (
-        f"{NOT_FOUND}: {Path.cwd()} has no {places}. The embedded default applies ({', '.join(used)}). If that is not "
-        "meant, change to the configuration's folder, or name the file with --config."
+        f"{NOT_FOUND}: {Path.cwd()} has no {places}. The embedded default applies ({', '.join(used)}). "
+        f"{NOT_FOUND_REMEDY}"
     )
 
 
@@ -178,10 +183,14 @@ def locate(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, str] 
         try:
             return path, ini.read(path)
         except FileNotFoundError:
-            origin = "--config" if config else f"environment variable {CONFIG_VARIABLE}"
+            origin, option = (
+                ("--config", f" --config {shlex.quote(str(config))}")
+                if config
+                else (f"environment variable {CONFIG_VARIABLE}", "")
+            )
             raise ConfigurationError(
                 f"{path}: there is no such file, though {origin} names it: "
-                "correct the path, or write the file with `incident-process init`."
+                f"correct the path, or write the file with 'incident-process init{option}'."
             ) from None
     for path in USUAL_PLACES:
         try:

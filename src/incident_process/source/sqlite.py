@@ -34,10 +34,17 @@ class SqliteSource(SqlSource):
     Args:
         path: the file; it is never created.
         zone: ``source_timezone``, in which times are read that say no zone themselves.
+        is_embedded: No configuration was found, and the file is the embedded default's.
     """
 
-    def __init__(self, path: Path | str, zone: ZoneInfo = ZoneInfo("UTC")) -> None:  # noqa: B008 - immutable
-        super().__init__(SqliteDriver(Path(path), zone), zone)
+    def __init__(
+        self,
+        path: Path | str,
+        zone: ZoneInfo = ZoneInfo("UTC"),  # noqa: B008 - immutable
+        *,
+        is_embedded: bool = False,
+    ) -> None:
+        super().__init__(SqliteDriver(Path(path), zone, is_embedded=is_embedded), zone)
 
 
 class SqliteDriver:
@@ -45,9 +52,10 @@ class SqliteDriver:
 
     place = "[DATABASE] URL"
 
-    def __init__(self, path: Path, zone: ZoneInfo) -> None:
+    def __init__(self, path: Path, zone: ZoneInfo, *, is_embedded: bool) -> None:
         self.where = f"the SQLite source database {path}"
         self._path = path
+        self._is_embedded = is_embedded
         self._zone = zone
         self._file = FileConnection("sqlite-source", self._set_up)
 
@@ -102,10 +110,14 @@ class SqliteDriver:
             return None
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
         if code == sqlite3.SQLITE_CANTOPEN:
+            absent = f"there is no file {self._path} that could be opened for reading."
+            if self._is_embedded:
+                return DatabaseConnectionError(
+                    f"The embedded default's source: {absent} Run in the folder of your configuration, or name it with "
+                    "--config; 'incident-process init --embedded' creates the file for a trial without one."
+                )
             return DatabaseConnectionError(
-                f"{self.place}: there is no file {self._path} that could be opened for reading. Name the SQLite file "
-                "that holds the source tables, or create it; 'incident-process init --embedded' creates the one that "
-                "holds without a configuration."
+                f"{self.place}: {absent} Name the SQLite file that holds the source tables, or create it."
             )
         if code == sqlite3.SQLITE_NOTADB:
             return DatabaseConnectionError(f"{self.place}: {self._path} is no SQLite database. Name one that is.")

@@ -12,13 +12,14 @@ from incident_process.operations.doctor.receiver import examine_receiver
 from incident_process.operations.doctor.source import examine_source
 from incident_process.operations.doctor.state import examine_connections, examine_state
 from incident_process.settings import Settings
+from incident_process.settings.load import NOT_FOUND_REMEDY
 
 __all__ = ["Finding", "Level", "examine", "examine_installation"]
 
 
 async def examine(settings: Settings) -> list[Finding]:
     """Check everything that a run depends on; where one part fails, go on with the rest."""
-    findings = [warning("configuration", text, "Correct the configuration.") for text in settings.warnings]
+    findings = [_doubt(text) for text in settings.warnings]
     if settings.config_path is not None:
         in_force = f"{settings.config_path.absolute()} is in force."
         findings.append(ok("configuration", in_force))
@@ -36,6 +37,12 @@ async def examine(settings: Settings) -> list[Finding]:
     if settings.tracing.endpoint and not lacking:
         findings.append(await examine_collector(settings.tracing.endpoint))
     return findings
+
+
+def _doubt(text: str) -> Finding:
+    if text.endswith(NOT_FOUND_REMEDY):
+        return warning("configuration", text.removesuffix(NOT_FOUND_REMEDY).rstrip(), NOT_FOUND_REMEDY)
+    return warning("configuration", text, "Correct the configuration.")
 
 
 async def _extras(settings: Settings) -> list[Finding]:

@@ -69,7 +69,10 @@ def summary(database: Path) -> dict[str, Any]:
 @contextmanager
 def _reading(database: Path) -> Iterator[sqlite3.Connection]:
     if not database.is_file():
-        raise ConfigurationError(f"receiver database {database}: there is no such file; start the receiver first")
+        raise ConfigurationError(
+            f"receiver database {database.absolute()}: there is no such file; name the receiver's file with "
+            "--database, or start the receiver first"
+        )
     try:
         connection = sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True, isolation_level=None, timeout=30)
     except sqlite3.Error as exc:
