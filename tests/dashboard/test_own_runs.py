@@ -111,7 +111,7 @@ def test_a_stop_after_the_end_of_the_run_s_loop_is_none_of_the_user_s(monkeypatc
                 counts=Counts(pending=6),
                 last_execution=NEVER,
                 seconds=1.0,
-                message="6 incident(s) have no outcome yet (6 x HTTP 503)",
+                message="6 incidents have no outcome yet (6 x HTTP 503)",
             )
 
         async def plan(_parts: object) -> None: ...
@@ -123,7 +123,7 @@ def test_a_stop_after_the_end_of_the_run_s_loop_is_none_of_the_user_s(monkeypatc
         await runs.close()
         made.return_value.request_stop.assert_called_once_with("interrupted by the end of the dashboard")
         assert runs.state["message"].endswith(
-            "6 without an outcome. Why: 6 incident(s) have no outcome yet (6 x HTTP 503)."
+            "6 without an outcome. Why: 6 incidents have no outcome yet (6 x HTTP 503)."
         )
 
     asyncio.run(go())

@@ -201,6 +201,7 @@ def test_a_database_that_is_down(make_site: MakeSite, closed_port: int, which: s
     assert finished.json["status"] == "failed"
     assert set(finished.json) >= KEYS
     assert finished.json["version"] == __version__
+    assert (finished.json["sequence"], finished.json["last_execution_dtm"]) == (None, None), "nothing was read"
     (line,) = finished.stderr.splitlines()
     assert line.startswith("ERROR:incident_logger:Database connection error during incident processing: ")
     assert str(closed_port) in line

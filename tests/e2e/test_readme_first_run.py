@@ -83,8 +83,6 @@ def test_the_blocks_lead_to_a_delivered_incident(administered: SqlServer, clone:
     assert re.search(r"^pending +0$", shown, re.MULTILINE), shown
     # Of this machine, where the tests' interpreter may lie in root's home, and not of the blocks.
     shown = re.sub(r"^WARNING +installation: .*\n +Remedy: .*\n", "", shown, flags=re.MULTILINE)
-    # The blocks' server is on this machine, and without TLS: doctor says what that means.
-    shown = re.sub(r"^WARNING +(source|state): Without TLS.*\n +Remedy: .*\n", "", shown, flags=re.MULTILINE)
     assert not re.search("ERROR|WARNING", shown), shown
     assert deliveries.count("delivered") == 20, deliveries
     assert (clone / "config" / "databaseConfig.ini").stat().st_mode & 0o777 == 0o600

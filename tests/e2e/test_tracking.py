@@ -192,6 +192,7 @@ def test_now_does_not_wait_until_a_run_is_due(make_site: MakeSite) -> None:
     given_operation(site, Next_execution_dtm=datetime.fromisoformat(FAR))
     waits = site.finish()
     assert "'incident-process run --now' does not wait for it" in waits.stderr
+    assert (waits.json["pending"], "an outcome" in waits.stderr) == (0, False)
     finished = site.command("run", "--now", "--json")
     assert (finished.status, finished.json["status"], finished.json["delivered"]) == (0, "completed", 1)
     assert site.operation()["Next_execution_dtm"] < datetime.fromisoformat(FAR).replace(tzinfo=None)

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from incident_process.operations.doctor import Finding, Level, examine
+from incident_process.operations.doctor.state import unencrypted
 from incident_process.settings import Settings
+from incident_process.settings.database_urls import parse_target
 from incident_process.source.indexes import INDEX_ADVICE
 from tests.support.authority import Authority
 from tests.support.described import serving
@@ -69,7 +71,9 @@ def test_a_source_as_in_the_field_gets_its_indexes_advised(sqlite_url: str, tmp_
     assert "DATETIME" in about(found, "debt_payment", Level.OK)[0].finding
     (operation,) = about(found, "operation", Level.ERROR)
     assert operation.exit_status == 6
-    assert "init" in operation.finding
+    assert operation.finding.endswith("Process_Operation has no row of that name.")
+    assert operation.remedy == "Create it with 'incident-process init', or correct [PROCESS] operation_name."
+    assert about(found, "deliveries", Level.OK)
     assert about(found, "receiver", Level.OK)
 
 
@@ -201,9 +205,9 @@ def test_what_is_advised_is_what_doctor_looks_for(sql_server: SqlServer, sql_dat
                 cursor.execute(advice.statement)
     url = sql_server.url(sql_database)
     found = findings("http://127.0.0.1:9/x", url, url)
-    warnings = [finding for finding in found if finding.level is Level.WARNING]
-    assert [warning.subject for warning in warnings] == ["source", "state"]
-    assert all(warning.finding.startswith("Without TLS") for warning in warnings)
+    assert [finding for finding in found if finding.level is Level.WARNING] == []
+    (told,) = [one for one in found if one.finding.startswith("Without TLS, another user of this host")]
+    assert (told.subject, told.level) == ("source", Level.OK), "source and state are on one server"
     assert about(found, "source", Level.OK)
     assert about(found, "clock", Level.OK)
     (receiver,) = about(found, "receiver", Level.ERROR)
@@ -350,3 +354,13 @@ def test_a_description_of_other_addresses_is_told(sqlite_url: str, tmp_path: Pat
         found = findings(site.origin + PATH, sqlite_url, f"sqlite:///{tmp_path}/state.db")
     (finding,) = about(found, "receiver's contract", Level.WARNING)
     assert f"has no POST to {PATH}; it has /Request_Incident." in finding.finding
+
+
+def test_a_password_without_tls_is_a_warning_for_each_server_that_is_elsewhere() -> None:
+    targets = {
+        name: parse_target(f"mysql://u:p@{host}/{name}", None)
+        for name, host in {"source": "db.example", "state": "DB.example:3306", "third": "other.example"}.items()
+    }
+    found = unencrypted(targets)
+    assert [(one.subject, one.level) for one in found] == [("source", Level.WARNING), ("third", Level.WARNING)]
+    assert all("whoever answers" in one.finding and "MYSQL_SSL = on" in one.remedy for one in found)

@@ -1,6 +1,7 @@
 """A state store in memory, by ``state.base``: each method is one atomic step, as the SQL store's are."""
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -368,6 +369,9 @@ class Store(Port):
 
     async def deliveries(self, *, status: DeliveryStatus, limit: int) -> list[Entry]:
         return await self.call(lambda: [one for one in self._data.ledger.values() if one.status is status][:limit])
+
+    async def delivery_counts(self) -> Counter[DeliveryStatus]:
+        return await self.call(lambda: Counter(one.status for one in self._data.ledger.values()))
 
     async def purge_bodies(self, lease: Lease, older_than: datetime) -> int:
         return await self._write(lease, lambda: 0)

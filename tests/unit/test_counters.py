@@ -46,5 +46,5 @@ def test_what_is_left_is_said_with_its_reasons_from_the_first_account_on(
     made = counters(*errors)
     assert made.left == said
     assert made.unfinished == (
-        f"{len(errors)} incident(s) have no outcome yet ({said}); the next run tries them again" if errors else None
+        f"{len(errors)} incident{' has' if len(errors) == 1 else 's have'} no outcome yet ({said})" if errors else None
     )

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
@@ -84,39 +84,56 @@ def emit_table(
     empty: str,
     most: int | None = None,
     spare: Sequence[str] = (),
+    note: Callable[[Mapping[str, Any]], str | None] | None = None,
 ) -> None:
     """Print rows under the columns' names, aligned, and how many are beyond ``most``; without rows print ``empty``.
 
-    Where a person reads, lines fit the width: a last column ``error`` goes below its row, and those of ``spare`` are
-    left out in this order. Statuses have colours on a terminal.
+    Where a person reads, lines fit the width: a last column ``error`` goes below its row, those of ``spare`` are left
+    out in this order, then the year of ``started``. A row's ``note`` goes below it there, and statuses have colours.
     """
     names = list(columns)
     if not rows:
         emit(empty)
         return
     cells = {name: [_cell(name, row.get(name)) for row in rows[:most]] for name in names}
-    widths = {name: max(len(name), *map(len, cells[name])) for name in names}
-    room, below = _width(), False
-    dropped = iter(spare)
-    while room is not None and sum(widths[name] + 2 for name in names) - 2 > room:
-        if names[-1] == "error":
-            below = bool(names.pop())
-        elif (name := next(dropped, None)) is None:
-            break
-        elif name in names:
-            names.remove(name)
+    room = _width()
+    below = room is not None and _fit(names, cells, room, spare)
+    widths = {name: _wide(name, cells) for name in names}
     colours = is_terminal() and "NO_COLOR" not in os.environ and os.environ.get("TERM", "dumb") != "dumb"
     sys.stdout.write("  ".join(name.ljust(widths[name]) for name in names).rstrip() + "\n")
-    for at in range(len(rows[:most])):
+    for at, row in enumerate(rows[:most]):
         line = [cells[name][at].ljust(widths[name]) for name in names]
         if colours and "status" in names:
             place = names.index("status")
             line[place] = _coloured(line[place])
         sys.stdout.write("  ".join(line).rstrip() + "\n")
-        if below and room is not None and cells["error"][at] != "-":
-            for part in wrap(cells["error"][at], max(20, room - 4)):
-                sys.stdout.write(f"    {part}\n")
+        if room is not None:
+            _emit_below([note and note(row), row.get("error") if below else None], room)
     emit_left_out(len(rows), most)
+
+
+def _fit(names: list[str], cells: dict[str, list[str]], room: int, spare: Sequence[str]) -> bool:
+    """Take out of ``names`` what has no room; return whether the errors go below their rows."""
+    below, dropped = False, iter(spare)
+    while sum(_wide(name, cells) + 2 for name in names) - 2 > room:
+        if names[-1] == "error":
+            below = bool(names.pop())
+        elif (name := next(dropped, None)) is None:
+            cells["started"] = [cell[5:] for cell in cells.get("started", ())]
+            break
+        elif name in names:
+            names.remove(name)
+    return below
+
+
+def _wide(name: str, cells: Mapping[str, Sequence[str]]) -> int:
+    return max(len(name), *map(len, cells[name]))
+
+
+def _emit_below(texts: Iterable[Any], room: int) -> None:
+    for text in texts:
+        for part in wrap(_shown(text), max(20, room - 4)) if text else ():
+            sys.stdout.write(f"    {part}\n")
 
 
 _COLOURS = {

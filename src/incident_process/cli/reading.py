@@ -1,6 +1,6 @@
 """The commands that only read: status, history, deliveries, preview."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from incident_process.cli import streams
-from incident_process.cli.options import AsJson, Config, Limit, Since, began_from, load
+from incident_process.cli.options import AsJson, Config, Limit, Since, began_from, level_asked, load
 from incident_process.cli.output import COUNTED, emit, emit_json, emit_json_text, emit_pairs, emit_table, is_terminal
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import DeliveryStatus
@@ -24,8 +24,8 @@ RUN_COLUMNS = (
     *("run_id", "kind", "status", "started", "seconds", "accounts", "delivered", "unchanged", "skipped"),
     *("dead", "pending", "error"),
 )
-RUN_SPARE = ("started", "skipped", "unchanged", "accounts", "seconds", "kind")
-"""What a narrow terminal goes without, in this order; a run's id begins with its start."""
+RUN_SPARE = ("skipped", "unchanged", "accounts", "seconds", "kind")
+"""What a narrow terminal goes without, in this order."""
 DELIVERY_COLUMNS = ("incident_id", "account", "status", "attempts", "http_status", "updated", "run_id", "error")
 DELIVERY_SPARE = ("run_id", "http_status", "updated")
 
@@ -35,10 +35,8 @@ def status(config: Config = None, as_json: AsJson = False) -> int:
 
     Example: incident-process status --json
     """
-    from incident_process.operations import insights
-
     settings = load(config)
-    answer = with_parts(settings, lambda parts: insights.status(settings, parts.source, parts.store))
+    answer = with_parts(settings, lambda parts: _status(settings, parts))
     place = str(settings.config_path.absolute()) if settings.config_path is not None else None
     answer = {"config": place} | answer
     if as_json:
@@ -47,14 +45,27 @@ def status(config: Config = None, as_json: AsJson = False) -> int:
     answer["config"] = place or "none found, the embedded default applies"
     last = answer.pop("last_run")
     counts = answer.pop("deliveries")  # includes entries that later ones have followed
-    emit_pairs(
-        answer
-        | {
-            "deliveries in the ledger": counts,
-            "last_run": f"{last['run_id']} {last['status']} {last['started']}" if last else None,
-        }
-    )
+    if answer["lag_seconds"] is not None:
+        answer["lag_seconds"] = int(answer["lag_seconds"])
+    answer.pop("gate" if answer["reason"] else "reason")
+    answer["deliveries in the ledger"] = counts
+    answer["open_dead_letters"] = answer.pop("open_dead_letters")
+    answer["last_run"] = _last_run(last) if last else None
+    emit_pairs(answer)
     return 0
+
+
+async def _status(settings: "Settings", parts: Any) -> dict[str, Any]:
+    from incident_process.operations import insights
+    from incident_process.operations.dead_letters import count_open
+
+    answer = await insights.status(settings, parts.source, parts.store)
+    return answer | {"open_dead_letters": await count_open(parts.store)}
+
+
+def _last_run(run: dict[str, Any]) -> str:
+    told = f"{run['run_id']} {run['status']} {run['started']}"
+    return f"{told}: {run['error']}" if run["error"] else told
 
 
 def history(
@@ -67,7 +78,7 @@ def history(
     limit: Limit = 20,
     since: Since = None,
 ) -> int:
-    """Show the runs, newest first, or everything of one run.
+    """Show the runs, newest first; RUN_ID shows all of one run: its window, its rows, who asked for it, and why.
 
     Example: incident-process history --since yesterday
     """
@@ -91,8 +102,15 @@ def history(
     if as_json:
         emit_json(runs)
     else:
-        emit_table(runs, RUN_COLUMNS, "No run yet." if first is None else "No run that fits.", limit, RUN_SPARE)
+        empty = "No run yet." if first is None else "No run that fits."
+        emit_table(runs, RUN_COLUMNS, empty, limit, RUN_SPARE, note=_request)
     return 0
+
+
+def _request(run: Mapping[str, Any]) -> str | None:
+    """Return who asked for a run and why, None where nobody said."""
+    who = f"by {run['requested_by']}" if run["requested_by"] else ""
+    return ": ".join(part for part in (who, run["why"]) if part) or None
 
 
 def deliveries(
@@ -210,8 +228,8 @@ def doctor(
 ) -> int:
     """Look at everything that a run depends on: connections, privileges, indexes, types, clocks, rows, alerts.
 
-    No incident is sent. Each finding comes with its remedy; the exit status is the one that a run would end with, or
-    with --test-alert 2 or 4 where only an address did not take its alert.
+    No incident is sent. Each finding comes with its remedy; -q leaves out what is well. The exit status is the one that
+    a run would end with, or with --test-alert 2 or 4 where only an address did not take its alert.
     Example: incident-process doctor
     """
     if answers is not None:
@@ -225,6 +243,8 @@ def doctor(
     if as_json:
         emit_json(findings)
     for finding in findings if not as_json else ():
+        if finding.level is Level.OK and level_asked.get() == "WARNING":
+            continue
         emit(f"{finding.level.value.upper():<8}{finding.subject}: {finding.finding}")
         if finding.remedy:
             emit(f"{'':<8}Remedy: {finding.remedy}")

@@ -335,6 +335,8 @@ class RunReport(Record, frozen=True, kw_only=True):
     last_execution: datetime
     seconds: float
     message: str | None = None
+    knows_operation: bool = True
+    """False where a fault ended the run before it read the operation: the report then has null for its figures."""
 
     @property
     def rows(self) -> Mapping[str, int]:
@@ -384,7 +386,7 @@ class RunReport(Record, frozen=True, kw_only=True):
         return {
             "status": self.status.value,
             "run_id": self.run_id,
-            "sequence": self.sequence,
+            "sequence": self.sequence if self.knows_operation else None,
             "window": {
                 "start": iso(self.window.start) if self.window else None,
                 "end": iso(self.window.end) if self.window else None,
@@ -399,7 +401,7 @@ class RunReport(Record, frozen=True, kw_only=True):
             "reread": counts.reread,
             "resumed": counts.resumed,
             "unprocessable": counts.unprocessable,
-            "last_execution_dtm": iso(self.last_execution),
+            "last_execution_dtm": iso(self.last_execution) if self.knows_operation else None,
             "seconds": round(self.seconds, 3),
             "message": self.message,
             "version": __version__,
@@ -417,7 +419,13 @@ def failed_report(message: str) -> RunReport:
         last_execution=NEVER,
         seconds=0.0,
         message=message,
+        knows_operation=False,
     )
+
+
+def counted(count: int, one: str, several: str) -> str:
+    """Return a number with its noun: ``1 incident``, ``2 incidents``."""
+    return f"{count} {one if count == 1 else several}"
 
 
 def iso(instant: datetime) -> str:

@@ -20,6 +20,7 @@ from incident_process.core.models import (
     RunRecord,
     RunReport,
     RunStatus,
+    counted,
 )
 from incident_process.state.alert_store import AlertCondition, Stage
 
@@ -59,9 +60,8 @@ def found_by(kind: RunKind, report: RunReport) -> Found:
     elif kind is RunKind.WINDOW and status in UNFINISHED and not message.startswith(INTERRUPTED):
         found[ConditionName.RUN] = f"{run} is {status.value}: {message}"
     if report.counts.dead:
-        found[ConditionName.DEAD_LETTERS] = (
-            f"{report.counts.dead} incident(s) became dead letters in {run}: see 'incident-process dead-letters list'"
-        )
+        became = counted(report.counts.dead, "incident became a dead letter", "incidents became dead letters")
+        found[ConditionName.DEAD_LETTERS] = f"{became} in {run}: see 'incident-process dead-letters list'"
     elif status in DONE:
         found[ConditionName.DEAD_LETTERS] = None
     if kind is RunKind.WINDOW and status in _REFUSED:

@@ -25,6 +25,11 @@ async def pages(store: LedgerReader, *, account: str | None = None) -> AsyncIter
         before = page[-1].incident_id
 
 
+async def count_open(store: LedgerReader) -> int:
+    """Return how many dead letters are open."""
+    return sum([len(page) async for page in pages(store)])
+
+
 async def open_dead_letters(
     store: LedgerReader, *, account: str | None = None, reason: str | None = None
 ) -> list[LedgerEntry]:

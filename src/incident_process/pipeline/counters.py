@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from incident_process.core.models import Counts, DeliveryStatus, Outcome, no_rows
+from incident_process.core.models import Counts, DeliveryStatus, Outcome, counted, no_rows
 from incident_process.delivery.failure_text import common_form, reasons_text
 from incident_process.pipeline.transform import BuildResult
 from incident_process.source.base import Survey
@@ -82,9 +82,10 @@ class RunCounters:
         """Why the watermark has to stay, None when every row that was looked at has its outcome."""
         pending = self.by_status[DeliveryStatus.PENDING]
         if pending:
-            return f"{pending} incident(s) have no outcome yet ({self.left}); the next run tries them again"
+            have = counted(pending, "incident has", "incidents have")
+            return f"{have} no outcome yet ({self.left})"
         if self.blocked:
-            return f"{self.blocked} account(s) waited behind an earlier incident; the next run sends their new content"
+            return f"new content of {counted(self.blocked, 'account', 'accounts')} waited behind an earlier incident"
         return None
 
     @property

@@ -307,13 +307,13 @@ class ChunkProcessor:
         dead = self._counters.by_status[DeliveryStatus.DEAD]
         if dead:
             log.warning(
-                "%d incident(s) became dead letters: see 'incident-process dead-letters list'.",
+                "New dead letters: %d. See 'incident-process dead-letters list'.",
                 dead,
                 extra=logs.event("dead_letters", dead=dead),
             )
         if self._counters.no_longer_in_source:
             log.warning(
-                "%d account(s) had rows when they were surveyed and none when they were read: deleted meanwhile, or "
+                "Accounts with rows in the survey and none when the run read them: %d. They were deleted meanwhile, or "
                 "their numbers are stored in a form that cannot be asked for.",
                 self._counters.no_longer_in_source,
                 extra=logs.event("accounts_vanished", accounts=self._counters.no_longer_in_source),

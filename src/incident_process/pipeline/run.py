@@ -17,7 +17,16 @@ from incident_process.core.clock import SourceClock
 from incident_process.core.crash_points import CrashPoint
 from incident_process.core.errors import IncidentProcessError, LeaseHeldError, LeaseLostError
 from incident_process.core.logs import event, get_logger, run_fields
-from incident_process.core.models import Counts, Operation, RunKind, RunReport, RunStatus, Tracking
+from incident_process.core.models import (
+    Counts,
+    DeliveryStatus,
+    Operation,
+    RunKind,
+    RunReport,
+    RunStatus,
+    Tracking,
+    counted,
+)
 from incident_process.core.window import Refusal, id_floor, plan, refusal, system_date
 from incident_process.pipeline.change_detection import ResendPolicy
 from incident_process.pipeline.context import Parts, Processor, RunContext
@@ -46,6 +55,7 @@ class Run:
         self._check = OperationCheck(parts.store, parts.settings, parts.events, sends_all=sends_all)
         self._began = time.monotonic()
         self._operation = Operation(name=parts.settings.process.operation_name)
+        self._was_read = False
         self._run_id: str | None = None
         self._counters = RunCounters()
         self._processor: Processor | None = None
@@ -93,17 +103,28 @@ class Run:
         """Fix the end of what is looked at; return why the operation may not run, None when it may."""
         refused = await self._plan.refusal()
         operation = await self._parts.store.read_operation()
-        self._operation = operation or self._operation
+        self._operation, self._was_read = operation or self._operation, True
         if refused is not None:
             return refused
         process = self._settings.process
         date = system_date(now, process.time_gap_seconds, Tracking(process.tracking))
         refused = refusal(Tracking(process.tracking), process.operation_name, operation, date)
-        if refused is not None and (refused.status is not RunStatus.NOT_DUE or self._plan.waits_until_due):
+        if refused is not None and refused.status is not RunStatus.NOT_DUE:
             return refused
+        if refused is not None and self._plan.waits_until_due:
+            return await self._with_waiting(refused)
         end = await held_end(self._parts.source, self._settings, date, now)
         self._plan.begin(self._operation, plan(self._operation, end), date)
         return None
+
+    async def _with_waiting(self, refused: Refusal) -> Refusal:
+        """Add how many incidents wait for an outcome; they are counted only where there is one."""
+        store, pending = self._parts.store, DeliveryStatus.PENDING
+        if not await store.deliveries(status=pending, limit=1):
+            return refused
+        count = self._counters.by_status[pending] = (await store.delivery_counts())[pending]
+        waiting = f"{refused.message} {counted(count, 'incident waits', 'incidents wait')} for an outcome."
+        return msgspec.structs.replace(refused, message=waiting)
 
     async def _do(self, heartbeat: LeaseHeartbeat, now: datetime, run_id: str) -> RunReport:
         """Deliver between the two writes of the run's record."""
@@ -216,4 +237,5 @@ class Run:
             last_execution=self._operation.last_execution,
             seconds=time.monotonic() - self._began,
             message=message,
+            knows_operation=self._was_read or status is not RunStatus.FAILED,
         )

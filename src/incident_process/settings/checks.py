@@ -13,7 +13,7 @@ from incident_process.settings.normalize import RawSettings
 
 _MYSQL_KEYS = ("mysql_host", "mysql_database", "mysql_user", "mysql_password")
 _TLS_FILES = ("mysql_ssl_ca", "mysql_ssl_cert", "mysql_ssl_key")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def missing_keys(raw: RawSettings) -> Iterator[Problem]:
@@ -119,7 +119,7 @@ def _plain_scheduler(address: Any) -> bool:
         parts = urlsplit(str(address or ""))
     except ValueError:
         return False
-    return parts.scheme == "tcp" and parts.hostname not in _LOOPBACK
+    return parts.scheme == "tcp" and parts.hostname not in LOOPBACK
 
 
 def _sqlite(url: Any) -> bool:
@@ -136,4 +136,4 @@ def _unencrypted(url: Any) -> bool:
         parts = urlsplit(str(url))
     except ValueError:
         return False
-    return parts.scheme == "http" and parts.hostname not in _LOOPBACK
+    return parts.scheme == "http" and parts.hostname not in LOOPBACK

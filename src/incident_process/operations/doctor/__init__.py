@@ -5,12 +5,13 @@ every command creates: the state's own tables or collections where they are miss
 """
 
 from incident_process.app.observers import require
+from incident_process.core.models import Tracking
 from incident_process.operations.doctor.cluster import examine_collector, examine_workers
 from incident_process.operations.doctor.files import examine_files, examine_installation, examine_temporary_space
 from incident_process.operations.doctor.finding import Finding, Level, guarded, ok, warning
 from incident_process.operations.doctor.receiver import examine_receiver
 from incident_process.operations.doctor.source import examine_source
-from incident_process.operations.doctor.state import examine_connections, examine_state
+from incident_process.operations.doctor.state import examine_connections, examine_state, unencrypted
 from incident_process.settings import Settings
 from incident_process.settings.load import NOT_FOUND_REMEDY
 
@@ -28,7 +29,12 @@ async def examine(settings: Settings) -> list[Finding]:
     findings += lacking
     findings += await guarded("source", lambda: examine_source(settings))
     findings += await guarded("state", lambda: examine_state(settings))
-    if not any(one.level is Level.ERROR and one.subject in ("source", "state") for one in findings):
+    wrong = {one.subject for one in findings if one.level is Level.ERROR}
+    targets = {"source": settings.source_target}
+    if settings.process.tracking == Tracking.SQL:
+        targets["state"] = settings.state_target
+    findings += unencrypted({subject: target for subject, target in targets.items() if subject not in wrong})
+    if wrong.isdisjoint({"source", "state"}):
         findings += await guarded("connections", lambda: examine_connections(settings))
     findings += await guarded("temporary space", examine_temporary_space)
     if settings.engine.engine == "dask" and not lacking:

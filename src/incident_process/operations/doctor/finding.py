@@ -62,5 +62,10 @@ def _parted(exc: IncidentProcessError) -> tuple[str, str]:
     message = str(exc)
     if exc.remedy:
         return message.removesuffix(exc.remedy).rstrip(), exc.remedy
+    return parted(message)
+
+
+def parted(message: str) -> tuple[str, str]:
+    """Return what is wrong and the remedy, which is the last of several sentences."""
     found = _SENTENCES.fullmatch(message)
     return (found[1], found[2]) if found else (message, "")

@@ -6,7 +6,7 @@ from incident_process.app.factory import make_source
 from incident_process.core.errors import IncidentProcessError
 from incident_process.core.models import iso
 from incident_process.operations.doctor.finding import Finding, guarded, ok, warning
-from incident_process.operations.doctor.state import examine_operation, unencrypted
+from incident_process.operations.doctor.state import examine_operation
 from incident_process.pipeline.state_check import future_rows
 from incident_process.settings import Settings
 from incident_process.source.base import Source
@@ -28,7 +28,6 @@ async def examine_source(settings: Settings) -> list[Finding]:
             await _open_transactions(source),
             *await _excluded(source, settings.process.source_timezone),
             *(await _replicas(source) if settings.replica_targets else []),
-            *unencrypted("source", settings.source_target),
         ]
         findings += await guarded("operation", lambda: examine_operation(settings, now))
         return findings

@@ -1,17 +1,20 @@
 """Looks at the state, at the operation in it, and at the connections that a run has to state and source at once."""
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
 
 from incident_process.app.build_pool import building_processes
 from incident_process.app.factory import make_source, make_store
 from incident_process.core.errors import OperationRefusedError
-from incident_process.core.models import NEVER, RunStatus, Tracking, iso
+from incident_process.core.models import NEVER, UNFINISHED, DeliveryStatus, RunStatus, Tracking, counted, iso
 from incident_process.core.window import refusal, system_date
-from incident_process.operations.doctor.finding import Finding, error, ok, warning
+from incident_process.operations.dead_letters import count_open
+from incident_process.operations.doctor.finding import Finding, error, ok, parted, warning
 from incident_process.pipeline.operation_check import require_receiver, unknown_operation
-from incident_process.pipeline.state_check import AHEAD_REMEDY, watermark_ahead
+from incident_process.pipeline.state_check import AHEAD_REMEDY, last_run, watermark_ahead
 from incident_process.settings import Settings
+from incident_process.settings.checks import LOOPBACK
 from incident_process.settings.database_urls import MySQLTarget, Target
 from incident_process.state.base import LedgerReader
 
@@ -37,7 +40,7 @@ async def examine_state(settings: Settings) -> list[Finding]:
                 for statement in missing
             ),
             await _lease(store),
-            *(unencrypted("state", settings.state_target) if settings.process.tracking == Tracking.SQL else []),
+            await _deliveries(store),
         ]
 
 
@@ -46,6 +49,24 @@ async def _lease(store: LedgerReader) -> Finding:
     if lease is None or not lease.active:
         return ok("lease", "Free.")
     return ok("lease", f"Held by {lease.holder} until {iso(lease.expires_at)}: a run is on.")
+
+
+async def _deliveries(store: LedgerReader) -> Finding:
+    """Tell what has not reached the receiver, and how the last run ended."""
+    pending, dead = (await store.delivery_counts())[DeliveryStatus.PENDING], await count_open(store)
+    last = await last_run(store)
+    ended = ""
+    if last is not None and last.status in UNFINISHED:
+        ended = f" The last run ended {last.status.value}: {(last.error or 'no reason was noted').rstrip('.')}."
+    if not (pending or dead or ended):
+        return ok("deliveries", "No incident is pending, and no dead letter is open.")
+    waiting = counted(pending, "incident is pending", "incidents are pending")
+    letters = counted(dead, "dead letter is open", "dead letters are open")
+    return warning(
+        "deliveries",
+        f"{waiting}, {letters}.{ended}",
+        "See why with 'incident-process deliveries --status pending' and 'incident-process dead-letters list'.",
+    )
 
 
 async def examine_operation(settings: Settings, source_now: datetime) -> list[Finding]:
@@ -68,7 +89,7 @@ async def examine_operation(settings: Settings, source_now: datetime) -> list[Fi
         seen = f"processed through {iso(since)}" if since > NEVER else "not run yet"
         due = f" {refused.message}" if refused else ""
         return [ok("operation", f"'{process.operation_name}' has {seen}.{due}")]
-    return [error("operation", refused.message, "The message says what to do.", OperationRefusedError.exit_status)]
+    return [error("operation", *parted(refused.message), OperationRefusedError.exit_status)]
 
 
 async def examine_connections(settings: Settings) -> list[Finding]:
@@ -85,15 +106,24 @@ async def examine_connections(settings: Settings) -> list[Finding]:
     return [ok("connections", finding)]
 
 
-def unencrypted(subject: str, target: Target) -> list[Finding]:
-    """Warn of a password that is given to a server which nothing has shown to be the server."""
-    if not isinstance(target, MySQLTarget) or target.tls is not None or not target.password.get_secret_value():
-        return []
-    return [
-        warning(
-            subject,
-            "Without TLS, whoever answers on the database's port can learn the password, and read along.",
-            "Set [DATABASE] MYSQL_SSL = on; with the server's own certificates also MYSQL_SSL_CA = their ca.pem "
-            "and MYSQL_SSL_VERIFY = ca.",
-        )
-    ]
+def unencrypted(targets: Mapping[str, Target]) -> list[Finding]:
+    """Tell once of each server that gets a password although nothing has shown that it is the server.
+
+    Only another user of this host can answer in place of one on it, so that is no warning.
+    """
+    found: dict[tuple[str, int], Finding] = {}
+    for subject, target in targets.items():
+        if not isinstance(target, MySQLTarget) or target.tls is not None or not target.password.get_secret_value():
+            continue
+        server = (target.host.lower(), target.port)
+        if target.host in LOOPBACK:
+            said = "Without TLS, another user of this host who answers on the database's port can learn the password."
+            found.setdefault(server, ok(subject, said))
+        else:
+            said = "Without TLS, whoever answers on the database's port can learn the password, and read along."
+            remedy = (
+                "Set [DATABASE] MYSQL_SSL = on; with the server's own certificates also MYSQL_SSL_CA = their ca.pem "
+                "and MYSQL_SSL_VERIFY = ca."
+            )
+            found.setdefault(server, warning(subject, said, remedy))
+    return list(found.values())
