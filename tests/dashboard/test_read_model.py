@@ -1,6 +1,8 @@
 """What the page reads where the browser does not look: percentiles, rate, groups, and databases that are away."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from incident_process.operations.insights import percentiles
 from incident_process.operations.preview import Previewed
 from incident_process.operations.prune import Prune
 from incident_process.settings import Settings
+from tests.support.source_data import create_tables
 
 
 def entry(error: str | None, http_status: int | None = 422) -> LedgerEntry:
@@ -121,6 +124,43 @@ def test_a_prune_beside_a_run_does_not_take_its_place(tmp_path: Path) -> None:
             assert newest.kind is RunKind.PRUNE
             assert await readings.under_way("r1") == "h:1", "it can be stopped"
             assert [one["run_id"] for one in (await readings.overview())["runs"]] == ["r1"]
+        finally:
+            await readings.close()
+
+    asyncio.run(scene())
+
+
+def test_a_run_that_began_since_the_lease_was_read_is_not_taken_for_cut_off(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'both.db'}"
+    settings = Settings.model_validate(
+        {"api": {"api_url": "http://127.0.0.1:9/x"}, "database": {"url": url}, "process": {"tracking": "sql"}}
+    )
+    with closing(sqlite3.connect(tmp_path / "both.db")) as connection:
+        create_tables(connection, "sqlite")
+    now = datetime.now(UTC)
+    run = RunRecord(
+        run_id="r1",
+        operation=settings.process.operation_name,
+        kind=RunKind.WINDOW,
+        status=RunStatus.RUNNING,
+        host="h",
+        started_at=now,
+    )
+
+    async def scene() -> None:
+        readings = ReadModel(settings)
+        try:
+            async with make_store(settings) as store:
+                await store.prepare()
+                await store.create_operation(60)
+                assert (await readings.overview())["status"]["lease"] is None
+                lease = await store.acquire_lease("h:1", 60)
+                await store.open_run(lease, run)
+                readings._keep.forget("newest runs")  # as their time has come, and the lease's has not
+                assert "cut off" not in (await readings.overview())["health"].sentence
+                await store.release_lease(lease)
+                readings.forget()
+                assert "cut off" in (await readings.overview())["health"].sentence
         finally:
             await readings.close()
 

@@ -82,6 +82,8 @@ class ReadModel:
         status, runs, latency, letters = await asyncio.gather(
             part(self._status()), part(self._newest_runs()), part(self._latency()), part(self._letters())
         )
+        if status and runs and runs[0]["status"] == RunStatus.RUNNING and not status["lease"]:
+            status, runs = await part(self._keep.get("cut off", self._one_moment)) or (None, None)
         return {
             "health": unreachable(errors) if errors else _health(status, runs, letters),
             "at": self._at("status", "newest runs", "latency", "letters"),
@@ -268,6 +270,14 @@ class ReadModel:
             return {**status, "next_run": await next_run(self._settings, status, store)}
 
         return await self._keep.get("status", read)
+
+    async def _one_moment(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Read the lease and then the runs: a run that has no end although nobody held the lease before was cut off.
+
+        Two cached readings may be of different moments: the lease's of before a run, the run's of during it.
+        """
+        self._keep.forget("status", "newest runs")
+        return await self._status(), await self._newest_runs()
 
     async def _counts(self) -> Mapping[DeliveryStatus, int]:
         async def read() -> Mapping[DeliveryStatus, int]:

@@ -61,10 +61,11 @@ class SingleFlightCache:
         found = [kept.read_at for key in keys if (kept := self._kept.get(key)) and kept.read_at]
         return min(found, default=None)
 
-    def forget(self) -> None:
-        """Let the next request for each value read it again: something has changed."""
-        for kept in self._kept.values():
-            kept.until = 0.0
+    def forget(self, *keys: Hashable) -> None:
+        """Let the next request for each of these values read it again, of all where none is named."""
+        for key, kept in self._kept.items():
+            if not keys or key in keys:
+                kept.until = 0.0
 
     async def close(self) -> None:
         """Wait for the readings under way."""
