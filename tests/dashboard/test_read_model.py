@@ -38,6 +38,18 @@ def entry(error: str | None, http_status: int | None = 422) -> LedgerEntry:
     )
 
 
+def settings_without_source(folder: Path) -> Settings:
+    """Return settings with a state in the folder and a source that is not there."""
+    return Settings.model_validate(
+        {
+            "api": {"api_url": "http://127.0.0.1:9/x"},
+            "database": {"url": f"sqlite:///{folder / 'none.db'}"},
+            "state": {"url": f"sqlite:///{folder / 'state.db'}"},
+            "process": {"tracking": "sql"},
+        }
+    )
+
+
 def test_percentiles_are_values_that_were_measured() -> None:
     assert percentiles([float(value) for value in range(1, 101)]) == {"p50": 50.0, "p95": 95.0, "p99": 99.0}
     assert percentiles([7.0]) == {"p50": 7.0, "p95": 7.0, "p99": 7.0}
@@ -74,14 +86,7 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
 
 
 def test_what_cannot_be_read_is_said_and_the_rest_is_shown(tmp_path: Path) -> None:
-    settings = Settings.model_validate(
-        {
-            "api": {"api_url": "http://127.0.0.1:9/x"},
-            "database": {"url": f"sqlite:///{tmp_path / 'none.db'}"},
-            "state": {"url": f"sqlite:///{tmp_path / 'state.db'}"},
-            "process": {"tracking": "sql"},
-        }
-    )
+    settings = settings_without_source(tmp_path)
 
     async def scene() -> None:
         readings = ReadModel(settings)
@@ -99,14 +104,7 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_shown(tmp_path: Path) -> No
 
 
 def test_a_prune_beside_a_run_does_not_take_its_place(tmp_path: Path) -> None:
-    settings = Settings.model_validate(
-        {
-            "api": {"api_url": "http://127.0.0.1:9/x"},
-            "database": {"url": f"sqlite:///{tmp_path / 'none.db'}"},
-            "state": {"url": f"sqlite:///{tmp_path / 'state.db'}"},
-            "process": {"tracking": "sql"},
-        }
-    )
+    settings = settings_without_source(tmp_path)
     name, now = settings.process.operation_name, datetime.now(UTC)
     run = RunRecord(
         run_id="r1", operation=name, kind=RunKind.WINDOW, status=RunStatus.RUNNING, host="h", started_at=now
