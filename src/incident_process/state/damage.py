@@ -1,11 +1,13 @@
 """Says which column of the state holds what no version of this program writes there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
 
 from incident_process.core.errors import IncidentProcessError
+from incident_process.core.models import DeliveryStatus, LedgerEntry
 
 _Stored = TypeVar("_Stored")
 _Value = TypeVar("_Value")
@@ -53,3 +55,26 @@ def whole_or_none(stored: Any) -> int | None:
 def text_or_none(stored: Any) -> str | None:
     """Return a stored text, None where there is none."""
     return None if stored is None else text(stored)
+
+
+def ledger_entry(stored: Mapping[str, Any], number: str, instant: Callable[[Any], datetime]) -> LedgerEntry:
+    """Return a stored line of ``Incident_Delivery``; ``number`` names its Incident_Id, ``instant`` reads its times."""
+
+    def read(column: str, reader: Callable[[Any], _Value]) -> _Value:
+        return intact(f"Incident_Delivery.{column}", reader, stored.get(column))
+
+    return LedgerEntry(
+        incident_id=read(number, whole),
+        operation=read("Operation_name", text),
+        account=read("Account_Num", text),
+        digest=read("Digest", text),
+        key=read("Idempotency_Key", text),
+        status=read("Status", DeliveryStatus),
+        attempts=read("Attempts", whole),
+        runs=read("Runs", whole),
+        http_status=read("Last_Http_Status", whole_or_none),
+        error=read("Last_Error", text_or_none),
+        run_id=read("Run_Id", text),
+        created_at=read("Created_Dtm", instant),
+        updated_at=read("Updated_Dtm", instant),
+    )

@@ -7,7 +7,7 @@ entry whose token is older than the last finished claim of its scope: it was nev
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from pymongo.errors import BulkWriteError
 
 from incident_process.core.models import Chunk, DeliveryStatus, LedgerEntry, Outcome
 from incident_process.state.codec import LAST_CHARACTER
-from incident_process.state.damage import intact, text, text_or_none, whole, whole_or_none
+from incident_process.state.damage import intact, ledger_entry
 from incident_process.state.mongo.connection import DUPLICATE_KEY, Checkpoint, Collection, Document
 from incident_process.state.mongo.dates import stored_date, to_bson
 from incident_process.state.remembered import mark
@@ -337,25 +337,7 @@ def status_of(stored: Any) -> DeliveryStatus:
 
 def entry_of(found: Document) -> LedgerEntry:
     """Return a document as a record."""
-
-    def read(field: str, reader: Callable[[Any], _V]) -> _V:
-        return intact(f"Incident_Delivery.{field}", reader, found.get(field))
-
-    return LedgerEntry(
-        incident_id=read("_id", whole),
-        operation=read("Operation_name", text),
-        account=read("Account_Num", text),
-        digest=read("Digest", text),
-        key=read("Idempotency_Key", text),
-        status=read("Status", DeliveryStatus),
-        attempts=read("Attempts", whole),
-        runs=read("Runs", whole),
-        http_status=read("Last_Http_Status", whole_or_none),
-        error=read("Last_Error", text_or_none),
-        run_id=read("Run_Id", text),
-        created_at=read("Created_Dtm", stored_date),
-        updated_at=read("Updated_Dtm", stored_date),
-    )
+    return ledger_entry(found, "_id", stored_date)
 
 
 def lists(values: Sequence[_T], size: int = _LIST) -> Iterable[Sequence[_T]]:

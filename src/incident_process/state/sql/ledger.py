@@ -16,7 +16,7 @@ from incident_process.core.models import (
     UnsendableAccount,
 )
 from incident_process.state.codec import LAST_CHARACTER
-from incident_process.state.damage import intact, text, text_or_none, whole, whole_or_none
+from incident_process.state.damage import intact, ledger_entry
 from incident_process.state.remembered import delivered_among, followed
 from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.database import batches
@@ -372,23 +372,4 @@ def _status(stored: Any) -> DeliveryStatus:
 
 def entry_of(row: Row) -> LedgerEntry:
     """Return a row of ``COLUMNS`` as a record."""
-    of = dict(zip(_NAMES, row, strict=False))
-
-    def read(column: str, reader: Callable[[Any], V]) -> V:
-        return intact(f"Incident_Delivery.{column}", reader, of[column])
-
-    return LedgerEntry(
-        incident_id=read("Incident_Id", whole),
-        operation=read("Operation_name", text),
-        account=read("Account_Num", text),
-        digest=read("Digest", text),
-        key=read("Idempotency_Key", text),
-        status=read("Status", DeliveryStatus),
-        attempts=read("Attempts", whole),
-        runs=read("Runs", whole),
-        http_status=read("Last_Http_Status", whole_or_none),
-        error=read("Last_Error", text_or_none),
-        run_id=read("Run_Id", text),
-        created_at=read("Created_Dtm", instant_of),
-        updated_at=read("Updated_Dtm", instant_of),
-    )
+    return ledger_entry(dict(zip(_NAMES, row, strict=False)), "Incident_Id", instant_of)
