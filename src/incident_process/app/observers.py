@@ -29,11 +29,9 @@ class Observer(Protocol):
 
     def listen(self, events: Events) -> None:
         """Listen to what the run tells."""
-        ...
 
     async def ended(self, kind: RunKind, report: RunReport, parts: Parts | None) -> None:
         """Note the end of a run; ``parts`` is None where it could not begin."""
-        ...
 
 
 class Observers:

@@ -83,11 +83,9 @@ class WorkerPool(Protocol):
 
     async def slots(self) -> int:
         """Return how many chunks the workers can process at once, now."""
-        ...
 
     async def run(self, task: ChunkTask, avoid: Collection[str]) -> ChunkResult:
         """Have a worker process the task, one outside of ``avoid`` if there is any."""
-        ...
 
     async def end(self, run_id: str, reason: str, *, begun: bool = True) -> None:
         """Stop the run's tasks in good order: those under way record what they know, others do nothing.
@@ -95,7 +93,6 @@ class WorkerPool(Protocol):
         ``begun`` False: those under way go on to their end.
         It applies to the workers that it reaches, and may be repeated; it raises nothing.
         """
-        ...
 
 
 _KNOWN = {

@@ -16,11 +16,9 @@ class Progress(Protocol):
 
     def start(self, accounts: int) -> None:
         """Note that the survey found this many accounts."""
-        ...
 
     def advance(self, accounts: int) -> None:
         """Note that so many more accounts have been looked at, and sent where necessary."""
-        ...
 
 
 @runtime_checkable
@@ -29,7 +27,6 @@ class PacedProgress(Progress, Protocol):
 
     def delivered(self, incidents: int) -> None:
         """Note that the receiver took so many more incidents."""
-        ...
 
 
 def show_progress(progress: Progress, events: Events) -> None:

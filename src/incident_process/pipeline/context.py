@@ -24,51 +24,40 @@ class Processor(Protocol):
 
     async def __aenter__(self) -> Self:
         """Start sending."""
-        ...
 
     async def __aexit__(self, *exc_info: object) -> None:
         """End sending."""
-        ...
 
     @property
     def is_stopped(self) -> bool:
         """True when nothing more is sent in this run."""
-        ...
 
     @property
     def sending(self) -> Sending:
         """How requests go out just now."""
-        ...
 
     def stop(self, reason: str) -> None:
         """Send nothing more; what is under way is recorded, the rest stays pending."""
-        ...
 
     def finish(self, reason: str) -> None:
         """Begin no further chunk; those that are begun are sent to their end."""
-        ...
 
     async def drain_outboxes(self) -> None:
         """Send what earlier runs left in the outboxes."""
-        ...
 
     async def claim_outboxes(self) -> None:
         """Fence who may still work for an earlier run, and leave what those runs left."""
-        ...
 
     async def process(
         self, lists: AsyncIterator[list[SelectedAccount]], as_of: datetime, resend: ResendPolicy = ResendPolicy.CHANGED
     ) -> None:
         """Prepare list after list of accounts and send what they need."""
-        ...
 
     async def resolve_exhausted(self) -> None:
         """Decide on the incidents that were not taken."""
-        ...
 
     def unfinished(self) -> str | None:
         """Say why the run is incomplete, None when everything has its outcome; raises LeaseLostError."""
-        ...
 
 
 class Parts(Record, frozen=True, kw_only=True):

@@ -59,19 +59,15 @@ class RunPlan(Protocol):
 
     async def refusal(self) -> Refusal | None:
         """Return why the run may not go ahead, asked under the lease before anything else; None when it may."""
-        ...
 
     def begin(self, operation: Operation, window: Window, date: datetime) -> None:
         """Take the operation as it stands, the window from its watermark to now, and SYSTEM_DATE."""
-        ...
 
     async def select(self, context: RunContext, counters: RunCounters) -> Selection | None:
         """Return the accounts to go over, None when there is none."""
-        ...
 
     async def finish(self, context: RunContext, counters: RunCounters) -> tuple[RunStatus, Operation | None]:
         """Return the run's status once every account has its outcome, and the operation where the run moved it on."""
-        ...
 
 
 async def _none() -> Refusal | None:

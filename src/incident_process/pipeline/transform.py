@@ -91,15 +91,12 @@ class DocumentBuilder(Protocol):
     @property
     def prefetch_limit(self) -> int:
         """How many tasks it is worth having at work besides the one that is waited for."""
-        ...
 
     def warm_up(self, accounts: int) -> None:
         """Be told how many accounts there are going to be at least, before the first task; may be told again."""
-        ...
 
     async def build(self, task: BuildRequest) -> BuildResult:
         """Do one task. Raises what reading the source raises."""
-        ...
 
 
 class LocalBuilder:

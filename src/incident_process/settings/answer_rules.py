@@ -20,7 +20,6 @@ class Pattern(Protocol):
 
     def search(self, text: str, /) -> object:
         """Return None where it does not occur."""
-        ...
 
 
 class Expression:

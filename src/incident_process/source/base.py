@@ -87,53 +87,43 @@ class Source(Protocol):
 
     async def __aenter__(self) -> "Source":
         """Connect and read the types of the LOAD_DATE columns."""
-        ...
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         """Close the connections."""
-        ...
 
     async def now(self) -> datetime:
         """Return the database's clock."""
-        ...
 
     async def writers(self) -> list[datetime] | None:
         """Return when each open transaction that has changed rows began, by the database's clock (whole seconds).
 
         None when the user lacks the privilege or the server does not tell; empty where there is no such view (SQLite).
         """
-        ...
 
     @property
     def load_date_types(self) -> Mapping[str, object]:
         """The type of LOAD_DATE in each table as the database declares it; ``str`` of a type names it."""
-        ...
 
     async def indexes(self) -> dict[str, list[tuple[str, ...]]]:
         """Return, per table, the columns of each index, in capitals and in the index's order."""
-        ...
 
     async def excluded(self) -> dict[str, "ExcludedRows"]:
         """Return, per table, how many rows no window takes, by the database's clock."""
-        ...
 
     @property
     def unprocessable_rows(self) -> Mapping[str, str]:
         """The statement with which an operator finds the unprocessable rows, per table."""
-        ...
 
     async def survey(self, span: ReadRange, seen: Callable[[int], None] = ignore_count) -> "Survey":
         """Survey the range in one consistent view and keep its accounts, ascending, for ``selected_accounts``.
 
         Meanwhile it calls ``seen`` repeatedly with the number of accounts so far.
         """
-        ...
 
     def selected_accounts(self, size: int) -> AsyncIterator[list[SelectedAccount]]:
         """Yield the accounts of the last survey in order, in lists of at most ``size``."""
-        ...
 
     async def read(self, accounts: Sequence[str], as_of: datetime) -> list[AccountRows]:
         """Read the current rows of these accounts with ``LOAD_DATE <= as_of``, in one consistent view.
@@ -141,4 +131,3 @@ class Source(Protocol):
         It returns the accounts in the given order, one without any row empty. It compares account numbers exactly,
         whatever the column's collation.
         """
-        ...

@@ -42,17 +42,14 @@ class AlertStore(Protocol):
 
     async def __aenter__(self) -> "AlertStore":
         """Connect, and create the table or collection of the conditions."""
-        ...
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         """Close the connections."""
-        ...
 
     async def all(self) -> dict[str, AlertCondition]:
         """Return the conditions by name."""
-        ...
 
     async def change(self, before: AlertCondition | None, after: AlertCondition | None) -> bool:
         """Compare and set: return True if the condition was as ``before`` says and is now as ``after`` says.
@@ -60,4 +57,3 @@ class AlertStore(Protocol):
         None: there is no condition. Of several processes that try one change at once, one gets True and sends the
         alert.
         """
-        ...

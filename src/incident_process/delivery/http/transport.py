@@ -71,7 +71,6 @@ class Transport(Protocol):
         Where opening a connection took time, ``may_send`` is asked again; False leaves the body unsent.
         ``fresh``: over a connection that has carried no request yet.
         """
-        ...
 
 
 class HttpTransport:
