@@ -25,14 +25,7 @@ from incident_process.core.errors import (
     LeaseLostError,
     OperationRefusedError,
 )
-from incident_process.core.models import (
-    NEVER,
-    Advance,
-    Incident,
-    RunStatus,
-    Tracking,
-    Window,
-)
+from incident_process.core.models import NEVER, Advance, Incident, RunStatus, Tracking, Window
 from incident_process.core.process_identity import Runner
 from incident_process.core.window import plan, refusal, system_date
 from incident_process.database.connect import connect_blocking
@@ -41,13 +34,7 @@ from incident_process.delivery.idempotency import idempotency_key
 from incident_process.delivery.policy import ResponseClass
 from incident_process.delivery.response_rules import ResponseRules
 from incident_process.delivery.sender import Sender
-from incident_process.document.assembly import (
-    DocumentContent,
-    build_content,
-    build_document,
-    check,
-    digest,
-)
+from incident_process.document.assembly import DocumentContent, build_content, build_document, check, digest
 from incident_process.document.convert import stamp
 from incident_process.pipeline.processor import limits
 from incident_process.settings import Api, Database, Mongodb, Settings

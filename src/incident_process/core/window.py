@@ -6,14 +6,7 @@ Pure functions over instants in aware UTC; nothing here reads a clock.
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from incident_process.core.models import (
-    Operation,
-    Record,
-    RunStatus,
-    Tracking,
-    Window,
-    iso,
-)
+from incident_process.core.models import Operation, Record, RunStatus, Tracking, Window, iso
 
 ID_EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 """Instant at which Incident_Ids begin."""

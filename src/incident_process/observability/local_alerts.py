@@ -10,13 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from incident_process.core.safe_files import (
-    LOCK_SECONDS,
-    in_own_thread,
-    locked,
-    read_plain,
-    replace,
-)
+from incident_process.core.safe_files import LOCK_SECONDS, in_own_thread, locked, read_plain, replace
 from incident_process.state.alert_store import AlertCondition
 
 MOST_BYTES = 1024 * 1024

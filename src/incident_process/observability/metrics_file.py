@@ -19,13 +19,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from incident_process.core.local_places import expand_home
-from incident_process.core.safe_files import (
-    in_own_thread,
-    locked,
-    read_plain,
-    remove_leftovers,
-    replace,
-)
+from incident_process.core.safe_files import in_own_thread, locked, read_plain, remove_leftovers, replace
 from incident_process.observability.metrics import OF_STATE, Instruments
 
 WRITE_SECONDS = 10.0

@@ -17,13 +17,7 @@ from urllib.parse import urlsplit
 
 from incident_process.core import logs
 from incident_process.core.errors import ConfigurationError
-from incident_process.core.events import (
-    Attempted,
-    AttemptStarted,
-    ChunkHeld,
-    Events,
-    OutcomesRecorded,
-)
+from incident_process.core.events import Attempted, AttemptStarted, ChunkHeld, Events, OutcomesRecorded
 from incident_process.core.models import RunKind, RunReport, RunStatus, iso
 from incident_process.delivery.http.transport import TRACEPARENT
 from incident_process.pipeline.context import Parts

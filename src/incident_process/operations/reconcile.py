@@ -10,13 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from incident_process.core.events import AccountsFound
-from incident_process.core.models import (
-    DeliveryStatus,
-    LastDelivery,
-    Operation,
-    Record,
-    RunKind,
-)
+from incident_process.core.models import DeliveryStatus, LastDelivery, Operation, Record, RunKind
 from incident_process.core.window import plan, system_date
 from incident_process.document.returned import as_doubles, differing, part_digests
 from incident_process.operations.receiver_export import Last, ReceiverLog

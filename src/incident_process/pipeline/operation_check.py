@@ -12,13 +12,7 @@ import msgspec
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.events import Events
 from incident_process.core.logs import event, get_logger
-from incident_process.core.models import (
-    DeliveryStatus,
-    Identity,
-    Lease,
-    RunStatus,
-    Tracking,
-)
+from incident_process.core.models import DeliveryStatus, Identity, Lease, RunStatus, Tracking
 from incident_process.core.window import Refusal
 from incident_process.delivery.endpoint import receiver_place
 from incident_process.settings import Settings

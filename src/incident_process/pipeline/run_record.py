@@ -12,15 +12,7 @@ from incident_process.core.clock import SourceClock
 from incident_process.core.errors import IncidentProcessError, LeaseLostError
 from incident_process.core.events import Events, RunRecorded
 from incident_process.core.logs import event, get_logger
-from incident_process.core.models import (
-    Counts,
-    Lease,
-    RunKind,
-    RunRecord,
-    RunRequest,
-    RunStatus,
-    Window,
-)
+from incident_process.core.models import Counts, Lease, RunKind, RunRecord, RunRequest, RunStatus, Window
 from incident_process.core.process_identity import Runner
 from incident_process.state.base import RunState
 

@@ -5,34 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ModelWrapValidatorHandler,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from incident_process.settings import checks, ini, load
-from incident_process.settings.database_urls import (
-    MongoTarget,
-    MySQLTarget,
-    Target,
-    parse_replicas,
-    parse_target,
-)
+from incident_process.settings.database_urls import MongoTarget, MySQLTarget, Target, parse_replicas, parse_target
 from incident_process.settings.key_docs import is_secret
 from incident_process.settings.keys import SECTIONS, Api, Database, Mongodb, Process, State
 from incident_process.settings.keys.dashboard_keys import Dashboard
 from incident_process.settings.keys.engine import Engine
-from incident_process.settings.keys.operating import (
-    Log,
-    Metrics,
-    Notify,
-    Schedule,
-    Tracing,
-)
+from incident_process.settings.keys.operating import Log, Metrics, Notify, Schedule, Tracing
 from incident_process.settings.keys.section import Section
 from incident_process.settings.messages import Problem, explain, missing, rejection
 from incident_process.settings.normalize import RawSettings, normalize

@@ -14,15 +14,7 @@ from typing import Any
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import Record
 from incident_process.database.errors import at_start
-from incident_process.source.load_date import (
-    FIRST,
-    Kind,
-    LoadDateType,
-    as_text,
-    local,
-    native_bound,
-    text_bound,
-)
+from incident_process.source.load_date import FIRST, Kind, LoadDateType, as_text, local, native_bound, text_bound
 
 LOCAL_TEXT = "incident_local_text"
 """The name of ``load_date.local_text``, for the source's zone, in a SQLite connection."""

@@ -24,14 +24,7 @@ from incident_process.database.errors import ErrorKind, ErrorMeaning, MissingPri
 from incident_process.database.server_connection import CONNECT_SECONDS
 from incident_process.settings.database_urls import MySQLTarget
 from incident_process.source import gtid
-from incident_process.source.base import (
-    AccountRows,
-    ExcludedRows,
-    ReadRange,
-    SelectedAccount,
-    Survey,
-    ignore_count,
-)
+from incident_process.source.base import AccountRows, ExcludedRows, ReadRange, SelectedAccount, Survey, ignore_count
 from incident_process.source.dialects import SourceDialect
 from incident_process.source.gtid import Position
 from incident_process.source.mysql import MySQLDriver, MySQLSource

@@ -28,14 +28,7 @@ from incident_process.source.current_rows import account_text, customer_rows, pa
 from incident_process.source.dialects import SQLITE_DIALECT, SourceDialect, converted_mark, is_utc, load_dates
 from incident_process.source.driver import Column, Driver, Row
 from incident_process.source.in_flight import open_writers
-from incident_process.source.load_date import (
-    Kind,
-    LoadDateType,
-    in_utc,
-    instant_of,
-    lookback_start,
-    parse_type,
-)
+from incident_process.source.load_date import Kind, LoadDateType, in_utc, instant_of, lookback_start, parse_type
 from incident_process.source.queries import ACCOUNT_COLUMN, NEEDED_COLUMNS, Statement, TableQueries
 
 T = TypeVar("T")

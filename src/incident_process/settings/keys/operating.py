@@ -6,14 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
-from incident_process.settings.field_types import (
-    LOWER,
-    Expected,
-    Headers,
-    Hidden,
-    Number,
-    Whole,
-)
+from incident_process.settings.field_types import LOWER, Expected, Headers, Hidden, Number, Whole
 from incident_process.settings.keys.section import Section
 
 

@@ -23,13 +23,7 @@ from datetime import datetime
 import msgspec
 
 from incident_process.core.errors import DatabaseConnectionError, IncidentCreationError, LeaseLostError
-from incident_process.core.models import (
-    Chunk,
-    DeliveryStatus,
-    Incident,
-    Lease,
-    Outcome,
-)
+from incident_process.core.models import Chunk, DeliveryStatus, Incident, Lease, Outcome
 from incident_process.state.mongo.connection import Checkpoint
 from incident_process.state.mongo.lease import LeaseDocument
 from incident_process.state.mongo.ledger import Ledger

@@ -11,16 +11,7 @@ import msgspec
 from pymongo.errors import DuplicateKeyError
 
 from incident_process.core.errors import LeaseLostError
-from incident_process.core.models import (
-    LEFT_RUNNING,
-    Counts,
-    Lease,
-    RunKind,
-    RunRecord,
-    RunRequest,
-    RunStatus,
-    Window,
-)
+from incident_process.core.models import LEFT_RUNNING, Counts, Lease, RunKind, RunRecord, RunRequest, RunStatus, Window
 from incident_process.state.damage import intact, text, text_or_none
 from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.dates import stored_date, stored_date_or_none, to_bson
