@@ -135,8 +135,9 @@ class _Metered:
             try:
                 await self._meter.write(self._textfile)
             except OSError as exc:
-                msg = f"[METRICS] textfile {self._textfile} cannot be written ({exc.strerror})"
-                raise ConfigurationError(msg) from exc
+                raise ConfigurationError(
+                    f"[METRICS] textfile {self._textfile} cannot be written ({exc.strerror})"
+                ) from exc
 
 
 def _failed(error: BaseException) -> RunReport:

@@ -65,8 +65,7 @@ def with_verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def called(*args: Any, quiet: bool = False, verbose: bool = False, **given: Any) -> Any:
         if quiet and verbose:
-            msg = "-q and -v contradict each other: give one of them."
-            raise typer.BadParameter(msg)
+            raise typer.BadParameter("-q and -v contradict each other: give one of them.")
         level = "WARNING" if quiet else "DEBUG" if verbose else None
         level_asked.set(level)
         if level is not None:
@@ -95,8 +94,7 @@ def moment(text: str, option: str, zone: ZoneInfo, *, now: datetime | None = Non
         return instant(text, option, zone, whole_day=whole_day) if found is None else found
     except ValueError as exc:
         hint = ", yesterday, or 2h for two hours ago" if NO_TIME in str(exc) else ""
-        msg = f"{exc}{hint}."
-        raise typer.BadParameter(msg) from None
+        raise typer.BadParameter(f"{exc}{hint}.") from None
 
 
 def began_from(since: str | None, zone: ZoneInfo) -> datetime | None:

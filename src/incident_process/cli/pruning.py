@@ -34,8 +34,7 @@ def prune(
     try:
         length = age(older_than, "--older-than")
     except ValueError as exc:
-        msg = f"{exc}."
-        raise typer.BadParameter(msg) from None
+        raise typer.BadParameter(f"{exc}.") from None
     settings = load(config)
     require_age(length, settings)
     done = in_loop(_prune(settings, length, dry_run=dry_run))

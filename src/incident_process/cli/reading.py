@@ -85,15 +85,13 @@ def history(
     from incident_process.operations import insights
 
     if run_id is not None and (since is not None or _is_given(ctx, "limit")):
-        msg = "RUN_ID shows one run: leave out --since and --limit."
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter("RUN_ID shows one run: leave out --since and --limit.")
     settings = load(config)
     first = began_from(since, settings.process.zone)
     if run_id is not None:
         one = with_store(settings, lambda store: insights.run(store, run_id))
         if one is None:
-            msg = f"the state knows no run {run_id!r}: 'incident-process history' lists them."
-            raise typer.BadParameter(msg)
+            raise typer.BadParameter(f"the state knows no run {run_id!r}: 'incident-process history' lists them.")
         (emit_json if as_json else emit_pairs)(one)
         return 0
     counted = 0 if as_json or not is_terminal() else COUNTED
@@ -273,8 +271,7 @@ async def _preview_account(settings: "Settings", parts: Any, account: str) -> No
     if found is None:
         other = await known_spelling(parts.source, account)
         hint = f": did you mean {other}?" if other else "."
-        msg = f"account {account!r} has no row in the source as of now less the time gap{hint}"
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter(f"account {account!r} has no row in the source as of now less the time gap{hint}")
     if found.document is None:
         emit_json({"account": found.account, "outcome": found.outcome, "error": found.error})
     else:

@@ -76,8 +76,7 @@ def backfill(
             begin = moment(first, "--from", zone, now=now)
             end = moment(last, "--to", zone, now=now, whole_day=True)
             if begin > end:
-                msg = "--from is later than --to: give the older time first."
-                raise typer.BadParameter(msg)
+                raise typer.BadParameter("--from is later than --to: give the older time first.")
             return begin, end
 
         async def made(parts: Parts) -> Run:
@@ -184,8 +183,9 @@ def export(
         with open(out, "wb", opener=private_opener) as file:
             file.writelines(msgspec.json.encode(entry) + b"\n" for entry in found)
     except OSError as exc:
-        msg = f"--out {out} cannot be written ({exc.strerror}): name a file in a folder that you may write to."
-        raise ConfigurationError(msg) from exc
+        raise ConfigurationError(
+            f"--out {out} cannot be written ({exc.strerror}): name a file in a folder that you may write to."
+        ) from exc
     if as_json:
         emit_json({"written": len(found), "out": str(out)})
     else:
@@ -320,11 +320,10 @@ def _ask(doubt: str | None, receiver: str, *, may_prompt: bool) -> None:
         sys.stderr.write(f"{one_line(doubt)}\n")
         if _confirmed(f"Is this what {receiver} has, and are all of these to be sent to it again?", default=False):
             return
-    msg = (
+    raise ConfigurationError(
         f"{doubt} Nothing was sent. If this is what {receiver} has, and all of these accounts are to be sent to it "
         "again, say so with --yes."
     )
-    raise ConfigurationError(msg)
 
 
 def _leaves_pending(letters: int, pending: int) -> bool:

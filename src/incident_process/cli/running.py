@@ -55,8 +55,9 @@ def init(
             with open(path, "w", encoding="utf-8", opener=private_opener) as file:  # it will hold passwords
                 file.write(render())
         except OSError as exc:
-            msg = f"{path} cannot be written ({exc.strerror}): name a file in a folder that you may write to."
-            raise ConfigurationError(msg) from exc
+            raise ConfigurationError(
+                f"{path} cannot be written ({exc.strerror}): name a file in a folder that you may write to."
+            ) from exc
         emit(f"Wrote {path}.")
         emit("Next: 1. set your databases and the API in it; 'incident-process config check' says what is missing.")
         emit("      2. run 'incident-process init' once more: it creates the state's tables and the operation's row.")
@@ -159,8 +160,9 @@ def _init_embedded(configured: Path | None) -> int:
     from incident_process.settings import Settings, embedded_database
 
     if configured is not None:
-        msg = f"--embedded is for where there is no configuration, and {configured} is one: leave the option out."
-        raise ConfigurationError(msg)
+        raise ConfigurationError(
+            f"--embedded is for where there is no configuration, and {configured} is one: leave the option out."
+        )
     path = embedded_database()
     if not path.exists():
         try:
@@ -168,8 +170,9 @@ def _init_embedded(configured: Path | None) -> int:
             path.touch(mode=0o600)  # it will hold personal data
             create_sqlite(path)
         except FILE_ERRORS as exc:
-            msg = f"{path} cannot be written ({exc}): see that the folder may be written to."
-            raise ConfigurationError(msg) from exc
+            raise ConfigurationError(
+                f"{path} cannot be written ({exc}): see that the folder may be written to."
+            ) from exc
         emit(f"Created {path} with both source tables, empty.")
     settings = Settings.load()
     set_up_log(settings)  # without the warning that there is no configuration: that was asked for

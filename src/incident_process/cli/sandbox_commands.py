@@ -83,14 +83,14 @@ def receiver(
                 with open(export, "w", encoding="utf-8", opener=private_opener) as out:
                     service.export(database, out, bodies=bodies)
             except OSError as exc:
-                msg = f"--export {export} cannot be written ({exc.strerror}): name a file where you may write."
-                raise ConfigurationError(msg) from exc
+                raise ConfigurationError(
+                    f"--export {export} cannot be written ({exc.strerror}): name a file where you may write."
+                ) from exc
         return 0
     try:
         chosen = with_changes(service.Faults(), msgspec.json.decode(faults, type=dict[str, object]))
     except msgspec.DecodeError as exc:
-        msg = f'--faults is no JSON object: write it like {{"latency_ms": 20}} ({exc}).'
-        raise typer.BadParameter(msg) from exc
+        raise typer.BadParameter(f'--faults is no JSON object: write it like {{"latency_ms": 20}} ({exc}).') from exc
     default = DEFAULT_ADDRESS if config is None else _api_address(load(config).api.api_url)
     service.serve(
         host or default[0], default[1] if port is None else port, database, chosen, partial(_print_url, database)
@@ -105,8 +105,9 @@ def _api_address(url: str) -> tuple[str, int]:
 
     address = parse_address(url)
     if address.tls or address.target != INCIDENT_PATH:
-        msg = f"[API] api_url leads elsewhere: this receiver answers http:// at {INCIDENT_PATH} only."
-        raise ConfigurationError(msg)
+        raise ConfigurationError(
+            f"[API] api_url leads elsewhere: this receiver answers http:// at {INCIDENT_PATH} only."
+        )
     return address.host, address.port
 
 

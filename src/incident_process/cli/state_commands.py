@@ -63,8 +63,9 @@ async def _receiver(settings: "Settings", accepted: str | None) -> str | None:
         if accepted is None:
             return known.receiver if known is not None else None
         if known is None:
-            msg = f"The state knows no operation '{settings.process.operation_name}': correct [PROCESS] operation_name."
-            raise ConfigurationError(msg)
+            raise ConfigurationError(
+                f"The state knows no operation '{settings.process.operation_name}': correct [PROCESS] operation_name."
+            )
         async with hold_lease(store, settings.process.lease_seconds) as heartbeat:
             await store.write_identity(heartbeat.lease, msgspec.structs.replace(known, receiver=accepted))
         return accepted
@@ -84,11 +85,9 @@ def rename(
     from incident_process.app.runner import in_loop
 
     if not new.strip() or new != new.strip() or len(new) > MAX_NAME:
-        msg = f"the new name has to have 1 to {MAX_NAME} characters, without blanks around it."
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter(f"the new name has to have 1 to {MAX_NAME} characters, without blanks around it.")
     if old == new:
-        msg = "the new name is the old one: give another."
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter("the new name is the old one: give another.")
     settings = load(config)
     in_loop(_rename(settings, old, new))
     emit(f"Operation '{old}' is called '{new}' now; watermark, ledger and keys are as they were.")
@@ -146,8 +145,7 @@ def copy(
     from incident_process.app.runner import in_loop
 
     if (to is None) != undo:
-        msg = "give --to with the address of an empty database, or --undo."
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter("give --to with the address of an empty database, or --undo.")
     settings = load(config)
     if to is None:
         in_loop(_set_moved(settings, None))
@@ -179,8 +177,9 @@ async def _copy(settings: "Settings", to: str) -> "tuple[Copied, str]":
         if identity is None:
             raise ConfigurationError(await _no_such(source, process.operation_name))
         if identity.renaming is not None or identity.moved_to is not None:
-            msg = "This state was copied elsewhere, or is being renamed: copy the one that runs use."
-            raise ConfigurationError(msg)
+            raise ConfigurationError(
+                "This state was copied elsewhere, or is being renamed: copy the one that runs use."
+            )
         has_runs = bool(await target.runs(limit=1) or await target.deliveries(limit=1))
         require_empty(await target.identity(), has_runs, await target.read_operation())
         async with (
@@ -224,8 +223,9 @@ def backup(
     settings = load(config)
     target = settings.state_target if settings.process.tracking == "sql" else None
     if not isinstance(target, SqliteTarget):
-        msg = "The state is not in SQLite: copy it with mysqldump --single-transaction or mongodump."
-        raise ConfigurationError(msg)
+        raise ConfigurationError(
+            "The state is not in SQLite: copy it with mysqldump --single-transaction or mongodump."
+        )
     size = back_up(target.path, file)
     if as_json:
         emit_json({"file": str(file), "bytes": size})

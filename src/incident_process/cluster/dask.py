@@ -32,8 +32,9 @@ try:
     from distributed.scheduler import KilledWorker
     from distributed.security import Security
 except ImportError as exc:  # an extra, see pyproject.toml
-    msg = '[ENGINE] engine = dask, but Dask is not installed: pip install "incident-process[dask]".'
-    raise ConfigurationError(msg) from exc
+    raise ConfigurationError(
+        '[ENGINE] engine = dask, but Dask is not installed: pip install "incident-process[dask]".'
+    ) from exc
 
 log = get_logger()
 

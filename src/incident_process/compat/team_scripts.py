@@ -62,8 +62,9 @@ def get_mysql_connection() -> "pymysql.Connection[Any]":
     """
     target = Settings.load_section(Database).target
     if not isinstance(target, MySQLTarget):
-        msg = "[DATABASE] URL names a SQLite file: set MYSQL_HOST and its neighbours, or open the file with sqlite3."
-        raise ConfigurationError(msg)
+        raise ConfigurationError(
+            "[DATABASE] URL names a SQLite file: set MYSQL_HOST and its neighbours, or open the file with sqlite3."
+        )
     where = f"The MySQL source database {target.database} at {target.host}:{target.port}"
     try:
         connection = connect_blocking(target, where)
@@ -180,8 +181,7 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
             return float(obj)
         if obj is None:
             return ""
-        msg = f"{type(obj).__name__} has no JSON form"
-        raise TypeError(msg)
+        raise TypeError(f"{type(obj).__name__} has no JSON form")
 
     def send_to_api(self, json_payload: str | bytes | dict[str, Any] | None = None, api_url: str | None = None) -> bool:
         """Send a document (``mongo_data`` when none is given) with the retries of ``run``, and return True.
@@ -225,8 +225,7 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
 
     def _need_customer(self) -> None:
         if not self._rows.customers:
-            msg = "the account has no customer row, so no incident can be made of it"
-            raise DataProcessingError(msg)
+            raise DataProcessingError("the account has no customer row, so no incident can be made of it")
 
     def _need_settings(self) -> Settings:
         if self._settings is None:
@@ -265,8 +264,9 @@ class ProcessOperation:
     def __init__(self, operation_name: str | None = None) -> None:
         settings = Settings.load()
         if Tracking(settings.process.tracking) is not Tracking.SQL:
-            msg = "[PROCESS] tracking is mongo: the SQL table Process_Operation is kept with tracking = sql only."
-            raise ConfigurationError(msg)
+            raise ConfigurationError(
+                "[PROCESS] tracking is mongo: the SQL table Process_Operation is kept with tracking = sql only."
+            )
         if operation_name is not None:
             process = settings.process.model_copy(update={"operation_name": operation_name})
             settings = settings.model_copy(update={"process": process})
@@ -287,8 +287,9 @@ class ProcessOperation:
         ValueError for the None of a closed gate.
         """
         if window is None:
-            msg = "window must be one that gate() returned: None says that no run is due, so there is nothing to close"
-            raise ValueError(msg)
+            raise ValueError(
+                "window must be one that gate() returned: None says that no run is due, so there is nothing to close"
+            )
         return in_loop(self._update(window, new_data=new_data))
 
     async def _gate(self) -> Window | None:
@@ -311,8 +312,9 @@ class ProcessOperation:
             try:
                 operation = await store.read_operation()
                 if operation is None or operation.last_execution != window.start:
-                    msg = "Process_Operation is no longer where the window began: another run has closed it"
-                    raise LeaseLostError(msg)
+                    raise LeaseLostError(
+                        "Process_Operation is no longer where the window began: another run has closed it"
+                    )
                 step = Advance(
                     before=operation,
                     new_data=new_data,
@@ -333,16 +335,14 @@ def _payload(given: object) -> bytes:
             return bytes(given)
         case dict():
             return _encoded(given)
-    msg = "json_payload must be a document: JSON as text or as UTF-8 bytes, or a dict"
-    raise ValueError(msg)
+    raise ValueError("json_payload must be a document: JSON as text or as UTF-8 bytes, or a dict")
 
 
 def _encoded(document: dict[str, Any]) -> bytes:
     try:
         return _encoder.encode(_with_stamps(document))
     except (TypeError, ValueError, RecursionError) as exc:
-        msg = "the document holds a value that JSON has no form for"
-        raise DataProcessingError(msg) from exc
+        raise DataProcessingError("the document holds a value that JSON has no form for") from exc
 
 
 def _with_stamps(value: Any) -> Any:
@@ -373,5 +373,6 @@ async def _send(settings: Settings, url: str, incident: Incident) -> None:
         (result,) = await sender.deliver([incident], resumed=False)
     if result.verdict is not ResponseClass.DELIVERED:
         why = sender.reason_of(result.answer, incident.body) if result.answer else "it was not sent"
-        msg = f"incident {incident.incident_id} was not delivered after {result.attempts} attempts: {why}"
-        raise IncidentCreationError(msg)
+        raise IncidentCreationError(
+            f"incident {incident.incident_id} was not delivered after {result.attempts} attempts: {why}"
+        )

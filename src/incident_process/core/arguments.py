@@ -30,11 +30,10 @@ def account_number(value: object) -> str:
     if _is_whole(value) and abs(value) < 10**LONGEST_ACCOUNT:  # str refuses numbers of thousands of digits
         value = str(value)
     if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_ACCOUNT or _SURROGATE.search(value):
-        msg = (
+        raise ValueError(
             f"account_num must be the account's number as text of 1 to {LONGEST_ACCOUNT} characters or as a whole "
             "number, for example '0000003746'"
         )
-        raise ValueError(msg)
     return str(value)
 
 
@@ -54,8 +53,7 @@ def incident_id(value: object) -> int:
     elif isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= len(str(MAX_INCIDENT_ID)):
         number = int(value)
     if not 0 < number <= MAX_INCIDENT_ID:
-        msg = f"incident_id must be a whole number from 1 to {MAX_INCIDENT_ID}, or its digits as text"
-        raise ValueError(msg)
+        raise ValueError(f"incident_id must be a whole number from 1 to {MAX_INCIDENT_ID}, or its digits as text")
     return number
 
 
@@ -71,8 +69,7 @@ def instant(text: str, name: str, zone: ZoneInfo, *, whole_day: bool = False) ->
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        msg = f"{name} {text!r} {NO_TIME}: write 2026-01-31 or 2026-01-31T10:00:00"
-        raise ValueError(msg) from None
+        raise ValueError(f"{name} {text!r} {NO_TIME}: write 2026-01-31 or 2026-01-31T10:00:00") from None
     if whole_day and len(text) <= len("2026-01-31"):
         when = when.replace(hour=23, minute=59, second=59, microsecond=999_999)
     return _in_utc(when, name, zone)
@@ -99,8 +96,7 @@ def age(text: str, name: str) -> timedelta:
     """Return the length of time that a text such as ``90d`` or ``36h`` names; raise ValueError."""
     found = _AGO.fullmatch(text.strip().lower())
     if found is None:
-        msg = f"{name} {text!r} is no age: write a whole number of days or hours, as 90d or 36h"
-        raise ValueError(msg)
+        raise ValueError(f"{name} {text!r} is no age: write a whole number of days or hours, as 90d or 36h")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
@@ -118,15 +114,15 @@ def period_end(value: object, zone: ZoneInfo) -> datetime:
         return _in_utc(value, "time_period_end", zone)
     text = value.isoformat() if isinstance(value, date) else value
     if not isinstance(text, str):
-        msg = f"time_period_end must be a datetime, a date, or text in ISO form, not a {type(value).__name__}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"time_period_end must be a datetime, a date, or text in ISO form, not a {type(value).__name__}"
+        )
     return instant(text, "time_period_end", zone, whole_day=True)
 
 
 def _in_utc(when: datetime, name: str, zone: ZoneInfo) -> datetime:
     if not _OLDEST_YEAR <= when.year <= _NEWEST_YEAR:
-        msg = f"{name} is out of range: give a year from {_OLDEST_YEAR} to {_NEWEST_YEAR}"
-        raise ValueError(msg)
+        raise ValueError(f"{name} is out of range: give a year from {_OLDEST_YEAR} to {_NEWEST_YEAR}")
     return (when if when.tzinfo else when.replace(tzinfo=zone)).astimezone(UTC)
 
 

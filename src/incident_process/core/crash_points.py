@@ -43,8 +43,9 @@ class CrashPoints:
         step, _, time = setting.partition(":")
         if step not in set(CrashPoint) or not (time or "1").isdigit():
             names = ", ".join(CrashPoint)
-            msg = f"{VARIABLE}={setting} names no crash point: use one of {names}, with :N for the N-th time."
-            raise ConfigurationError(msg)
+            raise ConfigurationError(
+                f"{VARIABLE}={setting} names no crash point: use one of {names}, with :N for the N-th time."
+            )
         return cls(CrashPoint(step), int(time or "1"))
 
     def reach(self, step: CrashPoint) -> None:

@@ -40,8 +40,9 @@ def open_log_file(
             case "none":
                 return _ByOthers(path, encoding="utf-8")
     except OSError as exc:
-        msg = f"[LOG] file {path} cannot be written ({exc.strerror}): name a file in a folder that you may write to."
-        raise ConfigurationError(msg) from exc
+        raise ConfigurationError(
+            f"[LOG] file {path} cannot be written ({exc.strerror}): name a file in a folder that you may write to."
+        ) from exc
 
 
 WIDEST_MODE = 0o640

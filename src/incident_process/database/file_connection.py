@@ -117,10 +117,9 @@ def back_up(path: Path, file: Path) -> int:
     try:
         file.touch(mode=0o600, exist_ok=False)  # it holds unsent bodies: personal data
     except OSError as exc:
-        msg = (
+        raise ConfigurationError(
             f"{file} cannot be made ({exc.strerror}): name a file that is not there, in a folder that you may write to."
-        )
-        raise ConfigurationError(msg) from exc
+        ) from exc
     try:
         with (
             closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as state_file,

@@ -30,8 +30,7 @@ def text(value: Any) -> str:
         try:
             return value.decode()
         except UnicodeDecodeError:
-            msg = "holds bytes that are no UTF-8 text"
-            raise ValueError(msg) from None
+            raise ValueError("holds bytes that are no UTF-8 text") from None
     return str(value)
 
 
@@ -47,8 +46,7 @@ def whole(value: Any) -> int:
             return int(number)
     except (InvalidOperation, ValueError, OverflowError):
         pass
-    msg = "is not a whole number"
-    raise ValueError(msg)
+    raise ValueError("is not a whole number")
 
 
 def money(value: Any) -> Decimal:
@@ -62,8 +60,7 @@ def money(value: Any) -> Decimal:
         amount = value if type(value) is Decimal else Decimal(str(value))
         return amount.quantize(_CENT, context=_MONEY) or ZERO
     except InvalidOperation:
-        msg = "is not an amount of money"
-        raise ValueError(msg) from None
+        raise ValueError("is not an amount of money") from None
 
 
 @lru_cache(maxsize=8192)  # many rows share few distinct dates
@@ -133,5 +130,4 @@ def _datetime(value: Any) -> datetime | None:
     try:
         return datetime.fromisoformat(written)
     except ValueError:
-        msg = "is not a date"
-        raise ValueError(msg) from None
+        raise ValueError("is not a date") from None

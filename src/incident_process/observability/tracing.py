@@ -32,8 +32,9 @@ try:
     from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
     from urllib3.connection import HTTPConnection, HTTPSConnection
 except ImportError as exc:  # an extra, see pyproject.toml
-    msg = "[TRACING] endpoint is set, but OpenTelemetry is not installed: pip install 'incident-process[otel]'."
-    raise ConfigurationError(msg) from exc
+    raise ConfigurationError(
+        "[TRACING] endpoint is set, but OpenTelemetry is not installed: pip install 'incident-process[otel]'."
+    ) from exc
 
 log = logs.get_logger()
 

@@ -302,8 +302,7 @@ class ChunkProcessor:
         Raises LeaseLostError when another runner has taken over.
         """
         if self._heartbeat.lost:
-            msg = "the lease was taken by another runner"
-            raise LeaseLostError(msg)
+            raise LeaseLostError("the lease was taken by another runner")
         dead = self._counters.by_status[DeliveryStatus.DEAD]
         if dead:
             log.warning(

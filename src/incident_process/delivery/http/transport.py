@@ -95,8 +95,9 @@ class HttpTransport:
         try:
             self._address = parse_address(self._url)
         except ValueError as exc:
-            msg = "[API] api_url is no address that can be posted to: write http://host:port/path"
-            raise APIConfigError(msg) from exc
+            raise APIConfigError(
+                "[API] api_url is no address that can be posted to: write http://host:port/path"
+            ) from exc
         context = tls_context(self._ca) if self._address.tls or self._ca is not None else None
         self._tls = context if self._address.tls else None
         self._head = _head(self._address, self._headers)
@@ -243,8 +244,7 @@ def tls_context(ca: Path | None) -> ssl.SSLContext:
             # The chain, the name and the dates are checked as before.
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     except OSError as exc:
-        msg = f"[API] ca_file {ca} cannot be used as a PEM certificate: {type(exc).__name__}"
-        raise APIConfigError(msg) from exc
+        raise APIConfigError(f"[API] ca_file {ca} cannot be used as a PEM certificate: {type(exc).__name__}") from exc
     context.set_alpn_protocols(["http/1.1"])
     return context
 

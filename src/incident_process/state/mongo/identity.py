@@ -124,8 +124,9 @@ class Identities:
         named = {"Operation_name": new}
         for collection in (*_OTHER_FORMS, "Process_Operation"):
             if await self._database[collection].find_one({**named, **_OF_A_RUN}, {"_id": True}) is not None:
-                msg = f"Operation '{new}' has runs or a watermark of its own in this state: give a name that is free."
-                raise ConfigurationError(msg)
+                raise ConfigurationError(
+                    f"Operation '{new}' has runs or a watermark of its own in this state: give a name that is free."
+                )
         await self._database["Process_Operation_Lease"].delete_one({"_id": new})
         await self._database["Process_Operation_Scope"].delete_many(named)
 

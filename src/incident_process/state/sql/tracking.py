@@ -132,8 +132,9 @@ def _whole(value: Any, column: str) -> int:
     try:
         return int(value)
     except ValueError:
-        msg = f"Process_Operation: {column} is no whole number. Write one, for example 60."
-        raise ConfigurationError(msg) from None
+        raise ConfigurationError(
+            f"Process_Operation: {column} is no whole number. Write one, for example 60."
+        ) from None
 
 
 async def advance(connection: Connection, lease: Lease, step: Advance, zone: ZoneInfo) -> Operation:
