@@ -109,6 +109,7 @@ def test_each_number_has_words_and_a_remedy_alike_for_source_and_state(
     # What is tried again is tried again without the pauses here: the number is the same each time.
     monkeypatch.setattr("incident_process.source.sql.ATTEMPTS", 1)
     monkeypatch.setattr("incident_process.state.sql.database._RETRY_ATTEMPTS", 1)
+    monkeypatch.setattr("incident_process.state.sql.store._BLOCKED_SECONDS", 0.0)
     for number in (*SEEN, *OTHERS):
         raising(number)
         source = asyncio.run(of_source(mariadb, mariadb_database))
