@@ -8,13 +8,12 @@ from incident_process.core.models import DeliveryStatus, Outcome
 from incident_process.pipeline.counters import RunCounters
 
 
-def counters(*errors: str | None) -> RunCounters:
-    """A run that left these incidents pending."""
-    outcomes = [
+def outcomes_of(*errors: str | None, status: DeliveryStatus = DeliveryStatus.PENDING) -> list[Outcome]:
+    return [
         Outcome(
             incident_id=number,
             account=str(number),
-            status=DeliveryStatus.PENDING,
+            status=status,
             attempts=1,
             runs=1,
             error=error,
@@ -22,6 +21,11 @@ def counters(*errors: str | None) -> RunCounters:
         )
         for number, error in enumerate(errors)
     ]
+
+
+def counters(*errors: str | None) -> RunCounters:
+    """A run that left these incidents pending."""
+    outcomes = outcomes_of(*errors)
     made = RunCounters()
     made.by_status.update(outcome.status for outcome in outcomes)
     made.recorded(outcomes)
@@ -48,3 +52,12 @@ def test_what_is_left_is_said_with_its_reasons_from_the_first_account_on(
     assert made.unfinished == (
         f"{len(errors)} incident{' has' if len(errors) == 1 else 's have'} no outcome yet ({said})" if errors else None
     )
+
+
+def test_an_incident_that_had_no_second_try_still_counts_as_tried() -> None:
+    """As when the run stops between the two: the ledger has its error, too."""
+    made = counters("HTTP 500", "HTTP 500", None)
+    made.recorded(outcomes_of(None, "HTTP 502", None))
+    assert made.left == "HTTP 500: 1 incident; HTTP 502: 1 incident; 1 not tried in this run"
+    made.recorded(outcomes_of(None, None, status=DeliveryStatus.DELIVERED))
+    assert not made.reasons

@@ -43,12 +43,15 @@ class RunCounters:
         self.no_longer_in_source += built.no_longer_in_source
 
     def recorded(self, outcomes: Iterable[Outcome]) -> None:
-        """Note why those that were tried have no outcome yet, and that others have theirs; figures are not changed."""
+        """Note why those that were tried have no outcome yet, and that others have theirs; figures are not changed.
+
+        Of what was put aside before its second try, the reason of the first stays.
+        """
         for outcome in outcomes:
-            if outcome.status is DeliveryStatus.PENDING and outcome.error is not None:
-                self.waiting[outcome.incident_id] = common_form(outcome.error)
-            else:
+            if outcome.status is not DeliveryStatus.PENDING:
                 self.waiting.pop(outcome.incident_id, None)
+            elif outcome.error is not None:
+                self.waiting[outcome.incident_id] = common_form(outcome.error)
 
     @property
     def reasons(self) -> Counter[str]:
