@@ -245,8 +245,12 @@ def test_preview_counts_what_waits_in_the_outbox(site: Site) -> None:
     assert early.json["pending"] == 3
     assert early.json["message"].endswith("does not wait for it. 3 incidents wait for an outcome.")
     doctor = good(site.command("doctor", "-q")).stdout
-    (found,) = re.findall(r"^WARNING deliveries: (.*)\n {8}Remedy: See why with '.* --status pending'", doctor, re.M)
+    ((found, remedy),) = re.findall(r"^WARNING deliveries: (.*)\n {8}Remedy: (.*)", doctor, re.M)
     assert found.startswith("3 incidents are pending, 0 dead letters are open. The last run ended incomplete: ")
+    assert remedy == (
+        "See why with 'incident-process deliveries --status pending'. "
+        "Once the cause is mended, 'incident-process run --now' goes on."
+    ), "it names what the operator does then, and no list that is empty"
     assert not re.search(r"^OK", doctor, re.M)
     shown = good(site.command("status")).stdout
     assert re.search(r"^open_dead_letters +0$", shown, re.M)

@@ -62,11 +62,12 @@ async def _deliveries(store: LedgerReader) -> Finding:
         return ok("deliveries", "No incident is pending, and no dead letter is open.")
     waiting = counted(pending, "incident is pending", "incidents are pending")
     letters = counted(dead, "dead letter is open", "dead letters are open")
-    return warning(
-        "deliveries",
-        f"{waiting}, {letters}.{ended}",
-        "See why with 'incident-process deliveries --status pending' and 'incident-process dead-letters list'.",
-    )
+    remedies = ["See why with 'incident-process deliveries --status pending'."] if pending else []
+    if dead:
+        remedies.append("What was rejected, and why: 'incident-process dead-letters list'.")
+    if pending or ended:
+        remedies.append("Once the cause is mended, 'incident-process run --now' goes on.")
+    return warning("deliveries", f"{waiting}, {letters}.{ended}", " ".join(remedies))
 
 
 async def examine_operation(settings: Settings, source_now: datetime) -> list[Finding]:
