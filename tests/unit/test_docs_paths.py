@@ -63,3 +63,9 @@ def test_the_pages_name_such_places() -> None:
 )
 def test_a_place_that_is_gone_is_found(name: str) -> None:
     assert not is_there(name)
+
+
+def test_each_guide_is_reached_from_their_list() -> None:
+    folder = ROOT / "docs" / "how-to"
+    linked = set(re.findall(r"\]\(([\w-]+\.md)", (folder / "index.md").read_text(encoding="utf-8")))
+    assert {page.name for page in folder.glob("*.md")} - linked == {"index.md"}
