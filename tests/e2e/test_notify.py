@@ -15,7 +15,7 @@ import pytest
 
 from incident_process.observability import alert_sending
 from incident_process.observability.alert_sending import send
-from tests.e2e.conftest import TRACKINGS, MakeSite, ServerDatabase, Site, day
+from tests.e2e.conftest import OPERATION, TRACKINGS, MakeSite, ServerDatabase, Site, day
 from tests.support.command import wait_until
 from tests.support.listener import Listener, listening
 from tests.support.mail import mail_server
@@ -126,6 +126,36 @@ def test_a_mail_keeps_its_lines_and_a_receiver_s_words_as_they_are() -> None:
     assert letter["Subject"] == "Alert: run failed"
     assert letter.get_content_type() == "text/plain"
     assert letter.get_content().rstrip().splitlines() == text.splitlines()
+
+
+def test_a_test_alert_arrives_and_doctor_says_where_it_did_not(make_site: MakeSite, chat: Listener) -> None:
+    site = make_site()
+    site.command.configure(api={"bearer_token": TOKEN})
+    site.prepare()
+    with mail_server() as mail:
+        letters = f"mailto://{mail.address}?from=incidents@example.org&to=oncall@example.org"
+        site.command.configure(notify={"urls": f"json://{chat.address}/{TOKEN} {letters}"})
+        good = site.command("doctor", "--test-alert", "--json")
+        chat.status = 500
+        bad = site.command("doctor", "--test-alert", "--json")
+    alerts = [one for finished in (good, bad) for one in finished.json if one["subject"] == "alerts"]
+    assert [(one["level"], one["finding"]) for one in alerts] == [
+        ("ok", "Address 1 of [NOTIFY] urls took the test alert."),
+        ("ok", "Address 2 of [NOTIFY] urls took the test alert."),
+        ("error", "Address 1 of [NOTIFY] urls did not take the test alert."),
+        ("ok", "Address 2 of [NOTIFY] urls took the test alert."),
+    ]
+    assert (good.status, bad.status) == (0, 4)
+    heard, _ = chat.heard
+    letter, _ = mail.letters
+    told = json.loads(heard.body)
+    assert heard.path == f"/{TOKEN}"
+    assert told["type"] == "success"
+    assert told["title"] == letter["Subject"] == f"Test: an alert of incident-process ({OPERATION})"
+    text = f"Nothing is wrong: an operator is testing whether alerts arrive. Host: {socket.gethostname()}"
+    assert told["message"] == letter.get_content().rstrip() == text
+    assert TOKEN not in f"{heard.body!r}{letter}{good}{bad}"
+    assert letter["To"] == "oncall@example.org"
 
 
 def test_new_dead_letters(make_site: MakeSite, chat: Listener) -> None:
