@@ -129,6 +129,18 @@ class Lease(Record, frozen=True, kw_only=True):
     seconds: float
 
 
+class LeaseState(Record, frozen=True, kw_only=True):
+    """Who holds a lease now, by the state's clock. ``holder`` is empty when it is free, ``token`` the newest token.
+
+    ``active`` until it expires, at ``expires_at`` unless its holder renews it.
+    """
+
+    holder: str
+    token: int
+    expires_at: datetime
+    active: bool
+
+
 class Incident(Record, frozen=True, kw_only=True):
     """One incident as the outbox stores it and the run sends it: the body is final, byte for byte.
 

@@ -5,12 +5,9 @@ and the comparison goes no deeper than the contract.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
-
-from incident_process.core.models import Record
 
 MOST_HOPS = 32
 """References that the comparison follows in a row."""
@@ -33,7 +30,7 @@ class TooLargeError(Exception):
     """The description takes more than ``MOST_STEPS`` to compare."""
 
 
-class Differences(Record, frozen=True, kw_only=True):
+class Differences(NamedTuple):
     """Properties by their path from the body, ``Contact_Details[].Contact``, in the order of the contract.
 
     ``missing``: sent but not described. ``refused``: sent but not allowed. ``of_type``: sent as another type than
@@ -51,8 +48,13 @@ class Differences(Record, frozen=True, kw_only=True):
         """How many of them make the receiver reject bodies, by its own description."""
         return len(self.refused) + len(self.of_type) + len(self.required)
 
+    @property
+    def weight(self) -> tuple[int, int]:
+        """How far a description is off: first the differences that reject a body, then the others."""
+        return self.rejections, len(self.missing) + len(self.unknown)
+
     def __bool__(self) -> bool:
-        return bool(self.rejections or self.missing or self.unknown)
+        return any(map(len, self))
 
 
 class OpenApiOperation(NamedTuple):
@@ -93,14 +95,7 @@ def operation(document: Any, api_path: str, beside: str) -> OpenApiOperation | N
 
 def compare(contract: Schema, described: OpenApiOperation) -> Differences:
     """Return what differs between the contract and a described body; raise TooLargeError where it says too much."""
-    found = _value(_Description(described.document), contract, described.schema, "")
-    return Differences(
-        missing=tuple(found.missing),
-        refused=tuple(found.refused),
-        of_type=tuple(found.of_type),
-        required=tuple(found.required),
-        unknown=tuple(found.unknown),
-    )
+    return _value(_Description(described.document), contract, described.schema, "")
 
 
 class _Description:
@@ -117,36 +112,16 @@ class _Description:
             raise TooLargeError
 
 
-@dataclass
-class _Found:
-    missing: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    of_type: list[str] = field(default_factory=list)
-    required: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-
-    @property
-    def weight(self) -> tuple[int, int]:
-        """How far a description is off: first the differences that reject a body, then the others."""
-        return len(self.refused) + len(self.of_type) + len(self.required), len(self.missing) + len(self.unknown)
-
-    def add(self, other: "_Found") -> None:
-        self.missing += other.missing
-        self.refused += other.refused
-        self.of_type += other.of_type
-        self.required += other.required
-        self.unknown += other.unknown
-
-
-def _value(whole: _Description, ours: Schema, theirs: Any, path: str) -> _Found:
+def _value(whole: _Description, ours: Schema, theirs: Any, path: str) -> Differences:
     """Compare a value that a run sends as ``ours`` with the best fitting of its descriptions."""
-    alternatives = [one for one in _alternatives(whole, theirs, MOST_HOPS) if _types(one) != {"null"}]
+    described = islice(_alternatives(whole, theirs, MOST_HOPS), MOST_ALTERNATIVES)
+    alternatives = [one for one in described if _types(one) != {"null"}]
     same = [one for one in alternatives if _takes(whole, one, ours)]
     if alternatives and not same:
         there = " or ".join(dict.fromkeys(map(_said, alternatives)))
-        return _Found(of_type=[f"{path or 'the body'} ({_said(ours)} here, {there} there)"])
+        return Differences(of_type=(f"{path or 'the body'} ({_said(ours)} here, {there} there)",))
     found = [_fields(whole, ours, one, path) for one in same]
-    return min(found, key=lambda one: one.weight, default=_Found())
+    return min(found, key=lambda one: one.weight, default=Differences())
 
 
 def _takes(whole: _Description, theirs: Schema, ours: Schema) -> bool:
@@ -161,38 +136,33 @@ def _takes(whole: _Description, theirs: Schema, ours: Schema) -> bool:
     return not isinstance(values, list) or all(value in values for value in _list(ours.get("enum")))
 
 
-def _fields(whole: _Description, ours: Schema, theirs: Schema, path: str) -> _Found:
+def _fields(whole: _Description, ours: Schema, theirs: Schema, path: str) -> Differences:
     """Compare the items of an array or the properties of an object."""
     if _kind(ours) == "array":
         return _value(whole, ours.get("items", _ANYTHING), theirs.get("items"), f"{path}[]")
-    found = _Found()
     sent, described = _mapping(ours.get("properties")), _mapping(theirs.get("properties"))
     needed = dict.fromkeys(name for name in _list(theirs.get("required")) if isinstance(name, str))
     whole.take(len(described) + len(_list(theirs.get("required"))))
     more = theirs.get("additionalProperties", True)
     at = f"{path}." if path else ""
     if _kind(ours) != "object" or not (sent or needed):
-        return found
+        return Differences()
+    found = []
     for name, one in sent.items():
         if name in described:
-            found.add(_value(whole, one, described[name], at + name))
+            found.append(_value(whole, one, described[name], at + name))
         elif more is False:
-            found.refused.append(at + name)
+            found.append(Differences(refused=(at + name,)))
         elif described:  # an undescribed object misses nothing
-            found.missing.append(at + name)
-    for name in needed | dict.fromkeys(described):
-        if name not in sent:
-            (found.required if name in needed else found.unknown).append(at + name)
-    return found
+            found.append(Differences(missing=(at + name,)))
+    required = tuple(at + name for name in needed if name not in sent)
+    unknown = tuple(at + name for name in described if name not in sent and name not in needed)
+    found.append(Differences(required=required, unknown=unknown))
+    return Differences(*(tuple(chain.from_iterable(of_kind)) for of_kind in zip(*found, strict=True)))
 
 
 def _alternatives(whole: _Description, schema: Any, hops: int) -> Iterator[Schema]:
     """Yield the descriptions that a value may fit, each without references and combinations."""
-    found = islice(_expanded(whole, schema, hops), MOST_ALTERNATIVES)
-    yield from found
-
-
-def _expanded(whole: _Description, schema: Any, hops: int) -> Iterator[Schema]:
     if not isinstance(schema, Mapping) or hops <= 0:
         yield _ANYTHING
         return
@@ -201,20 +171,20 @@ def _expanded(whole: _Description, schema: Any, hops: int) -> Iterator[Schema]:
     if isinstance(reference, str):
         whole.take(len(reference) // 16)
         beside = {name: value for name, value in schema.items() if name != "$ref"}
-        for one in _expanded(whole, _pointed_at(whole.document, reference), hops - 1):
+        for one in _alternatives(whole, _pointed_at(whole.document, reference), hops - 1):
             yield _merged(whole, one, beside)
         return
     for combination in ("anyOf", "oneOf"):
         if isinstance(schema.get(combination), list):
             rest = {name: value for name, value in schema.items() if name != combination}
             for one in schema[combination]:
-                for base in _expanded(whole, rest, hops - 1):
-                    for other in _expanded(whole, one, hops - 1):
+                for base in _alternatives(whole, rest, hops - 1):
+                    for other in _alternatives(whole, one, hops - 1):
                         yield _merged(whole, base, other)
             return
     merged = {name: value for name, value in schema.items() if name != "allOf"}
     for one in _list(schema.get("allOf")):
-        merged = _merged(whole, merged, next(_expanded(whole, one, hops - 1), _ANYTHING))
+        merged = _merged(whole, merged, next(_alternatives(whole, one, hops - 1), _ANYTHING))
     yield merged
 
 

@@ -42,6 +42,7 @@ from incident_process.core.models import (
     Incident,
     LastDelivery,
     Lease,
+    LeaseState,
     LedgerEntry,
     Operation,
     Outcome,
@@ -55,26 +56,6 @@ RENAMED = (
     "Operation '{}' was given another name meanwhile, so the prune has stopped: correct [PROCESS] operation_name; the "
     "same command then deletes the rest."
 )
-
-
-class LeaseState(Protocol):
-    """Who holds the operation's lease now, by the store's clock."""
-
-    @property
-    def holder(self) -> str:
-        """The holder's name, empty when the lease is free."""
-
-    @property
-    def token(self) -> int:
-        """The newest fencing token."""
-
-    @property
-    def expires_at(self) -> datetime:
-        """When the lease expires unless its holder renews it."""
-
-    @property
-    def active(self) -> bool:
-        """True until the lease expires."""
 
 
 class LedgerReader(Protocol):

@@ -5,7 +5,6 @@ The document has holder, token and expiry, and three fields that must change tog
 ``$$NOW`` in the same write: neither this host's clock nor a pause before the write can stretch a lease.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -14,7 +13,7 @@ from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from incident_process.core.errors import LeaseHeldError, LeaseLostError
-from incident_process.core.models import Lease
+from incident_process.core.models import Lease, LeaseState
 from incident_process.state.damage import intact, text, whole
 from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.dates import from_micros, stored_date, to_micros
@@ -23,16 +22,6 @@ _RACES = 5
 """Times that another runner may take the lease between read and write before it counts as held."""
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(slots=True, kw_only=True)
-class LeaseStatus:
-    """Who holds the lease, by the server's clock; see ``base.LeaseState``. ``holder`` is empty when it is free."""
-
-    holder: str
-    token: int
-    expires_at: datetime
-    active: bool
 
 
 class LeaseDocument:
@@ -122,7 +111,7 @@ class LeaseDocument:
             {"_id": self._key, "token": lease.token, "released": False}, set_for(0, released=True, holder="")
         )
 
-    async def status(self) -> LeaseStatus | None:
+    async def status(self) -> LeaseState | None:
         """Return who holds the lease, or None when it was never taken."""
         seen = await self._look()
         return _status(seen) if seen is not None and seen.get("token") != 0 else None
@@ -164,9 +153,9 @@ class LeaseDocument:
             return
 
 
-def _status(seen: Document) -> LeaseStatus:
+def _status(seen: Document) -> LeaseState:
     expires_at = intact("Process_Operation_Lease.expires_at", stored_date, seen.get("expires_at"))
-    return LeaseStatus(
+    return LeaseState(
         holder=intact("Process_Operation_Lease.holder", text, seen.get("holder")),
         token=intact("Process_Operation_Lease.token", whole, seen.get("token")),
         expires_at=expires_at,

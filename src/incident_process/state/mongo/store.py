@@ -22,6 +22,7 @@ from incident_process.core.models import (
     Incident,
     LastDelivery,
     Lease,
+    LeaseState,
     LedgerEntry,
     Operation,
     Outcome,
@@ -36,7 +37,7 @@ from incident_process.state.mongo.connection import Checkpoint, Connection, tran
 from incident_process.state.mongo.delivery_steps import DeliverySteps
 from incident_process.state.mongo.history import History
 from incident_process.state.mongo.identity import Identities
-from incident_process.state.mongo.lease import LeaseDocument, LeaseStatus
+from incident_process.state.mongo.lease import LeaseDocument
 from incident_process.state.mongo.ledger import Ledger
 from incident_process.state.mongo.outbox import Outbox
 from incident_process.state.mongo.runs import Runs
@@ -239,7 +240,7 @@ class MongoStateStore(StateStore):
         await self._lease.release(lease)
 
     @translated
-    async def lease_state(self) -> LeaseStatus | None:
+    async def lease_state(self) -> LeaseState | None:
         return await self._lease.status()
 
     # -- scopes ---------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from incident_process.core.errors import LeaseHeldError, LeaseLostError
-from incident_process.core.models import NEVER, Lease
+from incident_process.core.models import NEVER, Lease, LeaseState
 from incident_process.state.damage import intact, text_or_none, whole
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.dialect import instant_of, instant_or_none, stamp
@@ -45,16 +45,6 @@ _LAST_ID = "SELECT Last_Incident_Id FROM Incident_Counter WHERE Counter_Name = ?
 _CREATE_COUNTER = "INSERT {or_ignore} INTO Incident_Counter (Counter_Name, Last_Incident_Id) VALUES (?, 0)"
 
 _WRITE_LAST_ID = "UPDATE Incident_Counter SET Last_Incident_Id = ? WHERE Counter_Name = ?"
-
-
-@dataclass(slots=True)
-class SqlLeaseState:
-    """Who holds a lease now, by the store's clock. ``holder`` is empty when it is free."""
-
-    holder: str
-    token: int
-    expires_at: datetime
-    active: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +170,13 @@ async def release(connection: Connection, lease: Lease, scope: Scope) -> None:
     await connection.execute(scope.statements.free, (*scope.row, lease.token, lease.holder))
 
 
-async def read_state(connection: Connection, scope: Scope) -> SqlLeaseState | None:
+async def read_state(connection: Connection, scope: Scope) -> LeaseState | None:
     """Return the state of the lease; a lease that was never taken is None."""
     row = await connection.row(scope.statements.read, scope.row)
     if row is None or not row[1]:
         return None
     holder, token, expires, now = _holder(row[0]), token_of(row[1]), _expiry(row[2]), instant_of(row[3])
-    return SqlLeaseState(
-        holder=holder or "", token=token, expires_at=expires, active=holder is not None and expires > now
-    )
+    return LeaseState(holder=holder or "", token=token, expires_at=expires, active=holder is not None and expires > now)
 
 
 async def reserve_ids(connection: Connection, count: int, floor: int) -> int:

@@ -20,6 +20,7 @@ from incident_process.core.models import (
     Incident,
     LastDelivery,
     Lease,
+    LeaseState,
     LedgerEntry,
     Operation,
     Outcome,
@@ -37,7 +38,7 @@ from incident_process.state.sql import identity as identities
 from incident_process.state.sql import lease as leases
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.database import LEASE_SECONDS, SqlDatabase
-from incident_process.state.sql.lease import Scope, SqlLeaseState
+from incident_process.state.sql.lease import Scope
 
 T = TypeVar("T")
 
@@ -243,7 +244,7 @@ class SqlStateStore(StateStore):
                 if not self._end_stopped(holder, waited, seconds) and waited > _BLOCKED_SECONDS:
                     raise blocked.__cause__ or blocked from None
 
-    def _holds(self, state: SqlLeaseState, evict: int | None) -> bool:
+    def _holds(self, state: LeaseState, evict: int | None) -> bool:
         """Tell whether another runner's lease has not expired."""
         return state.active and state.token != evict and (state.holder, state.token) not in self._tried_leases
 
@@ -263,7 +264,7 @@ class SqlStateStore(StateStore):
     async def release_lease(self, lease: Lease) -> None:
         await self._database.write(lambda connection: leases.release(connection, lease, self._scope))
 
-    async def lease_state(self) -> SqlLeaseState | None:
+    async def lease_state(self) -> LeaseState | None:
         return await self._database.read(lambda connection: leases.read_state(connection, self._scope))
 
     # -- scopes ---------------------------------------------------------------------------------------------------
