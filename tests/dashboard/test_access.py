@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from pydantic import SecretStr
 
+from incident_process.core.http_server import is_loopback
 from incident_process.dashboard.access import (
     IDLE_SECONDS,
     LONGEST_SECONDS,
@@ -17,7 +18,6 @@ from incident_process.dashboard.access import (
 )
 from incident_process.dashboard.security_middleware import host_names
 from incident_process.dashboard.sign_in_turns import MOST_HELD, MOST_WAITING, SignInTurns
-from incident_process.dashboard.web_server import is_loopback
 from incident_process.settings.keys.dashboard_keys import Dashboard
 from tests.dashboard.site import TOKEN, UNMASK_TOKEN
 

@@ -1,6 +1,7 @@
 """What the program's HTTP servers share: the socket, bounds for connections, how uvicorn starts and stops."""
 
 import asyncio
+import ipaddress
 import itertools
 import os
 import signal
@@ -107,6 +108,21 @@ def bounded(most: int, answer_seconds: float) -> type[BoundedProtocol]:
     return type("BoundedProtocol", (BoundedProtocol,), bounds)
 
 
+def server_config(app: Any, **own: Any) -> uvicorn.Config:
+    """Return the configuration of an ASGI application's server; ``own``: what the program's servers do not share."""
+    return uvicorn.Config(
+        app,
+        ws="none",
+        interface="asgi3",
+        log_config=None,
+        log_level="critical",  # uvicorn's own errors carry tracebacks; the application reports its own, without data
+        access_log=False,  # addresses hold account numbers
+        proxy_headers=False,  # a header must not say where a request comes from: that is trusted, or counted
+        server_header=False,
+        **own,
+    )
+
+
 class Server(uvicorn.Server):
     """uvicorn's server that reports when it is ready, and after a signal ends with exit status 0."""
 
@@ -149,3 +165,11 @@ def url_host(host: str) -> str:
     if host in {"", "0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to: every address includes this one
         return "127.0.0.1" if host != "::" else "[::1]"
     return f"[{host}]" if ":" in host else host
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from incident_process.core.http_server import is_loopback
 from incident_process.dashboard.access import Access, SignInSession
 from incident_process.dashboard.responses import Json, problem
 
@@ -67,9 +68,7 @@ class Hosts:
 def host_names(host: str, further: Collection[str]) -> Hosts:
     """Return the names for the address on which the page listens, with those of ``allowed_hosts``."""
     own = {"localhost", "127.0.0.1", "::1"} | set(further)
-    if _is_address(host) and ipaddress.ip_address(host).is_loopback:
-        return Hosts(own, any_address=False)
-    if host.lower() == "localhost":
+    if is_loopback(host):
         return Hosts(own, any_address=False)
     return Hosts(own | {host.lower(), socket.gethostname().lower()}, any_address=True)
 

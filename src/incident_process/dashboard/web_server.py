@@ -1,13 +1,9 @@
 """The dashboard as a process: its socket, its signals, and uvicorn around the application."""
 
-import ipaddress
-import socket
 from collections.abc import Callable
 
-import uvicorn
-
 from incident_process.core.errors import ConfigurationError
-from incident_process.core.http_server import Server, bounded, listen, url_host
+from incident_process.core.http_server import Server, bounded, is_loopback, listen, server_config, url_host
 from incident_process.core.logs import event, get_logger
 from incident_process.dashboard.application import make_app
 from incident_process.dashboard.security_middleware import host_names
@@ -25,33 +21,25 @@ def run_server(settings: Settings, host: str | None, port: int | None, on_ready:
     """Serve the page; see ``incident_process.dashboard.serve``."""
     address = host if host is not None else settings.dashboard.host
     _check(settings, address)
-    with _listen(address, settings.dashboard.port if port is None else port) as listener:
+    port = settings.dashboard.port if port is None else port
+
+    def refusal(reason: str) -> str:
+        return (
+            f"The dashboard cannot listen on {url_host(address)}:{port} ({reason}): name another address with "
+            "--host and --port, or under [DASHBOARD]."
+        )
+
+    with listen(address, port, refusal) as listener:
         url = f"http://{url_host(address)}:{listener.getsockname()[1]}/"
-        app = make_app(settings, host_names(address, settings.dashboard.names))
-        config = uvicorn.Config(
-            app,
+        config = server_config(
+            make_app(settings, host_names(address, settings.dashboard.names)),
             http=bounded(_CONNECTIONS_AT_ONCE, _ANSWER_SECONDS),
             loop="uvloop",
-            ws="none",
-            interface="asgi3",
             lifespan="on",
-            log_config=None,
-            log_level="critical",  # uvicorn's own errors carry tracebacks; the application reports its own
-            access_log=False,  # addresses hold account numbers
-            proxy_headers=False,  # a header must not choose the address by which guesses are counted
-            server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
         )
         Server(config, lambda: on_ready(url)).run(sockets=[listener])
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach the address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _check(settings: Settings, host: str) -> None:
@@ -85,13 +73,3 @@ def _check(settings: Settings, host: str) -> None:
             host,
             extra=event("dashboard_unencrypted", host=host),
         )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    def refusal(reason: str) -> str:
-        return (
-            f"The dashboard cannot listen on {url_host(host)}:{port} ({reason}): name another address with --host and "
-            "--port, or under [DASHBOARD]."
-        )
-
-    return listen(host, port, refusal)

@@ -5,7 +5,6 @@ the application changes nothing, and only ``/metrics`` asks a database, the stat
 """
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import msgspec
 import uvicorn
 
-from incident_process.core.http_server import bounded, listen
+from incident_process.core.http_server import bounded, listen, server_config
 from incident_process.schedule.readiness import Readiness
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -65,24 +64,21 @@ class HttpServer:
 
     def __init__(self, host: str, port: int, application: Callable[..., Awaitable[None]]) -> None:
         self.address = (host, port)
-        self._socket = _listen(host, port)
+        self._socket = listen(host, port, self._refusal)
         self._server = _Server(
-            uvicorn.Config(
+            server_config(
                 application,
                 http=bounded(_CONNECTIONS, _ANSWER_SECONDS),
-                ws="none",
-                interface="asgi3",
                 lifespan="off",
-                log_config=None,
-                log_level="critical",
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
                 timeout_keep_alive=15,
                 timeout_graceful_shutdown=_STOP_SECONDS,
             )
         )
         self._task: asyncio.Task[None] | None = None
+
+    def _refusal(self, reason: str) -> str:
+        host, port = self.address
+        return f"[SCHEDULE] http_port {port} on {host} cannot be listened on ({reason}): name another, or 0 for none."
 
     @property
     def port(self) -> int:
@@ -109,10 +105,3 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    def refusal(reason: str) -> str:
-        return f"[SCHEDULE] http_port {port} on {host} cannot be listened on ({reason}): name another, or 0 for none."
-
-    return listen(host, port, refusal)

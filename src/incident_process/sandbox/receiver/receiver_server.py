@@ -1,6 +1,5 @@
 """The receiver as a process: its socket, its signals, and uvicorn around the application."""
 
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from incident_process.core.errors import ConfigurationError
-from incident_process.core.http_server import Server, listen, url_host
+from incident_process.core.http_server import Server, listen, server_config, url_host
 from incident_process.sandbox.receiver import INCIDENT_PATH
 from incident_process.sandbox.receiver.faults import Dice, Faults
 from incident_process.sandbox.receiver.receiver_app import CUT, ReceiverApp
@@ -23,9 +22,15 @@ _LAST_ANSWERS_SECONDS = 2  # a stop waits so long for answers under way, then cu
 def run_server(host: str, port: int, database: Path, faults: Faults, on_ready: Callable[[str], None]) -> None:
     """Do what ``incident_process.sandbox.receiver.serve`` promises."""
     dice = Dice(faults)
+    if not 0 <= port <= _LAST_PORT:  # the system's own functions would take it modulo 65536
+        raise ConfigurationError(f"receiver: {port} is no TCP port; name one from 0 (any free one) to {_LAST_PORT}")
+
+    def refusal(reason: str) -> str:
+        return f"receiver: cannot listen on {url_host(host)}:{port} ({reason}); name another address"
+
     log = RequestLog(database)
     try:
-        with _listen(host, port) as listener:
+        with listen(host, port, refusal, backlog=_BACKLOG) as listener:
             url = f"http://{url_host(host)}:{listener.getsockname()[1]}{INCIDENT_PATH}"
             Server(_config(ReceiverApp(log, dice)), lambda: on_ready(url)).run(sockets=[listener])
     finally:
@@ -33,18 +38,11 @@ def run_server(host: str, port: int, database: Path, faults: Faults, on_ready: C
 
 
 def _config(app: ReceiverApp) -> uvicorn.Config:
-    return uvicorn.Config(
+    return server_config(
         app,
         http=_CuttableProtocol,
         loop="uvloop",
-        ws="none",
-        interface="asgi3",
         lifespan="off",
-        log_config=None,
-        log_level="critical",  # uvicorn's own errors carry tracebacks; the application reports its own, without data
-        access_log=False,
-        proxy_headers=False,  # else a header could claim to come from loopback, which /_control trusts
-        server_header=False,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
@@ -61,14 +59,3 @@ class _CuttableProtocol(HttpToolsProtocol):
     def _cut(self) -> None:
         self.cycle.disconnected = True  # else uvicorn answers 500 for an application that did not
         self.transport.abort()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    where = f"{url_host(host)}:{port}"
-    if not 0 <= port <= _LAST_PORT:  # the system's own functions would take it modulo 65536
-        raise ConfigurationError(f"receiver: {port} is no TCP port; name one from 0 (any free one) to {_LAST_PORT}")
-
-    def refusal(reason: str) -> str:
-        return f"receiver: cannot listen on {where} ({reason}); name another address"
-
-    return listen(host, port, refusal, backlog=_BACKLOG)
