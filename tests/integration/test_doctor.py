@@ -9,14 +9,18 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
+from incident_process.core.process_identity import Runner
 from incident_process.operations.doctor import Finding, Level, examine
 from incident_process.operations.doctor.state import unencrypted
 from incident_process.settings import Settings
 from incident_process.settings.database_urls import parse_target
 from incident_process.source.indexes import INDEX_ADVICE
+from incident_process.state.sql import SqlStateStore
 from tests.support.authority import Authority
 from tests.support.described import serving
 from tests.support.fastapi_documents import PATH, contract, document
@@ -233,6 +237,31 @@ def test_a_database_that_is_down_is_an_error_and_the_rest_is_still_looked_at(tmp
     assert "secret" not in f"{found}"
     assert about(found, "state", Level.OK)
     assert about(found, "lease", Level.OK)
+    both = findings("http://127.0.0.1:9/x", "mysql://u:secret@127.0.0.1:9/db", "mysql://u:secret@127.0.0.1:9/db")
+    (state,) = about(both, "state", Level.ERROR)
+    assert state.finding.startswith("The state's database db at 127.0.0.1:9: it cannot be reached")
+
+
+@pytest.mark.parametrize(
+    ("started", "level", "said"),
+    [(None, Level.OK, ": a run is on."), ("1", Level.WARNING, ", but that process is gone: the run was killed.")],
+)
+def test_the_lease_of_a_killed_run_is_not_taken_for_a_run_at_work(
+    sqlite_url: str, tmp_path: Path, started: str | None, level: Level, said: str
+) -> None:
+    state, this = f"sqlite:///{tmp_path}/state.db", Runner.this()
+    holder = msgspec.structs.replace(this, started=started or this.started)
+
+    async def take() -> None:
+        async with SqlStateStore(state, "op", ZoneInfo("UTC")) as store:
+            await store.prepare()
+            await store.acquire_lease(str(holder), 60)
+
+    asyncio.run(take())
+    found = findings("http://127.0.0.1:9/x", sqlite_url, state, operation_name="op")
+    (lease,) = about(found, "lease", level)
+    assert lease.finding.endswith(said)
+    assert ("incident-process run --now" in lease.remedy) == bool(started)
 
 
 def test_a_receiver_is_looked_at_with_tls_where_a_run_would_speak_it(sqlite_url: str, tmp_path: Path) -> None:

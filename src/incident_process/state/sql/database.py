@@ -136,13 +136,13 @@ def _connector(target: Target | str, lease_seconds: float) -> tuple[Callable[[],
         from incident_process.state.sql.sqlite import SqliteConnection
 
         file, at = target.path, f"SQLite file {target.path}"
-        return lambda: SqliteConnection(file, at), at, file
+        return lambda: SqliteConnection(file, f"The state's {at}"), at, file
     from incident_process.database.session import state_session
     from incident_process.state.sql.mysql import MySQLConnection
 
     session = state_session(lease_seconds)
-    server, tls, at = target, target.ssl_context(), f"database {target.database} on {target.host}:{target.port}"
-    return lambda: MySQLConnection(server, tls, at, session), at, None
+    server, tls, at = target, target.ssl_context(), f"database {target.database} at {target.host}:{target.port}"
+    return lambda: MySQLConnection(server, tls, f"The state's {at}", session), at, None
 
 
 def batches(values: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:

@@ -23,7 +23,7 @@ def state_error(place: str, meaning: ErrorMeaning) -> IncidentProcessError:
     """Return what to raise ``from`` a driver's error of this meaning; ``place`` is how messages name the database."""
     match meaning.kind:
         case ErrorKind.NO_TABLE:
-            return MissingTableError(f"{place} lacks the state's tables: run `incident-process init`")
+            return MissingTableError(f"{place} lacks its tables: run `incident-process init`")
         case ErrorKind.NO_COLUMN:
             return MissingColumnError(
                 f"{place}: a table lacks a column; it was made by another version or another program"
