@@ -7,7 +7,6 @@ ids, and its later writes are rejected.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
@@ -93,12 +92,7 @@ async def _process_under_lease(
         if heartbeat.lost:
             raise LeaseLostError(f"chunk {task.scope} of run {task.run_id} was taken by another worker")
         return ChunkResult(
-            counts=dict(counters.by_status),
-            unchanged=counters.unchanged,
-            resumed=counters.resumed,
-            blocked=counters.blocked,
-            no_longer_in_source=counters.no_longer_in_source,
-            waiting=counters.waiting,
+            counters=counters,
             delivered=processor.sender.delivered,
             well=processor.sender.well,
             failure=processor.sender.failure,
@@ -111,16 +105,6 @@ def _retrieve_end(work: "asyncio.Future[ChunkResult]") -> None:
     """Retrieve the end of abandoned work, so that asyncio does not log it as never retrieved."""
     if not work.cancelled():
         work.exception()
-
-
-def counters_of(done: ChunkResult) -> RunCounters:
-    """Return the figures of a chunk as a run keeps them."""
-    counters = RunCounters()
-    counters.by_status = Counter(done.counts)
-    counters.unchanged, counters.resumed = done.unchanged, done.resumed
-    counters.blocked, counters.no_longer_in_source = done.blocked, done.no_longer_in_source
-    counters.waiting = dict(done.waiting)
-    return counters
 
 
 def _limits_of(parts: Parts, task: ChunkTask, sharing: int) -> SendLimits:

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
-from incident_process.cluster.chunk_job import counters_of
 from incident_process.cluster.protocol import ChunkResult, ChunkTask, WorkerPool, WorkerPoolLostError
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError, LeaseLostError
 from incident_process.core.events import AccountsDone
@@ -127,8 +126,8 @@ class ClusterProcessor(ChunkProcessor):
 
     def add(self, task: ChunkTask, done: ChunkResult) -> None:
         """Add the result of a task to the figures of the run."""
-        self._counters.add(counters_of(done))
-        if done.counts:
+        self._counters.add(done.counters)
+        if done.counters.by_status:
             self._announce()
         self._elsewhere += done.delivered
         if done.delivered:

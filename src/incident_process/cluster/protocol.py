@@ -5,14 +5,17 @@ A task holds what only the coordinator knows: which accounts, as of when, under 
 a worker's error only the sentence for the operator travels.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import datetime
 from typing import Protocol
 
+import msgspec
+
 from incident_process.core import errors
 from incident_process.core.errors import DeliveryIncompleteError, IncidentProcessError
-from incident_process.core.models import DeliveryStatus, Record
+from incident_process.core.models import Record
 from incident_process.pipeline.change_detection import ResendPolicy
+from incident_process.pipeline.counters import RunCounters
 from incident_process.pipeline.deliver import ExhaustedIncidents
 from incident_process.source.base import SelectedAccount
 
@@ -48,18 +51,13 @@ class ChunkTask(Record, frozen=True, kw_only=True):
 class ChunkResult(Record, frozen=True, kw_only=True):
     """The result of a task.
 
-    ``worker`` is the address of the worker. ``counts`` are the incidents by status, ``waiting`` says why some have none
-    (``RunCounters``). ``delivered``, ``well`` and ``failure`` are its sender's evidence on the service, ``stopped`` why
-    the sender stopped early. With ``error``, the name of a class and a sentence, the rest says how far the task came.
+    ``worker`` is the address of the worker. ``counters`` are its figures. ``delivered``, ``well`` and ``failure`` are
+    its sender's evidence on the service, ``stopped`` why the sender stopped early. With ``error``, the name of a class
+    and a sentence, the rest says how far the task came.
     """
 
     worker: str = ""
-    counts: Mapping[DeliveryStatus, int] = {}
-    unchanged: int = 0
-    resumed: int = 0
-    blocked: int = 0
-    no_longer_in_source: int = 0
-    waiting: Mapping[int, str] = {}
+    counters: RunCounters = msgspec.field(default_factory=RunCounters)
     delivered: int = 0
     well: bool = True
     failure: str | None = None

@@ -5,7 +5,7 @@ import socket
 from incident_process.core.errors import ConfigurationError, DeliveryIncompleteError
 from incident_process.observability.alert_process import TAKEN, UNKNOWN
 from incident_process.observability.alert_sending import results
-from incident_process.operations.doctor import Finding, Level
+from incident_process.operations.doctor.finding import Finding, Level, error, ok, warning
 from incident_process.settings import Settings
 
 REMEDY = "Correct [NOTIFY] urls: https://appriseit.com lists the forms of addresses."
@@ -16,7 +16,7 @@ async def examine_alerts(settings: Settings, *, send: bool) -> list[Finding]:
     addresses = [address.get_secret_value() for address in settings.notify.urls]
     if not addresses:
         finding = "[NOTIFY] urls is not set, so no alert is sent."
-        return [Finding(subject="alerts", level=Level.WARNING, finding=finding, remedy=REMEDY)] if send else []
+        return [warning("alerts", finding, REMEDY)] if send else []
     title = f"Test: an alert of incident-process ({settings.process.operation_name})"
     text = f"Nothing is wrong: an operator is testing whether alerts arrive. Host: {socket.gethostname()}"
     statuses = await results(addresses, title, text, check=not send)
@@ -35,18 +35,16 @@ def _finding(place: int, status: int | None, *, send: bool) -> Finding:
         )
     if status == TAKEN:
         did = "took the test alert" if send else "is understood; nothing was sent there (--test-alert sends one)"
-        return Finding(subject="alerts", level=Level.OK, finding=f"{name} {did}.")
+        return ok("alerts", f"{name} {did}.")
     if not send:
-        return Finding(
-            subject="alerts",
-            level=Level.WARNING,
-            finding=f"{name} could not be checked: Apprise, here, had too little time or memory or was ended.",
-            remedy="Nothing was sent there. Try again when this host has less to do.",
+        return warning(
+            "alerts",
+            f"{name} could not be checked: Apprise, here, had too little time or memory or was ended.",
+            "Nothing was sent there. Try again when this host has less to do.",
         )
-    return Finding(
-        subject="alerts",
-        level=Level.ERROR,
-        finding=f"{name} did not take the test alert.",
-        remedy="See that its server can be reached from here, and that its user, password or token are right.",
-        exit_status=DeliveryIncompleteError.exit_status,
+    return error(
+        "alerts",
+        f"{name} did not take the test alert.",
+        "See that its server can be reached from here, and that its user, password or token are right.",
+        DeliveryIncompleteError.exit_status,
     )

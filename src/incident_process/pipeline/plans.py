@@ -197,14 +197,10 @@ class WindowPlan:
                     logs.next_run_message(operation.next_execution),
                     extra=logs.event("next_run_planned", next_execution=iso(operation.next_execution)),
                 )
-        elif self._tracking is Tracking.SQL:
-            log.info(
-                logs.updated_sql_message(operation.last_execution),
-                extra=logs.event("watermark_moved", watermark=iso(operation.last_execution)),
-            )
         else:
+            message = logs.updated_sql_message if self._tracking is Tracking.SQL else logs.updated_mongo_message
             log.info(
-                logs.updated_mongo_message(operation.last_execution),
+                message(operation.last_execution),
                 extra=logs.event("watermark_moved", watermark=iso(operation.last_execution)),
             )
         return operation
