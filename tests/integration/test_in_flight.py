@@ -22,7 +22,7 @@ from tests.support.sql_server import SqlServer
 
 
 def source(server: SqlServer, database: str, user: str = "", password: str = "") -> MySQLSource:
-    return MySQLSource(server.host, server.port, user or server.user, password or server.password, database)
+    return MySQLSource(server.target(database, user, password))
 
 
 async def writers(of: MySQLSource | SqliteSource) -> list[datetime] | None:

@@ -28,7 +28,7 @@ def target_at(port: int) -> MySQLTarget:
 
 def source_at(port: int) -> None:
     async def enter() -> None:
-        async with MySQLSource("127.0.0.1", port, "u", PASSWORD, "d"):
+        async with MySQLSource(target_at(port)):
             pass
 
     asyncio.run(enter())

@@ -104,7 +104,7 @@ def source(server: SqlServer, database: str, product: str) -> MySQLSource:
         connection.commit()
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE TABLE debt_cust_detail, debt_payment")
-    return MySQLSource(server.host, server.port, server.user, server.password, database)
+    return MySQLSource(server.target(database))
 
 
 @pytest.fixture(scope="module")

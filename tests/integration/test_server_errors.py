@@ -13,11 +13,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from pydantic import SecretStr
 
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError
 from incident_process.database.errors import ErrorKind, TransientDatabaseError
 from incident_process.database.server_errors import masked, meaning_of, meaning_of_error
 from incident_process.operations.doctor import Level
+from incident_process.settings.database_urls import MySQLTarget
 from incident_process.source.mysql import MySQLSource
 from incident_process.state.sql import SqlStateStore
 from tests.integration.test_doctor import about, findings
@@ -89,7 +91,7 @@ def told(error: IncidentProcessError, number: int) -> str:
 
 
 async def of_source(server: MariaDBServer, database: str) -> IncidentProcessError:
-    source = MySQLSource(server.host, server.port, server.user, server.password, database)
+    source = MySQLSource(server.target(database))
     with pytest.raises(IncidentProcessError) as caught:
         async with source:
             await source.excluded()
@@ -205,7 +207,8 @@ def answering(words: bytes) -> Iterator[int]:
 )
 def test_a_port_that_is_no_mysql_servers_is_one_sentence(words: bytes) -> None:
     async def source_at(port: int) -> None:
-        async with MySQLSource("127.0.0.1", port, "u", "p", "d"):
+        target = MySQLTarget(host="127.0.0.1", port=port, user="u", password=SecretStr("p"), database="d")
+        async with MySQLSource(target):
             pass
 
     async def state_at(port: int) -> None:

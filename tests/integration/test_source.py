@@ -124,7 +124,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path, product: str) -> Iter
 
 
 def mysql_source(server: SqlServer, database: str, zone: ZoneInfo = UTC_ZONE) -> MySQLSource:
-    return MySQLSource(server.host, server.port, server.user, server.password, database, zone=zone)
+    return MySQLSource(server.target(database), zone)
 
 
 def utc(*parts: int) -> datetime:
@@ -717,7 +717,7 @@ def test_wrong_password_and_database(sql_server: SqlServer) -> None:
         async with source:
             pass
 
-    wrong = MySQLSource(sql_server.host, sql_server.port, sql_server.user, "pä$$ → word", "x")
+    wrong = MySQLSource(sql_server.target("x", password="pä$$ → word"))
     with pytest.raises(DatabaseConnectionError, match="MYSQL_PASSWORD") as caught:
         asyncio.run(enter(wrong))
     assert "pä$$" not in str(caught.value)

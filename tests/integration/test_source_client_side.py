@@ -72,7 +72,7 @@ def test_all_ways_give_the_same_rows(sql_server: SqlServer, sql_database: str, s
     asked = dice.choice([ACCOUNTS, sorted(dice.sample(ACCOUNTS, len(ACCOUNTS) // 2 + 30))])
 
     async def read() -> tuple[list[AccountRows], list[AccountRows], list[AccountRows]]:
-        source = MySQLSource(sql_server.host, sql_server.port, sql_server.user, sql_server.password, sql_database)
+        source = MySQLSource(sql_server.target(sql_database))
         async with source:
             assert all(choice.as_range(asked) for choice in source._choices.values())
             in_a_range = await source.read(asked, as_of)

@@ -40,7 +40,7 @@ def connection(sql_server: SqlServer, sql_database: str) -> Iterator[Any]:
 
 @pytest.fixture
 def source(sql_server: SqlServer, sql_database: str, connection: Any) -> MySQLSource:
-    return MySQLSource(sql_server.host, sql_server.port, sql_server.user, sql_server.password, sql_database)
+    return MySQLSource(sql_server.target(sql_database))
 
 
 def history(seed: int) -> tuple[list[Row], list[Row]]:

@@ -82,7 +82,7 @@ def test_mariadb(sql_server: SqlServer, sql_database: str, analysed: bool, chars
             with connection.cursor() as cursor:
                 cursor.execute("ANALYZE TABLE debt_cust_detail, debt_payment")
                 cursor.fetchall()
-    source = MySQLSource(sql_server.host, sql_server.port, sql_server.user, sql_server.password, sql_database)
+    source = MySQLSource(sql_server.target(sql_database))
     access_at = 3 if sql_server.product == "MariaDB" else 4  # MySQL has a column more, of partitions
     for name, plan in explain(source, sql_server.explain, HOT | NATIVE).items():
         steps = {row[2]: row[access_at] for row in plan}

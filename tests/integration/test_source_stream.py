@@ -21,7 +21,7 @@ def test_what_waits_to_be_read_is_bounded(sql_server: SqlServer, sql_database: s
             cursor.execute(f"CREATE TABLE digits AS SELECT seq FROM {numbers(1, ROWS)} AS digits")
 
     async def main() -> tuple[int, int]:
-        source = MySQLSource(sql_server.host, sql_server.port, sql_server.user, sql_server.password, sql_database)
+        source = MySQLSource(sql_server.target(sql_database))
         async with source:
             driver: Any = source._driver
             wide = Statement(sql=f"SELECT REPEAT('x', {WIDE}), seq FROM digits")

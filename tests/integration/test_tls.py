@@ -61,10 +61,7 @@ async def connect(server: SqlServer, database: str, tls: Tls | None) -> None:
     )
     async with SqlStateStore(target, "an operation", UTC):
         pass
-    source = MySQLSource(
-        server.host, server.port, server.user, server.password, database, ssl=target.ssl_context(), zone=UTC
-    )
-    async with source:
+    async with MySQLSource(target, UTC) as source:
         await source.now()
 
 

@@ -20,7 +20,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import pymysql
 import pytest
+from pydantic import SecretStr
 
+from incident_process.settings.database_urls import MySQLTarget
 from tests.support.ports import HOST, HeldPort
 
 USER = "tester"
@@ -112,6 +114,11 @@ class SqlServer(ABC):
         self.kill()
         self._port.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def target(self, database: str, user: str = "", password: str = "") -> MySQLTarget:
+        """Return a database of it as the program's settings name it."""
+        secret = SecretStr(password or self.password)
+        return MySQLTarget(host=self.host, port=self.port, user=user or self.user, password=secret, database=database)
 
     def create_database(self) -> str:
         """Create an empty database and return its name."""

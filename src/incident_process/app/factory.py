@@ -4,8 +4,6 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
-from zoneinfo import ZoneInfo
 
 from incident_process.app.build_pool import open_builder
 from incident_process.core.crash_points import CrashPoints
@@ -19,16 +17,11 @@ from incident_process.pipeline.context import Parts, Processor, RunContext
 from incident_process.pipeline.counters import RunCounters
 from incident_process.pipeline.lease import LeaseHeartbeat
 from incident_process.settings import Settings
-from incident_process.settings.database_urls import MySQLTarget, SqliteTarget, parse_target
+from incident_process.settings.database_urls import SqliteTarget, parse_target
 from incident_process.settings.load import EMBEDDED_SOURCE
 from incident_process.source.base import Source
 from incident_process.state.alert_store import AlertStore
 from incident_process.state.base import StateStore
-
-if TYPE_CHECKING:
-    from incident_process.source.mysql import MySQLSource
-
-AnyMySQL = TypeVar("AnyMySQL", bound="MySQLSource")
 
 
 @asynccontextmanager
@@ -85,23 +78,11 @@ def make_source(settings: Settings) -> Source:
     if replicas:
         from incident_process.source.replicas import Primary, Replica, ReplicatedSource
 
-        copies = [_mysql_source(Replica, replica, zone) for replica in replicas]
-        return ReplicatedSource(_mysql_source(Primary, target, zone), copies, settings.database.replica_wait_seconds)
+        copies = [Replica(replica, zone) for replica in replicas]
+        return ReplicatedSource(Primary(target, zone), copies, settings.database.replica_wait_seconds)
     from incident_process.source.mysql import MySQLSource
 
-    return _mysql_source(MySQLSource, target, zone)
-
-
-def _mysql_source(kind: "type[AnyMySQL]", target: MySQLTarget, zone: ZoneInfo) -> "AnyMySQL":
-    return kind(
-        host=target.host,
-        port=target.port,
-        user=target.user,
-        password=target.password.get_secret_value(),
-        database=target.database,
-        ssl=target.ssl_context(),
-        zone=zone,
-    )
+    return MySQLSource(target, zone)
 
 
 def make_store(settings: Settings, operation: str | None = None) -> StateStore:

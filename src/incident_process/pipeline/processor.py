@@ -381,13 +381,4 @@ def _can_tell(evidence: Evidence, unclear: Sequence[ExhaustedIncident]) -> bool:
 
 def limits(api: Api) -> SendLimits:
     """Return how hard to try, as the settings say."""
-    return SendLimits(
-        max_connections=api.max_connections,
-        adaptive=api.adaptive,
-        timeout_seconds=api.timeout_seconds,
-        requests_per_second=api.requests_per_second,
-        max_attempts=api.max_attempts,
-        retry_seconds=api.retry_seconds,
-        retry_after_cap_seconds=api.retry_after_cap_seconds,
-        breaker_failures=api.breaker_failures,
-    )
+    return msgspec.convert(api, SendLimits, from_attributes=True)

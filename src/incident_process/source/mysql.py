@@ -1,12 +1,9 @@
 """MySQL 8 and MariaDB 10.6+ as a source, over asyncmy."""
 
 import asyncio
-import ssl as tls
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from zoneinfo import ZoneInfo
-
-from pydantic import SecretStr
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.database.errors import (
@@ -47,38 +44,6 @@ _INDEXES = """
     """
 
 
-class MySQLSource(SqlSource):
-    """Customer and payment rows in a MySQL or MariaDB database, read only.
-
-    Args:
-        host: name or address of the server.
-        port: its TCP port.
-        user: a user who may SELECT from the two tables.
-        password: the user's password; it appears in no message and no ``repr``.
-        database: the database that holds the two tables.
-        ssl: a context for TLS, or None for a plain connection.
-        zone: ``source_timezone``, in which DATE and DATETIME are read.
-    """
-
-    def __init__(  # noqa: PLR0913 - an address has these parts
-        self,
-        host: str,
-        port: int,
-        user: str,
-        password: str,
-        database: str,
-        *,
-        ssl: tls.SSLContext | None = None,
-        zone: ZoneInfo = ZoneInfo("UTC"),  # noqa: B008 - an immutable constant
-    ) -> None:
-        target = MySQLTarget(host=host, port=port, user=user, password=SecretStr(password), database=database)
-        super().__init__(self._make_driver(target, ssl), zone)
-
-    def _make_driver(self, target: MySQLTarget, ssl: tls.SSLContext | None) -> "MySQLDriver":
-        """Return the driver; a replica has one of its own."""
-        return MySQLDriver(target, ssl)
-
-
 class MySQLDriver:
     """One connection of asyncmy."""
 
@@ -86,10 +51,10 @@ class MySQLDriver:
     server = "MySQL source database"
     """What messages call it."""
 
-    def __init__(self, target: MySQLTarget, ssl: tls.SSLContext | None = None) -> None:
+    def __init__(self, target: MySQLTarget) -> None:
         self.where = f"the {self.server} {target.database} at {target.host}:{target.port}"
         self._target = target
-        self._ssl = ssl
+        self._ssl = target.ssl_context()
         self._connection: ServerConnection | None = None
         self._dialect: SourceDialect | None = None
 
@@ -176,3 +141,17 @@ class MySQLDriver:
         if self._connection is None:
             raise closed_error()
         return self._connection
+
+
+class MySQLSource(SqlSource):
+    """Customer and payment rows in a MySQL or MariaDB database, read only.
+
+    Args:
+        target: the database, with a user who may SELECT from the two tables.
+        zone: ``source_timezone``, in which DATE and DATETIME are read.
+    """
+
+    driver_type: type[MySQLDriver] = MySQLDriver
+
+    def __init__(self, target: MySQLTarget, zone: ZoneInfo = ZoneInfo("UTC")) -> None:  # noqa: B008 - immutable
+        super().__init__(self.driver_type(target), zone)

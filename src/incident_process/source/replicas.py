@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
+from zoneinfo import ZoneInfo
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.core.logs import event, get_logger
@@ -89,8 +89,8 @@ class ReplicaDriver(MySQLDriver):
     place = "[DATABASE] REPLICAS"
     server = "replica"
 
-    def __init__(self, target: MySQLTarget, ssl: SSLContext | None = None) -> None:
-        super().__init__(target, ssl)
+    def __init__(self, target: MySQLTarget) -> None:
+        super().__init__(target)
         self.position: Position | None = None
         self.wait_seconds = 0.0
         self.waited = 0.0
@@ -142,10 +142,11 @@ class ReplicaDriver(MySQLDriver):
 class Replica(MySQLSource):
     """A copy of the source that serves readings as of a position. It tries once, since the primary can read, too."""
 
+    driver_type = ReplicaDriver
     _driver: ReplicaDriver
 
-    def __init__(self, *address: Any, **options: Any) -> None:
-        super().__init__(*address, **options)
+    def __init__(self, target: MySQLTarget, zone: ZoneInfo) -> None:
+        super().__init__(target, zone)
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
@@ -181,9 +182,6 @@ class Replica(MySQLSource):
     def waited(self) -> float:
         """How many seconds the replica needed to reach the last position."""
         return self._driver.waited
-
-    def _make_driver(self, target: MySQLTarget, ssl: SSLContext | None) -> MySQLDriver:
-        return ReplicaDriver(target, ssl)
 
     async def _attempt(self, work: Callable[[], Awaitable[T]]) -> T:
         try:
