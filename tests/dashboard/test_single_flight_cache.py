@@ -136,3 +136,24 @@ def _after(gate: asyncio.Event | None, value: str) -> "Callable[[], asyncio.Futu
 
 async def _never_called() -> str:
     raise AssertionError("it is being read already, or still kept")
+
+
+def test_an_error_is_not_as_old_as_the_last_value() -> None:
+    async def scene() -> None:
+        clock = Clock()
+        keep = SingleFlightCache(clock)
+
+        async def failing() -> int:
+            raise DatabaseConnectionError("away")
+
+        await keep.get("key", Counter(clock))
+        before = keep.read_at("key")
+        clock.now += LEAST_SECONDS
+        with pytest.raises(DatabaseConnectionError):
+            await keep.get("key", failing)
+        after = keep.read_at("key")
+        assert before is not None
+        assert after is not None
+        assert after > before
+
+    asyncio.run(scene())

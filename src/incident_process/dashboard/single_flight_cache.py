@@ -57,7 +57,7 @@ class SingleFlightCache:
         return value
 
     def read_at(self, *keys: Hashable) -> datetime | None:
-        """Return when the oldest of these values was read, None where none was."""
+        """Return when the oldest of these values, or the error in its place, was read; None where none was."""
         found = [kept.read_at for key in keys if (kept := self._kept.get(key)) and kept.read_at]
         return min(found, default=None)
 
@@ -76,12 +76,12 @@ class SingleFlightCache:
     async def _renew(self, kept: _Kept, read: Callable[[], Awaitable[Any]], seconds: float) -> None:
         began = self._clock()
         share = SHARE if kept.known else 0  # the first reading also opens the connection, so its time says little
+        at = datetime.now(UTC)
         try:
-            at = datetime.now(UTC)
             kept.value, kept.error = await read(), None
             kept.read_at = at
         except Exception as exc:  # raised again for every reader meanwhile
-            kept.error = exc
+            kept.error, kept.read_at = exc, at
             share = 1  # a database that is back should show soon
         finally:
             now = self._clock()
