@@ -94,6 +94,9 @@ def test_version_and_short_help_work_everywhere(command: Command) -> None:
     assert good(command("--version")).stdout == f"incident-process {incident_process.__version__}\n"
     for arguments in ((), ("run",), ("dead-letters", "list"), ("config", "show")):
         assert good(command(*arguments, "-h")).stdout.startswith("Usage: ")
+    wrong = command("deliveries", "--status", "sent")
+    assert wrong.status == 2
+    assert "Invalid value for '--status': 'sent' is not one of 'pending', 'delivered'," in wrong.stderr
 
 
 def test_sample_data_makes_a_first_run_possible(command: Command, tmp_path: Path) -> None:

@@ -165,7 +165,8 @@ def _perform(arguments: Sequence[str]) -> int:
         if isinstance(exc, _Shown):
             shown = io.StringIO()
             exc.show(shown)
-            sys.stderr.write(_without_credentials(shown.getvalue()))
+            said = shown.getvalue().replace(": Value error, ", ": ", 1)  # typer puts this before its own sentence
+            sys.stderr.write(_without_credentials(said))
         else:
             sys.stderr.write(f"{_without_credentials(logs.one_line(exc.format_message()))}\n")
         return exc.exit_code
