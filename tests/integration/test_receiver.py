@@ -25,14 +25,9 @@ from typer.testing import CliRunner
 from incident_process.cli.commands import app
 from incident_process.core.errors import ConfigurationError
 from incident_process.document.contract import incident_schema
-from incident_process.sandbox.receiver import (
-    INCIDENT_PATH,
-    Faults,
-    export,
-    serve,
-    summary,
-)
+from incident_process.sandbox.receiver import INCIDENT_PATH, Faults, export, summary
 from incident_process.sandbox.receiver.faults import Dice, Fault
+from incident_process.sandbox.receiver.receiver_server import serve
 from tests.support.command import wait_until
 from tests.support.receivers import ReceiverHandle, start_receiver
 
@@ -384,7 +379,8 @@ def test_a_proxy_lets_no_large_body_through(receiver: ReceiverHandle, client: Cl
 
 def test_it_says_where_it_listens_and_what_it_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("incident_process.sandbox.receiver.serve", lambda *given: given[-1]("http://h:1/x"))
+    server = "incident_process.sandbox.receiver.receiver_server"
+    monkeypatch.setattr(f"{server}.serve", lambda *given: given[-1]("http://h:1/x"))
     said = CliRunner().invoke(app, ["receiver", "--database", "r.db"]).output
     assert said == f"Listening: http://h:1/x\nIt keeps what it accepts in {tmp_path / 'r.db'}. Ctrl-C ends it.\n"
 

@@ -18,6 +18,7 @@ from jsonschema import Draft202012Validator
 from incident_process.core.errors import DataProcessingError
 from incident_process.document import assembly, convert, incident_model
 from incident_process.document.contract import incident_schema
+from incident_process.document.rows import current_rows, newest_payment
 from incident_process.source.columns import CUSTOMER_COLUMNS, PAYMENT_COLUMNS
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -142,7 +143,7 @@ def test_current_rows_are_the_newest_of_each_asset_and_null_counts_as_one() -> N
     ]
     body = sealed(rows)
     assert [(p["Product_Id"], p["Product_Name"]) for p in body["Product_Details"]] == [("A", "new"), ("B", "only")]
-    assert len(assembly.current_rows(rows)) == 3
+    assert len(current_rows(rows)) == 3
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,7 @@ def test_payments_are_compared_by_instants_and_whole_numbers(
 ) -> None:
     rows = [payment(ACCOUNT_PAYMENT_DAT=paid, ACCOUNT_PAYMENT_SEQ=seq) for paid, seq in (newest, *others)]
     for ordered in (rows, rows[::-1]):
-        assert assembly.newest_payment(ordered, zone) is rows[0]
+        assert newest_payment(ordered, zone) is rows[0]
 
 
 def test_what_is_no_date_or_number_stays_the_newest_payment_and_is_named() -> None:

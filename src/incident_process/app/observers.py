@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from incident_process.core.errors import ConfigurationError, IncidentProcessError
+from incident_process.core.errors import IncidentProcessError
 from incident_process.core.events import Events
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import RunKind, RunReport, RunStatus, failed_report
+from incident_process.core.safe_files import writing
 from incident_process.pipeline.context import Parts
 from incident_process.settings import Settings
 
@@ -132,12 +133,8 @@ class _Metered:
         self._meter.ended(kind, report)
         if self._textfile is not None:
             await self._meter.state.refresh(parts.store if parts is not None else None)
-            try:
+            with writing(f"[METRICS] textfile {self._textfile}"):
                 await self._meter.write(self._textfile)
-            except OSError as exc:
-                raise ConfigurationError(
-                    f"[METRICS] textfile {self._textfile} cannot be written ({exc.strerror})"
-                ) from exc
 
 
 def _failed(error: BaseException) -> RunReport:

@@ -177,15 +177,10 @@ def export(
         return 0
     import msgspec
 
-    from incident_process.core.safe_files import private_opener
+    from incident_process.core.safe_files import private_opener, writing
 
-    try:
-        with open(out, "wb", opener=private_opener) as file:
-            file.writelines(msgspec.json.encode(entry) + b"\n" for entry in found)
-    except OSError as exc:
-        raise ConfigurationError(
-            f"--out {out} cannot be written ({exc.strerror}): name a file in a folder that you may write to."
-        ) from exc
+    with writing(f"--out {out}"), open(out, "wb", opener=private_opener) as file:
+        file.writelines(msgspec.json.encode(entry) + b"\n" for entry in found)
     if as_json:
         emit_json({"written": len(found), "out": str(out)})
     else:

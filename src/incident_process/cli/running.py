@@ -41,7 +41,7 @@ def init(
 
     Safe to repeat: what is there is kept. Example: incident-process init --config config/databaseConfig.ini
     """
-    from incident_process.core.safe_files import private_opener
+    from incident_process.core.safe_files import private_opener, writing
     from incident_process.settings import Settings
     from incident_process.settings.template import render
 
@@ -50,14 +50,10 @@ def init(
         return _init_embedded(path)
     path = path or FIRST_PLACE
     if not path.exists():
-        try:
+        with writing(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, "w", encoding="utf-8", opener=private_opener) as file:  # it will hold passwords
                 file.write(render())
-        except OSError as exc:
-            raise ConfigurationError(
-                f"{path} cannot be written ({exc.strerror}): name a file in a folder that you may write to."
-            ) from exc
         emit(f"Wrote {path}.")
         emit("Next: 1. set your databases and the API in it; 'incident-process config check' says what is missing.")
         emit("      2. run 'incident-process init' once more: it creates the state's tables and the operation's row.")

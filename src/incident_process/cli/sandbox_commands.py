@@ -68,7 +68,7 @@ def receiver(
     import msgspec
 
     import incident_process.sandbox.receiver as service
-    from incident_process.core.safe_files import private_opener
+    from incident_process.core.safe_files import private_opener, writing
     from incident_process.sandbox.receiver.faults import with_changes
 
     if summary:
@@ -79,22 +79,17 @@ def receiver(
             streams.use_utf8()
             service.export(database, sys.stdout, bodies=bodies)
         else:
-            try:
-                with open(export, "w", encoding="utf-8", opener=private_opener) as out:
-                    service.export(database, out, bodies=bodies)
-            except OSError as exc:
-                raise ConfigurationError(
-                    f"--export {export} cannot be written ({exc.strerror}): name a file where you may write."
-                ) from exc
+            with writing(f"--export {export}"), open(export, "w", encoding="utf-8", opener=private_opener) as out:
+                service.export(database, out, bodies=bodies)
         return 0
     try:
         chosen = with_changes(service.Faults(), msgspec.json.decode(faults, type=dict[str, object]))
     except msgspec.DecodeError as exc:
         raise typer.BadParameter(f'--faults is no JSON object: write it like {{"latency_ms": 20}} ({exc}).') from exc
     default = DEFAULT_ADDRESS if config is None else _api_address(load(config).api.api_url)
-    service.serve(
-        host or default[0], default[1] if port is None else port, database, chosen, partial(_print_url, database)
-    )
+    from incident_process.sandbox.receiver.receiver_server import serve
+
+    serve(host or default[0], default[1] if port is None else port, database, chosen, partial(_print_url, database))
     return 0
 
 

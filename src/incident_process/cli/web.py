@@ -27,9 +27,9 @@ def dashboard(
     It listens on this machine only, unless told otherwise; changes and other addresses need [DASHBOARD] token.
     Example: incident-process dashboard --port 8090
     """
-    from incident_process.dashboard import serve
+    from incident_process.dashboard.web_server import run_server
 
-    serve(load(config), host, port, _print_url)
+    run_server(load(config), host, port, _print_url)
     return 0
 
 

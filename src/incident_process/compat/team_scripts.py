@@ -34,8 +34,9 @@ from incident_process.delivery.idempotency import idempotency_key
 from incident_process.delivery.policy import ResponseClass
 from incident_process.delivery.response_rules import ResponseRules
 from incident_process.delivery.sender import Sender
-from incident_process.document.assembly import DocumentContent, build_content, build_document, check, digest
+from incident_process.document.assembly import DocumentContent, build_content, build_document, digest
 from incident_process.document.convert import stamp
+from incident_process.document.envelope import check
 from incident_process.pipeline.processor import limits
 from incident_process.settings import Api, Database, Mongodb, Settings
 from incident_process.settings.database_urls import MySQLTarget

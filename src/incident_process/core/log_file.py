@@ -10,9 +10,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Literal, cast
 
-from incident_process.core.errors import ConfigurationError
 from incident_process.core.local_places import expand_home
-from incident_process.core.safe_files import open_own
+from incident_process.core.safe_files import open_own, writing
 
 
 def open_log_file(
@@ -31,7 +30,7 @@ def open_log_file(
         ConfigurationError: The file cannot be written.
     """
     path = expand_home(path)
-    try:
+    with writing(f"[LOG] file {path}"):
         match rotation:
             case "size":
                 return _BySize(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8")
@@ -39,10 +38,6 @@ def open_log_file(
                 return _ByDay(path, when="midnight", utc=True, backupCount=backups, encoding="utf-8")
             case "none":
                 return _ByOthers(path, encoding="utf-8")
-    except OSError as exc:
-        raise ConfigurationError(
-            f"[LOG] file {path} cannot be written ({exc.strerror}): name a file in a folder that you may write to."
-        ) from exc
 
 
 WIDEST_MODE = 0o640

@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from incident_process.core.errors import ConfigurationError
+
 T = TypeVar("T")
 
 LOCK_SECONDS = 5.0
@@ -134,6 +136,17 @@ async def in_own_thread(work: Callable[[], T], seconds: float) -> T:
     threading.Thread(target=target, name="incident-process-aside", daemon=True).start()
     async with asyncio.timeout(seconds):
         return await answer
+
+
+@contextmanager
+def writing(file: str) -> Iterator[None]:
+    """Make a ConfigurationError, which names the file so, of an OSError of the block that writes it."""
+    try:
+        yield
+    except OSError as exc:
+        raise ConfigurationError(
+            f"{file} cannot be written ({exc.strerror}): name a file in a folder that you may write to."
+        ) from exc
 
 
 def private_opener(path: str, flags: int) -> int:

@@ -19,26 +19,3 @@
 
 The page reads through ``insights`` as the command line does, changes nothing but by a run, and keeps no data.
 """
-
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from incident_process.settings import Settings
-
-
-def serve(settings: "Settings", host: str | None, port: int | None, on_ready: Callable[[str], None]) -> None:
-    """Serve the page until SIGINT or SIGTERM.
-
-    Args:
-        settings: The configuration; ``[DASHBOARD]`` says where to listen and who may do what.
-        host: The address to listen on instead.
-        port: The TCP port to listen on instead; 0 is any free one.
-        on_ready: Called with the page's URL once it answers.
-
-    Raises:
-        ConfigurationError: The address cannot be had, or it is not this machine's own and no token is set.
-    """
-    from incident_process.dashboard.web_server import run_server
-
-    run_server(settings, host, port, on_ready)

@@ -11,8 +11,6 @@ from incident_process.core.errors import IncidentProcessError
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import (
     INTERRUPTED,
-    LedgerEntry,
-    Record,
     RunKind,
     RunReport,
     RunRequest,
@@ -29,17 +27,6 @@ log = get_logger()
 
 MakePlan = Callable[[Parts], Awaitable[RunPlan]]
 _NOTHING_SENT = frozenset({RunStatus.INACTIVE, RunStatus.TERMINATED})
-
-
-class Chosen(Record, frozen=True, kw_only=True):
-    """Which dead letters to replay: those of these accounts, or all of one reason (``dead_letters.reason_id``)."""
-
-    accounts: frozenset[str] = frozenset()
-    group: str | None = None
-
-    def includes(self, entry: LedgerEntry) -> bool:
-        """Return whether an open dead letter was chosen."""
-        return entry.account in self.accounts or (self.group is not None and reason_id(entry) == self.group)
 
 
 class OwnRuns:
@@ -125,21 +112,22 @@ def window_now(request: RunRequest) -> MakePlan:
     return plan
 
 
-def replay_of(chosen: Chosen, request: RunRequest, *, only: bool) -> MakePlan:
-    """Return what makes the plan of a replay; ``only`` leaves pending what earlier runs have left."""
+def replay_of(chosen: Collection[str], group: str | None, request: RunRequest, *, only: bool) -> MakePlan:
+    """Return what makes the plan of a replay of dead letters: of these accounts, and of the reason ``group``, if any.
+
+    ``only`` leaves pending what earlier runs have left. A group is named by ``dead_letters.reason_id``.
+    """
 
     async def plan(parts: Parts) -> RunPlan:
-        accounts = [entry.account async for page in pages(parts.store) for entry in page if chosen.includes(entry)]
+        accounts = [
+            one.account
+            async for page in pages(parts.store)
+            for one in page
+            if one.account in chosen or (group is not None and reason_id(one) == group)
+        ]
         return replay(parts, accounts, request=request, only=only)
 
     return plan
-
-
-def choose(accounts: Collection[str], group: str | None) -> Chosen | None:
-    """Return the choice, None for neither or both of accounts and group."""
-    if bool(accounts) == (group is not None):
-        return None
-    return Chosen(accounts=frozenset(accounts), group=group)
 
 
 def _shown(kind: RunKind, report: RunReport) -> dict[str, Any]:

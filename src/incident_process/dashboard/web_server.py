@@ -18,7 +18,17 @@ log = get_logger()
 
 
 def run_server(settings: Settings, host: str | None, port: int | None, on_ready: Callable[[str], None]) -> None:
-    """Serve the page; see ``incident_process.dashboard.serve``."""
+    """Serve the page until SIGINT or SIGTERM.
+
+    Args:
+        settings: The configuration; ``[DASHBOARD]`` says where to listen and who may do what.
+        host: The address to listen on instead.
+        port: The TCP port to listen on instead; 0 is any free one.
+        on_ready: Called with the page's URL once it answers.
+
+    Raises:
+        ConfigurationError: The address cannot be had, or it is not this machine's own and no token is set.
+    """
     address = host if host is not None else settings.dashboard.host
     _check(settings, address)
     port = settings.dashboard.port if port is None else port

@@ -15,7 +15,7 @@ from incident_process.core.logs import event, get_logger
 from incident_process.core.models import INTERRUPTED, RunKind, RunRequest
 from incident_process.core.process_identity import Runner
 from incident_process.dashboard.access import Access, AccessDeniedError, SignInSession, ThrottledError
-from incident_process.dashboard.own_runs import MakePlan, OwnRuns, choose, replay_of, window_now
+from incident_process.dashboard.own_runs import MakePlan, OwnRuns, replay_of, window_now
 from incident_process.dashboard.read_model import MOST_LETTERS, ReadModel
 from incident_process.dashboard.refused_sign_ins import RefusedSignIns
 from incident_process.dashboard.responses import Json, content, problem
@@ -140,12 +140,12 @@ class WriteApi:
     async def replay(self, request: Request) -> Response:
         """Begin a replay; the page asks for its end by GET."""
         given = await content(request, Replay)
-        chosen = choose(given.accounts, given.group)
-        if chosen is None or len(chosen.accounts) > MOST_LETTERS:
+        accounts = frozenset(given.accounts)
+        if bool(accounts) == (given.group is not None) or len(accounts) > MOST_LETTERS:
             return problem(400, "Name accounts, or one reason, but not both.")
-        what = f"{len(chosen.accounts)} account(s)" if chosen.accounts else "all dead letters of one reason"
+        what = f"{len(accounts)} account(s)" if accounts else "all dead letters of one reason"
         session: SignInSession = request.scope["session"]
-        plan = replay_of(chosen, _asked_by(session, given.why), only=given.only)
+        plan = replay_of(accounts, given.group, _asked_by(session, given.why), only=given.only)
         return self._begin(session, RunKind.REPLAY, plan, "replay_started", f"replays {what}")
 
     async def start(self, request: Request) -> Response:

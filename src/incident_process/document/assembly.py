@@ -29,18 +29,6 @@ from incident_process.source.columns import (
     PAYMENT_COLUMNS,
 )
 
-__all__ = [
-    "DocumentContent",
-    "build_content",
-    "build_document",
-    "check",
-    "current_rows",
-    "digest",
-    "newest_payment",
-    "render_body",
-    "with_incident_id",
-]
-
 _C = {name: position for position, name in enumerate(CUSTOMER_COLUMNS)}
 _P = {name: position for position, name in enumerate(PAYMENT_COLUMNS)}
 _LOADED = _C["LOAD_DATE"]

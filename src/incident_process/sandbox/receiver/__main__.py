@@ -11,8 +11,8 @@ import msgspec
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.logs import one_line
-from incident_process.sandbox.receiver import Faults, serve
-from incident_process.sandbox.receiver.faults import with_changes
+from incident_process.sandbox.receiver.faults import Faults, with_changes
+from incident_process.sandbox.receiver.receiver_server import serve
 
 
 def main() -> int:

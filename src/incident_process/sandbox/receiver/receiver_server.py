@@ -19,8 +19,20 @@ _KEEP_ALIVE_SECONDS = 75  # longer than clients keep idle connections: only ``Fa
 _LAST_ANSWERS_SECONDS = 2  # a stop waits so long for answers under way, then cuts stalled requests
 
 
-def run_server(host: str, port: int, database: Path, faults: Faults, on_ready: Callable[[str], None]) -> None:
-    """Do what ``incident_process.sandbox.receiver.serve`` promises."""
+def serve(host: str, port: int, database: Path, faults: Faults, on_ready: Callable[[str], None]) -> None:
+    """Answer requests until SIGTERM or SIGINT, then return. Call it from the main thread of a process.
+
+    Args:
+        host: Name or address to listen on.
+        port: TCP port, 0 for a free one.
+        database: SQLite file for accepted incidents; created when missing, continued when it exists.
+        faults: Faults from the start; ``POST /_control`` changes them while the server runs.
+        on_ready: Called once, when the server answers, with the full URL to post incidents to.
+
+    Raises:
+        ConfigurationError: The port is in use, the address cannot be listened on, the file is not a receiver's, or
+            a fault setting is out of its range.
+    """
     dice = Dice(faults)
     if not 0 <= port <= _LAST_PORT:  # the system's own functions would take it modulo 65536
         raise ConfigurationError(f"receiver: {port} is no TCP port; name one from 0 (any free one) to {_LAST_PORT}")
