@@ -1,6 +1,7 @@
 """On a connection without TLS, no login is used that sends the password as it is to whoever answers on the port."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
@@ -8,6 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from incident_process.core.errors import DatabaseConnectionError
+from incident_process.database import connect
 from incident_process.database.connect import connect_blocking
 from incident_process.operations.doctor import Level
 from incident_process.settings.database_urls import MySQLTarget
@@ -55,16 +57,32 @@ def script_at(port: int) -> None:
         ("caching_sha2_password", "mysql_clear_password"),
     ],
 )
-@pytest.mark.parametrize("connect", [source_at, state_at, script_at])
-def test_a_login_that_gives_the_password_away_is_refused(
-    connect: Callable[[int], None], greets: str, asks: str
-) -> None:
+@pytest.mark.parametrize("at", [source_at, state_at, script_at])
+def test_a_login_that_gives_the_password_away_is_refused(at: Callable[[int], None], greets: str, asks: str) -> None:
     with rogue_server(greets, asks) as rogue, pytest.raises(DatabaseConnectionError) as caught:
-        connect(rogue.port)
+        at(rogue.port)
     assert rogue.answers == []
     assert f"the password in a form that it can read ({asks}), and the connection is not encrypted" in str(caught.value)
     assert "Set [DATABASE] MYSQL_SSL = on" in caught.value.remedy
     assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [b"\xfb/etc/passwd", b"\xff"])
+@pytest.mark.parametrize("at", [source_at, state_at, script_at])
+def test_who_lets_in_and_answers_what_no_server_does_gets_no_file_and_ends_in_a_sentence(
+    at: Callable[[int], None], answer: bytes
+) -> None:
+    """The first answer asks for a file of this machine, as LOAD DATA LOCAL does."""
+    with rogue_server(NATIVE, answer=answer) as rogue, pytest.raises(DatabaseConnectionError) as caught:
+        at(rogue.port)
+    assert "does not speak MySQL's protocol" in str(caught.value)
+    assert all(given[:1] == b"\x01" for given in rogue.answers), "nothing but a goodbye"
+
+
+def test_a_server_that_says_nothing_holds_no_script_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(DatabaseConnectionError):
+        script_at(silent.getsockname()[1])
 
 
 def test_the_doctor_says_what_a_connection_without_tls_gives_away(sql_server: SqlServer, sql_database: str) -> None:

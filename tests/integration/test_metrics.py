@@ -206,6 +206,11 @@ def test_an_older_run_of_another_process_says_nothing_about_a_fault_of_this_one(
         assert last_run(meter)["last_run_success"] == 0
 
 
+UNREADABLE = f"""# TYPE {P}attempt_seconds histogram
+{P}attempt_seconds_bucket{{answer="2xx",le="a word",operation="{OPERATION}"}} 1
+"""
+
+
 class TestTextFile:
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
@@ -273,7 +278,7 @@ class TestTextFile:
         assert re.findall(r'build_info{operation="(.*)",version="0.0.9"}', text) == ["other"]
         assert text.count("build_info{") == 2
 
-    @pytest.mark.parametrize("content", ["", "no metrics { at all", "\x00\xff" * 10])
+    @pytest.mark.parametrize("content", ["", "no metrics { at all", "\x00\xff" * 10, UNREADABLE])
     def test_a_file_that_is_not_ours_is_begun_anew(self, path: Path, content: str) -> None:
         path.write_bytes(content.encode("latin-1"))
         self.process(path)

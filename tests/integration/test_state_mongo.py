@@ -682,6 +682,7 @@ async def test_what_keeps_mongo_away_is_said_without_the_password() -> None:
                 pass
     assert server_name("mongodb://u:p%40@a:1,b:2/db?replicaSet=r") == "a:1,b:2"
     assert server_name("mongodb+srv://cluster.example.org") == "cluster.example.org"
+    assert server_name("mongodb://a:1/?tlsCertificateKeyFilePassword=s3@cret") == "a:1"
 
 
 # -- another name -----------------------------------------------------------------------------------------------------

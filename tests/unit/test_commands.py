@@ -2,6 +2,9 @@
 
 import asyncio
 import signal
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,13 @@ import typer
 
 from incident_process.cli.commands import execute
 from incident_process.cli.repairing import _confirmed
+from incident_process.cli.state_commands import _copy
 from incident_process.core.event_loop import Loop
 from incident_process.observability.alert_process import FAILED, UNKNOWN
 from incident_process.operations import alert_check
+from incident_process.pipeline import lease
+from incident_process.pipeline.lease import hold_lease
+from incident_process.settings import Settings
 
 CONFIGURATION = """[DATABASE]
 URL = sqlite:///a.db
@@ -37,6 +44,32 @@ def test_an_argument_that_is_no_utf8_is_refused_by_its_place(
 ) -> None:
     assert execute(arguments) == 2
     assert capsys.readouterr().err == f"Argument {len(arguments)} of the command is no UTF-8 text: correct it.\n"
+
+
+@pytest.mark.parametrize("late", [("receiver", "--accept"), ("copy", "--to", "sqlite:///second.db")])
+def test_no_command_takes_back_that_a_state_was_copied_a_moment_ago(
+    late: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two states that are both in use would send every incident twice."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.ini").write_text(CONFIGURATION.partition("[NOTIFY]")[0])
+    made_by, config, first = Settings.load(Path("a.ini"), {}), ("--config", "a.ini"), tmp_path / "first.db"
+    assert execute(("init", *config)) == 0
+    with monkeypatch.context() as overtaken:
+
+        @asynccontextmanager
+        async def lease_after_a_copy(*given: Any) -> AsyncIterator[Any]:
+            overtaken.undo()
+            if not first.exists():
+                await _copy(made_by, "sqlite:///first.db")
+            async with hold_lease(*given) as heartbeat:
+                yield heartbeat
+
+        overtaken.setattr(lease, "hold_lease", lease_after_a_copy)
+        execute(("state", *late, *config))
+    with closing(sqlite3.connect("a.db")) as state:
+        ((moved_to,),) = state.execute("SELECT Moved_To FROM Process_Operation_Identity").fetchall()
+    assert moved_to == f"sqlite:///{first}"
 
 
 @pytest.mark.parametrize(

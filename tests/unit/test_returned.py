@@ -1,6 +1,7 @@
 """What a receiver gives back comes to the digest of what was sent, however its store has spelled it (SPEC 4, 7)."""
 
 import json
+import time
 import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -243,6 +244,23 @@ def test_an_id_that_no_database_has_room_for_is_unreadable_and_ends_nothing(
         assert last is not None
         assert last.digest == restore_content(json.loads(text(TWO[0]), parse_float=Decimal)).digest
     assert "Incident_Id (1)" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["Arrears", "Last_Bss_Reading_Date"])
+@pytest.mark.parametrize("number", ["1e999999", "-1e999999", "1e99999999999999999999"])
+def test_a_number_of_any_exponent_is_unreadable_at_once(tmp_path: Path, number: str, name: str) -> None:
+    """The first two have a million digits, which take seconds to write out; Decimal has no room for the last."""
+    file = tmp_path / "export.json"
+    document = text(body_of("0000000001") | {name: "?"}).replace('"?"', number)
+    file.write_text("\n".join([document, text({"stored as text": document}), text(TWO[1])]))
+    began = time.process_time()
+    with receiver_export.opened(file) as received:
+        assert received is not None
+        assert received.documents == 3
+        last = received.last("0000000001")
+        assert last is not None
+        assert last.digest == ""
+    assert time.process_time() - began < 1
 
 
 def test_the_largest_id_is_read() -> None:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from incident_process.core.errors import APIConfigError, ConfigurationError
 from incident_process.core.models import Tracking
 from incident_process.settings import Api, Database, Mongodb, MySQLTarget, Settings, SqliteTarget, parse_target
+from incident_process.settings.in_force import keys_in_force
 from incident_process.settings.key_docs import keys
 from incident_process.settings.keys import SECTIONS
 from incident_process.settings.keys.section import Section
@@ -516,6 +517,21 @@ class TestSecrets:
         assert SECRET not in settings.model_dump_json()
         assert isinstance(settings.source_target, MySQLTarget)
         assert settings.source_target.password.get_secret_value() == SECRET
+
+    def test_they_are_masked_in_what_is_in_force_wherever_an_address_has_them(self, tmp_path: Path) -> None:
+        """An @ behind the hosts of a MongoDB address belongs to an option, and ends no credentials."""
+        config = tmp_path / "a.ini"
+        config.write_text(
+            f"[MONGODB]\nMONGO_URL = mongodb://h/d?tls=true&tlsCertificateKeyFilePassword={SECRET}@a:{SECRET}\n"
+            "DATABASE_NAME = d\n[DATABASE]\nURL = sqlite:///a.db\n[API]\napi_url = https://h/\n"
+            f"[TRACING]\nendpoint = https://h/v1?key={SECRET}\n"
+        )
+        found = {one.key: one.value for one in keys_in_force(Settings.load(config, {}), config, {})}
+        assert found["MONGO_URL"] == "mongodb://h/d?********"
+        assert found["endpoint"] == "https://h/v1?********"
+        config.write_text(config.read_text().replace("mongodb://h", f"mongodb://u:{SECRET}@h,i:1"))
+        found = {one.key: one.value for one in keys_in_force(Settings.load(config, {}), config, {})}
+        assert found["MONGO_URL"] == "mongodb://u:********@h,i:1/d?********"
 
     def test_a_failed_load_keeps_them_out_of_its_locals(self, load: Load) -> None:
         with pytest.raises(ConfigurationError) as caught:

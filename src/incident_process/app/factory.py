@@ -17,7 +17,7 @@ from incident_process.pipeline.context import Parts, Processor, RunContext
 from incident_process.pipeline.counters import RunCounters
 from incident_process.pipeline.lease import LeaseHeartbeat
 from incident_process.settings import Settings
-from incident_process.settings.database_urls import SqliteTarget, parse_target
+from incident_process.settings.database_urls import SqliteTarget, parse_target, split_mongo_url
 from incident_process.settings.load import EMBEDDED_SOURCE
 from incident_process.source.base import Source
 from incident_process.state.alert_store import AlertStore
@@ -115,7 +115,7 @@ def make_store_at(url: str, settings: Settings) -> tuple[StateStore, str]:
         from incident_process.state.mongo import MongoStateStore
         from incident_process.state.mongo.connection import server_name
 
-        database = url.partition("://")[2].rpartition("@")[2].partition("/")[2].partition("?")[0]
+        _, _, database = split_mongo_url(url)
         if not database:
             raise ConfigurationError("--to names no database: write mongodb://user:password@host:27017/database.")
         return MongoStateStore(url, database, process.operation_name), f"mongodb://{server_name(url)}/{database}"

@@ -1,5 +1,6 @@
 """The commands about the state itself: its receiver, its operation's name, copies of it."""
 
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +11,12 @@ from incident_process.cli.output import emit, emit_json, emit_pairs
 from incident_process.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from incident_process.core.models import Identity, Lease
     from incident_process.operations.state_copy import Copied
     from incident_process.settings import Settings  # heavy: loaded by the command that needs it
-    from incident_process.state.base import LedgerReader
+    from incident_process.state.base import LedgerReader, StateStore
 
 state = typer.Typer(
     help="The state itself: its receiver, its operation's name, copies. Example: incident-process state receiver",
@@ -55,20 +59,30 @@ async def _receiver(settings: "Settings", accepted: str | None) -> str | None:
     import msgspec
 
     from incident_process.app.factory import make_store
-    from incident_process.pipeline.lease import hold_lease
 
     async with make_store(settings) as store:
         await store.require()
-        known = await store.identity()
         if accepted is None:
+            known = await store.identity()
             return known.receiver if known is not None else None
-        if known is None:
-            raise ConfigurationError(
-                f"The state knows no operation '{settings.process.operation_name}': correct [PROCESS] operation_name."
-            )
-        async with hold_lease(store, settings.process.lease_seconds) as heartbeat:
-            await store.write_identity(heartbeat.lease, msgspec.structs.replace(known, receiver=accepted))
+        async with _held(store, settings) as (lease, identity):
+            await store.write_identity(lease, msgspec.structs.replace(identity, receiver=accepted))
         return accepted
+
+
+@asynccontextmanager
+async def _held(store: "StateStore", settings: "Settings") -> "AsyncIterator[tuple[Lease, Identity]]":
+    """Hold the lease of an operation; yield it and what is known of the operation, read once no other can change it."""
+    from incident_process.pipeline.lease import hold_lease
+
+    name = settings.process.operation_name
+    if await store.identity() is None:  # the lease would leave a trace of a name that was mistyped
+        raise ConfigurationError(await _no_such(store, name))
+    async with hold_lease(store, settings.process.lease_seconds) as heartbeat:
+        identity = await store.identity()
+        if identity is None:  # renamed meanwhile
+            raise ConfigurationError(await _no_such(store, name))
+        yield heartbeat.lease, identity
 
 
 @state.command("rename")
@@ -173,22 +187,17 @@ async def _copy(settings: "Settings", to: str) -> "tuple[Copied, str]":
     async with make_store(settings) as source, target:
         await source.require()
         await target.require()
-        identity = await source.identity()
-        if identity is None:
-            raise ConfigurationError(await _no_such(source, process.operation_name))
-        if identity.renaming is not None or identity.moved_to is not None:
-            raise ConfigurationError(
-                "This state was copied elsewhere, or is being renamed: copy the one that runs use."
-            )
-        has_runs = bool(await target.runs(limit=1) or await target.deliveries(limit=1))
-        require_empty(await target.identity(), has_runs, await target.read_operation())
-        async with (
-            hold_lease(source, process.lease_seconds) as held,
-            hold_lease(target, process.lease_seconds) as target_held,
-        ):
-            parts = ((source, held.lease), (target, target_held.lease))
-            copied = await Copy(*parts, identity, process.execution_duration).make()
-            await source.write_identity(held.lease, msgspec.structs.replace(identity, moved_to=place))
+        async with _held(source, settings) as (lease, identity):
+            if identity.renaming is not None or identity.moved_to is not None:
+                raise ConfigurationError(
+                    "This state was copied elsewhere, or is being renamed: copy the one that runs use."
+                )
+            has_runs = bool(await target.runs(limit=1) or await target.deliveries(limit=1))
+            require_empty(await target.identity(), has_runs, await target.read_operation())
+            async with hold_lease(target, process.lease_seconds) as held:
+                parts = ((source, lease), (target, held.lease))
+                copied = await Copy(*parts, identity, process.execution_duration).make()
+                await source.write_identity(lease, msgspec.structs.replace(identity, moved_to=place))
     return copied, place
 
 
@@ -196,15 +205,11 @@ async def _set_moved(settings: "Settings", place: str | None) -> None:
     import msgspec
 
     from incident_process.app.factory import make_store
-    from incident_process.pipeline.lease import hold_lease
 
     async with make_store(settings) as store:
         await store.require()
-        known = await store.identity()
-        if known is None:
-            raise ConfigurationError(await _no_such(store, settings.process.operation_name))
-        async with hold_lease(store, settings.process.lease_seconds) as heartbeat:
-            await store.write_identity(heartbeat.lease, msgspec.structs.replace(known, moved_to=place))
+        async with _held(store, settings) as (lease, identity):
+            await store.write_identity(lease, msgspec.structs.replace(identity, moved_to=place))
 
 
 @state.command("backup")

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from incident_process.core.errors import DatabaseConnectionError
+from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError
 from incident_process.core.logs import event, get_logger
 from incident_process.database.errors import at_start, explained
 from incident_process.database.login import logins
-from incident_process.database.server_errors import meaning_of_error
+from incident_process.database.server_errors import NO_MYSQL, meaning_of, meaning_of_error
 from incident_process.database.session import SCRIPT, Opened, Reply, Session, StatementRefusedError, negotiate
 from incident_process.settings.database_urls import MySQLTarget
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import pymysql
 
 log = get_logger()
+
+CONNECT_SECONDS = 10.0
+"""The limit for connecting, the handshake and the session included, for saying goodbye, and for a ping."""
 
 _SERVER_ERRORS = (range(1000, 2000), range(3000, 10_000))
 """The numbers of errors that a server or a proxy answers with; others are the driver's, and the connection is lost."""
@@ -81,19 +84,21 @@ def connect_blocking(target: MySQLTarget, where: str) -> "pymysql.Connection[Any
             charset="utf8mb4",
             ssl=target.ssl_context(),
             auth_plugin_map=logins(encrypted=target.tls is not None),
-            connect_timeout=10,
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=CONNECT_SECONDS,
             autocommit=None,  # set with the session
         )
         try:
             set_up_blocking(connection, SCRIPT, target.database, where)
+            # A script's statement may take as long as it likes; the driver has no other way to say so.
+            connection._read_timeout = None  # type: ignore[attr-defined]
         except BaseException:
             connection.close()  # nobody else can: the caller never gets it
             raise
-    except (pymysql.MySQLError, OSError, RuntimeError) as exc:
-        meaning = meaning_of_error(exc)
-        if meaning is None:
-            raise
-        raise explained(DatabaseConnectionError, where, meaning) from exc
+    except IncidentProcessError:
+        raise
+    except Exception as exc:  # pymysql raises whatever it meets in an answer that is no MySQL server's
+        raise explained(DatabaseConnectionError, where, meaning_of_error(exc) or meaning_of(NO_MYSQL)) from exc
     return connection
 
 

@@ -11,14 +11,11 @@ from asyncmy.connection import Connection
 from asyncmy.constants.CLIENT import FOUND_ROWS
 from asyncmy.cursors import DictCursor, SSCursor
 
-from incident_process.database.connect import set_up
+from incident_process.database.connect import CONNECT_SECONDS, set_up
 from incident_process.database.login import logins
 from incident_process.database.server_errors import handshake, meaning_of_error
 from incident_process.database.session import Opened, Session
 from incident_process.settings.database_urls import MySQLTarget
-
-CONNECT_SECONDS = 10.0
-"""The limit for connecting, the handshake and the session included, for saying goodbye, and for a ping."""
 
 STREAM_BYTES = 128 * 1024
 """How much of a streamed result may wait unread, in the network's buffer. The driver takes whatever is there and makes
@@ -83,7 +80,7 @@ class ServerConnection:
         async with asyncio.timeout(CONNECT_SECONDS):
             with handshake():
                 await self.driver.connect()
-            return await set_up(self.driver, self._session, self._database, self._where)
+                return await set_up(self.driver, self._session, self._database, self._where)
 
     async def ping(self) -> None:
         """Ask the server whether it is there."""

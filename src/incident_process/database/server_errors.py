@@ -11,12 +11,15 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from incident_process.core.errors import IncidentProcessError
 from incident_process.database.errors import ErrorKind, ErrorMeaning
 from incident_process.database.login import ReadableLoginError
 
 _T, _U, _A = ErrorKind.TRANSIENT, ErrorKind.UNAVAILABLE, ErrorKind.ACCESS
 _S = ErrorKind.SETTING
 
+NO_MYSQL = 2027
+"""The number for an answer that no MySQL server gives."""
 _LOST = "the connection was lost"
 _LOG = "Look into the server's own log at this time; the next run resumes"
 _DISK = "Free disk space on the server"
@@ -88,7 +91,7 @@ _TABLE: dict[int, tuple[ErrorKind, str, str]] = {
     2012: (_T, "the handshake failed", _LOG),
     2013: (_T, _LOST, _LOG),
     2014: (_T, "the connection is out of step", _LOG),
-    2027: (_U, "what answers there does not speak MySQL's protocol", "Check host and port"),
+    NO_MYSQL: (_U, "what answers there does not speak MySQL's protocol", "Check host and port"),
     2055: (_T, _LOST, _LOG),
     4031: (_T, "the server closed the connection for being idle", _LOG),
     9001: (_T, "the proxy reached no server behind it in time", "See that the servers behind the proxy run"),
@@ -276,11 +279,11 @@ def handshake() -> Iterator[None]:
     try:
         yield
     except Exception as exc:
-        if meaning_of_error(exc) is not None:
+        if isinstance(exc, IncidentProcessError) or meaning_of_error(exc) is not None:
             raise
         from asyncmy.errors import OperationalError
 
-        raise OperationalError(2027, "Malformed packet") from exc
+        raise OperationalError(NO_MYSQL, "Malformed packet") from exc
 
 
 _DRIVERS = frozenset({"asyncmy", "pymysql"})
@@ -325,6 +328,8 @@ def _of_driver(error: RuntimeError) -> ErrorMeaning | None:
     if isinstance(error, ReadableLoginError):
         return ErrorMeaning(number=0, kind=_A, words=_READABLE.format(error.plugin), remedy=_TLS)
     message = str(error)
+    if "LOAD_LOCAL" in message:  # the server asks for a file of this machine; the drivers send none
+        return meaning_of(NO_MYSQL)
     if "socket instance" in message:  # a connection that was reset between being made and being set up
         return meaning_of(2013)
     if found := _PACKAGE.search(message):

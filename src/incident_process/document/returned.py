@@ -295,22 +295,20 @@ def _is_double(given: Any) -> bool:
     return Decimal(repr(float(number))) == number
 
 
-def _time_of(given: Any) -> str | int | Decimal:
+def _time_of(given: Any) -> str | Decimal:
     """Return a time from MongoDB's extended JSON, a number there being milliseconds, or the value as it is."""
     if isinstance(given, Mapping):
         (kind, inner), *more = given.items()
         if more or kind != "$date":
             raise ValueError
         return str(inner) if isinstance(inner, str) else f"/Date({int(_number(_plain(inner)))})/"
-    if isinstance(given, bool) or not isinstance(given, str | int | Decimal):
-        raise TypeError
-    return given
+    return given if isinstance(given, str) else _number(given)
 
 
 @lru_cache(maxsize=8192)  # many documents share few distinct times
-def _timestamp(given: str | int | Decimal) -> str:
-    if not isinstance(given, str):
-        unit = 1000 if abs(Decimal(given)) < _SECONDS_BELOW else 1
+def _timestamp(given: str | Decimal) -> str:
+    if isinstance(given, Decimal):
+        unit = 1000 if abs(given) < _SECONDS_BELOW else 1
         return stamp(_EPOCH + timedelta(milliseconds=int(given * unit)))
     written = given.strip()
     milliseconds = _DOT_NET.fullmatch(written)
@@ -334,6 +332,14 @@ def _id(given: Any) -> int:
         return 0
 
 
+def fraction(text: str) -> Decimal:
+    """Return a fraction of JSON; NaN, which counts as unreadable, for an exponent beyond what Decimal holds."""
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        return Decimal("NaN")
+
+
 def documents_in(value: Any, depth: int = 3) -> Iterator[Mapping[str, Any]]:
     """Yield the documents in a JSON value: itself, a document within an object about it, or the items of a list."""
     if is_document(value):
@@ -343,7 +349,7 @@ def documents_in(value: Any, depth: int = 3) -> Iterator[Mapping[str, Any]]:
             yield from documents_in(member, depth - 1)
     elif depth and isinstance(value, str) and value.lstrip().startswith("{"):  # a body that was stored as text
         with suppress(ValueError, RecursionError):
-            yield from documents_in(json.loads(value, parse_float=Decimal), depth - 1)
+            yield from documents_in(json.loads(value, parse_float=fraction), depth - 1)
     elif depth and isinstance(value, Sequence) and not isinstance(value, str):
         for item in value:
             yield from documents_in(item, depth - 1)

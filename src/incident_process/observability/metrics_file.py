@@ -108,6 +108,9 @@ def _read(path: Path, operation: str) -> dict[str, Metric]:
     try:
         text = read_plain(path, MOST_BYTES).decode("utf-8")
         found = {metric.name: metric for metric in text_string_to_metric_families(text)}
+        for metric in found.values():
+            for sample in metric.samples:
+                _key(sample)
         for name in OF_STATE & found.keys():
             found[name].samples = [one for one in found[name].samples if one.labels.get("operation") != operation]
         return found

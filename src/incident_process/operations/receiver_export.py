@@ -13,14 +13,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from incident_process.core.errors import ConfigurationError, DataProcessingError
 from incident_process.core.local_places import PREFIX, temporary_space
 from incident_process.core.logs import event, get_logger
-from incident_process.document.returned import ReturnedDocument, documents_in, restore_content
+from incident_process.document.returned import ReturnedDocument, documents_in, fraction, restore_content
 
 log = get_logger()
 
@@ -181,7 +180,7 @@ def _encoding(export: Path) -> str:
 
 def _values(path: Path, text: TextIO) -> Iterator[tuple[int, Any]]:
     """Yield the JSON values of the text, each with the number of its first line."""
-    decoder = json.JSONDecoder(parse_float=Decimal)
+    decoder = json.JSONDecoder(parse_float=fraction)
     buffer, at, line, lists, ended = "", 0, 1, 0, False
     while True:
         while at < len(buffer) and buffer[at] in _BETWEEN:

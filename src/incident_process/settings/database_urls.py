@@ -163,17 +163,28 @@ def parse_replicas(urls: str, main: MySQLTarget | None = None) -> tuple[MySQLTar
     return tuple(targets)
 
 
+def split_mongo_url(url: str) -> tuple[str, str, str]:
+    """Return the credentials, the hosts and the database of a MongoDB URL, each "" where there is none.
+
+    As the driver reads it: the first / or ? ends the hosts, the last @ before that the credentials. A later @ belongs
+    to an option, whose value may be a secret.
+    """
+    rest = url.partition("://")[2]
+    place = re.split("[/?]", rest, maxsplit=1)[0]
+    credentials, _, hosts = place.rpartition("@")
+    return credentials, hosts, rest[len(place) :].partition("?")[0].removeprefix("/")
+
+
 def check_mongo_url(url: str) -> None:
     """Check the hosts and ports of a MongoDB URL; the driver, which is not loaded for this, checks the rest.
 
     Raises:
         ValueError: A host or port is wrong. The message is the end of a sentence.
     """
-    scheme, _, rest = url.partition("://")
+    scheme = url.partition("://")[0]
     if scheme not in ("mongodb", "mongodb+srv"):
         raise ValueError("is no MongoDB address: write mongodb://host:27017/ or mongodb+srv://host/")
-    # As the driver reads it: the first / or ? ends the hosts, the last @ before that the credentials.
-    hosts = re.split("[/?]", rest, maxsplit=1)[0].rpartition("@")[2]
+    _, hosts, _ = split_mongo_url(url)
     if scheme == "mongodb+srv" and set(hosts) & set(":,"):
         raise ValueError(
             "gives a port or several hosts to mongodb+srv://, which finds them: write mongodb+srv://host/, and special "

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from incident_process.core.models import Record
 from incident_process.settings import load
+from incident_process.settings.database_urls import split_mongo_url
 from incident_process.settings.key_docs import keys
 from incident_process.settings.model import Settings
 
@@ -46,7 +47,7 @@ def _keys(settings: Settings, layer: load.Layer) -> Iterator[KeyInForce]:
         section, name = key.section.lower(), key.name.lower()
         value = getattr(getattr(settings, section), name)
         origin = layer.get(section, {}).get(name)
-        if name == "api_url":
+        if value and name in ("api_url", "endpoint"):
             text: str | None = _without_query(value)
         elif isinstance(value, SecretStr) and name in _ADDRESSES:
             # In a list a password's comma is written %2C; elsewhere it may stay as it is.
@@ -69,10 +70,13 @@ _ADDRESSES = frozenset({"url", "mongo_url", "replicas"})
 def _without_password(address: str) -> str:
     """Return a database's address without password and options."""
     scheme, separator, rest = address.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    place, options, _ = place.partition("?")
+    if scheme.startswith("mongodb"):
+        credentials, hosts, database = split_mongo_url(address)
+        place, options = f"{hosts}{database and '/'}{database}", f"?{MASK}" if "?" in rest else ""
+    else:
+        credentials, place, options = *rest.rpartition("@")[::2], ""
     user, colon, _ = credentials.partition(":")
-    return f"{scheme}{separator}{user}{colon}{MASK if colon else ''}{at}{place}{options}{MASK if options else ''}"
+    return f"{scheme}{separator}{user}{colon}{MASK if colon else ''}{credentials and '@'}{place}{options}"
 
 
 def _without_query(url: str) -> str:

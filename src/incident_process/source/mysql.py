@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from zoneinfo import ZoneInfo
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
+from incident_process.database.connect import CONNECT_SECONDS
 from incident_process.database.errors import (
     ErrorKind,
     ErrorMeaning,
@@ -14,7 +15,7 @@ from incident_process.database.errors import (
     database_error,
     explained,
 )
-from incident_process.database.server_connection import CONNECT_SECONDS, ServerConnection, closed_error
+from incident_process.database.server_connection import ServerConnection, closed_error
 from incident_process.database.server_errors import meaning_of_error
 from incident_process.database.session import SOURCE
 from incident_process.settings.database_urls import MySQLTarget

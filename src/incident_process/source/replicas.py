@@ -20,8 +20,8 @@ from zoneinfo import ZoneInfo
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import Record
+from incident_process.database.connect import CONNECT_SECONDS
 from incident_process.database.errors import ErrorKind, ErrorMeaning, MissingPrivilegeError, explained
-from incident_process.database.server_connection import CONNECT_SECONDS
 from incident_process.settings.database_urls import MySQLTarget
 from incident_process.source import gtid
 from incident_process.source.base import AccountRows, ExcludedRows, ReadRange, SelectedAccount, Survey, ignore_count

@@ -1,7 +1,6 @@
 """Connects to MongoDB, and translates the driver's errors into the package's."""
 
 import functools
-import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC
@@ -16,6 +15,7 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, InvalidURI, Operat
 from pymongo.errors import ConfigurationError as DriverConfigurationError
 
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
+from incident_process.settings.database_urls import split_mongo_url
 
 Document = dict[str, Any]
 Collection = AsyncCollection[Document]
@@ -78,7 +78,7 @@ class Connection:
 
 def server_name(url: str) -> str:
     """Return the hosts of a MongoDB URL, without user name, password and options."""
-    return re.split(r"[/?]", url.partition("://")[2].rpartition("@")[2], maxsplit=1)[0] or "the server"
+    return split_mongo_url(url)[1] or "the server"
 
 
 _C = TypeVar("_C")
