@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import Line
-from bench.report import raw_rate
+from bench.report import floor_rate
 
 SECTIONS = {"limits": "#8a8f98", "ours": "#1f6feb", "naive": "#c2410c", "peers": "#b58900"}
 """The sections whose rates can be compared with each other, and their colours."""
@@ -30,9 +30,9 @@ def plot(lines: Sequence[Line], folder: Path) -> bool:
     axes.barh([one.name for one in shown], rates, color=[SECTIONS[one.section] for one in shown])
     axes.set_xscale("log")
     axes.set_xlabel("incidents a second (peers: rows), logarithmic")
-    raw = raw_rate(lines)
+    floor = floor_rate(lines)
     for at, rate in enumerate(rates):
-        share = f"  {rate / raw:.0%} of raw" if raw else ""
+        share = f"  {rate / floor:.0%} of the floor" if floor else ""
         axes.text(rate, at, f" {rate:,.0f}{share}", va="center", fontsize=8)
     axes.set_xlim(right=max(rates) * 4)
     axes.spines[["top", "right"]].set_visible(False)

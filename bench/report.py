@@ -15,7 +15,7 @@ from typing import Any
 from bench.measure import Line
 from bench.plan import Plan
 from bench.sections import hourly, ours, starts
-from bench.sections.limits import RAW
+from bench.sections.limits import FLOOR
 from bench.targets import Target
 from incident_process import __version__
 
@@ -25,14 +25,14 @@ NOTEBOOK = _DOCS / "development" / "performance-notebook.md"
 """The two pages with figures: for users, and for those who work on the program."""
 BEGIN = "<!-- made by `make bench-docs`: begin -->"
 END = "<!-- made by `make bench-docs`: end -->"
-_WIDTHS = (52, 9, 9, 8, 10, 11, 11, 11, 7)
+_WIDTHS = (52, 9, 9, 9, 10, 11, 11, 11, 7)
 FOR_USERS = (ours.ON_SQLITE, ours.ON_MARIADB, hourly.NAME, starts.EMPTY)
 SLOW_RECEIVER = "ours, 50 ms"
 """Whole runs that a user has, too: of them the page for users is made."""
-HEADINGS = ("", "seconds", "per s", "of raw", "CPU µs", "machine", "database", "receiver", "MiB")
+HEADINGS = ("", "seconds", "per s", "of floor", "CPU µs", "machine", "database", "receiver", "MiB")
 
 
-def cells(line: Line, raw: float | None) -> tuple[str, ...]:
+def cells(line: Line, floor: float | None) -> tuple[str, ...]:
     """Return a line as texts: an empty one where there is no figure."""
     rate = line.per_second
 
@@ -46,7 +46,7 @@ def cells(line: Line, raw: float | None) -> tuple[str, ...]:
         line.name,
         f"{line.seconds:.3f}" if line.samples else "",
         f"{rate:,.0f}" if rate else "",
-        f"{rate / raw:.0%}" if rate and raw else "",
+        f"{rate / floor:.0%}" if rate and floor else "",
         spent(line.cpu_us),
         spent(line.machine_us),
         *(spent(line.servers_us.get(name)) for name in ("database", "receiver")),
@@ -54,20 +54,20 @@ def cells(line: Line, raw: float | None) -> tuple[str, ...]:
     )
 
 
-def raw_rate(lines: Sequence[Line]) -> float | None:
-    """Return the line with which all others are compared; None when it was not measured."""
-    return next((one.per_second for one in lines if one.name == RAW and one.samples), None)
+def floor_rate(lines: Sequence[Line]) -> float | None:
+    """Return the rate that all others are compared with; None when it was not measured."""
+    return next((one.per_second for one in lines if one.name == FLOOR and one.samples), None)
 
 
 def screen(lines: Sequence[Line], targets: Sequence[Target]) -> str:
     """Return everything as plain text."""
-    raw = raw_rate(lines)
+    floor = floor_rate(lines)
     shown = [_row(HEADINGS)]
     for section in dict.fromkeys(one.section for one in lines):
         shown += ["", section]
         for one in lines:
             if one.section == section:
-                shown += [_row(cells(one, raw)), f"  {one.note}" if one.note else ""]
+                shown += [_row(cells(one, floor)), f"  {one.note}" if one.note else ""]
     shown += ["", "reach"] if targets else []
     shown += [f"{'met ' if one.met else 'NOT '} {one.name}: {one.value} ({one.asked})" for one in targets]
     return "\n".join(line for number, line in enumerate(shown) if line or shown[number - 1])
@@ -125,7 +125,7 @@ def summary(conditions: dict[str, Any], lines: Sequence[Line]) -> str:
 
 def markdown(conditions: dict[str, Any], lines: Sequence[Line], targets: Sequence[Target]) -> str:
     """Return the text between the markers of the notebook: every line, and the targets."""
-    raw = raw_rate(lines)
+    floor = floor_rate(lines)
     text = [
         _measured(conditions),
         "",
@@ -138,7 +138,7 @@ def markdown(conditions: dict[str, Any], lines: Sequence[Line], targets: Sequenc
     for section in dict.fromkeys(one.section for one in lines):
         text += ["", f"**{section}**", "", f"| {' | '.join((*HEADINGS, 'remark'))} |"]
         text += [f"|---|{'---:|' * (len(HEADINGS) - 1)}---|"]
-        text += [f"| {' | '.join((*cells(one, raw), one.note))} |" for one in lines if one.section == section]
+        text += [f"| {' | '.join((*cells(one, floor), one.note))} |" for one in lines if one.section == section]
     return "\n".join(text)
 
 

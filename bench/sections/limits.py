@@ -17,10 +17,9 @@ from bench.servers import find
 from bench.workspace import Workspace
 
 RAW = "raw posting, same client"
-"""The line that all others are compared with."""
 
 FLOOR = "reading, posting and raw writes to SQLite at once"
-"""What is left when nothing is built, decided or waited for."""
+"""What is left when nothing is built, decided or waited for: the line that all others are compared with."""
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -11,7 +11,7 @@ import pytest
 from bench import report, scale
 from bench.measure import Line, Sample, line, unmeasured
 from bench.plan import plan
-from bench.sections import history, hourly, limits, naive, ours
+from bench.sections import history, hourly, limits, naive, ours, starts
 from bench.targets import check_targets
 
 import incident_process
@@ -82,15 +82,19 @@ def test_the_model_of_a_cluster_goes_through_its_points() -> None:
 
 def test_figures_are_medians_and_ratios_of_one_run() -> None:
     lines = [
-        _line(limits.RAW, 100, [1.0, 9.0, 2.0]),
+        _line(limits.FLOOR, 100, [1.0, 9.0, 2.0]),
         _line(ours.ON_SQLITE, 100, [4.0]),
         unmeasured("ours", ours.ON_MARIADB, "there is none"),
+        _line(starts.FEW, 0, [0.5]),
+        _line(starts.EMPTY, 0, [0.4]),
     ]
     assert lines[0].per_second == 50
     assert lines[0].cpu_us == 20_000
     assert {one.name: (one.value, one.met) for one in check_targets(lines)} == {
-        f"{ours.ON_SQLITE}: {limits.RAW}": ("50%", False),
+        f"{ours.ON_SQLITE}: {limits.FLOOR}": ("50%", False),
         "peak memory with 100 accounts": ("1 MiB", True),
+        starts.EMPTY: ("0.40 s", True),
+        f"{starts.FEW}: {starts.EMPTY}": ("1.25 times", True),
     }
     made = report.markdown(report.conditions(plan({})), lines, check_targets(lines))
     assert f"| {ours.ON_SQLITE} | 4.000 | 25 | 50% |" in made
