@@ -23,7 +23,7 @@ from incident_process.core.crash_points import VARIABLE, CrashPoint
 from incident_process.core.models import RunStatus, Tracking
 from incident_process.pipeline.plans import WindowPlan
 from incident_process.pipeline.run import Run
-from incident_process.schedule.due_run import scheduled_run
+from incident_process.schedule.run_executor import scheduled_run
 from incident_process.schedule.timing import DueRules, Pauses, Timetable
 from incident_process.settings import Settings
 from tests.e2e.conftest import TRACKINGS, MakeSite, ServerDatabase, Site, day, moment

@@ -17,11 +17,10 @@ from incident_process.cli import (
     repairing,
     running,
     sandbox_commands,
-    scheduling,
+    serving,
     setting_up,
     state_commands,
     streams,
-    web,
 )
 from incident_process.cli.options import with_verbosity
 from incident_process.core import logs
@@ -91,7 +90,7 @@ _COMMANDS: dict[str, dict[str, Any]] = {
         "prune": pruning.prune,
         "state": state_commands.state,
     },
-    "Serve": {"schedule": scheduling.schedule, "dashboard": web.dashboard},
+    "Serve": {"schedule": serving.schedule, "dashboard": serving.dashboard},
     "Try out": {"receiver": sandbox_commands.receiver, "demo": sandbox_commands.demo},
 }
 """By what they are for, as the help lists them: a function, or a group of commands."""

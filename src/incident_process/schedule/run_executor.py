@@ -1,6 +1,7 @@
 """One run of the schedule, from its start to an orderly end."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,18 +9,37 @@ from incident_process.app.observers import Observers
 from incident_process.app.runner import conduct
 from incident_process.core.errors import DatabaseConnectionError, IncidentProcessError
 from incident_process.core.logs import connection_error_message, event, get_logger
-from incident_process.core.models import Record, RunReport
+from incident_process.core.models import NO_PRUNE, Record, RunReport, RunStatus, iso
+from incident_process.core.window import Refusal
 from incident_process.pipeline.context import Parts
+from incident_process.pipeline.plans import WindowPlan
 from incident_process.pipeline.run import Run
-from incident_process.schedule.due_run import scheduled_run
 from incident_process.schedule.signal_requests import SignalRequests, first, give_up
-from incident_process.schedule.timing import DueRules
+from incident_process.schedule.state_poller import RUNS
+from incident_process.schedule.timing import DueRules, Snapshot, due
 from incident_process.settings import Settings
 
 log = get_logger()
 
 CANCEL_SECONDS = 10
 """Seconds that a stopped run has to end before the executor cancels it, and seconds that the cancelling may take."""
+
+
+def scheduled_run(parts: Parts, rules: DueRules) -> Run:
+    """Return a window run, unless another host did it between the poll and the lease."""
+
+    async def refusal() -> Refusal | None:
+        # The clock is read again: after a wait for the lease, a run that ended meanwhile must not seem to be ahead.
+        operation, runs = await parts.store.read_operation(), await parts.store.runs(search=NO_PRUNE, limit=RUNS)
+        view = Snapshot(operation=operation, runs=runs, now=await parts.source.now())
+        next_due = due(rules, view)
+        if next_due.refused is not None or next_due.at <= view.now:
+            return None
+        message = f"Another runner was faster: the next run is due at {iso(next_due.at)}."
+        return Refusal(status=RunStatus.NOT_DUE, message=message)
+
+    # Each run finds all schedules but one with the lease held.
+    return Run(parts, WindowPlan(parts, refusal=refusal, held_level=logging.INFO))
 
 
 class RunResult(Record, frozen=True, kw_only=True):

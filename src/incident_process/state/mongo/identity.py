@@ -6,6 +6,7 @@ later step may be repeated, and the last one removes the marks.
 
 from typing import Any
 
+import msgspec
 from pymongo.asynchronous.database import AsyncDatabase
 
 from incident_process.core.errors import ConfigurationError
@@ -131,14 +132,7 @@ class Identities:
         await self._database["Process_Operation_Scope"].delete_many(named)
 
     async def _mark(self, known: Identity, operation: str, other: str) -> None:
-        marked = Identity(
-            operation=operation,
-            key_name=known.key_name,
-            source=known.source,
-            receiver=known.receiver,
-            renaming=other,
-        )
-        await self.write(marked)
+        await self.write(msgspec.structs.replace(known, operation=operation, renaming=other, moved_to=None))
 
     async def _rename_ledger(self, old: str, renamed: Document) -> None:
         ledger = self._database["Incident_Delivery"]

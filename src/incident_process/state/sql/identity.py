@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import Identity, Lease, RunKind
 from incident_process.database.errors import MissingTableError
@@ -93,11 +95,7 @@ async def rename(connection: Connection, lease: Lease, new: str, zone: ZoneInfo,
             continue
     await _rename_ledger(connection, old, new)
     await connection.execute(_REMOVE, (old,))
-    await add(connection, Identity(operation=new, key_name=before.key_name))
-    await write(
-        connection,
-        Identity(operation=new, key_name=before.key_name, source=before.source, receiver=before.receiver),
-    )
+    await write(connection, msgspec.structs.replace(before, operation=new, renaming=None, moved_to=None))
 
 
 async def _make_way(connection: Connection, new: str, zone: ZoneInfo) -> None:
