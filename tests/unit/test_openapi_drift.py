@@ -156,6 +156,7 @@ def test_of_a_body_that_is_not_described_nothing_is_said(post: Any) -> None:
         ("/a/b/incidents", "/a/", "/b/incidents", {}),
         ("/v1/incidents", "/", "/incidents", {"servers": [{"url": "/v1"}]}),
         ("/v1/incidents", "/", "/incidents", {"servers": [{"url": "https://host.example/v1/"}, None]}),
+        ("/v1/incidents", "/", "/incidents", {"servers": [{"url": "http://["}, {"url": [1]}, {"url": "/v1"}]}),
         ("/incidents/", "/", "/incidents", {}),
         ("/incidents", "/", "/incidents/", {}),
         ("/v2/incidents", "/", "/{version}/incidents", {}),
@@ -166,6 +167,11 @@ def test_the_operation_is_found_from_wherever_its_path_is_meant(
 ) -> None:
     assert not differences(document(path=described, **more), api_path, folder)
     assert operation(document(path="/other", **more), api_path, folder) is None
+
+
+@pytest.mark.parametrize("form", [[], {}, 7, None])
+def test_a_format_that_is_no_text_asks_for_nothing(form: Any) -> None:
+    assert not differences(document(changed(Remark={"type": "string", "format": form})))
 
 
 def _branching() -> dict[str, Any]:

@@ -82,7 +82,7 @@ def operation(document: Any, api_path: str, beside: str) -> OpenApiOperation | N
     if not isinstance(document, Mapping):
         return None
     bases = ["", beside.rstrip("/")]
-    bases += [urlsplit(str(_at(server, "url") or "")).path.rstrip("/") for server in _list(_at(document, "servers"))]
+    bases += [_path(_at(server, "url")) for server in _list(_at(document, "servers"))]
     wanted = [api_path.rstrip("/").removeprefix(base) for base in bases if api_path.startswith(base)]
     described = posts(document)
     for fits in (_is, _fits_template):
@@ -129,7 +129,7 @@ def _takes(whole: _Description, theirs: Schema, ours: Schema) -> bool:
     kind, allowed = _kind(ours), _types(theirs)
     if allowed and kind not in allowed and not (kind == "integer" and "number" in allowed):
         return False
-    if kind == "string" and theirs.get("format") in FORMATS:
+    if kind == "string" and _format(theirs):
         return False
     values = theirs.get("enum")
     whole.take(len(_list(values)) + len(_list(theirs.get("type"))))
@@ -239,11 +239,25 @@ def _types(schema: Schema) -> set[str]:
     return found if found <= {"null"} else found - {"null"}
 
 
+def _format(schema: Schema) -> str:
+    """Return the format that a description asks for, "" where a free text fits it."""
+    said = schema.get("format")
+    return said if isinstance(said, str) and said in FORMATS else ""
+
+
+def _path(url: Any) -> str:
+    """Return the path of a server's address, "" where it is none."""
+    try:
+        return urlsplit(url).path.rstrip("/") if isinstance(url, str) else ""
+    except ValueError:
+        return ""
+
+
 def _said(schema: Schema) -> str:
     """Return a type in words, with its format and values where they matter."""
     kind = " or ".join(sorted(_types(schema))) or "anything"
-    if schema.get("format") in FORMATS:
-        return f"{kind} ({schema['format']})"
+    if form := _format(schema):
+        return f"{kind} ({form})"
     values = schema.get("enum")
     if isinstance(values, list):
         said = ", ".join(_brief(value) for value in values[:MOST_VALUES])
