@@ -10,8 +10,12 @@ from contextlib import suppress
 from datetime import datetime
 from typing import IO, NamedTuple
 
+from incident_process.core.arguments import LONGEST_ACCOUNT
 from incident_process.core.local_places import temporary_file, temporary_space
+from incident_process.core.logs import event, get_logger
 from incident_process.source.base import CUSTOMER_TABLE, PAYMENT_TABLE, SelectedAccount, Survey
+
+log = get_logger()
 
 _HEAD = struct.Struct("<I?")
 
@@ -82,6 +86,7 @@ class SurveySpool:
         self._rows = {CUSTOMER_TABLE: 0, PAYMENT_TABLE: 0}
         self._newest: datetime | None = None
         self._accounts = {True: 0, False: 0}
+        self._too_long = 0
 
     def close(self) -> None:
         """Remove the files. May be called again."""
@@ -101,6 +106,13 @@ class SurveySpool:
         while rest := self._rest(1000):
             self._merged.append(rest)
         self._customers.close()
+        if self._too_long:
+            log.warning(
+                "%d account number(s) can never be processed: they have more than %d characters.",
+                self._too_long,
+                LONGEST_ACCOUNT,
+                extra=event("accounts_too_long", accounts=self._too_long),
+            )
         return Survey(
             rows=dict(self._rows), newest=self._newest, accounts=self._accounts[True], reread=self._accounts[False]
         )
@@ -113,6 +125,10 @@ class SurveySpool:
     def _count(self, table: str, batch: Iterable[Sighting]) -> Iterator[tuple[bytes, bool]]:
         total, dates = 0, set()
         for account, rows, newest in batch:
+            # One that the ledger has no room for would end every run, and hold up all others.
+            if len(account) > LONGEST_ACCOUNT and len(account.decode()) > LONGEST_ACCOUNT:
+                self._too_long += 1
+                continue
             total += rows
             dates.add(newest)
             yield account, rows > 0
