@@ -3,7 +3,7 @@
 All instants are timezone-aware UTC. Records that hold personal data leave it out of their ``repr``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -253,6 +253,39 @@ class LedgerEntry(Record, frozen=True, kw_only=True):
     updated_at: datetime
     rows_digest: str = ""
     earlier: tuple[str, ...] = ()
+
+
+def first_entries(chunk: Chunk, operation: str, now: datetime) -> Iterator[LedgerEntry]:
+    """Yield a chunk's lines of the ledger as they are first written: pending for incidents, else as was decided."""
+    shared: dict[str, Any] = {"operation": operation, "run_id": chunk.run_id, "created_at": now, "updated_at": now}
+    for one in chunk.incidents:
+        yield LedgerEntry(
+            incident_id=one.incident_id,
+            account=one.account,
+            digest=one.digest,
+            rows_digest=one.rows_digest,
+            key=one.key,
+            status=DeliveryStatus.PENDING,
+            attempts=one.attempts,
+            runs=one.runs,
+            http_status=None,
+            error=None,
+            **shared,
+        )
+    for parked in chunk.parked:
+        yield LedgerEntry(
+            incident_id=parked.incident_id,
+            account=parked.account,
+            digest=parked.digest,
+            rows_digest=parked.rows_digest,
+            key="",  # nothing is sent for it
+            status=parked.status,
+            attempts=0,
+            runs=0,
+            http_status=None,
+            error=parked.error,
+            **shared,
+        )
 
 
 SOURCE_TABLES = ("debt_cust_detail", "debt_payment")

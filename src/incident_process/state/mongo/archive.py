@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import msgspec
 
 from incident_process.core.models import Lease, LedgerEntry, Operation
-from incident_process.state.mongo.connection import Collection, Document
+from incident_process.state.mongo.connection import Collection
 from incident_process.state.mongo.dates import to_bson, to_micros
 from incident_process.state.mongo.lease import LeaseDocument
-from incident_process.state.mongo.ledger import PENDING, entry_of, insert_missing
+from incident_process.state.mongo.ledger import PENDING, document_of, entry_of, insert_missing
 
 COPIED = "copied"
 """The chunk id of copied entries: their own chunk is in another state."""
@@ -28,31 +28,8 @@ async def ledger_after(collection: Collection, operation: str, incident_id: int,
 
 async def restore_ledger(collection: Collection, operation: str, lease: Lease, entries: Sequence[LedgerEntry]) -> None:
     """Write the missing entries."""
-    await insert_missing(collection, [_document(operation, lease, entry) for entry in entries])
-
-
-def _document(operation: str, lease: Lease, entry: LedgerEntry) -> Document:
-    earlier = {"Earlier_Digests": list(entry.earlier)} if entry.earlier else {}
-    return {
-        **earlier,
-        "_id": entry.incident_id,
-        "Operation_name": operation,
-        "Account_Num": entry.account,
-        "Digest": entry.digest,
-        "Rows_Digest": entry.rows_digest,
-        "Idempotency_Key": entry.key,
-        "Status": entry.status.value,
-        "Attempts": entry.attempts,
-        "Runs": entry.runs,
-        "Last_Http_Status": entry.http_status,
-        "Last_Error": entry.error,
-        "Run_Id": entry.run_id,
-        "Chunk_Id": COPIED,
-        "Scope": None,
-        "Token": lease.token,
-        "Created_Dtm": to_bson(entry.created_at),
-        "Updated_Dtm": to_bson(entry.updated_at),
-    }
+    here = [msgspec.structs.replace(entry, operation=operation) for entry in entries]
+    await insert_missing(collection, [document_of(entry, COPIED, None, lease.token) for entry in here])
 
 
 async def restore_operation(collection: Collection, lease: LeaseDocument, held: Lease, given: Operation) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import NEVER
@@ -20,6 +21,7 @@ def from_micros(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
+@lru_cache(maxsize=64)  # the entries of a chunk share their time
 def to_bson(instant: datetime) -> datetime:
     """Return the instant cut to the whole milliseconds of a BSON date."""
     return instant.astimezone(UTC).replace(microsecond=instant.microsecond // 1000 * 1000)

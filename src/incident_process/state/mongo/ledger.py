@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pymongo import DeleteMany, DeleteOne, UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from incident_process.core.models import Chunk, DeliveryStatus, LedgerEntry, Outcome
+from incident_process.core.models import Chunk, DeliveryStatus, LedgerEntry, Outcome, first_entries
 from incident_process.state.codec import LAST_CHARACTER
 from incident_process.state.damage import intact, ledger_entry
 from incident_process.state.mongo.connection import DUPLICATE_KEY, Checkpoint, Collection, Document
@@ -62,46 +62,8 @@ class Ledger:
         Returns:
             The ids that the ledger has under another chunk.
         """
-        common = {
-            "Operation_name": self._operation,
-            "Last_Http_Status": None,
-            "Run_Id": chunk.run_id,
-            "Chunk_Id": chunk.chunk_id,
-            "Scope": self._scope,
-            "Token": token,
-            "Created_Dtm": now,
-            "Updated_Dtm": now,
-        }
-        documents: list[Document] = [
-            {
-                "_id": incident.incident_id,
-                "Account_Num": incident.account,
-                "Digest": incident.digest,
-                "Rows_Digest": incident.rows_digest,
-                "Idempotency_Key": incident.key,
-                "Status": PENDING,
-                "Attempts": incident.attempts,
-                "Runs": incident.runs,
-                "Last_Error": None,
-                **common,
-            }
-            for incident in chunk.incidents
-        ]
-        documents += [
-            {
-                "_id": parked.incident_id,
-                "Account_Num": parked.account,
-                "Digest": parked.digest,
-                "Rows_Digest": parked.rows_digest,
-                "Idempotency_Key": "",
-                "Status": parked.status.value,
-                "Attempts": 0,
-                "Runs": 0,
-                "Last_Error": parked.error,
-                **common,
-            }
-            for parked in chunk.parked
-        ]
+        entries = first_entries(chunk, self._operation, now)
+        documents = [document_of(entry, chunk.chunk_id, self._scope, token) for entry in entries]
         if not await insert_missing(self._collection, documents):
             return []
         taken: list[int] = []
@@ -293,6 +255,31 @@ class Ledger:
         )
         by_status = {status_of(group["_id"]): int(group["count"]) async for group in cursor}
         return {status: by_status.get(status, 0) for status in DeliveryStatus}
+
+
+def document_of(entry: LedgerEntry, chunk_id: str, scope: int | None, token: int) -> Document:
+    """Return an entry as a document of a chunk, which the token may change."""
+    earlier = {"Earlier_Digests": list(entry.earlier)} if entry.earlier else {}
+    return {
+        **earlier,
+        "_id": entry.incident_id,
+        "Operation_name": entry.operation,
+        "Account_Num": entry.account,
+        "Digest": entry.digest,
+        "Rows_Digest": entry.rows_digest,
+        "Idempotency_Key": entry.key,
+        "Status": entry.status.value,
+        "Attempts": entry.attempts,
+        "Runs": entry.runs,
+        "Last_Http_Status": entry.http_status,
+        "Last_Error": entry.error,
+        "Run_Id": entry.run_id,
+        "Chunk_Id": chunk_id,
+        "Scope": scope,
+        "Token": token,
+        "Created_Dtm": to_bson(entry.created_at),
+        "Updated_Dtm": to_bson(entry.updated_at),
+    }
 
 
 async def insert_missing(collection: Collection, documents: Sequence[Document]) -> bool:

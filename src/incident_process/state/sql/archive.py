@@ -9,15 +9,12 @@ from incident_process.core.models import DeliveryStatus, LedgerEntry, Operation
 from incident_process.state.sql import ledger, tracking
 from incident_process.state.sql.connection import Connection
 from incident_process.state.sql.dialect import MYSQL, local_stamp, marks, stamp
-from incident_process.state.sql.schema import NO_SCOPE, shortened
+from incident_process.state.sql.schema import NO_SCOPE
 
 _AFTER = f"""
     SELECT {ledger.COLUMNS}, Rows_Digest, Earlier_Digests FROM Incident_Delivery {{by_key}}
     WHERE {{plus}}Operation_name = ? AND Incident_Id > ? AND Status <> '{DeliveryStatus.PENDING.value}'
     ORDER BY Incident_Id LIMIT ?"""
-
-_INSERT = f"""
-    INSERT INTO Incident_Delivery ({ledger.COLUMNS}, Scope, Rows_Digest, Earlier_Digests) VALUES ({marks(16)})"""
 
 _THERE = "SELECT Incident_Id FROM Incident_Delivery WHERE Incident_Id IN "
 
@@ -45,30 +42,9 @@ async def restore_ledger(connection: Connection, operation: str, entries: Sequen
     """Write the missing entries."""
     ids = [entry.incident_id for entry in entries]
     there = {row[0] for row in await connection.rows(f"{_THERE} ({marks(len(ids))})", ids)}
-    rows = [_row(operation, entry) for entry in entries if entry.incident_id not in there]
-    if rows:
-        await connection.insert(_INSERT, rows)
-
-
-def _row(operation: str, entry: LedgerEntry) -> tuple[object, ...]:
-    return (
-        entry.incident_id,
-        operation,
-        entry.account,
-        entry.digest,
-        entry.key,
-        entry.status.value,
-        entry.attempts,
-        entry.runs,
-        entry.http_status,
-        shortened(entry.error),
-        entry.run_id,
-        stamp(entry.created_at),
-        stamp(entry.updated_at),
-        NO_SCOPE,
-        entry.rows_digest,
-        " ".join(entry.earlier) or None,
-    )
+    missing = [msgspec.structs.replace(one, operation=operation) for one in entries if one.incident_id not in there]
+    if missing:
+        await connection.insert(ledger.INSERT, [ledger.row_of(entry, NO_SCOPE) for entry in missing])
 
 
 async def restore_operation(connection: Connection, given: Operation, zone: ZoneInfo, minutes: int) -> None:

@@ -99,6 +99,7 @@ def exact_text(version: str) -> str:
     return f"CHARACTER SET utf8mb4 COLLATE {collation}"
 
 
+@lru_cache(maxsize=64)  # the entries of a chunk share their time
 def stamp(instant: datetime) -> str:
     """Return an aware instant as it is stored: UTC to the microsecond, without a zone."""
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")

@@ -5,6 +5,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
+import msgspec
+
 from incident_process.core.errors import IncidentProcessError
 from incident_process.core.models import (
     Chunk,
@@ -14,6 +16,7 @@ from incident_process.core.models import (
     LedgerEntry,
     Outcome,
     UnsendableAccount,
+    first_entries,
 )
 from incident_process.state.codec import LAST_CHARACTER
 from incident_process.state.damage import intact, ledger_entry
@@ -37,7 +40,8 @@ COLUMNS = """Incident_Id, Operation_name, Account_Num, Digest, Idempotency_Key, 
         Last_Http_Status, Last_Error, Run_Id, Created_Dtm, Updated_Dtm"""
 _NAMES = [name.strip() for name in COLUMNS.split(",")]
 
-INSERT = f"INSERT INTO Incident_Delivery ({COLUMNS}, Scope, Rows_Digest) VALUES ({marks(15)})"
+INSERT = f"INSERT INTO Incident_Delivery ({COLUMNS}, Scope, Rows_Digest, Earlier_Digests) VALUES ({marks(16)})"
+"""Of the values that ``row_of`` returns."""
 
 _SHARE = "SET @operation = ?, @run = ?, @now = ?, @scope = ?"
 
@@ -123,64 +127,53 @@ async def is_written(connection: Connection, operation: str, chunk: Chunk) -> bo
 
 async def add(connection: Connection, scope: Scope, chunk: Chunk, now: datetime) -> None:
     """Write the entries of a chunk: pending for its incidents, and as decided for what is parked."""
-    written = stamp(now)
-    fresh: list[Incident] = []
-    tried: list[Incident] = []
-    for incident in chunk.incidents:
-        (tried if incident.attempts or incident.runs else fresh).append(incident)
-    if fresh and connection.dialect is MYSQL:
-        # Session variables have the values that all rows share: the driver writes each value of a row into the
-        # statement, and a third of the values took a third of the time.
-        await connection.execute(_SHARE, (scope.operation, chunk.run_id, written, scope.number))
-        for some in batches(fresh):
-            values = tuple(
-                value for one in some for value in (one.incident_id, one.account, one.digest, one.key, one.rows_digest)
-            )
-            await connection.execute(_FRESH + ", ".join([_FRESH_ROW] * len(some)), values)
-    else:
-        tried = list(chunk.incidents)
-    rows: list[tuple[Any, ...]] = [
-        (
-            incident.incident_id,
-            scope.operation,
-            incident.account,
-            incident.digest,
-            incident.key,
-            DeliveryStatus.PENDING.value,
-            incident.attempts,
-            incident.runs,
-            None,
-            None,
-            chunk.run_id,
-            written,
-            written,
-            scope.number,
-            incident.rows_digest,
-        )
-        for incident in tried
-    ]
-    rows += [
-        (
-            parked.incident_id,
-            scope.operation,
-            parked.account,
-            parked.digest,
-            "",  # no idempotency key: nothing is sent for it
-            parked.status.value,
-            0,
-            0,
-            None,
-            shortened(parked.error),
-            chunk.run_id,
-            written,
-            written,
-            scope.number,
-            parked.rows_digest,
-        )
-        for parked in chunk.parked
-    ]
+    if connection.dialect is MYSQL:
+        fresh = [incident for incident in chunk.incidents if not (incident.attempts or incident.runs)]
+        await _add_fresh(connection, scope, chunk.run_id, fresh, now)
+        tried = tuple(incident for incident in chunk.incidents if incident.attempts or incident.runs)
+        chunk = msgspec.structs.replace(chunk, incidents=tried)
+    rows = [row_of(entry, scope.number) for entry in first_entries(chunk, scope.operation, now)]
     if rows:
         await connection.insert(INSERT, rows)
+
+
+async def _add_fresh(
+    connection: Connection, scope: Scope, run_id: str, fresh: Sequence[Incident], now: datetime
+) -> None:
+    """Write the entries of untried incidents to MySQL.
+
+    Session variables have the values that all rows share: the driver writes each value of a row into the statement, and
+    a third of the values took a third of the time.
+    """
+    if fresh:
+        await connection.execute(_SHARE, (scope.operation, run_id, stamp(now), scope.number))
+    for some in batches(fresh):
+        values = tuple(
+            value for one in some for value in (one.incident_id, one.account, one.digest, one.key, one.rows_digest)
+        )
+        await connection.execute(_FRESH + ", ".join([_FRESH_ROW] * len(some)), values)
+
+
+def row_of(entry: LedgerEntry, scope: int) -> tuple[object, ...]:
+    """Return an entry as ``INSERT`` takes it."""
+    return (
+        entry.incident_id,
+        entry.operation,
+        entry.account,
+        entry.digest,
+        entry.key,
+        entry.status.value,
+        entry.attempts,
+        entry.runs,
+        entry.http_status,
+        shortened(entry.error),
+        entry.run_id,
+        stamp(entry.created_at),
+        stamp(entry.updated_at),
+        scope,
+        entry.rows_digest,
+        " ".join(entry.earlier) or None,
+    )
 
 
 async def write_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> None:
