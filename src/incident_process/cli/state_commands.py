@@ -8,6 +8,7 @@ import typer
 
 from incident_process.cli.options import AsJson, Config, load
 from incident_process.cli.output import emit, emit_json, emit_pairs
+from incident_process.cli.reading import with_store
 from incident_process.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ def receiver(
 
     settings = load(config)
     configured = receiver_place(settings.api.api_url)
-    noted = in_loop(_receiver(settings, configured if accept else None))
+    if accept:
+        in_loop(_note(settings, receiver=configured))
+    known = with_store(settings, lambda store: store.identity())
+    noted = known.receiver if known is not None else None
     same = noted in {None, configured}
     if as_json:
         emit_json({"delivered_to": noted, "configured": configured, "same": same})
@@ -54,20 +58,16 @@ def receiver(
     return 0 if same else ConfigurationError.exit_status
 
 
-async def _receiver(settings: "Settings", accepted: str | None) -> str | None:
-    """Note the accepted receiver in the state, if any; return the one that the state notes then."""
+async def _note(settings: "Settings", **changed: str | None) -> None:
+    """Change what the state knows of the operation."""
     import msgspec
 
     from incident_process.app.factory import make_store
 
     async with make_store(settings) as store:
         await store.require()
-        if accepted is None:
-            known = await store.identity()
-            return known.receiver if known is not None else None
         async with _held(store, settings) as (lease, identity):
-            await store.write_identity(lease, msgspec.structs.replace(identity, receiver=accepted))
-        return accepted
+            await store.write_identity(lease, msgspec.structs.replace(identity, **changed))
 
 
 @asynccontextmanager
@@ -162,7 +162,7 @@ def copy(
         raise typer.BadParameter("give --to with the address of an empty database, or --undo.")
     settings = load(config)
     if to is None:
-        in_loop(_set_moved(settings, None))
+        in_loop(_note(settings, moved_to=None))
         emit("This state is the operation's again.")
         return 0
     copied, place = in_loop(_copy(settings, to))
@@ -199,17 +199,6 @@ async def _copy(settings: "Settings", to: str) -> "tuple[Copied, str]":
                 copied = await Copy(*parts, identity, process.execution_duration).make()
                 await source.write_identity(lease, msgspec.structs.replace(identity, moved_to=place))
     return copied, place
-
-
-async def _set_moved(settings: "Settings", place: str | None) -> None:
-    import msgspec
-
-    from incident_process.app.factory import make_store
-
-    async with make_store(settings) as store:
-        await store.require()
-        async with _held(store, settings) as (lease, identity):
-            await store.write_identity(lease, msgspec.structs.replace(identity, moved_to=place))
 
 
 @state.command("backup")
