@@ -9,14 +9,7 @@ from typing import Any
 from incident_process.app.runner import run_leased
 from incident_process.core.errors import IncidentProcessError
 from incident_process.core.logs import event, get_logger
-from incident_process.core.models import (
-    INTERRUPTED,
-    RunKind,
-    RunReport,
-    RunRequest,
-    RunStatus,
-    iso,
-)
+from incident_process.core.models import INTERRUPTED, RunKind, RunReport, RunRequest, RunStatus, iso
 from incident_process.operations.dead_letters import pages, reason_id
 from incident_process.pipeline.context import Parts
 from incident_process.pipeline.plans import RunPlan, WindowPlan, replay

@@ -10,13 +10,7 @@ from incident_process.core.aio import run_all_or_cancel
 from incident_process.core.crash_points import CrashPoint
 from incident_process.core.events import ChunkHeld, OutcomesRecorded
 from incident_process.core.logs import event, get_logger
-from incident_process.core.models import (
-    Chunk,
-    DeliveryStatus,
-    Incident,
-    Outcome,
-    Record,
-)
+from incident_process.core.models import Chunk, DeliveryStatus, Incident, Outcome, Record
 from incident_process.core.window import id_floor
 from incident_process.delivery.failure_text import common_form
 from incident_process.delivery.policy import Evidence, Failure, ResponseClass, dead_letter_decision
@@ -387,17 +381,9 @@ class ChunkDeliverer:
         replaced = []
         for incident_id, result in enumerate(taken, start=first):
             old = result.incident
-            new = Incident(
-                incident_id=incident_id,
-                account=old.account,
-                digest=old.digest,
-                key=old.key,
-                body=with_incident_id(old.body, incident_id),
-                attempts=old.attempts + result.attempts,
-                unsent_attempts=old.attempts + result.attempts,
-                runs=old.runs,
-                rows_digest=old.rows_digest,
-                refused_as=old.refused_as,
+            body, sent = with_incident_id(old.body, incident_id), old.attempts + result.attempts
+            new = msgspec.structs.replace(
+                old, incident_id=incident_id, body=body, attempts=sent, unsent_attempts=sent, in_doubt=True
             )
             log.warning(
                 "The receiver already has another incident under Incident_Id %d: sending this one as %d. "

@@ -9,13 +9,7 @@ from incident_process.core import logs
 from incident_process.core.crash_points import CrashPoint
 from incident_process.core.errors import DataProcessingError
 from incident_process.core.events import ChunkHeld
-from incident_process.core.models import (
-    Chunk,
-    DeliveryStatus,
-    Incident,
-    LastDelivery,
-    UnsendableAccount,
-)
+from incident_process.core.models import Chunk, DeliveryStatus, Incident, LastDelivery, UnsendableAccount
 from incident_process.core.window import id_floor
 from incident_process.delivery.idempotency import idempotency_key
 from incident_process.document.assembly import render_body

@@ -14,13 +14,7 @@ import msgspec
 from bson import Binary
 from pymongo import ASCENDING
 
-from incident_process.core.models import (
-    Chunk,
-    DeliveryStatus,
-    Incident,
-    Outcome,
-    Record,
-)
+from incident_process.core.models import Chunk, DeliveryStatus, Incident, Outcome, Record
 from incident_process.state import codec
 from incident_process.state.damage import intact, text, whole
 from incident_process.state.mongo.connection import Collection, Document

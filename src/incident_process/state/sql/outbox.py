@@ -5,13 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from incident_process.core.errors import LeaseLostError
-from incident_process.core.models import (
-    Chunk,
-    Incident,
-    Lease,
-    Outcome,
-    Record,
-)
+from incident_process.core.models import Chunk, Incident, Lease, Outcome, Record
 from incident_process.core.models import DeliveryStatus as Status
 from incident_process.state import codec
 from incident_process.state.damage import intact, text, whole
