@@ -5,7 +5,7 @@ import copy
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -41,6 +41,7 @@ from incident_process.state.sql.database import LEASE_SECONDS, SqlDatabase
 from incident_process.state.sql.lease import Scope
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 _BLOCKED_SECONDS = 90.0
@@ -102,6 +103,12 @@ class SqlStateStore(StateStore):
         """Close the connections."""
         await self._database.close()
 
+    async def _ask(
+        self, read: Callable[Concatenate[Connection, str, P], Awaitable[T]], *args: P.args, **named: P.kwargs
+    ) -> T:
+        """Return what a reading of this operation returns, in a transaction of its own."""
+        return await self._database.read(lambda connection: read(connection, self._operation, *args, **named))
+
     async def _fenced(self, lease: Lease, work: Callable[[Connection, datetime], Awaitable[T]]) -> T:
         """Run writes in one transaction with the check of the lease; ``work`` also gets the store's clock."""
 
@@ -142,7 +149,7 @@ class SqlStateStore(StateStore):
     # -- operations -----------------------------------------------------------------------------------------------
 
     async def identity(self) -> Identity | None:
-        return await self._database.read(lambda connection: identities.read(connection, self._operation))
+        return await self._ask(identities.read)
 
     async def write_identity(self, lease: Lease, identity: Identity) -> None:
         self._only_the_operation()
@@ -164,9 +171,7 @@ class SqlStateStore(StateStore):
     # -- copies -------------------------------------------------------------------------------------------------------
 
     async def ledger_after(self, incident_id: int, limit: int) -> list[LedgerEntry]:
-        return await self._database.read(
-            lambda connection: archive.ledger_after(connection, self._operation, incident_id, limit)
-        )
+        return await self._ask(archive.ledger_after, incident_id, limit)
 
     async def restore_ledger(self, lease: Lease, entries: Sequence[LedgerEntry]) -> None:
         await self._fenced(lease, lambda connection, _now: archive.restore_ledger(connection, self._operation, entries))
@@ -281,7 +286,7 @@ class SqlStateStore(StateStore):
     # -- tracking -------------------------------------------------------------------------------------------------
 
     async def read_operation(self) -> Operation | None:
-        return await self._database.read(lambda connection: tracking.read(connection, self._operation, self._zone))
+        return await self._ask(tracking.read, self._zone)
 
     async def advance(self, lease: Lease, step: Advance) -> Operation:
         self._only_the_operation()
@@ -314,19 +319,15 @@ class SqlStateStore(StateStore):
         limit: int = 20,
     ) -> list[RunRecord]:
         wanted = {"Run_Id": run_id, "Kind": kind, "Status": status}
-        return await self._database.read(
-            lambda connection: runs.newest(connection, self._operation, wanted, search, skip=skip, limit=limit)
-        )
+        return await self._ask(runs.newest, wanted, search, skip=skip, limit=limit)
 
     # -- ledger and outbox ----------------------------------------------------------------------------------------
 
     async def last_known(self, accounts: Sequence[str]) -> dict[str, LastDelivery]:
-        return await self._database.read(lambda connection: ledger.last_known(connection, self._operation, accounts))
+        return await self._ask(ledger.last_known, accounts)
 
     async def delivered_before(self, contents: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-        return await self._database.read(
-            lambda connection: ledger.delivered_before(connection, self._operation, contents)
-        )
+        return await self._ask(ledger.delivered_before, contents)
 
     async def reserve_ids(self, lease: Lease, count: int, floor: int) -> int:
         return await self._fenced(lease, lambda connection, _now: leases.reserve_ids(connection, count, floor))
@@ -401,35 +402,25 @@ class SqlStateStore(StateStore):
         limit: int = 100,
     ) -> list[LedgerEntry]:
         wanted = {"Account_Num": account, "Status": status, "Run_Id": run_id}
-        return await self._database.read(
-            lambda connection: ledger.entries(
-                connection, self._operation, wanted, attempted=attempted, before=before, limit=limit
-            )
-        )
+        return await self._ask(ledger.entries, wanted, attempted=attempted, before=before, limit=limit)
 
     async def dead_letters(
         self, *, account: str | None = None, before: int | None = None, limit: int = 100
     ) -> list[LedgerEntry]:
-        return await self._database.read(
-            lambda connection: ledger.dead_letters(connection, self._operation, account, before=before, limit=limit)
-        )
+        return await self._ask(ledger.dead_letters, account, before=before, limit=limit)
 
     async def accounts(self, starting: str, limit: int) -> list[str]:
-        return await self._database.read(
-            lambda connection: ledger.accounts(connection, self._operation, starting, limit)
-        )
+        return await self._ask(ledger.accounts, starting, limit)
 
     async def kept_body(self, incident_id: int) -> bytes | None:
-        found = await self._database.read(
-            lambda connection: ledger.delivering_run(connection, self._operation, incident_id)
-        )
+        found = await self._ask(ledger.delivering_run, incident_id)
         if found is None:
             return None
         run_id, scope = found
         return await self._database.read(lambda connection: outbox.kept_body(connection, scope, run_id, incident_id))
 
     async def delivery_counts(self) -> dict[DeliveryStatus, int]:
-        return await self._database.read(lambda connection: ledger.counts(connection, self._operation))
+        return await self._ask(ledger.counts)
 
     async def stored_bytes(self) -> int | None:
         """Return about how many bytes the state takes on the disk."""
