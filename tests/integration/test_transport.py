@@ -539,8 +539,9 @@ def test_few_connections_are_opened_before_the_receiver_has_answered_over_one(
             assert peer.connections == at_once
             may_answer.set()
             assert {answer.status for answer in await posting} == {201}
-            assert transport._opening._free >= connect_limiter.AT_ONCE
-            assert not transport._opening._waiting
+            free = transport._opening._free
+            assert free._value >= connect_limiter.AT_ONCE
+            assert not free._waiters
 
     run(main())
 
@@ -562,7 +563,8 @@ def test_a_connection_without_an_answer_lets_the_next_one_be_opened(monkeypatch:
                     post.cancel()
             async with asyncio.timeout(5.0):
                 await asyncio.gather(*posts, return_exceptions=True)
-            assert (transport._opening._free, len(transport._opening._waiting)) == (connect_limiter.AT_ONCE, 0)
+            free = transport._opening._free
+            assert (free._value, len(free._waiters or ())) == (connect_limiter.AT_ONCE, 0)
 
     run(main())
 

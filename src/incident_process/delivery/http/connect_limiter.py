@@ -6,7 +6,6 @@ are not: their requests time out.
 
 import asyncio
 import time
-from collections import deque
 
 AT_ONCE = 4
 """Connections at first that may wait for their first answer."""
@@ -17,9 +16,9 @@ PATIENCE_SECONDS = 0.05
 class ConnectSlot:
     """The permission to open a connection, ``since`` when. It ends with ``end``, or by itself after a while."""
 
-    def __init__(self, opening: "ConnectLimiter", loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, free: asyncio.Semaphore, loop: asyncio.AbstractEventLoop) -> None:
         self.since = time.perf_counter()
-        self._opening = opening
+        self._free = free
         self._held = True
         self._timer = loop.call_later(PATIENCE_SECONDS, self._give)
 
@@ -30,13 +29,13 @@ class ConnectSlot:
         """
         self._timer.cancel()
         if answered and not self._held:
-            self._opening.give()
+            self._free.release()
         self._give()
 
     def _give(self) -> None:
         if self._held:
             self._held = False
-            self._opening.give()
+            self._free.release()
 
 
 class ConnectLimiter:
@@ -44,29 +43,9 @@ class ConnectLimiter:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._free = AT_ONCE
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._free = asyncio.Semaphore(AT_ONCE)
 
     async def slot(self) -> ConnectSlot:
         """Wait for the permission to open a connection."""
-        if self._free:
-            self._free -= 1
-            return ConnectSlot(self, self._loop)
-        turn = self._loop.create_future()
-        self._waiting.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.give()
-            raise
-        return ConnectSlot(self, self._loop)
-
-    def give(self) -> None:
-        """Allow one more connection."""
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
+        await self._free.acquire()
+        return ConnectSlot(self._free, self._loop)
