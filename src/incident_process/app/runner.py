@@ -4,6 +4,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
@@ -42,21 +43,8 @@ def in_loop(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a coroutine to its end from synchronous code, also where an event loop already runs in this thread."""
     if not _has_loop():
         return _run(work)
-    result: list[Result] = []
-    failure: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            result.append(_run(work))
-        except BaseException as exc:  # raised again in the caller's thread
-            failure.append(exc)
-
-    thread = threading.Thread(target=target, name="incident-process")
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return result[0]
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="incident-process") as thread:
+        return thread.submit(_run, work).result()
 
 
 def _has_loop() -> bool:

@@ -24,6 +24,7 @@ from incident_process.cli import (
 )
 from incident_process.cli.options import with_verbosity
 from incident_process.core import logs
+from incident_process.core.arguments import is_utf8
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError, where_raised
 
 INTERRUPTED = 130
@@ -132,7 +133,7 @@ def execute(arguments: Sequence[str]) -> int:
         logging.lastResort = logging.NullHandler()
         warnings.simplefilter("ignore")
     for place, argument in enumerate(arguments, start=1):
-        if not _is_text(argument):
+        if not is_utf8(argument):
             sys.stderr.write(f"Argument {place} of the command is no UTF-8 text: correct it.\n")
             return ConfigurationError.exit_status
     try:
@@ -146,15 +147,6 @@ def execute(arguments: Sequence[str]) -> int:
         return status
     _log().error(f"Stdout cannot be written ({fault.strerror}): what the command printed is not complete.")
     return 1
-
-
-def _is_text(argument: str) -> bool:
-    """Tell whether an argument can be stored, shown and looked for; one that was no UTF-8 holds surrogates."""
-    try:
-        argument.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _perform(arguments: Sequence[str]) -> int:

@@ -22,19 +22,27 @@ _OLDEST_YEAR, _NEWEST_YEAR = 1900, 9998
 """Years: no row is older than the first; the second leaves room for every time zone."""
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _AGO = re.compile(r"([0-9]{1,4})([smhdw])")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def account_number(value: object) -> str:
     """Return an account's number as text: given as text, with its leading zeros, or as a whole number (ValueError)."""
     if _is_whole(value) and abs(value) < 10**LONGEST_ACCOUNT:  # str refuses numbers of thousands of digits
         value = str(value)
-    if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_ACCOUNT or _SURROGATE.search(value):
+    if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_ACCOUNT or not is_utf8(value):
         raise ValueError(
             f"account_num must be the account's number as text of 1 to {LONGEST_ACCOUNT} characters or as a whole "
             "number, for example '0000003746'"
         )
     return str(value)
+
+
+def is_utf8(text: str) -> bool:
+    """Tell whether a text of the caller's was UTF-8; Python decodes other bytes to surrogates, which have no form."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def other_spellings(account: str) -> list[str]:

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from incident_process.core.arguments import is_utf8
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.local_places import expand_home, require_home
 from incident_process.settings import ini
@@ -62,7 +63,7 @@ def environment(environ: Mapping[str, str]) -> Layer:
         section, _, name = variable[len(PREFIX) :].lower().partition("__")
         if not section or not name:
             raise ConfigurationError(f"environment variable {variable}: write {PREFIX}SECTION__KEY.")
-        if not _is_utf8(environ[variable]):
+        if not is_utf8(environ[variable]):
             raise ConfigurationError(
                 f"environment variable {variable} is not UTF-8 text: give its value in that encoding, or in the file."
             )
@@ -71,15 +72,6 @@ def environment(environ: Mapping[str, str]) -> Layer:
             raise ConfigurationError(f"environment variable {variable} is there twice, in different case.")
         keys[name] = Sourced(environ[variable], f"environment variable {variable}")
     return values
-
-
-def _is_utf8(value: str) -> bool:
-    """Return whether a variable's bytes were UTF-8; Python decodes other bytes to characters that cannot be encoded."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def file(path: Path, text: str) -> Layer:
