@@ -86,19 +86,14 @@ async def preview_window(settings: Settings, source: Source, store: LedgerReader
 
 
 def _previewed(content: AccountContent, now: datetime, created_by: str) -> Previewed:
-    if content.document is None:
-        return Previewed(
-            account=content.account,
-            outcome=content.status.value,
-            document=None,
-            digest=content.digest,
-            error=content.error,
-        )
-    # No run will take this id: ids begin at the clock, which has moved on by the next run.
-    body = render_body(content.document, id_floor(now), now, created_by)
+    body = None
+    if content.document is not None:
+        # No run will take this id: ids begin at the clock, which has moved on by the next run.
+        body = msgspec.Raw(render_body(content.document, id_floor(now), now, created_by))
     return Previewed(
         account=content.account,
-        outcome=DeliveryStatus.PENDING.value,
-        document=msgspec.Raw(body),
+        outcome=content.status.value,
+        document=body,
         digest=content.digest,
+        error=content.error or None,
     )

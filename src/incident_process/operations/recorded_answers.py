@@ -91,14 +91,9 @@ def _answers(file: Path, content: bytes) -> Iterator[tuple[int, bytes]]:
         )
     for number, head in enumerate(heads):
         until = heads[number + 1].start() if number + 1 < len(heads) else len(text)
-        _, _, body = _split(text[head.start() : until])
+        _, *body = _END_OF_HEADERS.split(text[head.start() : until], maxsplit=1)
         if int(head[1]) >= 200:
-            yield int(head[1]), body.strip()
-
-
-def _split(answer: bytes) -> tuple[bytes, bytes, bytes]:
-    found = _END_OF_HEADERS.search(answer)
-    return (answer, b"", b"") if found is None else (answer[: found.start()], found[0], answer[found.end() :])
+            yield int(head[1]), b"".join(body).strip()
 
 
 def _lines(file: Path, content: bytes) -> Iterator[tuple[int, bytes]]:

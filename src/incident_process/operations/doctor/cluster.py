@@ -4,7 +4,7 @@ import asyncio
 from urllib.parse import urlsplit
 
 from incident_process.core.errors import ConfigurationError, DeliveryIncompleteError
-from incident_process.operations.doctor.finding import Finding, Level, error, ok, warning
+from incident_process.operations.doctor.finding import Finding, error, ok, warning
 from incident_process.operations.doctor.receiver import CONNECT_SECONDS
 from incident_process.settings import Settings
 
@@ -36,13 +36,9 @@ async def examine_workers(settings: Settings) -> list[Finding]:
         else "Correct that, or start a worker that fits: while none does, a run ends with this error."
     )
     found = [
-        Finding(
-            subject="workers",
-            level=Level.WARNING if fit else Level.ERROR,
-            finding=f"{worker}: {fault}",
-            remedy=remedy,
-            exit_status=0 if fit else ends.exit_status,
-        )
+        warning("workers", f"{worker}: {fault}", remedy)
+        if fit
+        else error("workers", f"{worker}: {fault}", remedy, ends.exit_status)
         for worker, fault in sorted(faults.items())
     ]
     if fit:
