@@ -157,12 +157,12 @@ def test_lines_in_json_are_those_of_the_run_also_from_older_files(tmp_path: Path
 def test_lines_in_text_are_those_of_its_time(tmp_path: Path) -> None:
     file = tmp_path / "run.log"
     times = ("11:59:54.000", "11:59:56.000", "12:01:04.000", "12:01:06.000")
-    file.write_text("".join(f"2026-03-01T{at}Z ERROR:incident_logger:at {at}: x\n" for at in times) + "no line\n")
+    file.write_text("".join(f"2026-03-01T{at}Z ERROR:incident_logger:at {at}: \u202ex\n" for at in times) + "no line\n")
     found = lines_of(settings_with(file), RUN)
     assert [(line["level"], line["message"]) for line in found["lines"]] == [
-        ("ERROR", "at 11:59:56.000: x"),
-        ("ERROR", "at 12:01:04.000: x"),
-    ]
+        ("ERROR", "at 11:59:56.000: \\u202ex"),
+        ("ERROR", "at 12:01:04.000: \\u202ex"),
+    ], "also what another program has written there steers nothing"
     assert found["by_time"]
 
 

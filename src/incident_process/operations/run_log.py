@@ -86,7 +86,7 @@ def _of_text(line: str, run: RunRecord) -> dict[str, str] | None:
         return None
     if not run.started_at - _AROUND <= at <= (run.ended_at or datetime.now(UTC)) + _AROUND:
         return None
-    return {"at": iso(at), "level": parts[2], "message": _TRACEBACK.split(parts[3], 1)[0]}
+    return {"at": iso(at), "level": parts[2], "message": one_line(_TRACEBACK.split(parts[3], 1)[0])}
 
 
 def _newest_first(path: Path, since: datetime) -> Iterator[str]:
