@@ -63,6 +63,13 @@ class InvariantChecker:
         """
         self.excused.add(account)
 
+    def note_given_up(self, incident_id: int) -> None:
+        """Let the incident's delayed requests arrive before it becomes a dead letter.
+
+        Beyond the promise: one that arrives after newer content has followed the dead letter.
+        """
+        self._receiver.arrive(incident_id)
+
     def note_survey(self, process: Process, rows: Collection[Row]) -> None:
         """Note the rows that a survey found."""
         self._surveyed[process.name] = list(rows)

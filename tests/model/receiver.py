@@ -128,10 +128,15 @@ class Receiver:
             return 500
         return 422 if account in self.poisoned else self.refuses.get(account)
 
-    def arrive(self) -> None:
-        """Let delayed requests arrive; their answers are lost."""
-        while self.in_the_network:
-            self.answer(*self.in_the_network.popleft())
+    def arrive(self, incident_id: int | None = None) -> None:
+        """Let delayed requests arrive, all or those of one incident; their answers are lost."""
+        delayed = list(self.in_the_network)
+        self.in_the_network.clear()
+        for body, key in delayed:
+            if incident_id in {None, read(body).incident_id}:
+                self.answer(body, key)
+            else:
+                self.in_the_network.append((body, key))
 
     def accepted(self, account: str) -> list[Accepted]:
         """Return what the receiver accepted of one account, in order."""

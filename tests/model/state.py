@@ -334,6 +334,8 @@ class Store(Port):
     async def record_outcomes(self, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
         def write() -> None:
             for outcome in outcomes:
+                if outcome.status is DeliveryStatus.DEAD:
+                    self._checker.note_given_up(outcome.incident_id)
                 entry = self._data.ledger.get(outcome.incident_id)
                 if entry is not None:
                     self._data.ledger[outcome.incident_id] = msgspec.structs.replace(
