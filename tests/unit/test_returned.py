@@ -263,6 +263,20 @@ def test_a_number_of_any_exponent_is_unreadable_at_once(tmp_path: Path, number: 
     assert time.process_time() - began < 1
 
 
+def test_names_that_a_receiver_makes_up_fill_neither_log_nor_memory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "export.json"
+    foreign = {f"{number}{'x' * 500}": 1 for number in range(2000)}
+    file.write_text(text([body | foreign for body in TWO]))
+    caplog.set_level("INFO", "incident_logger")
+    with receiver_export.opened(file) as received:
+        assert received is not None
+        assert received.documents == 2
+    assert "(2) and 992 more" in caplog.text
+    assert len(caplog.text) < 2000
+
+
 def test_the_largest_id_is_read() -> None:
     largest = (1 << 63) - 1
     assert restore_content(body_of("1", largest)).incident_id == largest

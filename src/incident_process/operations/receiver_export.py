@@ -10,7 +10,7 @@ import json
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,8 @@ _BETWEEN = " \t\r\n,\x1e[]"
 _CUT_OFF = 16
 """Characters before the end of the buffer in which an error may vanish with more text: an escape, a number, a word."""
 _NAMES_SHOWN = 8
+_NAMES_COUNTED = 1000
+_NAME_CHARACTERS = 80
 _ADD = """
 INSERT INTO last VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (account) DO UPDATE SET incident_id = excluded.incident_id, digest = excluded.digest,
@@ -95,9 +97,9 @@ class ReceiverLog:
             item = restore_content(document)
         except DataProcessingError as exc:
             raise unusable(self.path, f"is not as it was sent (line {line}): {exc}") from exc
-        self._absent.update(item.absent)
-        self._foreign.update(item.foreign)
-        self._unreadable.update(item.unreadable)
+        _count(self._absent, item.absent)
+        _count(self._foreign, item.foreign)
+        _count(self._unreadable, item.unreadable)
         return item
 
     def tell(self) -> None:
@@ -227,6 +229,14 @@ def _within(exc: Exception, buffer: str, at: int) -> str:
     """Return on which further line of its value the fault is."""
     further = buffer.count("\n", at, exc.pos) if isinstance(exc, json.JSONDecodeError) else 0
     return f", {further} line(s) on" if further else ""
+
+
+def _count(counted: Counter[str], names: Iterable[str]) -> None:
+    """Count names, which are the receiver's own and may be of any length and number."""
+    for name in names:
+        short = name[:_NAME_CHARACTERS]
+        if short in counted or len(counted) < _NAMES_COUNTED:
+            counted[short] += 1
 
 
 def _listed(counted: Counter[str]) -> str:
