@@ -61,9 +61,9 @@ class Observers:
                 )
 
     async def failed(self, kind: RunKind, error: BaseException, parts: Parts | None) -> None:
-        """Tell each observer that a fault ended the run."""
-        if self._observers:
-            await self.ended(kind, getattr(error, "report", None) or _failed(error), parts)
+        """Tell each observer that a fault ended the run; only a fault of this package is told in its own words."""
+        said = str(error) if isinstance(error, IncidentProcessError) else f"unexpected fault: {type(error).__name__}"
+        await self.ended(kind, getattr(error, "report", None) or failed_report(said), parts)
 
 
 def observers_for(settings: Settings, meter: "Meter | None" = None, notifier: "Notifier | None" = None) -> Observers:
@@ -135,10 +135,3 @@ class _Metered:
             await self._meter.state.refresh(parts.store if parts is not None else None)
             with writing(f"[METRICS] textfile {self._textfile}"):
                 await self._meter.write(self._textfile)
-
-
-def _failed(error: BaseException) -> RunReport:
-    """Return the report of a run that a fault ended before it could report; it repeats only this package's messages."""
-    return failed_report(
-        str(error) if isinstance(error, IncidentProcessError) else f"unexpected fault: {type(error).__name__}"
-    )

@@ -45,8 +45,6 @@ ALWAYS_SHOWN = ("accounts", "in_order")
 dead_letters = typer.Typer(
     help="List, replay and export dead letters. Example: incident-process dead-letters list",
     no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
 )
 
 

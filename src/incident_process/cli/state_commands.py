@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 state = typer.Typer(
     help="The state itself: its receiver, its operation's name, copies. Example: incident-process state receiver",
     no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
 )
 
 
