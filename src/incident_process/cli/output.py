@@ -96,7 +96,7 @@ def emit_table(
         emit(empty)
         return
     cells = {name: [_cell(name, row.get(name)) for row in rows[:most]] for name in names}
-    room = _width()
+    room = shutil.get_terminal_size().columns if is_terminal() else None  # a program gets all, whatever COLUMNS says
     below = room is not None and _fit(names, cells, room, spare)
     widths = {name: _wide(name, cells) for name in names}
     colours = is_terminal() and "NO_COLOR" not in os.environ and os.environ.get("TERM", "dumb") != "dumb"
@@ -152,11 +152,6 @@ def _coloured(status: str) -> str:
 def _cell(name: str, value: Any) -> str:
     """Return a value as a table shows it: a run's or an incident's time without parts of a second."""
     return _FRACTION.sub(r"\1Z", _shown(value)) if name in {"started", "ended", "created", "updated"} else _shown(value)
-
-
-def _width() -> int | None:
-    """Return the columns that a line has on a terminal; None where a program reads, whatever COLUMNS says."""
-    return shutil.get_terminal_size().columns if is_terminal() else None
 
 
 def emit_left_out(count: int, most: int | None) -> None:

@@ -26,7 +26,7 @@ from incident_process.dashboard.single_flight_cache import SingleFlightCache
 from incident_process.operations import insights
 from incident_process.operations.dead_letters import pages, reason_id, reason_of
 from incident_process.operations.doctor import examine
-from incident_process.operations.health import Health, health, unreachable
+from incident_process.operations.health import health, unreachable
 from incident_process.operations.insights import delivery_row
 from incident_process.operations.preview import Previewed, preview_account
 from incident_process.operations.run_log import lines_of
@@ -85,7 +85,7 @@ class ReadModel:
         if status and runs and runs[0]["status"] == RunStatus.RUNNING and not status["lease"]:
             status, runs = await part(self._keep.get("cut off", self._one_moment)) or (None, None)
         return {
-            "health": unreachable(errors) if errors else _health(status, runs, letters),
+            "health": unreachable(errors) if errors else health(status, runs, len(letters[0]), more_dead=letters[1]),
             "at": self._at("status", "newest runs", "latency", "letters"),
             "as_of": {
                 "status": self._at("status"),
@@ -337,10 +337,6 @@ class ReadModel:
             "sending": run["sending"],
             "rate": self._rate.now(run["run_id"]) or (done_of(run) / seconds if seconds > 0 else 0.0),
         }
-
-
-def _health(status: dict[str, Any], runs: list[dict[str, Any]], letters: tuple[list[LedgerEntry], bool]) -> Health:
-    return health(status, runs, len(letters[0]), more_dead=letters[1])
 
 
 class Rate:
