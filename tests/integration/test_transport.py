@@ -606,6 +606,33 @@ def test_a_receiver_that_closes_its_connections_without_a_word_gets_everything()
     run(main())
 
 
+def test_a_receiver_that_limits_the_rate_by_closing_connections_gets_everything() -> None:
+    """As nginx does with ``limit_req_status 444``: what is too much has no answer at all."""
+    taken: list[float] = []
+
+    async def limited(_peer: Peer, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        now = asyncio.get_running_loop().time()
+        if len(taken) >= 5 and now - taken[-5] < 0.1:
+            writer.transport.abort()
+        else:
+            taken.append(now)
+            writer.write(CREATED)
+
+    incidents = [
+        Incident(incident_id=number, account=f"{number}", digest="d", key=f"{number}", body=BODY)
+        for number in range(120)
+    ]
+
+    async def main() -> None:
+        async with receiver(*[limited] * 5000) as (transport, peer):
+            async with Sender(transport, SendLimits(), lambda: True) as sender:
+                results = await sender.deliver(incidents, resumed=False)
+            assert [result.verdict for result in results] == [ResponseClass.DELIVERED] * 120
+            assert len(peer.requests) < 240, "it is sent about as much as it takes"
+
+    run(main())
+
+
 def test_who_waits_no_longer_leaves_no_connection_behind() -> None:
     async def main() -> None:
         async with receiver(silence, CREATED) as (transport, peer):

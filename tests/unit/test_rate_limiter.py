@@ -181,6 +181,16 @@ def test_a_refusal_that_may_be_for_the_record_costs_one_try() -> None:
     assert limiter.limited
 
 
+def test_a_doubtful_refusal_before_a_try_without_an_answer_shows_nothing() -> None:
+    limiter = RateLimiter(0, 0.0)
+    limiter.taken(0.9, limiter.epoch)
+    limiter.throttled(1.0, limiter.epoch, sure=False)
+    limiter.sent(1.0)
+    limiter.lost(1.1, limiter.epoch)
+    assert not limiter.limited
+    assert (limiter.wait(1.1), limiter.per_second) == (0.0, inf)
+
+
 def test_a_second_refusal_after_a_doubtful_one_is_for_the_rate() -> None:
     limiter = RateLimiter(0, 0.0)
     for at in range(20):

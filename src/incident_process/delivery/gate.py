@@ -117,9 +117,17 @@ class Gate:
         self.rate.throttled(self._loop.time(), epoch, asked, sure=sure)
         self._refused(window)
 
-    def unanswered(self, window: int, epoch: int, *, too_many: bool = False) -> None:
-        """Note the end of a request without an answer; ``too_many``: because too many were under way."""
-        self.rate.lost(self._loop.time(), epoch)
+    def unanswered(self, window: int, epoch: int, *, too_many: bool = False, dropped: bool = False) -> None:
+        """Note the end of a request without an answer.
+
+        ``too_many``: because too many were under way. ``dropped``: the receiver closed the connection, which may be its
+        way to limit the rate, or the connections.
+        """
+        if dropped and self.rate.heeds_doubt:
+            too_many = True
+            self.rate.throttled(self._loop.time(), epoch, sure=False)
+        else:
+            self.rate.lost(self._loop.time(), epoch)
         if too_many:
             self._refused(window)
         elif self._controller is None:

@@ -98,14 +98,12 @@ class RateLimiter:
         else:
             buckets.append([now, 1])
         if self._blocked and epoch == self.epoch:
+            if self._doubtful:
+                self._cleared += 1
+                self._end_doubt(now)
+                return
             self._blocked = self._trying = False
             self.epoch += 1
-            if self._doubtful:
-                self._doubtful = False
-                self._cleared += 1
-                self._due = now
-                self.limited = min(self._most, self.per_second) < inf
-                return
             self._cut_until = now
             self._rest_until = now + RESTS[min(self._cuts, len(RESTS) - 1)]
             self._due = now + 1 / min(self.per_second, self._most)
@@ -123,18 +121,30 @@ class RateLimiter:
                 self._tries += 1
             elif sure or asked or self._doubtful:
                 self._cut(now)
-            elif self._cleared < CLEARED:
+            elif self.heeds_doubt:
                 self._block()
                 self._doubtful = True
                 self._due = now
         if asked:
             self._due = max(self._due, now + asked)
 
+    @property
+    def heeds_doubt(self) -> bool:
+        """False once the receiver has shown often enough that such rejections concern records."""
+        return self._cleared < CLEARED
+
+    def not_the_record(self) -> None:
+        """Note that the receiver took a record that it had rejected in doubt: the rejection did not concern it."""
+        self._cleared = 0
+
     def lost(self, now: float, epoch: int) -> None:
         """Note a request of this epoch without an answer: it shows nothing, but others stop waiting for it."""
         if self._blocked and epoch == self.epoch:
             self._trying = False
-            self._due = max(self._due, now + FIRST_PAUSE)
+            if self._doubtful:
+                self._end_doubt(now)
+            else:
+                self._due = max(self._due, now + FIRST_PAUSE)
 
     def _cut(self, now: float) -> None:
         """Set the rate to what the receiver took a moment ago, and wait until that much time has passed for so many."""
@@ -160,6 +170,13 @@ class RateLimiter:
         self._blocked, self._trying, self._tries, self._doubtful = True, False, 0, False
         self.epoch += 1
         self.limited = True
+
+    def _end_doubt(self, now: float) -> None:
+        """Go on as before the rejection."""
+        self._blocked = self._trying = self._doubtful = False
+        self.epoch += 1
+        self._due = now
+        self.limited = min(self._most, self.per_second) < inf
 
     def _measured(self, now: float, recent: list[list[float]]) -> float:
         """Return how many requests a second the receiver took, of those of the last second.

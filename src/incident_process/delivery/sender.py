@@ -41,11 +41,16 @@ def throttling(failure: str) -> str:
 
 TIMED_OUT = "TimeoutError"
 """The ``error`` of an answer that did not come in time."""
+DROPPED = frozenset({"ConnectionResetError", "ConnectionClosedError", "BrokenPipeError"})
+"""The ``error`` of an answer that did not come because the receiver closed the connection."""
 TELLING = 3
-"""Rejections of one incident for the rate, after which a further one may concern the incident, not the rate."""
+"""Rejections of one incident for the rate, after which a further one may concern the incident, not the rate;
+the same of its attempts where connections are closed."""
 TAKING_SECONDS = 10.0
 """Seconds after an answer for a request's own sake in which the receiver counts as at work: a 503 then limits the rate.
 Twice the pause that it has asked for is added."""
+DROPPING_SECONDS = 1.0
+"""The same for a closed connection: short, for a receiver that takes nothing any more needs no lower rate."""
 
 
 NO_RULES = ResponseRules()
@@ -129,6 +134,8 @@ class _Job:
     unsent: int = 0
     """Attempts without a connection."""
     unanswered: bool = False
+    dropped: bool = False
+    """Whether the receiver closed a new connection while it took others."""
     failing_since: float | None = None
     place: int = 0
     mark: FailureOrder | None = None
@@ -380,6 +387,8 @@ class Sender:
                 self._breaker.success()
                 self.delivered += 1
                 self._throttled_since = None
+                if job.dropped:
+                    self.gate.rate.not_the_record()
                 if self._not_overtaken:
                     self._overtake(job.place)
                 self._finish(job, verdict)
@@ -419,7 +428,12 @@ class Sender:
         """Tell the gate how the request of this window and epoch ended."""
         if answer.status is None:
             too_many = answer.lacking or (answer.error == TIMED_OUT and not answer.unsent)
-            self.gate.unanswered(window, epoch, too_many=too_many)
+            # Receivers limit the rate, or the connections, also by closing what is too much (nginx' status 444). The
+            # end of a kept connection shows nothing.
+            is_telling = answer.new_connection and job.attempts <= TELLING
+            dropped = is_telling and answer.error in DROPPED and self._others_taken(DROPPING_SECONDS)
+            job.dropped |= dropped
+            self.gate.unanswered(window, epoch, too_many=too_many, dropped=dropped)
         elif verdict is not ResponseClass.THROTTLED:
             self.gate.answered(window, epoch, answer.seconds)
         elif job.put_off < TELLING:
@@ -464,11 +478,11 @@ class Sender:
             mark.overtaken = True
             self._not_overtaken.discard(mark)
 
-    def _others_taken(self) -> bool:
+    def _others_taken(self, within: float = TAKING_SECONDS) -> bool:
         """Return whether the receiver was at work on other incidents a moment ago."""
         if self._at_work_at is None:
             return False
-        return self._loop.time() - self._at_work_at <= TAKING_SECONDS + 2 * self._asked_to_wait
+        return self._loop.time() - self._at_work_at <= within + 2 * self._asked_to_wait
 
     def _put_off(self, job: _Job, answer: Answer) -> None:
         """Queue an incident again that met a limit of the rate, which uses up no attempt; stop where all meet it."""

@@ -35,8 +35,8 @@ class Answer(Record, frozen=True, kw_only=True):
     """The answer to one request: ``status`` is None when there was none, and ``error`` then says why.
 
     ``unsent``: there was no connection to send it over. ``lacking``: because this machine can open no more connections;
-    ``error`` says so in words. Without an answer, ``place`` is the receiver's host and port, and ``limit`` the seconds
-    that the attempt might take.
+    ``error`` says so in words. ``new_connection``: there was no answer over one that had carried none before. Without
+    an answer, ``place`` is the receiver's host and port, and ``limit`` the seconds that the attempt might take.
     """
 
     status: int | None
@@ -45,6 +45,7 @@ class Answer(Record, frozen=True, kw_only=True):
     error: str | None = None
     unsent: bool = False
     lacking: bool = False
+    new_connection: bool = False
     excerpt: bytes = b""
     place: str | None = None
     limit: float = 0.0
@@ -124,7 +125,7 @@ class HttpTransport:
                 lack = LACKS.get(exc.errno or 0) if isinstance(exc, OSError) else None
                 if lack is not None:
                     return self._no_answer(started, lack, unsent=True, lacking=True)
-                return self._no_answer(started, type(exc).__name__, unsent=True)
+                return self._no_answer(started, type(exc).__name__, unsent=True, new_connection=True)
             started = slot.since
             if not may_send():
                 slot.end()
@@ -136,7 +137,7 @@ class HttpTransport:
             await waiter
         except (NoAnswerError, OSError) as exc:
             connection.close()
-            return self._no_answer(started, type(exc).__name__)
+            return self._no_answer(started, type(exc).__name__, new_connection=slot is not None)
         except BaseException:
             connection.close()
             raise
@@ -213,13 +214,16 @@ class HttpTransport:
     def _connect_limit(self) -> float:
         return min(CONNECT_SECONDS, self._timeout)
 
-    def _no_answer(self, started: float, error: str, *, unsent: bool = False, lacking: bool = False) -> Answer:
+    def _no_answer(
+        self, started: float, error: str, *, unsent: bool = False, lacking: bool = False, new_connection: bool = False
+    ) -> Answer:
         return Answer(
             status=None,
             seconds=time.perf_counter() - started,
             error=error,
             unsent=unsent,
             lacking=lacking,
+            new_connection=new_connection,
             place=self._address.place,
             limit=self._connect_limit if unsent else self._timeout,
         )
