@@ -123,6 +123,29 @@ def test_a_limit_that_is_lifted_is_forgotten_in_a_while() -> None:
     assert not limiter.limited
 
 
+@pytest.mark.parametrize("idle", [1_500.0, 90_000.0, 1e9])
+def test_a_rate_that_was_not_used_for_long_grows_and_goes_on(idle: float) -> None:
+    """A run may stand still for hours: a source that is away, a host that sleeps."""
+    limiter = RateLimiter(0.0, 0.0)
+    limiter.sent(0.0)
+    limiter.throttled(0.0, limiter.epoch)
+    limiter.sent(1.0)
+    limiter.taken(1.0, limiter.epoch)
+    before = limiter.per_second
+    limiter.sent(1.0 + idle)
+    assert before < limiter.per_second < inf
+
+
+def test_a_receiver_that_takes_nothing_for_days_is_tried_every_few_seconds() -> None:
+    limiter = RateLimiter(0.0, 0.0)
+    now = 0.0
+    for _ in range(5_000):
+        limiter.sent(now)
+        limiter.throttled(now, limiter.epoch)
+        assert limiter.wait(now) < 8.1
+        now += limiter.wait(now)
+
+
 def test_a_share_of_a_rate_is_waited_for_before_the_first_too() -> None:
     assert RateLimiter(4, 10.0, shared=True).wait(10.0) == pytest.approx(0.25)
     assert RateLimiter(4, 10.0).wait(10.0) == 0.0

@@ -30,6 +30,8 @@ GROWTHS, FASTER = (0.8, 0.15, 0.02), 2.0
 the first cut it grows fast: the little that the receiver took before may have had another cause than the limit."""
 FASTEST = 2.0
 """Greatest growth, as the exponent for a second."""
+DOUBLINGS = 16.0
+"""Doublings after which a pause or a growth is at its greatest: no number overflows, however long it takes."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0
 """Seconds until the next trial request after one that was rejected too, least and most; doubled each time."""
 CLEARED = 5
@@ -117,7 +119,7 @@ class RateLimiter:
         if epoch == self.epoch:
             if self._blocked and not self._doubtful:
                 self._trying = False
-                self._due = now + min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**self._tries)
+                self._due = now + min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._tries, DOUBLINGS))
                 self._tries += 1
             elif sure or asked or self._doubtful:
                 self._cut(now)
@@ -197,7 +199,7 @@ class RateLimiter:
             return
         step = min(now - self._last_sent, since, SECOND)
         growth = GROWTHS[min(self._cuts, len(GROWTHS) - 1)]
-        self.per_second *= exp(min(FASTEST, growth * FASTER**since) * step)
+        self.per_second *= exp(min(FASTEST, growth * FASTER ** min(since, DOUBLINGS)) * step)
         if self.per_second > UNLIMITED:
             self.per_second, self._cuts = inf, 0
             self.limited = self._most < inf
