@@ -2,11 +2,13 @@
 
 import itertools
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,13 +39,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.import_plugin("tests.support.mongo_server")
 
 
-TODAY = datetime.now(UTC)
-"""Read once, so that a test that goes on over midnight still means the same days."""
+@lru_cache(maxsize=1)
+def _today(_test: str) -> datetime:
+    return datetime.now(UTC)
 
 
 def day(back: int) -> str:
-    """A DATE some days before today."""
-    return f"{TODAY - timedelta(days=back):%Y-%m-%d}"
+    """A DATE some days before the one on which this test began: all of it means the same days, also over midnight."""
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]  # after the blank is its phase
+    return f"{_today(test) - timedelta(days=back):%Y-%m-%d}"
 
 
 def moment(back_seconds: float = 0, digits: int = 0) -> str:
