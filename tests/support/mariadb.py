@@ -56,7 +56,7 @@ class MariaDBServer(SqlServer):
         self.ask("SET GLOBAL gtid_slave_pos = %s", position)
         self.ask(
             "CHANGE MASTER TO MASTER_HOST = %s, MASTER_PORT = %s, MASTER_USER = %s, MASTER_PASSWORD = %s, "
-            "MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1",
+            "MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1, MASTER_SSL = 0",  # from 11.4 on TLS is the default
             primary.host,
             primary.port,
             primary.user,
