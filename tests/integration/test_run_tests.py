@@ -48,5 +48,5 @@ def test_one_that_is_ended_leaves_no_server_and_no_folder(tmp_path: Path, number
             running.send_signal(number)
         assert running.wait(30) == 128 + number
     assert not is_there(int(tests))
-    assert not is_there(int(server))
+    wait_until(lambda: not is_there(int(server)), 10)  # it has been killed, and takes a moment to be gone
     assert not Path(folder).exists()
