@@ -860,6 +860,28 @@ async def test_outcomes_take_incidents_out_and_keep_the_pending(stores: StoreFac
 
 
 @story
+async def test_outcomes_of_many_consecutive_incidents_touch_no_other(stores: StoreFactory) -> None:
+    """They are written by ranges of ids: a gap, a neighbour and another chunk stay as they are."""
+    whole = chunk(*(incident(number) for number in range(101, 151)))
+    other = chunk(*(incident(number) for number in (100, 151)), name="c2")
+    gaps = {120, 133}
+    async with stores() as store:
+        lease = await begin(store)
+        await store.enqueue(lease, whole)
+        await store.enqueue(lease, other)
+        done = [outcome(each, attempts=2) for each in whole.incidents if each.incident_id not in gaps]
+        await store.record_outcomes(lease, whole, list(reversed(done)))
+        delivered = await store.deliveries(status=DeliveryStatus.DELIVERED)
+        assert [entry.incident_id for entry in delivered] == sorted(set(range(101, 151)) - gaps, reverse=True)
+        assert {entry.attempts for entry in delivered} == {2}
+        pending = await store.deliveries(status=DeliveryStatus.PENDING)
+        assert {(entry.incident_id, entry.attempts) for entry in pending} == {(n, 0) for n in (100, 151, *gaps)}
+        left = await store.load_chunk("c1")
+        assert left is not None
+        assert {each.incident_id for each in left.incidents} == gaps
+
+
+@story
 async def test_all_outcomes_at_once_empty_the_entry_and_may_come_again(stores: StoreFactory) -> None:
     whole = chunk(incident(1), incident(2))
     async with stores() as store:

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Collection as Some
 
 from incident_process.core.models import DeliveryStatus, LastDelivery, LedgerEntry
+from incident_process.state.batches import batches
 from incident_process.state.mongo.connection import Collection, Document
-from incident_process.state.mongo.ledger import PENDING, lists, status_of
+from incident_process.state.mongo.ledger import LIST, PENDING, status_of
 from incident_process.state.remembered import delivered_among, followed
 
 Claims = Callable[[Some[int | None]], Awaitable[dict[int | None, int]]]
@@ -31,7 +32,7 @@ class History:
         """Return the last delivery of these accounts: newest id per account and status, then their digests."""
         newest = await self._newest(accounts)
         digests: _Digests = {}
-        for ids in lists([one for by_status in newest.values() for one in by_status.values()]):
+        for ids in batches([one for by_status in newest.values() for one in by_status.values()], LIST):
             async for found in self._collection.find({"_id": {"$in": ids}}, {"Digest": True, "Rows_Digest": True}):
                 # An entry of an earlier version has no digest of its rows.
                 digests[found["_id"]] = found["Digest"], found.get("Rows_Digest", "")
@@ -46,7 +47,7 @@ class History:
     async def _newest(self, accounts: Sequence[str]) -> _Newest:
         newest: _Newest = defaultdict(dict)
         pending: list[int] = []
-        for some in lists(accounts):
+        for some in batches(accounts, LIST):
             cursor = await self._collection.aggregate(
                 [
                     self._of_accounts(some),
@@ -80,13 +81,13 @@ class History:
         if not ids:
             return
         scopes: set[int | None] = set()
-        for some in lists(ids):
+        for some in batches(ids, LIST):
             scopes |= {
                 found.get("Scope") async for found in self._collection.find({"_id": {"$in": some}}, {"Scope": 1})
             }
         claimed = await self._claims(scopes)
         fields = {"Account_Num": True, "Status": True, "Scope": True, "Token": True}
-        for some in lists(ids):
+        for some in batches(ids, LIST):
             async for found in self._collection.find({"_id": {"$in": some}}, fields):
                 if found["Status"] == PENDING and found["Token"] < claimed.get(found.get("Scope"), 0):
                     continue
@@ -97,7 +98,7 @@ class History:
         """Return those (account, digest) pairs that the receiver may have had before what it has now."""
         wanted = set(contents)
         found: set[tuple[str, str]] = set()
-        for some in lists(sorted(wanted)):
+        for some in batches(sorted(wanted), LIST):
             digests = sorted({digest for _, digest in some})
             cursor = await self._collection.aggregate(
                 [

@@ -9,29 +9,24 @@ entry whose token is older than the last finished claim of its scope: it was nev
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from pymongo import DeleteMany, DeleteOne, UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from incident_process.core.models import Chunk, DeliveryStatus, LedgerEntry, Outcome, first_entries
+from incident_process.state.batches import batches, id_ranges
 from incident_process.state.codec import LAST_CHARACTER
 from incident_process.state.damage import intact, ledger_entry
 from incident_process.state.mongo.connection import DUPLICATE_KEY, Checkpoint, Collection, Document
 from incident_process.state.mongo.dates import stored_date, to_bson
 from incident_process.state.remembered import mark
 
-_T = TypeVar("_T")
-_V = TypeVar("_V")
-
 PENDING = DeliveryStatus.PENDING.value
 
-_LIST = 100
+LIST = 100
 """Values in one ``$in``. Some servers compare a list value by value with every candidate, so that the work grows with
 its square; writes go as one batch of such lists, and reads at ten lists a chunk are cheap enough."""
-
-_ROW = 10
-"""Consecutive ids from which on a range replaces a list."""
 
 _BATCH = 1000
 """Entries that one command writes: a chunk, and few enough for the socket's time-out."""
@@ -67,7 +62,7 @@ class Ledger:
         if not await insert_missing(self._collection, documents):
             return []
         taken: list[int] = []
-        for some in lists([document["_id"] for document in documents]):
+        for some in batches([document["_id"] for document in documents], LIST):
             others = {"_id": {"$in": some}, "Chunk_Id": {"$ne": chunk.chunk_id}}
             taken += [found["_id"] async for found in self._collection.find(others, {"_id": True})]
         return taken
@@ -76,7 +71,7 @@ class Ledger:
         """Delete what ``insert`` wrote under this token."""
         ids = [one.incident_id for one in chunk.incidents] + [one.incident_id for one in chunk.parked]
         mine = {"Chunk_Id": chunk.chunk_id, "Token": token}
-        await self._write([DeleteMany({"_id": {"$in": some}, **mine}) for some in lists(ids)])
+        await self._write([DeleteMany({"_id": {"$in": some}, **mine}) for some in batches(ids, LIST)])
 
     async def discard(self, incident_id: int, token: int) -> None:
         """Delete an entry if it is pending and this token, or an older one, may change it."""
@@ -111,10 +106,10 @@ class Ledger:
         """
         older = {"Status": PENDING, "Token": {"$lt": token}}
         await self._write(
-            [UpdateMany({"_id": {"$in": some}, **older}, {"$set": {"Token": token}}) for some in lists(ids)]
+            [UpdateMany({"_id": {"$in": some}, **older}, {"$set": {"Token": token}}) for some in batches(ids, LIST)]
         )
         found: dict[int, DeliveryStatus] = {}
-        for some in lists(ids):
+        for some in batches(ids, LIST):
             async for entry in self._collection.find({"_id": {"$in": some}}, {"Status": True, "Token": True}):
                 if entry["Status"] != PENDING or entry["Token"] == token:
                     found[entry["_id"]] = status_of(entry["Status"])
@@ -148,7 +143,7 @@ class Ledger:
                 for (status, attempts, runs, http_status, error), alike in groups.items()
                 for some in _selected([one.incident_id for one in alike])
             ],
-            at_once=_BATCH // _LIST if len(outcomes) <= _BATCH else 1,
+            at_once=_BATCH // LIST if len(outcomes) <= _BATCH else 1,
         )
 
     async def delete_superseded(self, superseded: Mapping[int, int], checkpoint: Checkpoint) -> int:
@@ -159,7 +154,7 @@ class Ledger:
         """
         found: dict[int, Document] = {}
         fields = {"Status": True, "Digest": True, "Earlier_Digests": True}
-        for some in lists(list(superseded)):
+        for some in batches(list(superseded), LIST):
             mine = {"_id": {"$in": some}, "Operation_name": self._operation, "Status": {"$ne": PENDING}}
             found |= {one["_id"]: one async for one in self._collection.find(mine, fields)}
         kept: dict[int, list[str]] = defaultdict(list)
@@ -177,7 +172,7 @@ class Ledger:
         )
         await checkpoint("prune: marked")
         there: set[int] = set()
-        for some in lists(list({superseded[number] for number in found})):
+        for some in batches(list({superseded[number] for number in found}), LIST):
             there |= {
                 one["_id"] async for one in self._collection.find({"_id": {"$in": some}, **delivered}, {"_id": 1})
             }
@@ -187,14 +182,14 @@ class Ledger:
             for number, entry in found.items()
             if superseded[number] in there or (not superseded[number] and number not in delivered_ids)
         ]
-        for statements in lists(gone):
+        for statements in batches(gone, LIST):
             deleted += (await self._collection.bulk_write(statements, ordered=False)).deleted_count
         return deleted
 
     async def _write(
-        self, statements: Sequence[UpdateMany | UpdateOne | DeleteMany], at_once: int = _BATCH // _LIST
+        self, statements: Sequence[UpdateMany | UpdateOne | DeleteMany], at_once: int = _BATCH // LIST
     ) -> None:
-        for some in lists(statements, at_once):
+        for some in batches(statements, at_once):
             await self._collection.bulk_write(some, ordered=False)
 
     # -- reads -----------------------------------------------------------------------------------------------------
@@ -285,7 +280,7 @@ def document_of(entry: LedgerEntry, chunk_id: str, scope: int | None, token: int
 async def insert_missing(collection: Collection, documents: Sequence[Document]) -> bool:
     """Insert the documents whose keys are missing, in batches; return True when some keys were there."""
     duplicates = False
-    for some in lists(documents, _BATCH):
+    for some in batches(documents, _BATCH):
         try:
             await collection.insert_many(some, ordered=False)
         except BulkWriteError as exc:
@@ -297,24 +292,13 @@ async def insert_missing(collection: Collection, documents: Sequence[Document]) 
 
 
 def _selected(ids: Sequence[int]) -> Iterable[Document]:
-    """Yield conditions that together select exactly these ids: a range for each long row of consecutive ones.
-
-    A chunk reserves its ids in one piece, so this is usually a single range, which costs the server less than a list.
-    """
-    single: list[int] = []
-    rows: list[list[int]] = []
-    for one in sorted(ids):
-        if rows and rows[-1][-1] == one - 1 and len(rows[-1]) < _BATCH:
-            rows[-1].append(one)
-        else:
-            rows.append([one])
-    for row in rows:
-        if len(row) < _ROW:
-            single += row
-        else:
-            yield {"$gte": row[0], "$lte": row[-1]}
-    for some in lists(single):
-        yield {"$in": list(some)}
+    """Yield conditions that together select exactly these ids."""
+    for some in batches(sorted(ids), _BATCH):
+        ranges, single = id_ranges(some)
+        for first, last in ranges:
+            yield {"$gte": first, "$lte": last}
+        for few in batches(single, LIST):
+            yield {"$in": list(few)}
 
 
 def status_of(stored: Any) -> DeliveryStatus:
@@ -325,9 +309,3 @@ def status_of(stored: Any) -> DeliveryStatus:
 def entry_of(found: Document) -> LedgerEntry:
     """Return a document as a record."""
     return ledger_entry(found, "_id", stored_date)
-
-
-def lists(values: Sequence[_T], size: int = _LIST) -> Iterable[Sequence[_T]]:
-    """Yield the values in slices of at most ``size``."""
-    for start in range(0, len(values), size):
-        yield values[start : start + size]

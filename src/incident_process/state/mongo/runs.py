@@ -12,10 +12,11 @@ from pymongo.errors import DuplicateKeyError
 
 from incident_process.core.errors import LeaseLostError
 from incident_process.core.models import LEFT_RUNNING, Counts, Lease, RunKind, RunRecord, RunRequest, RunStatus, Window
+from incident_process.state.batches import batches
 from incident_process.state.damage import intact, text, text_or_none
 from incident_process.state.mongo.connection import Collection, Document
 from incident_process.state.mongo.dates import stored_date, stored_date_or_none, to_bson
-from incident_process.state.mongo.ledger import lists
+from incident_process.state.mongo.ledger import LIST
 
 V = TypeVar("V")
 
@@ -76,7 +77,7 @@ class Runs:
     async def delete(self, run_ids: Sequence[str]) -> int:
         """Delete runs that have ended; return how many."""
         ended = {"Operation_name": self._operation, "Status": {"$ne": RunStatus.RUNNING.value}}
-        found = [await self._collection.delete_many({"_id": {"$in": some}, **ended}) for some in lists(run_ids)]
+        found = [await self._collection.delete_many({"_id": {"$in": some}, **ended}) for some in batches(run_ids, LIST)]
         return sum(one.deleted_count for one in found)
 
     async def list(self, wanted: Document, skip: int, limit: int) -> list[RunRecord]:

@@ -1,7 +1,7 @@
 """Transactions: begun, committed, retried where that is safe, over a small number of connections."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -15,9 +15,6 @@ from incident_process.state.sql.connection import Connection
 T = TypeVar("T")
 Work = Callable[[Connection], Awaitable[T]]
 """The statements of one transaction. It may be run again from its start, so it changes nothing outside of it."""
-
-BATCH = 1000
-"""How many values one IN list holds: SQLite takes 32,766 parameters, and MySQL plans long lists slowly."""
 
 LEASE_SECONDS = 60.0
 """What holds where nobody says how long the lease is."""
@@ -143,9 +140,3 @@ def _connector(target: Target | str, lease_seconds: float) -> tuple[Callable[[],
     session = state_session(lease_seconds)
     server, tls, at = target, target.ssl_context(), f"database {target.database} at {target.host}:{target.port}"
     return lambda: MySQLConnection(server, tls, f"The state's {at}", session), at, None
-
-
-def batches(values: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
-    """Yield the values in slices of at most ``size``."""
-    for start in range(0, len(values), size):
-        yield values[start : start + size]

@@ -33,6 +33,8 @@ class StateDialect:
     body: str
     """Bound bytes. To MySQL they travel as base64: asyncmy escapes raw bytes at 12 MB/s of processor time, base64 at
     95 MB/s."""
+    shared: str
+    """Before a number: a value of a statement that is given once and used in each of its rows."""
     instant: str
     """The type of an instant, to the microsecond."""
     blob: str
@@ -53,6 +55,7 @@ MYSQL = StateDialect(
     named="Operation_name = ? AND CONVERT(Operation_name USING utf8mb4) COLLATE utf8mb4_bin = ?",
     names=2,
     body="FROM_BASE64(?)",
+    shared="@shared_",
     instant="DATETIME(6)",
     blob="LONGBLOB",
 )
@@ -66,6 +69,7 @@ SQLITE = StateDialect(
     named="Operation_name = ?",
     names=1,
     body="?",
+    shared="?",
     instant="DATETIME",
     blob="BLOB",
 )

@@ -18,11 +18,11 @@ from incident_process.core.models import (
     UnsendableAccount,
     first_entries,
 )
+from incident_process.state.batches import batches, id_ranges
 from incident_process.state.codec import LAST_CHARACTER
 from incident_process.state.damage import intact, ledger_entry
 from incident_process.state.remembered import delivered_among, followed
 from incident_process.state.sql.connection import Connection, Row
-from incident_process.state.sql.database import batches
 from incident_process.state.sql.dialect import MYSQL, instant_of, marks, stamp
 from incident_process.state.sql.lease import Scope
 from incident_process.state.sql.schema import NO_SCOPE, shortened
@@ -43,22 +43,21 @@ _NAMES = [name.strip() for name in COLUMNS.split(",")]
 INSERT = f"INSERT INTO Incident_Delivery ({COLUMNS}, Scope, Rows_Digest, Earlier_Digests) VALUES ({marks(16)})"
 """Of the values that ``row_of`` returns."""
 
-_SHARE = "SET @operation = ?, @run = ?, @now = ?, @scope = ?"
-
-_FRESH = """
+_PENDING_ENTRIES = """
     INSERT INTO Incident_Delivery (
-        Incident_Id, Account_Num, Digest, Idempotency_Key, Operation_name, Run_Id, Created_Dtm, Updated_Dtm, Status,
-        Attempts, Runs, Scope, Rows_Digest
+        Operation_name, Run_Id, Created_Dtm, Updated_Dtm, Scope, Status,
+        Incident_Id, Account_Num, Digest, Idempotency_Key, Rows_Digest, Attempts, Runs
     ) VALUES """
-_FRESH_ROW = f"(?, ?, ?, ?, @operation, @run, @now, @now, '{_PENDING}', 0, 0, @scope, ?)"
-"""Entries of untried incidents on MySQL; session variables have their shared values."""
+_PENDING_ENTRY = f"({{shared}}1, {{shared}}2, {{shared}}3, {{shared}}3, {{shared}}4, '{_PENDING}', ?, ?, ?, ?, ?, ?, ?)"
+_SHARED = "SET {shared}1 = ?, {shared}2 = ?, {shared}3 = ?, {shared}4 = ?"
+"""On MySQL, gives the values that all entries of a statement share to variables of the session."""
 
 _WHOSE = "SELECT Operation_name, Account_Num, Digest, Run_Id FROM Incident_Delivery WHERE Incident_Id = ?"
 
 _OUTCOME = """
     UPDATE Incident_Delivery
     SET Status = ?, Attempts = ?, Runs = ?, Last_Http_Status = ?, Last_Error = ?, Updated_Dtm = ?
-    WHERE Incident_Id IN """
+    WHERE Incident_Id """
 """For incidents with equal outcomes."""
 _NOT_TRIED = _OUTCOME.replace(" Last_Http_Status = ?, Last_Error = ?,", "")
 """For incidents that this run has not tried: why an earlier run's attempt failed stays."""
@@ -127,31 +126,23 @@ async def is_written(connection: Connection, operation: str, chunk: Chunk) -> bo
 
 async def add(connection: Connection, scope: Scope, chunk: Chunk, now: datetime) -> None:
     """Write the entries of a chunk: pending for its incidents, and as decided for what is parked."""
-    if connection.dialect is MYSQL:
-        fresh = [incident for incident in chunk.incidents if not (incident.attempts or incident.runs)]
-        await _add_fresh(connection, scope, chunk.run_id, fresh, now)
-        tried = tuple(incident for incident in chunk.incidents if incident.attempts or incident.runs)
-        chunk = msgspec.structs.replace(chunk, incidents=tried)
-    rows = [row_of(entry, scope.number) for entry in first_entries(chunk, scope.operation, now)]
-    if rows:
-        await connection.insert(INSERT, rows)
-
-
-async def _add_fresh(
-    connection: Connection, scope: Scope, run_id: str, fresh: Sequence[Incident], now: datetime
-) -> None:
-    """Write the entries of untried incidents to MySQL.
-
-    Session variables have the values that all rows share: the driver writes each value of a row into the statement, and
-    a third of the values took a third of the time.
-    """
-    if fresh:
-        await connection.execute(_SHARE, (scope.operation, run_id, stamp(now), scope.number))
-    for some in batches(fresh):
-        values = tuple(
-            value for one in some for value in (one.incident_id, one.account, one.digest, one.key, one.rows_digest)
-        )
-        await connection.execute(_FRESH + ", ".join([_FRESH_ROW] * len(some)), values)
+    # Each value of a row is written into the statement (MySQL) or bound (SQLite), so what all rows share is there once;
+    # and SQLite's thread waits for Python's lock after each statement, so all rows are in one.
+    shared: tuple[object, ...] = (scope.operation, chunk.run_id, stamp(now), scope.number)
+    if chunk.incidents and connection.dialect is MYSQL:
+        await connection.execute(_SHARED, shared)
+        shared = ()
+    for some in batches(chunk.incidents):
+        values = [
+            value
+            for one in some
+            for value in (one.incident_id, one.account, one.digest, one.key, one.rows_digest, one.attempts, one.runs)
+        ]
+        entries = ", ".join([_PENDING_ENTRY] * len(some))
+        await connection.execute(_PENDING_ENTRIES + entries, (*shared, *values))
+    if chunk.parked:
+        parked = first_entries(msgspec.structs.replace(chunk, incidents=()), scope.operation, now)
+        await connection.insert(INSERT, [row_of(entry, scope.number) for entry in parked])
 
 
 def row_of(entry: LedgerEntry, scope: int) -> tuple[object, ...]:
@@ -190,8 +181,12 @@ async def write_outcomes(connection: Connection, outcomes: Sequence[Outcome]) ->
         is_tried = error is not None or status is not DeliveryStatus.PENDING
         last = (http_status, shortened(error)) if is_tried else ()
         told = (status.value, attempts, runs, *last, stamp(max(one.at for one in group)))
-        for some in batches([outcome.incident_id for outcome in group]):
-            await connection.execute(f"{_OUTCOME if is_tried else _NOT_TRIED} ({marks(len(some))})", (*told, *some))
+        update = _OUTCOME if is_tried else _NOT_TRIED
+        ranges, single = id_ranges(outcome.incident_id for outcome in group)
+        for ids in ranges:
+            await connection.execute(f"{update} BETWEEN ? AND ?", (*told, *ids))
+        for some in batches(single):
+            await connection.execute(f"{update} IN ({marks(len(some))})", (*told, *some))
 
 
 async def replace(connection: Connection, operation: str, old_id: int, new: Incident, now: datetime) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import DeliveryStatus, RunStatus
 from incident_process.state.base import RENAMED
+from incident_process.state.batches import batches
 from incident_process.state.remembered import mark
 from incident_process.state.sql.connection import Connection
-from incident_process.state.sql.database import batches
 from incident_process.state.sql.dialect import marks
 
 _DELIVERED = DeliveryStatus.DELIVERED.value
