@@ -6,10 +6,12 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from incident_process.app.factory import make_store
 from incident_process.core.models import DeliveryStatus, LastDelivery, LedgerEntry, RunKind, RunRecord, RunStatus
+from incident_process.core.process_identity import Runner
 from incident_process.dashboard.read_model import Rate, ReadModel, comparison
 from incident_process.operations.dead_letters import reason_id, reason_of
 from incident_process.operations.insights import percentiles
@@ -159,6 +161,13 @@ def test_a_run_that_began_since_the_lease_was_read_is_not_taken_for_cut_off(tmp_
                 await store.release_lease(lease)
                 readings.forget()
                 assert "cut off" in (await readings.overview())["health"].sentence
+                await store.acquire_lease(str(msgspec.structs.replace(Runner.this(), started="1")), 60)
+                readings.forget()
+                killed = await readings.overview()
+                assert "cut off" in killed["health"].sentence, "its process is gone, long before its lease ends"
+                assert (killed["under_way"], killed["status"]["lease"]) == (None, None)
+                assert killed["status"]["expired_lease"]["holder"].endswith("/1")
+                assert await readings.under_way("r1") is None, "there is nothing to stop"
         finally:
             await readings.close()
 

@@ -9,7 +9,7 @@ import pwd
 import socket
 from pathlib import Path
 
-from incident_process.core.models import Record
+from incident_process.core.models import LeaseState, Record
 
 PROCESSES = Path("/proc")
 """The folder with one folder for each process that this process may see."""
@@ -53,6 +53,14 @@ class Runner(Record, frozen=True, kw_only=True):
     def is_here(self) -> bool:
         """Return True only when this process surely exists, on this machine."""
         return bool(self.started) and self.machine == _machine() and _started(self.pid) == self.started
+
+
+def is_held(lease: LeaseState | None) -> bool:
+    """Return whether a runner has the lease: it has not expired, and its process is not known to be gone."""
+    if lease is None or not lease.active:
+        return False
+    holder = Runner.parse(lease.holder)
+    return holder is None or not holder.is_gone()
 
 
 def user_name() -> str:

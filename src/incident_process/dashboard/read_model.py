@@ -20,6 +20,7 @@ from incident_process.core.models import (
     Tracking,
     iso,
 )
+from incident_process.core.process_identity import is_held
 from incident_process.dashboard.connections import Connections
 from incident_process.dashboard.difference import lines
 from incident_process.dashboard.single_flight_cache import SingleFlightCache
@@ -162,7 +163,7 @@ class ReadModel:
         """Return, read now, who holds the lease while this run is under way; None when it is not."""
         store = await self._connections.store()
         lease, last = await store.lease_state(), await last_run(store)
-        if lease is None or not lease.active or last is None:
+        if lease is None or last is None or not is_held(lease):
             return None
         return lease.holder if last.run_id == run_id and last.status is RunStatus.RUNNING else None
 

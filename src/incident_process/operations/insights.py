@@ -25,6 +25,7 @@ from incident_process.core.models import (
     Tracking,
     iso,
 )
+from incident_process.core.process_identity import is_held
 from incident_process.core.window import refusal, system_date
 from incident_process.pipeline.operation_check import unknown_operation
 from incident_process.pipeline.state_check import last_run
@@ -50,6 +51,7 @@ async def status(settings: Settings, source: Source, store: LedgerReader) -> dic
         tracking, process.operation_name, operation, system_date(now, process.time_gap_seconds, tracking)
     )
     lease = await store.lease_state()
+    held = is_held(lease)
     last = await last_run(store)
     counts = await store.delivery_counts()
     known = operation or Operation(name=process.operation_name)
@@ -66,10 +68,10 @@ async def status(settings: Settings, source: Source, store: LedgerReader) -> dic
         "reason": refused.message if refused else None,
         "gate": refused.status.value if refused else "open",
         "execution_minutes": known.execution_minutes,
-        "lease": {"holder": lease.holder, "expires": iso(lease.expires_at)} if lease and lease.active else None,
+        "lease": {"holder": lease.holder, "expires": iso(lease.expires_at)} if lease and held else None,
         # A killed, stopped or cut-off runner left it: the next run takes it over.
         "expired_lease": {"holder": lease.holder, "expired": iso(lease.expires_at)}
-        if lease and lease.holder and not lease.active
+        if lease and lease.holder and not held
         else None,
         "deliveries": {state.value: counts[state] for state in DeliveryStatus},
         "last_run": run_row(last) if last else None,

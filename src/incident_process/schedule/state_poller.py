@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, suppress
 from incident_process.app.factory import make_source, make_store
 from incident_process.core.errors import DatabaseConnectionError
 from incident_process.core.models import NO_PRUNE
-from incident_process.core.process_identity import Runner
+from incident_process.core.process_identity import is_held
 from incident_process.schedule.timing import Snapshot
 from incident_process.settings import Settings
 from incident_process.source.base import Source
@@ -54,15 +54,11 @@ class StatePoller:
     async def _look(self) -> Snapshot:
         source, store = self._open or await self._connect()
         lease = await store.lease_state()
-        busy = lease is not None and lease.active
-        if lease is not None and busy:
-            holder = Runner.parse(lease.holder)
-            busy = holder is None or not holder.is_gone()
         # The runs are read after the lease, so that they include one that ended in between.
         return Snapshot(
             operation=await store.read_operation(),
             runs=await store.runs(search=NO_PRUNE, limit=RUNS),
-            busy=busy,
+            busy=is_held(lease),
             now=await source.now(),
         )
 

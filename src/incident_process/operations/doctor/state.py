@@ -8,7 +8,7 @@ from incident_process.app.build_pool import building_processes
 from incident_process.app.factory import make_source, make_store
 from incident_process.core.errors import OperationRefusedError
 from incident_process.core.models import NEVER, UNFINISHED, DeliveryStatus, RunStatus, Tracking, counted, iso
-from incident_process.core.process_identity import Runner
+from incident_process.core.process_identity import is_held
 from incident_process.core.window import refusal, system_date
 from incident_process.operations.dead_letters import count_open
 from incident_process.operations.doctor.finding import Finding, error, ok, parted, warning
@@ -49,8 +49,8 @@ async def _lease(store: LedgerReader) -> Finding:
     lease = await store.lease_state()
     if lease is None or not lease.active:
         return ok("lease", "Free.")
-    held, runner = f"Held by {lease.holder} until {iso(lease.expires_at)}", Runner.parse(lease.holder)
-    if runner and runner.is_gone():
+    held = f"Held by {lease.holder} until {iso(lease.expires_at)}"
+    if not is_held(lease):
         remedy = "The next run takes over and goes on; 'incident-process run --now' is one."
         return warning("lease", f"{held}, but that process is gone: the run was killed.", remedy)
     return ok("lease", f"{held}: a run is on.")

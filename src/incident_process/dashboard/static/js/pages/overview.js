@@ -54,7 +54,7 @@ function atWork({ status, as_of: at, under_way: run, own_run: own }, tools) {
   const { lease: held, expired_lease: left } = status;
   return card("Who is at work", asOfLine(at.status), h("p", {},
     held ? `The lease is held by ${holder(held.holder)}, until ${time(held.expires)} UTC${beside(held.expires)} if it is not renewed.`
-      : left ? `Nobody. ${holder(left.holder)} left its lease, which ended at ${minute(left.expired)} UTC${beside(left.expired)}: the next run takes it over.`
+      : left ? `Nobody. ${holder(left.holder)} left its lease, given until ${minute(left.expired)} UTC${beside(left.expired)}: the next run takes it over.`
         : "Nobody: the lease is free."),
   h("div", { class: "row", style: { "margin-top": "0.9rem" } },
     run ? stopButton(tools, run.run_id)
