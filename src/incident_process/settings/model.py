@@ -10,10 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, Va
 from incident_process.settings import checks, ini, load
 from incident_process.settings.database_urls import MongoTarget, MySQLTarget, Target, parse_replicas, parse_target
 from incident_process.settings.key_docs import is_secret
-from incident_process.settings.keys import SECTIONS, Api, Database, Mongodb, Process, State
+from incident_process.settings.keys import SECTIONS
+from incident_process.settings.keys.api import Api
 from incident_process.settings.keys.dashboard_keys import Dashboard
+from incident_process.settings.keys.databases import Database, Mongodb, State
 from incident_process.settings.keys.engine import Engine
 from incident_process.settings.keys.operating import Log, Metrics, Notify, Schedule, Tracing
+from incident_process.settings.keys.process import Process
 from incident_process.settings.keys.section import Section
 from incident_process.settings.messages import Problem, explain, missing, rejection
 from incident_process.settings.normalize import RawSettings, normalize
@@ -160,13 +163,12 @@ class Settings(BaseModel):
 def _read(config: str | os.PathLike[str] | None, environ: Mapping[str, str] | None) -> dict[str, Any]:
     """Return the values as they are written, the environment's over those of the file or of the embedded default."""
     environ = os.environ if environ is None else environ
-    raw, found = load.layers(Path(config) if config else None, environ)
+    named = Path(config) if config else None
+    raw, found = load.layers(named, environ)
     values: dict[str, Any] = dict(raw)
     if found:
         values["config_path"] = found
-        warning = (
-            None if load.named_path(Path(config) if config else None, environ) else load.planted_file_warning(found)
-        )
+        warning = None if load.named_path(named, environ) else load.planted_file_warning(found)
     else:
         warning = load.embedded_warning(raw)
     values["warnings"] = () if warning is None else (warning,)

@@ -12,23 +12,6 @@ from incident_process.settings.keys.operating import Log, Metrics, Notify, Sched
 from incident_process.settings.keys.process import Process
 from incident_process.settings.keys.section import Section
 
-__all__ = [
-    "SECTIONS",
-    "Api",
-    "Dashboard",
-    "Database",
-    "Engine",
-    "Log",
-    "Metrics",
-    "Mongodb",
-    "Notify",
-    "Process",
-    "Schedule",
-    "Section",
-    "State",
-    "Tracing",
-]
-
 SECTIONS: dict[str, type[Section]] = {
     "mongodb": Mongodb,
     "database": Database,

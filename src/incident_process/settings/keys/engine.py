@@ -8,8 +8,6 @@ from pydantic import Field, field_validator
 from incident_process.settings.field_types import LOWER, Expected, Hidden, Whole
 from incident_process.settings.keys.section import Section
 
-SCHEMES = ("tcp", "tls")
-
 
 class Engine(Section):
     """``[ENGINE]``: which processes work on the chunks of accounts of a run."""
@@ -35,7 +33,7 @@ class Engine(Section):
         if value:
             try:
                 parts = urlsplit(value)
-                fits = parts.scheme in SCHEMES and bool(parts.hostname) and bool(parts.port)
+                fits = parts.scheme in ("tcp", "tls") and bool(parts.hostname) and bool(parts.port)
             except ValueError:
                 fits = False
             if not fits or "@" in value or parts.path.strip("/") or parts.query or parts.fragment:
