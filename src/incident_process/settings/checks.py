@@ -68,12 +68,10 @@ def _engine_gaps(raw: RawSettings) -> Iterator[Problem]:
     if not _spread(raw) or not raw.get("engine", "scheduler"):
         return
     why = "is a SQLite file, which workers on other machines cannot share: name a MySQL or MariaDB database"
-    state = raw.get("state", "url")
-    in_sql = _tracking(raw) == Tracking.SQL
     if _sqlite(raw.get("database", "url")):
         text = f"{why}, or remove [ENGINE] scheduler"
         yield Problem(section="database", name="url", text=text, origin=raw.default_origin)
-    if in_sql and _sqlite(state):
+    if _tracking(raw) == Tracking.SQL and _sqlite(raw.get("state", "url")):
         text = f"{why}, set [PROCESS] tracking = mongo, or remove [ENGINE] scheduler"
         yield Problem(section="state", name="url", text=text, origin=raw.default_origin)
 
@@ -91,14 +89,14 @@ def warnings(raw: RawSettings) -> Iterator[str]:
         yield f"{origin}: {label('schedule', 'cron')} has no effect with tracking = sql: Next_execution_dtm decides."
     if raw.get("engine", "scheduler") and not _spread(raw):
         yield f"{origin}: {label('engine', 'scheduler')} has no effect with engine = local."
-    if _spread(raw) and _plain_scheduler(raw.get("engine", "scheduler")):
+    if _spread(raw) and _leaves_host(raw.get("engine", "scheduler"), "tcp"):
         yield (
             f"{origin}: {label('engine', 'scheduler')} is open to all who reach it, and who does may run code on the "
             "workers: use a tls:// address, or a network of its own."
         )
     if _off(raw.get("database", "mysql_ssl")) and any(raw.get("database", name) for name in _TLS_FILES):
         yield f"{origin}: the certificates in [DATABASE] have no effect while MYSQL_SSL is off."
-    if raw.get("api", "bearer_token") and _unencrypted(raw.get("api", "api_url")):
+    if raw.get("api", "bearer_token") and _leaves_host(raw.get("api", "api_url"), "http"):
         yield f"{origin}: {label('api', 'bearer_token')} travels unencrypted: use an https:// address."
 
 
@@ -114,14 +112,6 @@ def _spread(raw: RawSettings) -> bool:
     return str(raw.get("engine", "engine") or "").lower() == "dask"
 
 
-def _plain_scheduler(address: Any) -> bool:
-    try:
-        parts = urlsplit(str(address or ""))
-    except ValueError:
-        return False
-    return parts.scheme == "tcp" and parts.hostname not in LOOPBACK
-
-
 def _sqlite(url: Any) -> bool:
     text = url.get_secret_value() if isinstance(url, SecretStr) else str(url)
     return text.lower().startswith("sqlite:")
@@ -131,9 +121,10 @@ def _off(value: Any) -> bool:
     return value is None or str(value).lower() in ("off", "false", "no", "0")
 
 
-def _unencrypted(url: Any) -> bool:
+def _leaves_host(address: Any, scheme: str) -> bool:
+    """Return whether an address has this scheme, which encrypts nothing, and leads to another host."""
     try:
-        parts = urlsplit(str(url))
+        parts = urlsplit(str(address))
     except ValueError:
         return False
-    return parts.scheme == "http" and parts.hostname not in LOOPBACK
+    return parts.scheme == scheme and parts.hostname not in LOOPBACK

@@ -8,6 +8,7 @@ bounds. No message here holds the value: ``messages`` alone decides whether to s
 import difflib
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
@@ -45,15 +46,6 @@ def _matching(pattern: re.Pattern[str], value: Any) -> Any:
     return value
 
 
-def _whole(value: Any) -> Any:
-    # pydantic also accepts 1_000 and 5.0, which other readers of the same file do not.
-    return _matching(_WHOLE, value)
-
-
-def _number(value: Any) -> Any:
-    return _matching(_NUMBER, value)
-
-
 def _off_is_zero(value: Any) -> Any:
     return "0" if isinstance(value, str) and value.lower() == "off" else value
 
@@ -65,14 +57,6 @@ def _switch(value: Any) -> Any:
 
 
 _SWITCH = {**dict.fromkeys(("true", "yes", "1"), "on"), **dict.fromkeys(("false", "no", "0"), "off")}
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _upper(value: Any) -> Any:
-    return value.upper() if isinstance(value, str) else value
 
 
 def _existing_file(path: Path) -> Path:
@@ -141,9 +125,10 @@ def read_zone(name: str) -> ZoneInfo:
     raise ValueError(f"names no time zone: {hint}")
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
+# pydantic also accepts 1_000 and 5.0, which other readers of the same file do not.
+Whole = Annotated[int, BeforeValidator(partial(_matching, _WHOLE))]
 """An integer in plain digits."""
-Number = Annotated[float, BeforeValidator(_number), AllowInfNan(False)]
+Number = Annotated[float, BeforeValidator(partial(_matching, _NUMBER)), AllowInfNan(False)]
 """A finite decimal number in plain digits."""
 Days = Annotated[Whole, BeforeValidator(_off_is_zero)]
 """A number of days; ``off`` means 0."""
@@ -151,9 +136,9 @@ File = Annotated[Path, AfterValidator(_existing_file)]
 """A file that exists and that this process can read."""
 SWITCH = BeforeValidator(_switch)
 """``on`` or ``off``, in any usual spelling of yes and no, among further words."""
-LOWER = BeforeValidator(_lower)
+LOWER = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 """A word from a list, in any case."""
-UPPER = BeforeValidator(_upper)
+UPPER = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
 """A word from a list, in any case."""
 Headers = Annotated[Mapping[str, SecretStr], BeforeValidator(parse_headers), Expected("one `Name: value` a line")]
 """HTTP headers, their values secret."""

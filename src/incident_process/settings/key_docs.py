@@ -83,14 +83,11 @@ def label(section: str, name: str | None = None) -> str:
 def table() -> str:
     """Return a Markdown table of all keys: section and key, default, meaning, a right value."""
     lines = ["| key | default | meaning | value |", "|---|---|---|---|"]
-    lines += [_row(what) for what in keys()]
+    for what in keys():
+        default = f"`{what.default}`" if what.default is not None else what.needed or "none"
+        cells = (f"`[{what.section}] {what.name}`", default, what.description, what.expected)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _row(what: Key) -> str:
-    default = f"`{what.default}`" if what.default is not None else what.needed or "none"
-    cells = (f"`[{what.section}] {what.name}`", default, what.description, what.expected)
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _default(field: FieldInfo) -> str | None:

@@ -95,7 +95,9 @@ def layers(config: Path | None, environ: Mapping[str, str]) -> tuple[Layer, Path
     """
     found = locate(config, environ)
     named = environment(environ)
-    return merge_layers(named, file(*found) if found else embedded(named)), found[0] if found else None
+    lower = file(*found) if found else embedded(named)
+    merged = {section: {**lower.get(section, {}), **named.get(section, {})} for section in {**lower, **named}}
+    return merged, found[0] if found else None
 
 
 def embedded(named: Layer) -> Layer:
@@ -109,7 +111,8 @@ def embedded(named: Layer) -> Layer:
     }
     database = named.get("database", {})
     if not any(value for name, value in database.items() if not name.startswith(("mysql_ssl", "replica"))):
-        values["database"] = {"url": Sourced(f"sqlite:///{_quoted(embedded_database())}", "embedded default")}
+        path = str(embedded_database()).replace("%", "%25").replace("?", "%3F")
+        values["database"] = {"url": Sourced(f"sqlite:///{path}", "embedded default")}
     return values
 
 
@@ -143,11 +146,6 @@ def embedded_database() -> Path:
 
     require_home("the database that holds without a configuration")
     return user_data_path("incident-process") / "incidents.db"
-
-
-def merge_layers(upper: Layer, lower: Layer) -> Layer:
-    """Return both layers' values; the upper layer's apply where both have a key."""
-    return {section: {**lower.get(section, {}), **upper.get(section, {})} for section in {**lower, **upper}}
 
 
 def named_path(config: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -213,7 +211,3 @@ def planted_file_warning(path: Path) -> str | None:
         f"{path} was found in the current folder and {why}, who decides by it where rows and credentials go: "
         "if it is meant, name it with --config; if not, remove it."
     )
-
-
-def _quoted(path: Path) -> str:
-    return os.fspath(path).replace("%", "%25").replace("?", "%3F")

@@ -59,15 +59,10 @@ class RawSettings:
 
     def with_suspicion(self, problem: Problem) -> Problem:
         """Return the problem of a value, with what may be its cause."""
-        what = next(
-            (
-                what
-                for (section, name), what in self.suspicions.items()
-                if section == problem.section and problem.name in {name, None}
-            ),
-            None,
-        )
-        return problem if what is None else replace(problem, text=f"{problem.text}; it {what}")
+        for (section, name), what in self.suspicions.items():
+            if section == problem.section and problem.name in {name, None}:
+                return replace(problem, text=f"{problem.text}; it {what}")
+        return problem
 
     def reject(self, section: str, name: str | None, text: str, origin: str) -> None:
         """Note a problem."""

@@ -24,7 +24,11 @@ def render(values: Mapping[str, Mapping[str, str]] | None = None) -> str:
         KeyError: There is no such section or key.
     """
     known = {(what.section, what.name): what for what in keys()}
-    chosen = _examples(known) if values is None else _folded(values, known)
+    if values is None:
+        chosen = {place: what.example for place, what in known.items() if what.needed and what.example}
+        chosen["PROCESS", "tracking"] = "mongo"
+    else:
+        chosen = _folded(values, known)
     lines = [_HEAD]
     for section, model in SECTIONS.items():
         lines += [f"; {model.title}.", f"[{section.upper()}]"]
@@ -42,11 +46,6 @@ def _entry(what: Key, value: str | None) -> list[str]:
         # The reader knows further lines of a value by their indentation.
         return [comment, f"{what.name} = " + value.replace("\n", "\n  ")]
     return [comment, f";{what.name} = {what.example if what.default is None else what.default}"]
-
-
-def _examples(known: Mapping[tuple[str, str], Key]) -> dict[tuple[str, str], str]:
-    chosen = {place: what.example for place, what in known.items() if what.needed and what.example}
-    return chosen | {("PROCESS", "tracking"): "mongo"}
 
 
 def _folded(

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator
 
 from incident_process.settings.database_urls import (
     MYSQL_PORT,
@@ -20,7 +20,19 @@ from incident_process.settings.keys.section import Section
 
 _MYSQL_NEED = Needed("needed unless URL is set")
 _MONGO_NEED = Needed("needed with tracking = mongo")
-_DATABASE_URL = Expected("sqlite:///file.db or mysql://user:password@host:3306/database")
+
+
+def _parsed(url: SecretStr | None) -> SecretStr | None:
+    if url:
+        parse_target(url.get_secret_value())
+    return url
+
+
+_DatabaseUrl = Annotated[
+    SecretStr | None,
+    AfterValidator(_parsed),
+    Expected("sqlite:///file.db or mysql://user:password@host:3306/database"),
+]
 
 
 class Mongodb(Section):
@@ -62,7 +74,7 @@ class Database(Section):
     title = "The source database: URL, or the MYSQL keys"
     upper = True
 
-    url: Annotated[SecretStr | None, _DATABASE_URL] = Field(
+    url: _DatabaseUrl = Field(
         default=None,
         description="sqlite:///relative.db, sqlite:////absolute.db or mysql://user:password@host:port/database; "
         "wins over the MYSQL keys",
@@ -117,11 +129,6 @@ class Database(Section):
             parse_replicas(value.get_secret_value())
         return value
 
-    @field_validator("url")
-    @classmethod
-    def _url(cls, value: SecretStr | None) -> SecretStr | None:
-        return _checked(value)
-
     @field_validator("mysql_host")
     @classmethod
     def _host(cls, value: str | None) -> str | None:
@@ -156,19 +163,8 @@ class State(Section):
 
     title = "Where Process_Operation and the program's state are kept when tracking = sql"
 
-    url: Annotated[SecretStr | None, _DATABASE_URL] = Field(
+    url: _DatabaseUrl = Field(
         default=None,
         description="database of the state, written like [DATABASE] URL; without it, the source database",
         examples=["mysql://user:password@host:3306/database"],
     )
-
-    @field_validator("url")
-    @classmethod
-    def _url(cls, value: SecretStr | None) -> SecretStr | None:
-        return _checked(value)
-
-
-def _checked(url: SecretStr | None) -> SecretStr | None:
-    if url:
-        parse_target(url.get_secret_value())
-    return url
