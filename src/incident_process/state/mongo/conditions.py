@@ -10,6 +10,7 @@ from incident_process.state.mongo.connection import Connection, Document, transl
 from incident_process.state.mongo.dates import stored_date, to_bson
 
 
+@translated
 class MongoConditions:
     """``AlertStore`` in a MongoDB database; arguments as in ``MongoStateStore``."""
 
@@ -18,7 +19,6 @@ class MongoConditions:
         self.server = self._connection.server
         self._operation = operation
 
-    @translated
     async def __aenter__(self) -> "MongoConditions":
         """Connect; the first document creates the collection."""
         self._collection = (await self._connection.open())["Process_Operation_Condition"]
@@ -28,7 +28,6 @@ class MongoConditions:
         """Close the connections."""
         await self._connection.close()
 
-    @translated
     async def all(self) -> dict[str, AlertCondition]:
         """Return the conditions by name."""
         found = self._collection.find({"_id.Operation_name": self._operation})
@@ -43,7 +42,6 @@ class MongoConditions:
             async for document in found
         }
 
-    @translated
     async def change(self, before: AlertCondition | None, after: AlertCondition | None) -> bool:
         """Compare and set; see ``state.alert_store``."""
         if before is None:

@@ -1,10 +1,11 @@
 """Connects to MongoDB, and translates the driver's errors into the package's."""
 
 import functools
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import pymongo
 from bson.errors import BSONError
@@ -82,6 +83,7 @@ def server_name(url: str) -> str:
 
 
 _C = TypeVar("_C")
+_K = TypeVar("_K", bound=type)
 
 
 def make_client(kind: Callable[..., _C], url: str, **options: Any) -> _C:
@@ -128,24 +130,17 @@ def translating(server: str) -> Iterator[None]:
         raise DatabaseConnectionError(f"MongoDB at {server}: {describe(exc)}.") from exc
 
 
-class HasServer(Protocol):
-    """What an object needs so that its methods can be ``translated``."""
-
-    server: str
-
-
-_S = TypeVar("_S", bound=HasServer)
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
+def translated(kind: _K) -> _K:
+    """Let every asynchronous method of a class run in ``translating``; its ``server`` is named in the errors."""
+    for name, method in tuple(vars(kind).items()):
+        if inspect.iscoroutinefunction(method):
+            setattr(kind, name, _translated(method))
+    return kind
 
 
-def translated(
-    method: Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]],
-) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]]:
-    """Let a method run in ``translating``."""
-
+def _translated(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     @functools.wraps(method)
-    async def call(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    async def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         with translating(self.server):
             return await method(self, *args, **kwargs)
 

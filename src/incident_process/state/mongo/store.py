@@ -52,6 +52,7 @@ async def _go_on(name: str) -> None:
     """Do nothing at a checkpoint; its name is for tests."""
 
 
+@translated
 class MongoStateStore(StateStore):
     """One operation's state in a MongoDB database (``tracking = mongo``, SPEC 6).
 
@@ -84,7 +85,6 @@ class MongoStateStore(StateStore):
         """Name server and operation; the URL holds a password."""
         return f"MongoStateStore({self.server!r}, {self._operation!r})"
 
-    @translated
     async def __aenter__(self) -> "MongoStateStore":
         """Connect; raise DatabaseConnectionError when the server cannot be reached."""
         self._only_the_operation()
@@ -118,7 +118,6 @@ class MongoStateStore(StateStore):
         """Check that this version may work on the state, and create what is missing, as ``prepare`` does."""
         await self.prepare()
 
-    @translated
     async def prepare(self) -> None:
         """Create missing indexes; MongoDB creates a collection at its first write."""
         await self._identities.note_version()
@@ -135,7 +134,6 @@ class MongoStateStore(StateStore):
     async def create_indexes(self) -> None:
         """Nothing to do: ``prepare`` has created those that were missing."""
 
-    @translated
     async def create_operation(self, execution_minutes: int) -> bool:
         """Add the operation to the state; the first advance with new data creates its document."""
         is_new = await self._identities.add()
@@ -143,32 +141,26 @@ class MongoStateStore(StateStore):
 
     # -- operations -----------------------------------------------------------------------------------------------
 
-    @translated
     async def identity(self) -> Identity | None:
         return await self._identities.read()
 
-    @translated
     async def write_identity(self, lease: Lease, identity: Identity) -> None:
         self._only_the_operation()
         await self._lease.fence(lease)
         await self._identities.write(identity)
 
-    @translated
     async def operations(self) -> list[Identity]:
         return await self._identities.known()
 
-    @translated
     async def tracked(self) -> list[str]:
         return await self._identities.tracked()
 
-    @translated
     async def rename(self, lease: Lease, new: str) -> None:
         self._only_the_operation()
         await self._lease.fence(lease)
         await self._identities.begin_rename(new)
         await self._identities.finish_rename(new)
 
-    @translated
     async def try_writes(self) -> None:
         """Update and delete nothing; raise DatabaseConnectionError where the user or the server may not write.
 
@@ -180,22 +172,18 @@ class MongoStateStore(StateStore):
 
     # -- copies -------------------------------------------------------------------------------------------------------
 
-    @translated
     async def ledger_after(self, incident_id: int, limit: int) -> list[LedgerEntry]:
         return await archive.ledger_after(self._database["Incident_Delivery"], self._operation, incident_id, limit)
 
-    @translated
     async def restore_ledger(self, lease: Lease, entries: Sequence[LedgerEntry]) -> None:
         await self._lease.fence(lease)
         await archive.restore_ledger(self._database["Incident_Delivery"], self._operation, lease, entries)
 
-    @translated
     async def restore_operation(self, lease: Lease, operation: Operation, execution_minutes: int) -> None:
         await archive.restore_operation(self._database["Process_Operation"], self._lease, lease, operation)
 
     # -- retention ------------------------------------------------------------------------------------------------
 
-    @translated
     async def prune(
         self, superseded: Mapping[int, int], run_ids: Sequence[str], record: Callable[[int, int], RunRecord]
     ) -> tuple[int, int]:
@@ -219,7 +207,6 @@ class MongoStateStore(StateStore):
 
     # -- lease ----------------------------------------------------------------------------------------------------
 
-    @translated
     async def acquire_lease(self, holder: str, seconds: float, *, evict: int | None = None) -> Lease:
         lease = await self._lease.acquire(holder, seconds, evict)
         if self._scope is None:
@@ -231,21 +218,17 @@ class MongoStateStore(StateStore):
         self._lease.answered()
         return lease
 
-    @translated
     async def renew_lease(self, lease: Lease) -> None:
         await self._lease.fence(lease)
 
-    @translated
     async def release_lease(self, lease: Lease) -> None:
         await self._lease.release(lease)
 
-    @translated
     async def lease_state(self) -> LeaseState | None:
         return await self._lease.status()
 
     # -- scopes ---------------------------------------------------------------------------------------------------
 
-    @translated
     async def open_scopes(self, lease: Lease, count: int) -> list[int]:
         self._only_the_operation()
         return await self._scopes.reopen(self._whole, lease, count, self._checkpoint)
@@ -267,36 +250,30 @@ class MongoStateStore(StateStore):
 
     # -- tracking -------------------------------------------------------------------------------------------------
 
-    @translated
     async def read_operation(self) -> Operation | None:
         return await self._tracking.read()
 
-    @translated
     async def advance(self, lease: Lease, step: Advance) -> Operation:
         self._only_the_operation()
         return await self._tracking.advance(lease, step)
 
-    @translated
     async def raise_as_of(self, lease: Lease, instant: datetime) -> datetime:
         self._only_the_operation()
         return await self._lease.raise_as_of(lease, instant)
 
     # -- runs -----------------------------------------------------------------------------------------------------
 
-    @translated
     async def open_run(self, lease: Lease, run: RunRecord) -> None:
         self._only_the_operation()
         now = await self._lease.fence(lease)
         await self._runs.close_dangling(lease, run.run_id, now)
         await self._runs.write(lease, run)
 
-    @translated
     async def write_run(self, lease: Lease, run: RunRecord) -> None:
         self._only_the_operation()
         await self._lease.fence(lease)
         await self._runs.write(lease, run)
 
-    @translated
     async def runs(
         self,
         *,
@@ -321,36 +298,28 @@ class MongoStateStore(StateStore):
 
     # -- ledger and outbox ----------------------------------------------------------------------------------------
 
-    @translated
     async def last_known(self, accounts: Sequence[str]) -> dict[str, LastDelivery]:
         return await self._history.last_known(accounts)
 
-    @translated
     async def delivered_before(self, contents: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         return await self._history.delivered_before(contents)
 
-    @translated
     async def reserve_ids(self, lease: Lease, count: int, floor: int) -> int:
         await self._lease.fence(lease)
         return await counter.reserve(self._counter, count, floor)
 
-    @translated
     async def enqueue(self, lease: Lease, chunk: Chunk) -> None:
         await self._delivery.enqueue(lease, chunk)
 
-    @translated
     async def claim_outbox(self, lease: Lease) -> list[str]:
         return await self._delivery.claim(lease)
 
-    @translated
     async def load_chunk(self, chunk_id: str) -> Chunk | None:
         return await self._outbox.load(chunk_id)
 
-    @translated
     async def record_outcomes(self, lease: Lease, chunk: Chunk, outcomes: Sequence[Outcome]) -> None:
         await self._delivery.record(lease, chunk, outcomes)
 
-    @translated
     async def replace_incident(self, lease: Lease, chunk: Chunk, old_id: int, new: Incident) -> Chunk:
         return await self._delivery.replace(lease, chunk, old_id, new)
 
@@ -361,11 +330,9 @@ class MongoStateStore(StateStore):
                 yield account
             after = page[-1]
 
-    @translated
     async def _delivered_accounts(self, after: str) -> Sequence[str]:
         return await self._ledger.delivered_accounts(after)
 
-    @translated
     async def deliveries(
         self,
         *,
@@ -385,7 +352,6 @@ class MongoStateStore(StateStore):
         }
         return await self._ledger.list({name: value for name, value in wanted.items() if value is not None}, limit)
 
-    @translated
     async def dead_letters(
         self, *, account: str | None = None, before: int | None = None, limit: int = 100
     ) -> list[LedgerEntry]:
@@ -398,20 +364,16 @@ class MongoStateStore(StateStore):
             before = page[-1].incident_id
         return found[:limit]
 
-    @translated
     async def accounts(self, starting: str, limit: int) -> list[str]:
         return list(await self._ledger.accounts(starting, limit))
 
-    @translated
     async def kept_body(self, incident_id: int) -> bytes | None:
         chunk_id = await self._ledger.delivering_chunk(incident_id)
         return None if chunk_id is None else await self._outbox.kept_body(chunk_id, incident_id)
 
-    @translated
     async def delivery_counts(self) -> dict[DeliveryStatus, int]:
         return await self._ledger.counts()
 
-    @translated
     async def stored_bytes(self) -> int | None:
         """Return about how many bytes the database takes on the disk, None where the server does not say."""
         try:
@@ -420,7 +382,6 @@ class MongoStateStore(StateStore):
         except (OperationFailure, KeyError):
             return None
 
-    @translated
     async def purge_bodies(self, lease: Lease, older_than: datetime) -> int:
         await self._lease.fence(lease)
         return await self._outbox.purge(older_than)
