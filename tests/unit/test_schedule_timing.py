@@ -16,7 +16,7 @@ from incident_process.core.models import (
     RunStatus,
     Tracking,
 )
-from incident_process.core.window import refusal, system_date
+from incident_process.core.window import operation_refusal, system_date
 from incident_process.schedule.timing import DueRules, Pauses, Snapshot, Timetable, due, failed
 
 NAME = "Incident extraction from data lake"
@@ -134,7 +134,7 @@ class TestGate:
         at = due(rules(Tracking.SQL), view(operation=operation)).at
 
         def refused(now: datetime) -> bool:
-            return refusal(Tracking.SQL, NAME, operation, system_date(now, 60, Tracking.SQL)) is not None
+            return operation_refusal(Tracking.SQL, NAME, operation, system_date(now, 60, Tracking.SQL)) is not None
 
         assert not refused(at)
         assert at == T0 or refused(at - timedelta(microseconds=1))

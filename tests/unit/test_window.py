@@ -17,10 +17,10 @@ from incident_process.core.window import (
     MAX_INCIDENT_ID,
     guarded_end,
     id_floor,
-    plan,
-    refusal,
+    operation_refusal,
     system_date,
     watermark_after,
+    window_until,
 )
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -41,12 +41,12 @@ def test_system_date_is_whole_seconds_where_the_column_is() -> None:
 
 
 def test_first_window_begins_in_1900() -> None:
-    assert plan(operation(), NOON) == Window(start=NEVER, end=NOON)
+    assert window_until(operation(), NOON) == Window(start=NEVER, end=NOON)
 
 
 @given(instants, instants)
 def test_a_clock_that_was_set_back_never_turns_the_window_round(watermark: datetime, end: datetime) -> None:
-    window = plan(operation(last_execution=watermark), end)
+    window = window_until(operation(last_execution=watermark), end)
     assert window.start == watermark
     assert window.end >= window.start
 
@@ -80,7 +80,7 @@ def test_mongo_remembers_the_newest_row_and_sql_the_window_end() -> None:
     ],
 )
 def test_the_sql_gate_refuses(found: Operation | None, status: RunStatus) -> None:
-    refused = refusal(Tracking.SQL, "op", found, NOON)
+    refused = operation_refusal(Tracking.SQL, "op", found, NOON)
     assert refused is not None
     assert refused.status is status
     assert "'op'" in refused.message
@@ -95,11 +95,11 @@ def test_the_sql_gate_refuses(found: Operation | None, status: RunStatus) -> Non
     ],
 )
 def test_the_sql_gate_lets_through(found: Operation) -> None:
-    assert refusal(Tracking.SQL, "op", found, NOON) is None
+    assert operation_refusal(Tracking.SQL, "op", found, NOON) is None
 
 
 def test_mongo_tracking_has_no_gate() -> None:
-    assert refusal(Tracking.MONGO, "op", None, NOON) is None
+    assert operation_refusal(Tracking.MONGO, "op", None, NOON) is None
 
 
 def test_ids_are_the_milliseconds_since_2024_times_4096() -> None:

@@ -27,7 +27,7 @@ from incident_process.core.errors import (
 )
 from incident_process.core.models import NEVER, Advance, Incident, RunStatus, Tracking, Window
 from incident_process.core.process_identity import Runner
-from incident_process.core.window import plan, refusal, system_date
+from incident_process.core.window import operation_refusal, system_date, window_until
 from incident_process.database.connect import connect_blocking
 from incident_process.delivery.failure_text import secrets_of
 from incident_process.delivery.idempotency import idempotency_key
@@ -298,9 +298,9 @@ class ProcessOperation:
         async with make_source(self._settings) as source, make_store(self._settings) as store:
             end = system_date(await source.now(), process.time_gap_seconds, Tracking.SQL)
             operation = await store.read_operation()
-        refused = refusal(Tracking.SQL, process.operation_name, operation, end)
+        refused = operation_refusal(Tracking.SQL, process.operation_name, operation, end)
         if refused is None and operation is not None:
-            return plan(operation, end)
+            return window_until(operation, end)
         if refused is not None and refused.status is RunStatus.NOT_DUE:
             log.info(refused.message, extra=logs.event("run_refused", status=refused.status.value))
             return None

@@ -52,7 +52,7 @@ def guarded_end(end: datetime, now: datetime, writers: Sequence[datetime], limit
     return GuardedEnd(end=guarded, given_up=len(writers) - len(to_wait_for))
 
 
-def plan(operation: Operation, end: datetime) -> Window:
+def window_until(operation: Operation, end: datetime) -> Window:
     """Return the window of a run: from the watermark to ``end``, which is never before the watermark.
 
     A clock that was set back gives an empty window, not a watermark that moves backwards.
@@ -60,7 +60,7 @@ def plan(operation: Operation, end: datetime) -> Window:
     return Window(start=operation.last_execution, end=max(end, operation.last_execution))
 
 
-def refusal(tracking: Tracking, name: str, operation: Operation | None, date: datetime) -> Refusal | None:
+def operation_refusal(tracking: Tracking, name: str, operation: Operation | None, date: datetime) -> Refusal | None:
     """Return why a run of the operation may not go ahead at SYSTEM_DATE ``date``; None when it may (SPEC 6).
 
     Mongo tracking has no gate: an operation without a document has not run yet.

@@ -26,7 +26,7 @@ from incident_process.core.models import (
     iso,
 )
 from incident_process.core.process_identity import is_held
-from incident_process.core.window import refusal, system_date
+from incident_process.core.window import operation_refusal, system_date
 from incident_process.pipeline.operation_check import unknown_operation
 from incident_process.pipeline.state_check import last_run
 from incident_process.settings import Settings
@@ -47,7 +47,7 @@ async def status(settings: Settings, source: Source, store: LedgerReader) -> dic
     now = await source.now()
     tracking = Tracking(process.tracking)
     operation = await store.read_operation()
-    refused = await unknown_operation(store, settings) or refusal(
+    refused = await unknown_operation(store, settings) or operation_refusal(
         tracking, process.operation_name, operation, system_date(now, process.time_gap_seconds, tracking)
     )
     lease = await store.lease_state()

@@ -10,7 +10,7 @@ from incident_process.core.arguments import other_spellings
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.logs import event, get_logger
 from incident_process.core.models import DeliveryStatus, Operation, Record, Tracking
-from incident_process.core.window import id_floor, plan, system_date
+from incident_process.core.window import id_floor, system_date, window_until
 from incident_process.document.assembly import render_body
 from incident_process.pipeline.change_detection import AccountContent, Decision, account_content, decide
 from incident_process.pipeline.in_flight_guard import held_end
@@ -74,7 +74,7 @@ async def preview_window(settings: Settings, source: Source, store: LedgerReader
         )
     operation = await store.read_operation() or Operation(name=process.operation_name)
     date = system_date(now, process.time_gap_seconds, tracking)
-    window = plan(operation, await held_end(source, settings, date, now))
+    window = window_until(operation, await held_end(source, settings, date, now))
     await source.survey(ReadRange(watermark=window.start, lookback_seconds=process.lookback_seconds, until=window.end))
     async for touched in source.selected_accounts(process.chunk_accounts):
         accounts = [item.account for item in touched]

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from incident_process.core.events import AccountsFound
 from incident_process.core.models import DeliveryStatus, LastDelivery, Operation, Record, RunKind
-from incident_process.core.window import plan, system_date
+from incident_process.core.window import system_date, window_until
 from incident_process.document.returned import as_doubles, differing, part_digests
 from incident_process.operations.receiver_export import Last, ReceiverLog
 from incident_process.pipeline.change_detection import AccountContent, ResendPolicy, account_content
@@ -102,7 +102,7 @@ class Reconciliation:
             await require_receiver(self._parts.store, self._parts.settings, await self._parts.store.identity())
         now = await self._parts.source.now()
         operation = await self._parts.store.read_operation() or Operation(name=process.operation_name)
-        end = plan(operation, system_date(now, process.time_gap_seconds, process.tracking)).end
+        end = window_until(operation, system_date(now, process.time_gap_seconds, process.tracking)).end
         async for _ in self._differing(end, RunCounters()):
             pass
 

@@ -66,7 +66,7 @@ class RunPlan(Protocol):
     async def select(self, context: RunContext, counters: RunCounters) -> Selection | None:
         """Return the accounts to go over, None when there is none."""
 
-    async def finish(self, context: RunContext, counters: RunCounters) -> tuple[RunStatus, Operation | None]:
+    async def conclude(self, context: RunContext, counters: RunCounters) -> tuple[RunStatus, Operation | None]:
         """Return the run's status once every account has its outcome, and the operation where the run moved it on."""
 
 
@@ -137,7 +137,7 @@ class WindowPlan:
         as_of = await _raise_as_of(context, min(self._window.end, self._date))
         return Selection(self._parts.source.selected_accounts(self._settings.process.chunk_accounts), as_of)
 
-    async def finish(self, context: RunContext, counters: RunCounters) -> tuple[RunStatus, Operation | None]:
+    async def conclude(self, context: RunContext, counters: RunCounters) -> tuple[RunStatus, Operation | None]:
         """Post the empty payload where there was no new data, and move the watermark."""
         assert self._survey is not None  # noqa: S101  # for the type checker: a run that has not selected is incomplete
         new_data = counters.has_new_data
@@ -253,7 +253,7 @@ class AccountsPlan:
         as_of = await _raise_as_of(context, self._as_of)
         return Selection(self._lists(as_of, counters), as_of)
 
-    async def finish(self, context: RunContext, counters: RunCounters) -> tuple[RunStatus, Operation | None]:
+    async def conclude(self, context: RunContext, counters: RunCounters) -> tuple[RunStatus, Operation | None]:
         """Leave the watermark where it is."""
         return (RunStatus.COMPLETED if any(counters.by_status.values()) else RunStatus.NO_DATA), None
 

@@ -1,4 +1,6 @@
-"""One run in its commit order: lease → gate → run record → outboxes → accounts in chunks → watermark → record closed.
+"""One run in its commit order: lease → window → run record → outboxes → accounts in chunks → watermark → record closed.
+
+``Run._run_in_order`` tells it; what each step does in detail stands below, in the same order.
 
 This order is what the promise rests on (SPEC 6). Wherever a run is killed, the next one finds in the outbox what may
 have been sent without an outcome, sends it again byte for byte, and goes over its window once more: the ledger's
@@ -8,6 +10,8 @@ digests leave out what was delivered.
 import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 import msgspec
@@ -20,6 +24,7 @@ from incident_process.core.logs import event, get_logger, run_fields
 from incident_process.core.models import (
     Counts,
     DeliveryStatus,
+    Lease,
     Operation,
     RunKind,
     RunReport,
@@ -27,7 +32,7 @@ from incident_process.core.models import (
     Tracking,
     counted,
 )
-from incident_process.core.window import Refusal, id_floor, plan, refusal, system_date
+from incident_process.core.window import Refusal, id_floor, operation_refusal, system_date, window_until
 from incident_process.pipeline.change_detection import ResendPolicy
 from incident_process.pipeline.context import Parts, Processor, RunContext
 from incident_process.pipeline.counters import RunCounters
@@ -85,11 +90,7 @@ class Run:
                 return self._refuse(unknown)
             async with hold_lease(self._parts.store, self._settings.process.lease_seconds, self._events) as heartbeat:
                 self._parts.faults.reach(CrashPoint.LEASED)
-                await self._check.begin(heartbeat.lease)
-                refused = await self._plan_window(now)
-                if refused is not None:
-                    return self._refuse(refused)
-                return await self._do(heartbeat, now, run_id)
+                return await self._run_in_order(heartbeat, now, run_id)
         except LeaseHeldError as exc:
             log.log(self._plan.held_level, "%s", exc, extra=event("lease_held"))
             # Another runner's work: but where the operation stands may be told without the lease, and is asked for.
@@ -99,7 +100,42 @@ class Run:
             log.error("Another runner has taken over; this one stops: %s", exc, extra=event("lease_lost"))
             return self._report(RunStatus.LOCKED, str(exc))
 
-    async def _plan_window(self, now: datetime) -> Refusal | None:
+    async def _run_in_order(self, heartbeat: LeaseHeartbeat, now: datetime, run_id: str) -> RunReport:
+        """Do the steps that the lease guards, in the commit order."""
+        lease, plan = heartbeat.lease, self._plan
+        await self._check.begin(lease)
+        refused = await self._fix_window(now)
+        if refused is not None:
+            return self._refuse(refused)
+        first_id = await self._first_id_for_new_receiver(lease, now)
+        context, recorder = await self._open_record(heartbeat, now, run_id)
+        try:
+            async with recorder.reporting(lease, self._counts_now):
+                async with self._processing(context, heartbeat) as processor:
+                    if plan.resumes:
+                        await processor.drain_outboxes()
+                    else:
+                        await processor.claim_outboxes()
+                    was_selected = await self._go_over_accounts(processor, context)
+                    await processor.resolve_exhausted()
+                status, reason = RunStatus.INCOMPLETE, processor.unfinished()
+                if reason is None and was_selected:
+                    # The plan of a window moves the watermark: all that it covers has its outcome.
+                    status, moved = await plan.conclude(context, self._counters)
+                    self._operation = moved or self._operation
+            await self._purge_bodies(context)
+            await recorder.close(lease, status, self._counters.counts, reason)
+        except (Exception, asyncio.CancelledError) as exc:
+            await recorder.fail(lease, self._counters.counts, exc)
+            raise
+        self._parts.faults.reach(CrashPoint.CLOSED)
+        if first_id is not None and status is RunStatus.COMPLETED:
+            await self._check.end(lease, first_id, everything=self.kind is RunKind.RECONCILE)
+        return self._report(status, reason)
+
+    # -- the steps ------------------------------------------------------------------------------------------------
+
+    async def _fix_window(self, now: datetime) -> Refusal | None:
         """Fix the end of what is looked at; return why the operation may not run, None when it may."""
         refused = await self._plan.refusal()
         operation = await self._parts.store.read_operation()
@@ -108,13 +144,13 @@ class Run:
             return refused
         process = self._settings.process
         date = system_date(now, process.time_gap_seconds, Tracking(process.tracking))
-        refused = refusal(Tracking(process.tracking), process.operation_name, operation, date)
+        refused = operation_refusal(Tracking(process.tracking), process.operation_name, operation, date)
         if refused is not None and refused.status is not RunStatus.NOT_DUE:
             return refused
         if refused is not None and self._plan.waits_until_due:
             return await self._with_waiting(refused)
         end = await held_end(self._parts.source, self._settings, date, now)
-        self._plan.begin(self._operation, plan(self._operation, end), date)
+        self._plan.begin(self._operation, window_until(self._operation, end), date)
         return None
 
     async def _with_waiting(self, refused: Refusal) -> Refusal:
@@ -126,78 +162,67 @@ class Run:
         waiting = f"{refused.message} {counted(count, 'incident waits', 'incidents wait')} for an outcome."
         return msgspec.structs.replace(refused, message=waiting)
 
-    async def _do(self, heartbeat: LeaseHeartbeat, now: datetime, run_id: str) -> RunReport:
-        """Deliver between the two writes of the run's record."""
-        store, lease, process = self._parts.store, heartbeat.lease, self._settings.process
-        changes_receiver = self._check.before is not None
-        timed = self._events.timed
-        since = await timed(store.reserve_ids, lease, 1, id_floor(now)) if changes_receiver else 0
-        clock = SourceClock(now)
+    async def _first_id_for_new_receiver(self, lease: Lease, now: datetime) -> int | None:
+        """Return an Incident_Id above which all are sent to another receiver than before; None where it is the same."""
+        if self._check.before is None:
+            return None
+        return await self._events.timed(self._parts.store.reserve_ids, lease, 1, id_floor(now))
+
+    async def _open_record(
+        self, heartbeat: LeaseHeartbeat, now: datetime, run_id: str
+    ) -> tuple[RunContext, RunRecorder]:
+        """Warn of what in the state does not fit, and write the run as running."""
+        store, clock = self._parts.store, SourceClock(now)
         await tell_what_was_found(store, self._operation, now)
-        recorder = RunRecorder(store, process.operation_name, clock, self._events)
-        await recorder.open(lease, run_id, self.kind, self._plan.window, now, self._plan.request)
+        recorder = RunRecorder(store, self._settings.process.operation_name, clock, self._events)
+        await recorder.open(heartbeat.lease, run_id, self.kind, self._plan.window, now, self._plan.request)
         self._run_id = run_id
         self._parts.faults.reach(CrashPoint.OPENED)
         context = RunContext(
             parts=self._parts,
-            lease=lease,
+            lease=heartbeat.lease,
             clock=clock,
             run_id=run_id,
             started_at=now,
             may_send=heartbeat.is_valid,
             key_name=self._check.identity.key_name,
         )
-        try:
-            async with recorder.reporting(lease, self._counts_now):
-                status, message = await self._deliver(context, heartbeat)
-            # Let go of bodies that were kept for as long as the setting says; of all, once it is off (SPEC 6).
-            await timed(store.purge_bodies, lease, clock.now() - timedelta(days=process.keep_bodies))
-            await recorder.close(lease, status, self._counters.counts, message)
-        except (Exception, asyncio.CancelledError) as exc:
-            await recorder.fail(lease, self._counters.counts, exc)
-            raise
-        self._parts.faults.reach(CrashPoint.CLOSED)
-        if changes_receiver and status is RunStatus.COMPLETED:
-            await self._check.end(lease, since, everything=self.kind is RunKind.RECONCILE)
-        return self._report(status, message)
+        return context, recorder
 
-    async def _deliver(self, context: RunContext, heartbeat: LeaseHeartbeat) -> tuple[RunStatus, str | None]:
-        """Drain the outboxes, go over the accounts, decide on what failed, and finish if everything has its outcome.
-
-        Returns the run's status, with the reason where it is incomplete.
-        """
-        was_selected = False
-
-        async def select() -> Selection | None:
-            nonlocal was_selected
-            selection = await self._plan.select(context, self._counters)
-            was_selected = True
-            return selection
-
-        make = self._parts.processor or ChunkProcessor
-        async with make(context, heartbeat, self._counters) as processor:
+    @asynccontextmanager
+    async def _processing(self, context: RunContext, heartbeat: LeaseHeartbeat) -> AsyncIterator[Processor]:
+        """Have what sends, told whether the run was asked to end meanwhile."""
+        async with (self._parts.processor or ChunkProcessor)(context, heartbeat, self._counters) as processor:
             self._processor = processor
             if self._stop_reason is not None:
                 processor.stop(self._stop_reason)
             if self._finish_reason is not None:
                 processor.finish(self._finish_reason)
-            if self._plan.resumes:
-                await processor.drain_outboxes()
-            else:
-                await processor.claim_outboxes()
-            if not processor.is_stopped:
-                selection = await unless_set(self._ending, select())
-                if selection is not None:
-                    await processor.process(selection.lists, selection.as_of, self._plan.resend)
-                elif not was_selected:
-                    processor.stop(self._finish_reason or self._stop_reason or "asked to stop")
-            await processor.resolve_exhausted()
-        reason = processor.unfinished()
-        if reason is not None or not was_selected:
-            return RunStatus.INCOMPLETE, reason
-        status, operation = await self._plan.finish(context, self._counters)
-        self._operation = operation or self._operation
-        return status, None
+            yield processor
+
+    async def _go_over_accounts(self, processor: Processor, context: RunContext) -> bool:
+        """Send what the plan's accounts need; return False where the run was asked to end before it knew them."""
+
+        async def select() -> tuple[Selection | None]:
+            return (await self._plan.select(context, self._counters),)
+
+        if processor.is_stopped:
+            return False
+        selected = await unless_set(self._ending, select())
+        if selected is None:
+            processor.stop(self._finish_reason or self._stop_reason or "asked to stop")
+            return False
+        (accounts,) = selected
+        if accounts is not None:
+            await processor.process(accounts.lists, accounts.as_of, self._plan.resend)
+        return True
+
+    async def _purge_bodies(self, context: RunContext) -> None:
+        """Let go of bodies that were kept for as long as the setting says; of all, once it is off (SPEC 6)."""
+        kept = timedelta(days=self._settings.process.keep_bodies)
+        await self._events.timed(self._parts.store.purge_bodies, context.lease, context.clock.now() - kept)
+
+    # -- from outside ---------------------------------------------------------------------------------------------
 
     def request_stop(self, reason: str) -> None:
         """End the run in good order: nothing more is sent, what is under way is recorded, the rest stays pending."""

@@ -16,7 +16,7 @@ from incident_process.core.models import (
     RunStatus,
     Tracking,
 )
-from incident_process.core.window import Refusal, refusal, system_date
+from incident_process.core.window import Refusal, operation_refusal, system_date
 from incident_process.settings import Settings
 
 _REFUSED = frozenset({RunStatus.INACTIVE, RunStatus.TERMINATED})
@@ -124,7 +124,7 @@ def due(rules: DueRules, view: Snapshot) -> Due:
     at = view.now
     if rules.tracking is Tracking.SQL:
         date = system_date(view.now, rules.time_gap_seconds, rules.tracking)
-        refused = refusal(rules.tracking, rules.operation, view.operation, date)
+        refused = operation_refusal(rules.tracking, rules.operation, view.operation, date)
         if refused is not None and refused.status in _REFUSED:
             return Due(at=view.now, refused=refused)
         if refused is not None and view.operation is not None and view.operation.next_execution is not None:

@@ -9,7 +9,7 @@ from incident_process.app.factory import make_source, make_store
 from incident_process.core.errors import OperationRefusedError
 from incident_process.core.models import NEVER, UNFINISHED, DeliveryStatus, RunStatus, Tracking, counted, iso
 from incident_process.core.process_identity import is_held
-from incident_process.core.window import refusal, system_date
+from incident_process.core.window import operation_refusal, system_date
 from incident_process.operations.dead_letters import count_open
 from incident_process.operations.doctor.finding import Finding, error, ok, parted, warning
 from incident_process.pipeline.operation_check import require_receiver, unknown_operation
@@ -82,7 +82,7 @@ async def examine_operation(settings: Settings, source_now: datetime) -> list[Fi
     async with make_store(settings) as store:
         await store.require()
         operation = await store.read_operation()
-        refused = await unknown_operation(store, settings) or refusal(
+        refused = await unknown_operation(store, settings) or operation_refusal(
             tracking, process.operation_name, operation, system_date(source_now, process.time_gap_seconds, tracking)
         )
         if refused is None or refused.status is RunStatus.NOT_DUE:
