@@ -4,8 +4,7 @@ An outage of the state's database is itself a condition; without this file every
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import msgspec
@@ -56,7 +55,11 @@ class LocalAlerts:
         return not self._read()
 
     def _change(self, name: str, before: AlertCondition | None, after: AlertCondition | None) -> bool:
-        with self._locked():
+        with ExitStack() as stack:
+            # Without a lock file there is nothing shared to guard; and where another process keeps the lock for long,
+            # an alert that is sent twice is better than one that is never sent.
+            with suppress(OSError):
+                stack.enter_context(locked(self._path.with_suffix(".lock")))
             conditions = self._read()
             if conditions.get(name) != before:
                 return False
@@ -81,12 +84,3 @@ class LocalAlerts:
             self._kept = conditions
         else:
             self._kept = None
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            # Without a lock file there is nothing shared to guard; and where another process keeps the lock for long,
-            # an alert that is sent twice is better than one that is never sent.
-            with suppress(OSError):
-                stack.enter_context(locked(self._path.with_suffix(".lock")))
-            yield

@@ -28,7 +28,7 @@ try:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
     from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
     from urllib3.connection import HTTPConnection, HTTPSConnection
 except ImportError as exc:  # an extra, see pyproject.toml
@@ -40,7 +40,7 @@ log = logs.get_logger()
 
 EXPORT_SECONDS = 5.0
 """Seconds that one export of spans may take, and for which the end of a run waits for the last one."""
-
+_COUNTED = ("accounts", "delivered", "unchanged", "skipped", "dead", "pending")
 _BAD = frozenset({RunStatus.FAILED, RunStatus.INCOMPLETE, RunStatus.TERMINATED, RunStatus.INACTIVE})
 
 
@@ -56,9 +56,7 @@ class TraceObserver:
         session = requests.Session()
         for scheme in ("http://", "https://"):
             session.mount(scheme, _StatusOnly())
-        self._exporter = _Exporter(
-            OTLPSpanExporter(tracing.endpoint, headers=headers, timeout=EXPORT_SECONDS, session=session)
-        )
+        self._exporter = _Exporter(tracing.endpoint, headers=headers, timeout=EXPORT_SECONDS, session=session)
         self._provider = TracerProvider(
             resource=Resource.create({"service.name": "incident-process"}), shutdown_on_exit=False
         )
@@ -80,13 +78,11 @@ class TraceObserver:
     async def ended(self, kind: RunKind, report: RunReport, _parts: Parts | None) -> None:
         """End the run's span and send the spans that are left."""
         self._spans.end_all()
-        counts = report.counts
         attributes: dict[str, Any] = {
             "kind": kind.value,
             "status": report.status.value,
             "sequence": report.sequence,
-            **{name: getattr(counts, name) for name in ("accounts", "delivered", "unchanged", "skipped", "dead")},
-            "pending": counts.pending,
+            **{name: getattr(report.counts, name) for name in _COUNTED},
         }
         if report.run_id is not None:
             attributes["run_id"] = report.run_id
@@ -221,23 +217,15 @@ class _StatusOnly(requests.adapters.HTTPAdapter):
         return answer
 
 
-class _Exporter(SpanExporter):
+class _Exporter(OTLPSpanExporter):
     """Sends spans, and counts failed exports."""
 
-    def __init__(self, exporter: SpanExporter) -> None:
-        self.failures = 0
-        self._exporter = exporter
+    failures = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = self._exporter.export(spans)
+        result = super().export(spans)
         self.failures += result is not SpanExportResult.SUCCESS
         return result
-
-    def shutdown(self) -> None:
-        self._exporter.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return self._exporter.force_flush(timeout_millis)
 
 
 def _traceparent(span: Span) -> str:
