@@ -22,6 +22,7 @@ from urllib.parse import quote
 from incident_process.core import safe_path
 from incident_process.core.errors import ConfigurationError, IncidentProcessError
 from incident_process.core.models import Record
+from incident_process.core.safe_path import PACKAGE
 from incident_process.sandbox.demo.tables import Value, create_sqlite, insert
 from incident_process.settings.template import render
 
@@ -93,7 +94,7 @@ class DemoStage:
         began = time.monotonic()
         with self.log.open("ab") as log:
             done = subprocess.run(  # noqa: S603  # this program itself
-                [*_command("run"), "--json", "--config", str(self.config)],
+                safe_path.command(PACKAGE, "run", "--json", "--config", str(self.config)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -155,21 +156,13 @@ def environment() -> dict[str, str]:
 
 def command_line(*arguments: str) -> str:
     """Return a command line for the reader to paste, with the name by which this program was started."""
-    program = (
-        [sys.argv[0]]
-        if Path(sys.argv[0]).name == "incident-process"
-        else [sys.executable, "-m", __package__.partition(".")[0]]
-    )
+    program = [sys.argv[0]] if Path(sys.argv[0]).name == "incident-process" else [sys.executable, "-m", PACKAGE]
     return shlex.join([*program, *arguments])
-
-
-def _command(name: str) -> list[str]:
-    return safe_path.command("incident_process", name)
 
 
 @contextmanager
 def _receiver(stage: DemoStage) -> Iterator[None]:
-    command = [*_command("receiver"), "--port", "0", "--database", str(stage.receiver)]
+    command = safe_path.command(PACKAGE, "receiver", "--port", "0", "--database", str(stage.receiver))
     with (
         (stage.folder / "receiver.log").open("ab") as log,
         subprocess.Popen(  # noqa: S603  # this program itself
@@ -213,7 +206,7 @@ def _configure(stage: DemoStage, accounts: int) -> None:
     }
     stage.config.write_text(render(values), encoding="utf-8")
     with stage.log.open("ab") as log:
-        command = [*_command("init"), "--config", str(stage.config)]
+        command = safe_path.command(PACKAGE, "init", "--config", str(stage.config))
         done = subprocess.run(  # noqa: S603  # this program itself
             command, stdout=log, stderr=log, env=environment(), timeout=_RUN_SECONDS, check=False
         )

@@ -11,6 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
+from urllib.parse import urlsplit
 
 from incident_process.sandbox.demo.compare import Comparison, compare
 from incident_process.sandbox.demo.data import Population
@@ -226,15 +227,11 @@ def _what_next(screen: Screen, stage: DemoStage, folder: Path | None, example: s
     screen.say("What the receiver has, and the receiver itself once more, for runs of your own:")
     database = ("--database", str(stage.receiver))
     screen.paste(command_line("receiver", "--summary", *database))
-    screen.paste(command_line("receiver", "--port", str(_port(stage.url)), *database))
+    screen.paste(command_line("receiver", "--port", str(urlsplit(stage.url).port), *database))
 
 
 def _incidents(count: int) -> str:
     return f"{count:,} incident" if count == 1 else f"{count:,} incidents"
-
-
-def _port(url: str) -> int:
-    return int(url.split(":")[2].partition("/")[0])
 
 
 @contextmanager

@@ -38,6 +38,8 @@ class Examiner:
 
     def examine(self, body: bytes) -> Examined:
         """Return the fields that the receiver needs and, where the body breaks the contract, what is wrong."""
+        if len(body) > MAX_BODY_BYTES:
+            return Examined(problem=f"the body is larger than {MAX_BODY_BYTES} bytes")
         try:
             document = self._decode(body)
         except UnicodeDecodeError:

@@ -20,7 +20,7 @@ import msgspec
 
 from incident_process.core.errors import ConfigurationError
 from incident_process.sandbox.receiver import INCIDENT_PATH
-from incident_process.sandbox.receiver.body import MAX_BODY_BYTES, Examined, Examiner
+from incident_process.sandbox.receiver.body import MAX_BODY_BYTES, Examiner
 from incident_process.sandbox.receiver.capacity import RateLimit, Workers
 from incident_process.sandbox.receiver.faults import Dice, Fault, Faults
 from incident_process.sandbox.receiver.request_log import LoggedRequest, RequestLog
@@ -44,7 +44,6 @@ _SAID = {
 }
 LIMITS = frozenset({"rate_limit", "rate_kind", "rate_burst", "workers", "work_ms", "queue"})
 """Faults that start to count when they are set."""
-_TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes"
 
 
 class ReceiverAnswer(msgspec.Struct, frozen=True):
@@ -110,15 +109,14 @@ class ReceiverApp:
             status, fault, headers = 503, Fault.BUSY, ()
         if status is None:
             return None
-        examined = self._examiner.examine(body) if len(body) <= MAX_BODY_BYTES else Examined(problem=_TOO_LARGE)
+        examined = self._examiner.examine(body)
         entry = LoggedRequest(incident_id=examined.incident_id, account=examined.account, key=_key(scope), fault=fault)
         entry.status = status
         await self._log.record(entry)
         return ReceiverAnswer(status, {"detail": _SAID[fault]}, headers)
 
     async def _worked_on(self, scope: Scope, receive: Receive, body: bytes) -> ReceiverAnswer | None:
-        too_large = len(body) > MAX_BODY_BYTES
-        examined = Examined(problem=_TOO_LARGE) if too_large else self._examiner.examine(body)
+        examined = self._examiner.examine(body)
         fault = self._dice.roll(examined.account)
         entry = LoggedRequest(incident_id=examined.incident_id, account=examined.account, key=_key(scope), fault=fault)
         entry.silent = fault in {Fault.REJECT_BEFORE, Fault.DROP, Fault.STALL}
@@ -126,7 +124,7 @@ class ReceiverApp:
         if fault in {Fault.FAIL, Fault.FAIL_ACCOUNT, Fault.REFUSE}:
             entry.status = self._dice.status(fault, examined.account)
         elif examined.problem is not None:
-            entry.status = 413 if too_large else 422
+            entry.status = 413 if len(body) > MAX_BODY_BYTES else 422
         elif fault is not Fault.REJECT_BEFORE:
             entry.body = body
         verdict = await self._log.record(entry)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from incident_process.core.errors import ConfigurationError
@@ -44,21 +43,18 @@ def serve(host: str, port: int, database: Path, faults: Faults, on_ready: Callab
     try:
         with listen(host, port, refusal, backlog=_BACKLOG) as listener:
             url = f"http://{url_host(host)}:{listener.getsockname()[1]}{INCIDENT_PATH}"
-            Server(_config(ReceiverApp(log, dice)), lambda: on_ready(url)).run(sockets=[listener])
+            config = server_config(
+                ReceiverApp(log, dice),
+                http=_CuttableProtocol,
+                loop="uvloop",
+                lifespan="off",
+                backlog=_BACKLOG,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
+            )
+            Server(config, lambda: on_ready(url)).run(sockets=[listener])
     finally:
         log.close()
-
-
-def _config(app: ReceiverApp) -> uvicorn.Config:
-    return server_config(
-        app,
-        http=_CuttableProtocol,
-        loop="uvloop",
-        lifespan="off",
-        backlog=_BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
-    )
 
 
 class _CuttableProtocol(HttpToolsProtocol):
