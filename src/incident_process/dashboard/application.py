@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from incident_process.core.errors import ConfigurationError, IncidentProcessError
+from incident_process.core.errors import IncidentProcessError
 from incident_process.core.logs import event, get_logger
 from incident_process.dashboard.access import Access
 from incident_process.dashboard.own_runs import OwnRuns
@@ -54,7 +54,6 @@ def make_app(settings: Settings, hosts: Hosts) -> ASGIApp:
         routes=[*changing.routes(), *reading.routes(), *_static()],
         exception_handlers={
             BadRequestError: _bad_request,
-            ConfigurationError: _own_error,
             IncidentProcessError: _own_error,
             HTTPException: _http_error,
             ClientDisconnect: _gone,

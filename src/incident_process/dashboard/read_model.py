@@ -171,17 +171,11 @@ class ReadModel:
         """Return accounts that begin with the text; for an empty text, the newest entries of the ledger."""
         store = await self._connections.store()
         if not starting:
-
-            async def newest() -> list[dict[str, Any]]:
-                return await insights.deliveries(store, limit=ENTRIES)
-
-            return {"newest": await self._keep.get("newest", newest), "at": self._at("newest")}
-
-        async def search() -> list[dict[str, Any]]:
-            return await insights.accounts(store, starting, ENTRIES)
-
+            newest = await self._keep.get("newest", lambda: insights.deliveries(store, limit=ENTRIES))
+            return {"newest": newest, "at": self._at("newest")}
         key = ("accounts", starting)
-        return {"accounts": await self._keep.get(key, search), "at": self._at(key)}
+        found = await self._keep.get(key, lambda: insights.accounts(store, starting, ENTRIES))
+        return {"accounts": found, "at": self._at(key)}
 
     async def account(self, account: str, before: int | None) -> dict[str, Any]:
         """Return an account's incidents, newest first."""
@@ -256,11 +250,8 @@ class ReadModel:
 
     async def doctor(self) -> dict[str, Any]:
         """Return the doctor's findings and their time."""
-
-        async def read() -> dict[str, Any]:
-            return {"findings": await examine(self._settings)}
-
-        return {**await self._keep.get("doctor", read, DOCTOR_SECONDS), "at": self._at("doctor")}
+        findings = await self._keep.get("doctor", lambda: examine(self._settings), DOCTOR_SECONDS)
+        return {"findings": findings, "at": self._at("doctor")}
 
     # -- parts of the overview ------------------------------------------------------------------------------------
 
