@@ -219,6 +219,11 @@ class Outcome(Record, frozen=True, kw_only=True):
     refused_as: str = ""
     at: datetime
 
+    @property
+    def is_tried(self) -> bool:
+        """False where this run has not tried it: the ledger then keeps why an earlier run's attempt failed."""
+        return self.error is not None or self.status is not DeliveryStatus.PENDING
+
 
 class LastDelivery(Record, frozen=True, kw_only=True):
     """The ledger's last word on one account.

@@ -48,14 +48,8 @@ def require(version: Version | None, place: str) -> None:
         )
 
 
-def require_current(version: Version | None, place: str) -> None:
-    """Raise ConfigurationError for a state that ``init`` has to bring up to date first."""
-    if version is not None and version.number < CURRENT:
-        raise outdated(place, version, ())
-
-
 def outdated(place: str, version: Version | None, lacking: Sequence[str]) -> ConfigurationError:
-    """Return the error for a state of an earlier form; ``lacking`` names what is missing."""
+    """Return the error for a state that ``init`` has to bring up to date; ``lacking`` names what is missing."""
     number = 1 if version is None else version.number
     missing = f" It lacks {', '.join(lacking)}." if lacking else ""
     return ConfigurationError(

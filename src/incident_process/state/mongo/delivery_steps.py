@@ -24,6 +24,7 @@ import msgspec
 
 from incident_process.core.errors import DatabaseConnectionError, IncidentCreationError, LeaseLostError
 from incident_process.core.models import Chunk, DeliveryStatus, Incident, Lease, Outcome
+from incident_process.state import codec
 from incident_process.state.mongo.connection import Checkpoint
 from incident_process.state.mongo.lease import LeaseDocument
 from incident_process.state.mongo.ledger import Ledger
@@ -128,8 +129,7 @@ class DeliverySteps:
         await self._checkpoint("replace: outbox written")
         await self._ledger.discard(old_id, lease.token)
         await self._lease.fence(lease)
-        incidents = tuple(new if one.incident_id == old_id else one for one in chunk.incidents)
-        return msgspec.structs.replace(chunk, incidents=incidents)
+        return msgspec.structs.replace(chunk, incidents=codec.substitute(chunk.incidents, old_id, new))
 
     async def _withdraw(self, lease: Lease, chunk: Chunk) -> None:
         """Take back an unclaimed chunk; the ledger first, since a claim goes by the outbox."""

@@ -15,7 +15,7 @@ from pymongo import DeleteMany, DeleteOne, UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from incident_process.core.models import Chunk, DeliveryStatus, LedgerEntry, Outcome, first_entries
-from incident_process.state.batches import batches, id_ranges
+from incident_process.state.batches import batches, equal_outcomes, id_ranges
 from incident_process.state.codec import LAST_CHARACTER
 from incident_process.state.damage import intact, ledger_entry
 from incident_process.state.mongo.connection import DUPLICATE_KEY, Checkpoint, Collection, Document
@@ -85,14 +85,8 @@ class Ledger:
 
     async def sweep(self, claimed_through: int) -> None:
         """Delete the scope's pending entries that a late holder wrote after a successor's claim."""
-        await self._collection.delete_many(
-            {
-                "Operation_name": self._operation,
-                "Status": PENDING,
-                "Scope": self._scope,
-                "Token": {"$lt": claimed_through},
-            }
-        )
+        mine = {"Operation_name": self._operation, "Status": PENDING, "Scope": self._scope}
+        await self._collection.delete_many({**mine, "Token": {"$lt": claimed_through}})
 
     async def pending_scopes(self) -> list[int]:
         """Return the scopes with pending entries."""
@@ -117,34 +111,19 @@ class Ledger:
 
     async def record(self, token: int, outcomes: Sequence[Outcome]) -> None:
         """Write outcomes to the entries that are still pending under this token, one statement per kind of outcome."""
-        groups: dict[tuple[Any, ...], list[Outcome]] = defaultdict(list)
-        for outcome in outcomes:
-            kind = (outcome.status, outcome.attempts, outcome.runs, outcome.http_status, outcome.error)
-            groups[kind].append(outcome)
-        await self._write(
-            [
-                UpdateMany(
-                    {"_id": some, "Status": PENDING, "Token": token},
-                    {
-                        "$set": {
-                            "Status": status.value,
-                            "Attempts": attempts,
-                            "Runs": runs,
-                            "Updated_Dtm": to_bson(max(one.at for one in alike)),
-                        }
-                        # Of what this run has not tried, the reason of an earlier run's failure stays.
-                        | (
-                            {"Last_Http_Status": http_status, "Last_Error": error}
-                            if error is not None or status is not DeliveryStatus.PENDING
-                            else {}
-                        )
-                    },
-                )
-                for (status, attempts, runs, http_status, error), alike in groups.items()
-                for some in _selected([one.incident_id for one in alike])
-            ],
-            at_once=_BATCH // LIST if len(outcomes) <= _BATCH else 1,
-        )
+        statements: list[UpdateMany] = []
+        for one, ids in equal_outcomes(outcomes):
+            told: Document = {
+                "Status": one.status.value,
+                "Attempts": one.attempts,
+                "Runs": one.runs,
+                "Updated_Dtm": to_bson(one.at),
+            }
+            if one.is_tried:
+                told |= {"Last_Http_Status": one.http_status, "Last_Error": one.error}
+            mine = {"Status": PENDING, "Token": token}
+            statements += [UpdateMany({"_id": some, **mine}, {"$set": told}) for some in _selected(ids)]
+        await self._write(statements, at_once=_BATCH // LIST if len(outcomes) <= _BATCH else 1)
 
     async def delete_superseded(self, superseded: Mapping[int, int], checkpoint: Checkpoint) -> int:
         """Delete entries, and mark the contents of delivered ones in the delivered entries that their ids lead to.
@@ -199,12 +178,9 @@ class Ledger:
 
         Pages instead of one cursor: the caller may take longer over a page than a cursor lives.
         """
+        delivered = {"Operation_name": self._operation, "Status": DeliveryStatus.DELIVERED.value}
         cursor = self._collection.find(
-            {
-                "Operation_name": self._operation,
-                "Account_Num": {"$gt": after},
-                "Status": DeliveryStatus.DELIVERED.value,
-            },
+            {**delivered, "Account_Num": {"$gt": after}},
             {"_id": False, "Account_Num": True},
             sort=[("Account_Num", 1)],
             limit=_BATCH,
@@ -214,18 +190,10 @@ class Ledger:
 
     async def accounts(self, starting: str, limit: int) -> Sequence[str]:
         """Return accounts that begin with the text, in ascending order of code points."""
+        among = {"$gte": starting, "$lte": starting + LAST_CHARACTER}
+        wanted = {"Operation_name": self._operation, "Account_Num": among}
         cursor = await self._collection.aggregate(
-            [
-                {
-                    "$match": {
-                        "Operation_name": self._operation,
-                        "Account_Num": {"$gte": starting, "$lte": starting + LAST_CHARACTER},
-                    }
-                },
-                {"$group": {"_id": "$Account_Num"}},
-                {"$sort": {"_id": 1}},
-                {"$limit": limit},
-            ]
+            [{"$match": wanted}, {"$group": {"_id": "$Account_Num"}}, {"$sort": {"_id": 1}}, {"$limit": limit}]
         )
         return [found["_id"] async for found in cursor]
 

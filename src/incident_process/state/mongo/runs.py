@@ -37,21 +37,11 @@ class Runs:
 
         A late holder matches neither its successor's run (the token is higher) nor, afterwards, its own.
         """
+        running = {"Operation_name": self._operation, "Status": RunStatus.RUNNING.value}
+        closed = {"Status": RunStatus.FAILED.value, "Ended_Dtm": now, "Error": f"{LEFT_RUNNING}{run_id}"}
         await self._collection.update_many(
-            {
-                "Operation_name": self._operation,
-                "Status": RunStatus.RUNNING.value,
-                "Token": {"$lte": lease.token},
-                "_id": {"$ne": run_id},
-            },
-            {
-                "$set": {
-                    "Status": RunStatus.FAILED.value,
-                    "Ended_Dtm": now,
-                    "Error": f"{LEFT_RUNNING}{run_id}",
-                    "Token": lease.token,
-                }
-            },
+            {**running, "Token": {"$lte": lease.token}, "_id": {"$ne": run_id}},
+            {"$set": {**closed, "Token": lease.token}},
         )
 
     async def write(self, lease: Lease, run: RunRecord) -> None:
@@ -109,10 +99,6 @@ def _to_document(run: RunRecord) -> Document:
     }
 
 
-def _counts(stored: Any) -> Counts:
-    return msgspec.convert(stored, Counts)
-
-
 def _from_document(found: Document) -> RunRecord:
     rest: dict[str, Any] = found.get("Microseconds") or {}
 
@@ -133,7 +119,7 @@ def _from_document(found: Document) -> RunRecord:
         started_at=started or read("Started_Dtm", stored_date),
         window=Window(start=start, end=end) if start and end else None,
         ended_at=instant("Ended_Dtm"),
-        counts=read("Counts", _counts),
+        counts=read("Counts", lambda stored: msgspec.convert(stored, Counts)),
         error=read("Error", text_or_none),
         request=RunRequest(requested_by=read("Requested_By", text_or_none), why=read("Why", text_or_none)),
     )

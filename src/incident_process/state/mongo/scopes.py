@@ -91,7 +91,11 @@ class Scopes:
             [{"$set": {"claimed_through": "$token"}}],
         )
         await checkpoint("open: idle ones claimed")
-        await self._sweep()
+        # Delete what late workers have written to the ledger only.
+        pending = await Ledger(self._deliveries, self._operation).pending_scopes()
+        claimed = await self.claimed_through(pending) if pending else {}
+        for scope, before in claimed.items():
+            await Ledger(self._deliveries, self._operation, scope).sweep(before)
         await whole.fence(lease)
         return waiting
 
@@ -121,13 +125,6 @@ class Scopes:
         ]
         await insert_missing(self._collection, documents)
         return bool(there or documents)
-
-    async def _sweep(self) -> None:
-        """Delete what late workers have written to the ledger only."""
-        pending = await Ledger(self._deliveries, self._operation).pending_scopes()
-        claimed = await self.claimed_through(pending) if pending else {}
-        for scope, before in claimed.items():
-            await Ledger(self._deliveries, self._operation, scope).sweep(before)
 
 
 def _key(operation: str, scope: int) -> str:

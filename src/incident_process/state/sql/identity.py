@@ -15,6 +15,7 @@ from incident_process.state.sql.dialect import stamp
 
 _FIELDS = ("Key_Name", "Source", "Receiver", "Renaming", "Moved_To")
 _COLUMNS = ", ".join(("Operation_name", *_FIELDS))
+"""In the order of the fields of ``Identity``."""
 _READ = f"SELECT {_COLUMNS} FROM Process_Operation_Identity WHERE Operation_name = ?"
 _ALL = f"SELECT {_COLUMNS} FROM Process_Operation_Identity ORDER BY Operation_name"
 _ADD = f"INSERT {{or_ignore}} INTO Process_Operation_Identity ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
@@ -52,17 +53,14 @@ async def read(connection: Connection, operation: str) -> Identity | None:
 async def write(connection: Connection, identity: Identity) -> None:
     """Write the row over the earlier one."""
     await add(connection, identity)
-    await connection.execute(_WRITE, (*_values(identity), identity.operation))
+    operation, *values = msgspec.structs.astuple(identity)
+    await connection.execute(_WRITE, (*values, operation))
 
 
 async def add(connection: Connection, identity: Identity) -> None:
     """Write the row unless there is one."""
     if await connection.row(_READ, (identity.operation,)) is None:
-        await connection.execute(_ADD, (identity.operation, *_values(identity)))
-
-
-def _values(identity: Identity) -> tuple[str | None, ...]:
-    return (identity.key_name, identity.source, identity.receiver, identity.renaming, identity.moved_to)
+        await connection.execute(_ADD, msgspec.structs.astuple(identity))
 
 
 async def known(connection: Connection) -> list[Identity]:
@@ -128,12 +126,4 @@ async def _rename_ledger(connection: Connection, old: str, new: str) -> None:
 
 
 def _identity(row: Row) -> Identity:
-    operation, key_name, source, receiver, renaming, moved_to = row
-    return Identity(
-        operation=operation,
-        key_name=key_name,
-        source=source,
-        receiver=receiver,
-        renaming=renaming,
-        moved_to=moved_to,
-    )
+    return Identity(**dict(zip(Identity.__struct_fields__, row, strict=True)))

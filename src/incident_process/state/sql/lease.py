@@ -77,23 +77,18 @@ async def ensure_row(connection: Connection, operation: str) -> None:
         await connection.execute(_CREATE, (operation, stamp(NEVER)))
 
 
-def _expiry(stored: Any) -> datetime:
-    return intact("Expires_Dtm of a lease", instant_of, stored)
-
-
-def _holder(stored: Any) -> str | None:
-    return intact("Holder of a lease", text_or_none, stored)
-
-
 def token_of(stored: Any) -> int:
     """Return the token of a lease."""
     return intact("Token of a lease", whole, stored)
 
 
-async def _locked(connection: Connection, scope: Scope) -> tuple[str | None, int, datetime, datetime] | None:
-    """Lock the row; return holder, token, expiry and the store's clock."""
-    row = await connection.row(scope.statements.lock, scope.row)
-    return None if row is None else (_holder(row[0]), token_of(row[1]), _expiry(row[2]), instant_of(row[3]))
+async def _read(connection: Connection, query: str, scope: Scope) -> tuple[str | None, int, datetime, datetime] | None:
+    """Return holder, token, expiry and the store's clock, of ``read`` or ``lock``."""
+    row = await connection.row(query, scope.row)
+    if row is None:
+        return None
+    holder = intact("Holder of a lease", text_or_none, row[0])
+    return holder, token_of(row[1]), intact("Expires_Dtm of a lease", instant_of, row[2]), instant_of(row[3])
 
 
 async def acquire(
@@ -105,25 +100,17 @@ async def acquire(
     evict: int | None,
     mine: set[tuple[str, int]],
 ) -> Lease:
-    """Take the lease if it is free or expired.
+    """Take the lease if it is free or expired; it lasts ``seconds`` by the store's clock.
 
-    Args:
-        connection: In a writing transaction.
-        operation: The operation.
-        holder: The name of the new holder.
-        seconds: Seconds until it expires, by the store's clock.
-        evict: The token of a holder known to be gone: its lease need not have expired.
-        mine: The holders and tokens that this store has tried to write; one of them in the row means that an earlier
-            commit succeeded although its answer was lost.
-
-    Raises:
-        LeaseHeldError: Another runner holds it.
+    ``evict``: the token of a holder known to be gone, whose lease need not have expired. ``mine``: the holders and
+    tokens that this store has tried to write; one of them in the row means that an earlier commit succeeded although
+    its answer was lost. Raises LeaseHeldError where another runner holds it.
     """
     whole = Scope(operation)
-    row = await _locked(connection, whole)
+    row = await _read(connection, whole.statements.lock, whole)
     if row is None:
         await ensure_row(connection, operation)
-        row = await _locked(connection, whole)
+        row = await _read(connection, whole.statements.lock, whole)
         assert row is not None  # noqa: S101 - just written, and nothing deletes leases
     held_by, token, expires, now = row
     if held_by is not None and expires > now and token != evict and (held_by, token) not in mine:
@@ -144,7 +131,7 @@ async def fence(connection: Connection, lease: Lease, scope: Scope) -> datetime:
     Raises:
         LeaseLostError: A successor has taken over, or the lease was released.
     """
-    row = await _locked(connection, scope)
+    row = await _read(connection, scope.statements.lock, scope)
     if row is None or (row[0], row[1]) != (lease.holder, lease.token):
         successor = row[0] if row is not None else None
         raise LeaseLostError(
@@ -172,10 +159,10 @@ async def release(connection: Connection, lease: Lease, scope: Scope) -> None:
 
 async def read_state(connection: Connection, scope: Scope) -> LeaseState | None:
     """Return the state of the lease; a lease that was never taken is None."""
-    row = await connection.row(scope.statements.read, scope.row)
+    row = await _read(connection, scope.statements.read, scope)
     if row is None or not row[1]:
         return None
-    holder, token, expires, now = _holder(row[0]), token_of(row[1]), _expiry(row[2]), instant_of(row[3])
+    holder, token, expires, now = row
     return LeaseState(holder=holder or "", token=token, expires_at=expires, active=holder is not None and expires > now)
 
 

@@ -1,9 +1,8 @@
 """``Incident_Delivery``: every incident and its outcome (SPEC 6)."""
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -18,7 +17,7 @@ from incident_process.core.models import (
     UnsendableAccount,
     first_entries,
 )
-from incident_process.state.batches import batches, id_ranges
+from incident_process.state.batches import batches, equal_outcomes, id_ranges
 from incident_process.state.codec import LAST_CHARACTER
 from incident_process.state.damage import intact, ledger_entry
 from incident_process.state.remembered import delivered_among, followed
@@ -26,8 +25,6 @@ from incident_process.state.sql.connection import Connection, Row
 from incident_process.state.sql.dialect import MYSQL, instant_of, marks, stamp
 from incident_process.state.sql.lease import Scope
 from incident_process.state.sql.schema import NO_SCOPE, shortened
-
-V = TypeVar("V")
 
 PAGE = 2000
 """Accounts that one query of ``delivered_accounts`` reads."""
@@ -168,21 +165,12 @@ def row_of(entry: LedgerEntry, scope: int) -> tuple[object, ...]:
 
 
 async def write_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> None:
-    """Write the outcomes of incidents.
-
-    A chunk whose outcomes are all equal, as usual, takes one statement. ``Updated_Dtm`` of such a group is the time of
-    its last outcome.
-    """
-    groups: defaultdict[tuple[Any, ...], list[Outcome]] = defaultdict(list)
-    for outcome in outcomes:
-        alike = (outcome.status, outcome.attempts, outcome.runs, outcome.http_status, outcome.error)
-        groups[alike].append(outcome)
-    for (status, attempts, runs, http_status, error), group in groups.items():
-        is_tried = error is not None or status is not DeliveryStatus.PENDING
-        last = (http_status, shortened(error)) if is_tried else ()
-        told = (status.value, attempts, runs, *last, stamp(max(one.at for one in group)))
-        update = _OUTCOME if is_tried else _NOT_TRIED
-        ranges, single = id_ranges(outcome.incident_id for outcome in group)
+    """Write the outcomes of incidents. ``Updated_Dtm`` of equal ones is the time of the last."""
+    for one, its_ids in equal_outcomes(outcomes):
+        last = (one.http_status, shortened(one.error)) if one.is_tried else ()
+        told = (one.status.value, one.attempts, one.runs, *last, stamp(one.at))
+        update = _OUTCOME if one.is_tried else _NOT_TRIED
+        ranges, single = id_ranges(its_ids)
         for ids in ranges:
             await connection.execute(f"{update} BETWEEN ? AND ?", (*told, *ids))
         for some in batches(single):

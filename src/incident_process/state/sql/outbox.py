@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
+
 from incident_process.core.errors import LeaseLostError
 from incident_process.core.models import Chunk, Incident, Lease, Outcome, Record
 from incident_process.core.models import DeliveryStatus as Status
@@ -151,13 +153,8 @@ async def settle(
 ) -> None:
     """Remove incidents with an outcome from the entry; keep the others with their attempts and runs.
 
-    Args:
-        connection: In a writing transaction, after the fence.
-        lease: The lease whose token a rewritten entry gets.
-        scope: The owner of the outbox.
-        chunk: The chunk of the outcomes.
-        outcomes: Outcomes of some or all of its incidents.
-        keep_since: The store's clock, where bodies are kept for auditors; None: they are deleted.
+    Called after the fence, in its transaction. A rewritten entry gets the lease's token. ``keep_since``: the store's
+    clock, where bodies are kept for auditors; None: they are deleted.
     """
     final = {outcome.incident_id for outcome in outcomes if outcome.status is not Status.PENDING}
     every = {incident.incident_id for incident in chunk.incidents}
@@ -169,7 +166,7 @@ async def settle(
         return  # done by an earlier call whose answer was lost
     entry = codec.settle(stored.entry, outcomes, keep=keep_since is not None)
     if entry.pending:
-        await _rewrite(connection, lease, scope, chunk.chunk_id, stored, entry)
+        await _rewrite(connection, lease, scope, chunk.chunk_id, msgspec.structs.replace(stored, entry=entry))
     else:
         await _finish(connection, scope, chunk.chunk_id, keep_since, len(stored.entry.incidents))
 
@@ -180,10 +177,9 @@ async def replace(
     """Put an incident in place of another; do nothing where the entry is gone or has it already."""
     stored = await load(connection, scope, chunk_id)
     if stored is not None:
-        entry = codec.OutboxEntry(
-            incidents=codec.substitute(stored.entry.incidents, old_id, new), done=stored.entry.done
-        )
-        await _rewrite(connection, lease, scope, chunk_id, stored, entry)
+        incidents = codec.substitute(stored.entry.incidents, old_id, new)
+        entry = msgspec.structs.replace(stored.entry, incidents=incidents)
+        await _rewrite(connection, lease, scope, chunk_id, msgspec.structs.replace(stored, entry=entry))
 
 
 async def purge(connection: Connection, scope: Scope, older_than: datetime) -> int:
@@ -204,11 +200,8 @@ async def _finish(
     return bool(await connection.execute(_FINISH_KEPT, (stamp(keep_since), *these)))
 
 
-async def _rewrite(
-    connection: Connection, lease: Lease, scope: Scope, chunk_id: str, stored: StoredChunk, entry: codec.OutboxEntry
-) -> None:
+async def _rewrite(connection: Connection, lease: Lease, scope: Scope, chunk_id: str, stored: StoredChunk) -> None:
     """Replace an entry's content; it keeps its place in the order."""
-    parts = await asyncio.to_thread(codec.encode, entry)
+    parts = await asyncio.to_thread(codec.encode, stored.entry)
     await connection.execute(_DELETE, (scope.operation, scope.number, chunk_id))
-    kept = StoredChunk(run_id=stored.run_id, first_id=stored.first_id, created_at=stored.created_at, entry=entry)
-    await put(connection, lease, scope, chunk_id, kept, parts)
+    await put(connection, lease, scope, chunk_id, stored, parts)

@@ -207,7 +207,6 @@ CONDITION = Table(
 )
 """The program's own too, where alerts are configured (``conditions.py``)."""
 
-
 _MYSQL_INDEXES = """
     SELECT INDEX_NAME, COLUMN_NAME, SUB_PART FROM information_schema.STATISTICS
     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ?
@@ -218,7 +217,6 @@ _SQLITE_INDEXES = """
     FROM pragma_index_list(?) AS list JOIN pragma_index_info(list.name) AS info
     ORDER BY list.name, info.seqno"""
 """Name and columns of each index of a table, and after them what makes it of no use: it is only over a part."""
-
 
 _READ_VERSION = "SELECT Version, Needs FROM Incident_State_Version"
 _WRITE_VERSION = "INSERT {or_ignore} INTO Incident_State_Version (Id, Version, Needs) VALUES (1, ?, ?)"
@@ -236,7 +234,8 @@ async def require(database: SqlDatabase) -> None:
         schema_version.require(version, database.place)
         lacking = await database.read(_lacking)
         if version is not None and not lacking:
-            schema_version.require_current(version, database.place)
+            if version.number < schema_version.CURRENT:
+                raise schema_version.outdated(database.place, version, ())
             return
         if len(lacking) == len(OWN) or (version is None and not lacking):
             await bring_up_to_date(database)
@@ -293,9 +292,7 @@ async def _version(connection: Connection) -> schema_version.Version | None:
         row = await connection.row(_READ_VERSION)
     except MissingTableError:
         return None
-    if row is None:
-        return None
-    return schema_version.stored(*row)
+    return None if row is None else schema_version.stored(*row)
 
 
 async def _lacking(connection: Connection) -> list[str]:

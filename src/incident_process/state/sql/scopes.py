@@ -23,11 +23,7 @@ _REOPEN = """
 
 
 async def acquire(connection: Connection, scope: Scope, epoch: int, holder: str, seconds: float) -> Lease:
-    """Take the scope's lease from any holder.
-
-    Raises:
-        LeaseLostError: The scope is not, or no longer, open under ``epoch``.
-    """
+    """Take the scope's lease from any holder; raise LeaseLostError where it is not (or no longer) open in ``epoch``."""
     row = await connection.row(_READ, scope.row)
     if row is None or row[1] != epoch:
         raise LeaseLostError(f"The {scope} cannot be claimed under the lease {epoch}: a later run has begun")

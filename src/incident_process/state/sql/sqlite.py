@@ -21,7 +21,6 @@ P = ParamSpec("P")
 BUSY_SECONDS = 12.0
 """How long SQLite waits for another process's write before it gives up; the transaction is then tried again."""
 
-
 WORTH = 0.1
 """Share of free pages from which on ``compact`` writes a file anew: below it, new entries soon fill them."""
 

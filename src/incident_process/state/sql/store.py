@@ -43,7 +43,6 @@ from incident_process.state.sql.lease import Scope
 T = TypeVar("T")
 P = ParamSpec("P")
 
-
 _BLOCKED_SECONDS = 90.0
 """Seconds that a runner waits for the lease's locked row: longer than the session of a silent runner lives."""
 
@@ -92,11 +91,7 @@ class SqlStateStore(StateStore):
     async def __aenter__(self) -> "SqlStateStore":
         """Connect; raise DatabaseConnectionError when the database cannot be reached."""
         self._only_the_operation()
-        try:
-            await self._database.open()
-        except BaseException:
-            await self._database.close()
-            raise
+        await self._database.open()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -261,10 +256,7 @@ class SqlStateStore(StateStore):
         return file is not None and has_run_out and stopped.end_stopped_writer(file, holder)
 
     async def renew_lease(self, lease: Lease) -> None:
-        async def nothing_more(_connection: Connection, _now: datetime) -> None:
-            return
-
-        await self._fenced(lease, nothing_more)
+        await self._database.write(lambda connection: leases.fence(connection, lease, self._scope))
 
     async def release_lease(self, lease: Lease) -> None:
         await self._database.write(lambda connection: leases.release(connection, lease, self._scope))

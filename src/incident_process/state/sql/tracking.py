@@ -94,16 +94,11 @@ async def create(connection: Connection, operation: str, zone: ZoneInfo, executi
 
 
 async def read(connection: Connection, operation: str, zone: ZoneInfo, *, locked: bool = False) -> Operation | None:
-    """Return the operation's row, None when there is no table or no row.
+    """Return the operation's row, its name compared exactly; None when there is no table or no row.
 
-    Args:
-        connection: in a transaction; a writing one when ``locked``.
-        operation: its name, compared exactly.
-        zone: in which the table's times are.
-        locked: whether to keep others from changing the row until the transaction ends.
-
-    Raises:
-        ConfigurationError: sequence or execution_duration is no whole number; a table of another form may hold text.
+    ``zone``: of the table's times. ``locked``, in a writing transaction: others cannot change the row until it ends.
+    Raises ConfigurationError where sequence or execution_duration is no whole number: a table of another form may hold
+    text.
     """
     try:
         row = await connection.row(_LOCK if locked else _READ, _name(connection, operation))
