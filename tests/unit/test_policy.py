@@ -66,7 +66,7 @@ def test_what_may_hold_for_every_body_is_suspect(status: int) -> None:
 
 def test_409_says_delivered_only_where_an_attempt_may_have_arrived() -> None:
     assert classify_response(409, may_have_arrived=True) is ResponseClass.DELIVERED
-    assert classify_response(409, may_have_arrived=False) is ResponseClass.TAKEN
+    assert classify_response(409, may_have_arrived=False) is ResponseClass.ID_IN_USE
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))

@@ -129,7 +129,7 @@ def test_409_after_attempts_that_were_never_sent_is_somebody_else_s_id() -> None
     def script(key: str, before: int) -> int | None:
         return {"down": [None, None, 409], "lost": [None, 500, 409]}[key][before]
 
-    assert send(Down(script), ["down"])[0]["down"].verdict is ResponseClass.TAKEN
+    assert send(Down(script), ["down"])[0]["down"].verdict is ResponseClass.ID_IN_USE
     assert send(Scripted(script), ["lost"])[0]["lost"].verdict is ResponseClass.DELIVERED
     assert send(Down(script), ["lost"])[0]["lost"].verdict is ResponseClass.DELIVERED
 
@@ -152,7 +152,7 @@ def test_a_lease_that_is_lost_while_connecting_stops_the_sender() -> None:
 
 
 def test_409_on_a_first_attempt_is_somebody_else_s_id_unless_the_run_resumes() -> None:
-    assert send(Scripted(lambda *_: 409), ["a"])[0]["a"].verdict is ResponseClass.TAKEN
+    assert send(Scripted(lambda *_: 409), ["a"])[0]["a"].verdict is ResponseClass.ID_IN_USE
     assert send(Scripted(lambda *_: 409), ["a"], resumed=True)[0]["a"].verdict is ResponseClass.DELIVERED
 
 
@@ -170,7 +170,7 @@ def test_409_in_a_resumed_run_to_what_was_never_sent_is_somebody_else_s_id() -> 
             return await sender.deliver(left, resumed=True)
 
     found = {result.incident.account: result.verdict for result in asyncio.run(asyncio.wait_for(go(), 20))}
-    assert {name for name, verdict in found.items() if verdict is ResponseClass.TAKEN} == {"clear", "moved"}
+    assert {name for name, verdict in found.items() if verdict is ResponseClass.ID_IN_USE} == {"clear", "moved"}
     assert {name for name, verdict in found.items() if verdict is ResponseClass.DELIVERED} == {"doubtful", "tried"}
 
 

@@ -4,7 +4,7 @@ The run itself still does the rest: it drains the outboxes of earlier runs, deci
 attempts, and so decides whether the watermark may move. Only ``process`` differs from that of one process.
 
 One task after the other uses a scope, so their number need not grow with the window: the fencing token, not the number,
-tells two tasks apart. No task gets a scope with undecided incidents before the end.
+tells two tasks apart. No task gets a scope with exhausted incidents before the end.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class ClusterProcessor(ChunkProcessor):
         self._begun_at: dict[int, int] = {}
         """By scope, the position of its last task in the order of their beginnings."""
         self._left_before: dict[int, int] = {}
-        """By scope with undecided incidents, the number of tasks that had begun when they became known."""
+        """By scope with exhausted incidents, the number of tasks that had begun when they became known."""
 
     async def process(
         self, lists: AsyncIterator[list[SelectedAccount]], as_of: datetime, resend: ResendPolicy = ResendPolicy.CHANGED
@@ -133,7 +133,7 @@ class ClusterProcessor(ChunkProcessor):
         if done.delivered:
             self._overtake(self._begun_at[task.scope])
         if done.exhausted is not None:
-            self._left[task.scope] = done.exhausted
+            self._of_scopes[task.scope] = done.exhausted
             self._left_before[task.scope] = self._begun
         if not done.well:
             self._failing += 1
@@ -151,11 +151,11 @@ class ClusterProcessor(ChunkProcessor):
             self._events.emit(AccountsDone, len(task.accounts))
 
     def _overtake(self, begun: int) -> None:
-        """Mark the undecided incidents that were known before the start of a task that delivered something."""
-        before = [left for scope, left in self._left.items() if self._left_before.get(scope, 0) < begun]
+        """Mark the exhausted incidents that were known before the start of a task that delivered something."""
+        before = [left for scope, left in self._of_scopes.items() if self._left_before.get(scope, 0) < begun]
         for left in (self._deliverer.hand_over(), *before):
-            for undecided in left:
-                undecided.mark.overtaken = True
+            for exhausted in left:
+                exhausted.mark.overtaken = True
 
 
 class _Tasks:
@@ -231,7 +231,7 @@ class _Tasks:
         while True:
             begin = self._count
             self._count += more
-            # A task would send undecided incidents once more if it got their scope.
+            # A task would send exhausted incidents once more if it got their scope.
             parts = self._context.parts
             waiting = set(await parts.events.timed(parts.store.open_scopes, self._context.lease, self._count))
             self._free.extend(scope for scope in range(begin, self._count) if scope not in waiting)

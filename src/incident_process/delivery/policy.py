@@ -24,7 +24,7 @@ class ResponseClass(StrEnum):
     DEAD = "dead"  # a rule of the configuration says that it rejected this body for good
     REFUSED = "refused"  # it rejected this body for good, unless it rejects whatever it receives
     SUSPECT = "suspect"  # the same, for a reason that concerns the sender or the network rather than the record
-    TAKEN = "taken"  # it has another body under this Incident_Id
+    ID_IN_USE = "taken"  # it has another body under this Incident_Id; metrics and traces say "taken"
 
 
 def classify_response(status: int | None, *, may_have_arrived: bool, others_taken: bool = False) -> ResponseClass:
@@ -43,7 +43,7 @@ def classify_response(status: int | None, *, may_have_arrived: bool, others_take
     if 200 <= status < 300:
         return ResponseClass.DELIVERED
     if status == 409:
-        return ResponseClass.DELIVERED if may_have_arrived else ResponseClass.TAKEN
+        return ResponseClass.DELIVERED if may_have_arrived else ResponseClass.ID_IN_USE
     if status in SUSPECT:
         return ResponseClass.SUSPECT
     return ResponseClass.REFUSED if 400 <= status < 500 else ResponseClass.RETRY

@@ -451,7 +451,7 @@ class Sender:
             self._finish(job, verdict)
             return
         # Another incident may have an id, or all ids of a block; that it has the new one too is no accident.
-        is_accident = verdict is ResponseClass.TAKEN and job.incident.key not in self._taken_ids
+        is_accident = verdict is ResponseClass.ID_IN_USE and job.incident.key not in self._taken_ids
         self._set_mark(job, verdict)
         if not is_accident:
             self._failed = answer, job.incident.body
@@ -469,7 +469,7 @@ class Sender:
             job.mark.in_spell |= self._breaker.circuit is CircuitState.PROBING
             if not job.mark.overtaken:
                 self._not_overtaken.add(job.mark)
-        if verdict is ResponseClass.TAKEN:
+        if verdict is ResponseClass.ID_IN_USE:
             self._taken_ids.setdefault(job.incident.key, job.mark)
 
     def _overtake(self, place: int) -> None:

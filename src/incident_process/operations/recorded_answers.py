@@ -30,7 +30,9 @@ MEANINGS = {
     ResponseClass.THROTTLED: "a limit of the rate: everything is sent more slowly, nothing is held against the record",
     ResponseClass.REFUSED: "a dead letter in the same run, unless whatever is sent is refused",
     ResponseClass.SUSPECT: "a dead letter once others that were sent later are taken: it may speak of the way there",
-    ResponseClass.TAKEN: "delivered, if an earlier attempt may have arrived; a first attempt takes a new Incident_Id",
+    ResponseClass.ID_IN_USE: (
+        "delivered, if an earlier attempt may have arrived; a first attempt takes a new Incident_Id"
+    ),
 }
 
 

@@ -66,18 +66,18 @@ def rows_digest(rows: AccountRows, zone: ZoneInfo) -> str:
 class ResendPolicy(Enum):
     """What may be sent although the ledger knows it."""
 
-    CHANGED = "changed"  # nothing: only what differs from what the ledger last says
-    REBUILT = "rebuilt"  # nothing either, but contents are built whatever the ledger says of their rows: a repair
-    DEAD = "dead"  # dead letters too: a replay
+    CHANGED = "changed"  # nothing: only content that differs from what the ledger last says is sent
+    REBUILT = "rebuilt"  # nothing either, but contents are built even where the rows are the same: a repair
+    DEAD = "dead"  # dead letters: a replay
     ALL = "all"  # everything, under keys of its own: a forced backfill
 
 
 class Decision(Enum):
     """What one account's content calls for."""
 
-    SKIP = "nothing"  # delivered last, or parked last: a dead letter is not tried again by itself
-    SEND = "entry"  # it differs from what the ledger last says of the account; without a document it is only noted
-    WAIT = "wait"  # so it does, but the account's earlier incident is still pending
+    SKIP = "skip"  # the ledger has it: delivered, pending, or parked (a dead letter is not tried again by itself)
+    SEND = "send"  # it gets a ledger entry, and is sent where it makes a document
+    WAIT = "wait"  # it differs, but the account's earlier incident is still pending
 
 
 def decide(

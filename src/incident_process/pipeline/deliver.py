@@ -77,7 +77,7 @@ class ExhaustedIncident(Record, frozen=True, kw_only=True):
 
 
 class ExhaustedIncidents(Record, frozen=True, kw_only=True):
-    """Incidents that were not taken and have no fate yet, by chunk and Incident_Id; not their bodies."""
+    """Incidents that were not taken, and are not decided on yet, by chunk and Incident_Id; not their bodies."""
 
     incidents: dict[str, dict[int, ExhaustedIncident]]
 
@@ -105,7 +105,7 @@ class ChunkDeliverer:
         self._sender = sender
         self._counters = counters
         self._max_attempts = context.parts.settings.api.max_attempts
-        self._unsettled: dict[str, dict[int, ExhaustedIncident]] = {}
+        self._exhausted: dict[str, dict[int, ExhaustedIncident]] = {}
 
     async def deliver(self, chunk: Chunk, *, resumed: bool, once: bool = False) -> None:
         """Send a chunk's incidents and record their outcomes; what has none stays in the outbox.
@@ -142,7 +142,7 @@ class ChunkDeliverer:
         for _ in range(MAX_READDRESSED + 1):
             answered = await self._sender.deliver(waiting, resumed=resumed, once=once, before=before)
             results |= {result.incident.incident_id: result for result in answered}
-            taken = [result for result in answered if result.verdict is ResponseClass.TAKEN]
+            taken = [result for result in answered if result.verdict is ResponseClass.ID_IN_USE]
             if not taken:
                 break
             # Never left under the id that is taken, also when nothing more is sent: the next run could not tell this
@@ -168,17 +168,17 @@ class ChunkDeliverer:
         """
         room = asyncio.Semaphore(CHUNKS_AGAIN)
 
-        async def again(chunk_id: str, undecided: Mapping[int, ExhaustedIncident]) -> None:
+        async def again(chunk_id: str, exhausted: Mapping[int, ExhaustedIncident]) -> None:
             async with room:
-                await self._once_more(chunk_id, undecided)
+                await self._once_more(chunk_id, exhausted)
 
-        if self._unsettled:
-            await run_all_or_cancel(*(partial(again, *item) for item in list(self._unsettled.items())))
+        if self._exhausted:
+            await run_all_or_cancel(*(partial(again, *item) for item in list(self._exhausted.items())))
 
-    async def _once_more(self, chunk_id: str, undecided: Mapping[int, ExhaustedIncident]) -> None:
+    async def _once_more(self, chunk_id: str, exhausted: Mapping[int, ExhaustedIncident]) -> None:
         due = {
             number: EarlierTries(attempts=one.attempts, overtaken=one.mark.overtaken)
-            for number, one in undecided.items()
+            for number, one in exhausted.items()
             if one.tries_left or (one.verdict is ResponseClass.RETRY and one.attempts < self._max_attempts)
         }
         chunk = await self.load(chunk_id) if due and not self.stopped else None
@@ -194,8 +194,8 @@ class ChunkDeliverer:
         self._counters.by_status[DeliveryStatus.PENDING] -= len(outcomes)
         self._counters.by_status.update(outcome.status for outcome in outcomes)
         self._counters.recorded(outcomes)
-        self._unsettled[chunk_id] = {number: one for number, one in undecided.items() if number not in due}
-        self._remember(part, outcomes, results, undecided)
+        self._exhausted[chunk_id] = {number: one for number, one in exhausted.items() if number not in due}
+        self._remember(part, outcomes, results, exhausted)
 
     async def park_doubtful(self, chunk: Chunk) -> Chunk:
         """Make dead letters of the incidents that an earlier run may have sent without an answer; return the others.
@@ -232,34 +232,34 @@ class ChunkDeliverer:
         ]
         await self._record(chunk, outcomes)
 
-    async def resolve(self, evidence: Evidence, refusals: Container[str]) -> None:
+    async def decide(self, evidence: Evidence, refusals: Container[str]) -> None:
         """Decide on the incidents that were not taken, now that the run knows how the service did otherwise.
 
         ``refusals``: the receiver's words that are known to be said of single records.
         """
-        for chunk_id, undecided in self._unsettled.items():
+        for chunk_id, exhausted in self._exhausted.items():
             chunk = await self.load(chunk_id)
             if chunk is None:
                 continue
             outcomes = []
             for incident in chunk.incidents:
-                one = undecided.get(incident.incident_id)
+                one = exhausted.get(incident.incident_id)
                 if one is not None and (one.attempts or one.verdict in REFUSALS):
-                    outcomes.append(self._settled(one, incident, evidence, refusals))
+                    outcomes.append(self._decided(one, incident, evidence, refusals))
             await self._record(chunk, outcomes)
             self._counters.recorded(outcomes)
             dead = sum(outcome.status is DeliveryStatus.DEAD for outcome in outcomes)
             self._counters.by_status[DeliveryStatus.PENDING] -= dead
             self._counters.by_status[DeliveryStatus.DEAD] += dead
-        self._unsettled.clear()
+        self._exhausted.clear()
 
     def hand_over(self) -> ExhaustedIncidents:
-        """Return what is not settled, for a deliverer under another lease that takes it over."""
-        return ExhaustedIncidents(incidents=dict(self._unsettled))
+        """Return what is not decided on yet, for a deliverer under another lease that takes it over."""
+        return ExhaustedIncidents(incidents=dict(self._exhausted))
 
     def take_over(self, left: ExhaustedIncidents) -> None:
-        """Settle these incidents as if this deliverer had tried them; their chunks are claimed by its lease."""
-        self._unsettled |= left.incidents
+        """Decide on these incidents as if this deliverer had tried them; their chunks are claimed by its lease."""
+        self._exhausted |= left.incidents
 
     @property
     def stopped(self) -> bool:
@@ -310,28 +310,28 @@ class ChunkDeliverer:
             at=self._clock.now(),
         )
 
-    def _settled(
+    def _decided(
         self, one: ExhaustedIncident, incident: Incident, evidence: Evidence, refusals: Container[str]
     ) -> Outcome:
-        """Return the outcome that the fate comes to; what the receiver said last stays with it."""
+        """Return the outcome that the decision comes to; what the receiver said last stays with it."""
         last, words = one.outcome, one.words
         known = one.is_known or words in refusals
         failure = Failure(
             verdict=one.verdict, status=last.http_status, runs=incident.runs, alone=one.is_alone, known=known
         )
-        fate = dead_letter_decision(failure, evidence, max_runs=self._max_runs)
+        decision = dead_letter_decision(failure, evidence, max_runs=self._max_runs)
         error = last.error
-        if fate.status is DeliveryStatus.DEAD and one.verdict is ResponseClass.RETRY:
-            error = f"gave up after {incident.attempts} attempts in {fate.runs} runs; last: {last.error}"
-        if fate.status is DeliveryStatus.DEAD and last.in_doubt:
+        if decision.status is DeliveryStatus.DEAD and one.verdict is ResponseClass.RETRY:
+            error = f"gave up after {incident.attempts} attempts in {decision.runs} runs; last: {last.error}"
+        if decision.status is DeliveryStatus.DEAD and last.in_doubt:
             error = f"{error}; {UNANSWERED}"
-        is_counted = fate.runs > incident.runs and (one.is_alone or known)
+        is_counted = decision.runs > incident.runs and (one.is_alone or known)
         return Outcome(
             incident_id=incident.incident_id,
             account=incident.account,
-            status=fate.status,
+            status=decision.status,
             attempts=incident.attempts,
-            runs=fate.runs,
+            runs=decision.runs,
             http_status=last.http_status,
             error=error,
             in_doubt=last.in_doubt,
@@ -372,7 +372,7 @@ class ChunkDeliverer:
                 alone=result.alone or (earlier is not None and earlier.alone),
             )
         if found:
-            self._unsettled[chunk.chunk_id] = self._unsettled.get(chunk.chunk_id, {}) | found
+            self._exhausted[chunk.chunk_id] = self._exhausted.get(chunk.chunk_id, {}) | found
 
     async def _readdress(self, chunk: Chunk, taken: Sequence[SendResult]) -> tuple[Chunk, list[Incident]]:
         """Give incidents whose id the receiver has for another body a new id each."""

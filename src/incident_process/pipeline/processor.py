@@ -59,7 +59,7 @@ class ChunkProcessor:
         self._enough: str | None = None
         self._ending = asyncio.Event()
         self._cut_short: str | None = None
-        self._left: dict[int, ExhaustedIncidents] = {}
+        self._of_scopes: dict[int, ExhaustedIncidents] = {}
         """By scope, the incidents there that were not taken."""
         api = self._parts.settings.api
         secrets = secrets_of(api.request_headers, api.api_url)
@@ -125,11 +125,11 @@ class ChunkProcessor:
             async with _in_chunk_slot(self._context, scope) as context:
                 await _claim_outbox(context)
 
-    def _keep(self, scope: int, unsettled: ExhaustedIncidents) -> None:
-        if len(unsettled):
-            self._left[scope] = unsettled
+    def _keep(self, scope: int, exhausted: ExhaustedIncidents) -> None:
+        if len(exhausted):
+            self._of_scopes[scope] = exhausted
         else:
-            self._left.pop(scope, None)
+            self._of_scopes.pop(scope, None)
 
     async def drain_own_outbox(self) -> None:
         """Send what the outbox of this lease holds: claimed by a fenced write before anything is posted."""
@@ -239,20 +239,20 @@ class ChunkProcessor:
         if self.sender.stopped is not None:
             return
         await self._deliverer.try_again()
-        for scope, left in list(self._left.items()):
+        for scope, left in list(self._of_scopes.items()):
             async with self._deliverer_of(scope, left) as deliverer:
                 await deliverer.try_again()
                 self._keep(scope, deliverer.hand_over())
-        undecided = [one for left in (self._deliverer.hand_over(), *self._left.values()) for one in left]
-        if not undecided or self.sender.stopped is not None:
+        exhausted = [one for left in (self._deliverer.hand_over(), *self._of_scopes.values()) for one in left]
+        if not exhausted or self.sender.stopped is not None:
             return
         # The receiver's words about an incident that it rejects while it takes others concern records, not the service.
-        refusals = {one.words for one in undecided if one.alone and has_words(one.words)}
-        evidence = await self._evidence(undecided, refusals)
-        await self._deliverer.resolve(evidence, refusals)
-        for scope, left in self._left.items():
+        refusals = {one.words for one in exhausted if one.alone and has_words(one.words)}
+        evidence = await self._evidence(exhausted, refusals)
+        await self._deliverer.decide(evidence, refusals)
+        for scope, left in self._of_scopes.items():
             async with self._deliverer_of(scope, left) as deliverer:
-                await deliverer.resolve(evidence, refusals)
+                await deliverer.decide(evidence, refusals)
 
     @asynccontextmanager
     async def _deliverer_of(self, scope: int, left: ExhaustedIncidents) -> AsyncIterator[ChunkDeliverer]:
@@ -263,14 +263,14 @@ class ChunkProcessor:
             deliverer.take_over(left)
             yield deliverer
 
-    async def _evidence(self, undecided: Sequence[ExhaustedIncident], refusals: Collection[str]) -> Evidence:
+    async def _evidence(self, exhausted: Sequence[ExhaustedIncident], refusals: Collection[str]) -> Evidence:
         """Return what the run has shown of the service; ask with an empty payload where that can tell more."""
-        unclear = [one for one in undecided if not one.is_alone and one.words not in refusals]
+        unclear = [one for one in exhausted if not one.is_alone and one.words not in refusals]
         evidence = Evidence(
             taken=self._delivered > 0,
             many=len(unclear) >= self._parts.settings.api.breaker_failures,
-            only=len(undecided) == 1,
-            all_known=all(one.is_known for one in undecided),
+            only=len(exhausted) == 1,
+            all_known=all(one.is_known for one in exhausted),
         )
         if not self._parts.settings.api.send_empty or not _can_tell(evidence, unclear):
             return evidence

@@ -5,8 +5,8 @@ It has three roles, and code asks for the narrowest: ``LedgerReader`` for who lo
 
 Order of calls in a run (SPEC 6), each step safe to be the last before a crash::
 
-    acquire_lease → open_run → open_scopes → claim_outbox → ([send] → record_outcomes)*
-    → (reserve_ids → enqueue → [send] → record_outcomes)* → advance → write_run → release_lease
+    acquire_lease → open_run → open_scopes → claim_outbox → ([send] → record_outcomes)* → raise_as_of
+    → (reserve_ids → enqueue → [send] → record_outcomes)* → advance → purge_bodies → write_run → release_lease
 
 Only the holder of the newest fencing token may write. Every method that takes a ``lease`` checks the token in the same
 atomic step as its write, and raises ``LeaseLostError`` when a successor has taken over; then nothing of that write is
