@@ -182,9 +182,9 @@ def _explain(exc: Exception) -> int:
         run = {"run_id": exc.report.run_id} if exc.report is not None and exc.report.run_id is not None else {}
         if isinstance(exc, DatabaseConnectionError):
             log.error(logs.connection_error_message(str(exc)), extra=logs.event("connection_failed", **run))
-            return exc.exit_status
-        for line in str(exc).splitlines():  # a configuration reports all its mistakes at once, a line each
-            log.error("%s", line, extra=logs.event("command_failed", **run))
+        else:
+            for line in str(exc).splitlines():  # a configuration reports all its mistakes at once, a line each
+                log.error("%s", line, extra=logs.event("command_failed", **run))
         return exc.exit_status
     if isinstance(exc, OSError) and exc.strerror:
         where = f" ({exc.filename})" if exc.filename else ""
@@ -194,12 +194,11 @@ def _explain(exc: Exception) -> int:
             where,
             extra=logs.event("system_refused"),
         )
-        log.debug("Traceback:", exc_info=exc, extra=logs.event("traceback"))
-        return 1
-    log.error(
-        "Unexpected fault: %s. Nothing is lost; the next run resumes. Please report it.",
-        where_raised(exc),
-        extra=logs.event("unexpected_fault"),
-    )
+    else:
+        log.error(
+            "Unexpected fault: %s. Nothing is lost; the next run resumes. Please report it.",
+            where_raised(exc),
+            extra=logs.event("unexpected_fault"),
+        )
     log.debug("Traceback:", exc_info=exc, extra=logs.event("traceback"))
     return 1

@@ -66,6 +66,13 @@ def emit(text: str) -> None:
     sys.stdout.write(f"{one_line(text)}\n")
 
 
+def emit_at_once(*lines: str) -> None:
+    """Print a server's lines at once, also to a pipe: the starting program waits for the URL in them."""
+    for line in lines:
+        emit(line)
+    sys.stdout.flush()
+
+
 def emit_pairs(pairs: Mapping[str, Any]) -> None:
     """Print names and values, one a line, aligned."""
     width = max(map(len, pairs), default=0)

@@ -41,6 +41,7 @@ def init(
 
     Safe to repeat: what is there is kept. Example: incident-process init --config config/databaseConfig.ini
     """
+    from incident_process.app.runner import in_loop
     from incident_process.core.safe_files import private_opener, writing
     from incident_process.settings import Settings
     from incident_process.settings.template import render
@@ -58,9 +59,7 @@ def init(
         emit("Next: 1. set your databases and the API in it; 'incident-process config check' says what is missing.")
         emit("      2. run 'incident-process init' once more: it creates the state's tables and the operation's row.")
         return 0
-    settings = load(path)
-    for line in _in_loop(_init_state(settings)):
-        emit(line)
+    in_loop(_init_state(load(path)))
     return 0
 
 
@@ -108,18 +107,14 @@ def report_run(
     if as_json:
         show(report.to_dict())
     else:
-        emit_pairs(_summary(report))
+        fields = report.to_dict()
+        if report.window is None:
+            fields["window"] = fields["rows"] = None
+        emit_pairs({name: value for name, value in fields.items() if value is not None})
     return EXIT_STATUS[report.status]
 
 
-def _summary(report: RunReport) -> dict[str, Any]:
-    fields = report.to_dict()
-    if report.window is None:
-        fields["window"] = fields["rows"] = None
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-async def _init_state(settings: "Settings") -> list[str]:
+async def _init_state(settings: "Settings") -> None:
     from incident_process.app.factory import make_conditions, make_store
     from incident_process.pipeline.operation_check import nearest_names
 
@@ -133,24 +128,24 @@ async def _init_state(settings: "Settings") -> list[str]:
             pass  # opening it creates the alerts' table, for which a run's user may lack the privilege
     name = settings.process.operation_name
     logs.get_logger().debug("State prepared.", extra=logs.event("state_prepared"))
-    lines = ["The state's tables or collections and their indexes are in place."]
-    if created:
-        lines.append(f"Operation '{name}' is created: its first run is due now.")
-        before.discard(name)
-        if before:
-            nearest = ", ".join(repr(other) for other in nearest_names(name, before))
-            logs.get_logger().warning(
-                "Operation '%s' is new to this state, which holds %d other(s) (%s): its first run sends every account. "
-                "If one of these was meant, correct [PROCESS] operation_name before a run begins.",
-                name,
-                len(before),
-                nearest,
-                extra=logs.event("init_warning"),
-            )
-    return lines
+    emit("The state's tables or collections and their indexes are in place.")
+    if not created:
+        return
+    emit(f"Operation '{name}' is created: its first run is due now.")
+    before.discard(name)
+    if before:
+        logs.get_logger().warning(
+            "Operation '%s' is new to this state, which holds %d other(s) (%s): its first run sends every account. "
+            "If one of these was meant, correct [PROCESS] operation_name before a run begins.",
+            name,
+            len(before),
+            ", ".join(repr(other) for other in nearest_names(name, before)),
+            extra=logs.event("init_warning"),
+        )
 
 
 def _init_embedded(configured: Path | None) -> int:
+    from incident_process.app.runner import in_loop
     from incident_process.database.file_connection import FILE_ERRORS
     from incident_process.sandbox.demo.tables import create_sqlite
     from incident_process.settings import Settings, embedded_database
@@ -172,12 +167,5 @@ def _init_embedded(configured: Path | None) -> int:
         emit(f"Created {path} with both source tables, empty.")
     settings = Settings.load()
     set_up_log(settings)  # without the warning that there is no configuration: that was asked for
-    for line in _in_loop(_init_state(settings)):
-        emit(line)
+    in_loop(_init_state(settings))
     return 0
-
-
-def _in_loop(work: Any) -> Any:
-    from incident_process.app.runner import in_loop
-
-    return in_loop(work)

@@ -1,7 +1,6 @@
 """The commands for trying things out: receiver and demo."""
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,7 @@ import typer
 
 from incident_process.cli import streams
 from incident_process.cli.options import AsJson, load
-from incident_process.cli.output import emit, emit_json, emit_pairs
+from incident_process.cli.output import emit_at_once, emit_json, emit_pairs
 from incident_process.core.errors import ConfigurationError
 
 DEFAULT_ADDRESS = ("127.0.0.1", 8000)
@@ -89,7 +88,9 @@ def receiver(
     default = DEFAULT_ADDRESS if config is None else _api_address(load(config).api.api_url)
     from incident_process.sandbox.receiver.receiver_server import serve
 
-    serve(host or default[0], default[1] if port is None else port, database, chosen, partial(_print_url, database))
+    kept = f"It keeps what it accepts in {database.absolute()}. Ctrl-C ends it."
+    port = default[1] if port is None else port
+    serve(host or default[0], port, database, chosen, lambda url: emit_at_once(f"Listening: {url}", kept))
     return 0
 
 
@@ -104,13 +105,6 @@ def _api_address(url: str) -> tuple[str, int]:
             f"[API] api_url leads elsewhere: this receiver answers http:// at {INCIDENT_PATH} only."
         )
     return address.host, address.port
-
-
-def _print_url(database: Path, url: str) -> None:
-    """Print the receiver's URL at once, also to a pipe: the starting program waits for this line."""
-    emit(f"Listening: {url}")
-    emit(f"It keeps what it accepts in {database.absolute()}. Ctrl-C ends it.")
-    sys.stdout.flush()
 
 
 def demo(

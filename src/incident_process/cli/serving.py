@@ -1,12 +1,11 @@
 """The commands that stay up: schedule, and dashboard, the web page."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from incident_process.cli.options import Config, load, set_up_log
-from incident_process.cli.output import emit
+from incident_process.cli.output import emit_at_once
 
 
 def schedule(config: Config = None) -> int:
@@ -47,11 +46,5 @@ def dashboard(
     """
     from incident_process.dashboard.web_server import run_server
 
-    run_server(load(config), host, port, _print_url)
+    run_server(load(config), host, port, lambda url: emit_at_once(f"Dashboard: {url}"))
     return 0
-
-
-def _print_url(url: str) -> None:
-    """Print the page's URL at once, also to a pipe: the starting program waits for this line."""
-    emit(f"Dashboard: {url}")
-    sys.stdout.flush()
