@@ -117,38 +117,42 @@ class Reconciliation:
         source, process = self._parts.source, self._parts.settings.process
         survey = await source.survey(ReadRange(watermark=EARLIEST, lookback_seconds=0, until=as_of))
         self._parts.events.emit(AccountsFound, survey.accounts + survey.reread)
-        known_accounts = _Ascending(self._accounts_delivered())
+        known_accounts = _Ascending(
+            self._parts.store.delivered_accounts() if self._received is None else self._received.accounts()
+        )
         async for touched in source.selected_accounts(process.chunk_accounts):
             accounts = [item.account for item in touched]
             known = await self._parts.store.last_known(accounts)
             sendable = []
             for rows in await source.read(accounts, as_of):
                 async for surplus in known_accounts.below(rows.account):
-                    self._note(AccountFinding(account=surplus, difference=Difference.SURPLUS))
+                    self._note(surplus, Difference.SURPLUS)
                 content = account_content(rows, process.zone)
                 if content is None:
                     continue
-                found = await self._finding(content, known.get(rows.account))
-                self._note(found)
-                if found is not None and found.difference in SENDABLE:
+                difference, properties = await self._difference(content, known.get(rows.account))
+                self._note(rows.account, difference, properties)
+                if difference in SENDABLE:
                     sendable.append(SelectedAccount(account=rows.account, in_window=False))
             if sendable:
                 counters.selected(len(sendable))
                 yield sendable
         async for surplus in known_accounts.below(None):
-            self._note(AccountFinding(account=surplus, difference=Difference.SURPLUS))
+            self._note(surplus, Difference.SURPLUS)
 
-    async def _finding(self, content: AccountContent, known: LastDelivery | None) -> AccountFinding | None:
-        account, received = content.account, self._received
+    async def _difference(
+        self, content: AccountContent, known: LastDelivery | None
+    ) -> tuple[Difference | None, tuple[str, ...]]:
+        received = self._received
         if received is None or content.document is None:
-            return _found(account, compare(content, known))
-        last = received.last(account)
-        if await self._is_later(received, account, last, known):
-            return _found(account, compare(content, known))
+            return compare(content, known), ()
+        last = received.last(content.account)
+        if await self._is_later(received, content.account, last, known):
+            return compare(content, known), ()
         difference, properties = compare_received(content, last)
         self._compared[difference] += 1
         self._properties.update(properties)
-        return _found(account, difference, properties)
+        return difference, properties
 
     async def _is_later(
         self, received: ReceiverLog, account: str, last: Last | None, known: LastDelivery | None
@@ -162,17 +166,10 @@ class Reconciliation:
         newest = await self._parts.store.deliveries(account=account, status=DeliveryStatus.DELIVERED, limit=1)
         return any(entry.updated_at > received.exported_at for entry in newest)
 
-    def _accounts_delivered(self) -> AsyncIterator[str]:
-        return self._parts.store.delivered_accounts() if self._received is None else self._received.accounts()
-
-    def _note(self, finding: AccountFinding | None) -> None:
-        self.totals[None if finding is None else finding.difference] += 1
-        if finding is not None:
-            self._on_finding(finding)
-
-
-def _found(account: str, difference: Difference | None, properties: tuple[str, ...] = ()) -> AccountFinding | None:
-    return None if difference is None else AccountFinding(account=account, difference=difference, properties=properties)
+    def _note(self, account: str, difference: Difference | None, properties: tuple[str, ...] = ()) -> None:
+        self.totals[difference] += 1
+        if difference is not None:
+            self._on_finding(AccountFinding(account=account, difference=difference, properties=properties))
 
 
 def compare(content: AccountContent, known: LastDelivery | None) -> Difference | None:
