@@ -264,7 +264,7 @@ class ProcessOperation:
 
     def __init__(self, operation_name: str | None = None) -> None:
         settings = Settings.load()
-        if Tracking(settings.process.tracking) is not Tracking.SQL:
+        if settings.process.tracking is not Tracking.SQL:
             raise ConfigurationError(
                 "[PROCESS] tracking is mongo: the SQL table Process_Operation is kept with tracking = sql only."
             )

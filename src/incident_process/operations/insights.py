@@ -7,6 +7,7 @@ nothing.
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -22,11 +23,10 @@ from incident_process.core.models import (
     RunRecord,
     RunSearch,
     RunStatus,
-    Tracking,
     iso,
 )
 from incident_process.core.process_identity import is_held
-from incident_process.core.window import operation_refusal, system_date
+from incident_process.core.window import Refusal, operation_refusal, system_date
 from incident_process.pipeline.operation_check import unknown_operation
 from incident_process.pipeline.state_check import last_run
 from incident_process.settings import Settings
@@ -45,11 +45,8 @@ async def status(settings: Settings, source: Source, store: LedgerReader) -> dic
     """Return where the operation stands: watermark and lag, what is due, the last run, the ledger, the lease."""
     process = settings.process
     now = await source.now()
-    tracking = Tracking(process.tracking)
     operation = await store.read_operation()
-    refused = await unknown_operation(store, settings) or operation_refusal(
-        tracking, process.operation_name, operation, system_date(now, process.time_gap_seconds, tracking)
-    )
+    refused = await refusal(settings, store, operation, now)
     lease = await store.lease_state()
     held = is_held(lease)
     last = await last_run(store)
@@ -58,7 +55,7 @@ async def status(settings: Settings, source: Source, store: LedgerReader) -> dic
     has_run = known.last_execution.year > 1900  # before its first run the watermark is in 1900 (SPEC 3)
     return {
         "operation": process.operation_name,
-        "tracking": tracking.value,
+        "tracking": process.tracking.value,
         "sequence": known.sequence,
         "last_execution_dtm": iso(known.last_execution),
         "next_execution_dtm": iso(known.next_execution) if known.next_execution else None,
@@ -76,6 +73,17 @@ async def status(settings: Settings, source: Source, store: LedgerReader) -> dic
         "deliveries": {state.value: counts[state] for state in DeliveryStatus},
         "last_run": run_row(last) if last else None,
     }
+
+
+async def refusal(
+    settings: Settings, store: LedgerReader, operation: Operation | None, source_now: datetime
+) -> Refusal | None:
+    """Return why a run would not go ahead at this time of the source's clock, None where it would."""
+    process = settings.process
+    date = system_date(source_now, process.time_gap_seconds, process.tracking)
+    return await unknown_operation(store, settings) or operation_refusal(
+        process.tracking, process.operation_name, operation, date
+    )
 
 
 async def history(

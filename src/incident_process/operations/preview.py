@@ -9,7 +9,7 @@ import msgspec
 from incident_process.core.arguments import other_spellings
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.logs import event, get_logger
-from incident_process.core.models import DeliveryStatus, Operation, Record, Tracking
+from incident_process.core.models import DeliveryStatus, Operation, Record
 from incident_process.core.window import id_floor, system_date, window_until
 from incident_process.document.assembly import render_body
 from incident_process.pipeline.change_detection import AccountContent, Decision, account_content, decide
@@ -59,7 +59,6 @@ async def preview_window(settings: Settings, source: Source, store: LedgerReader
     waits for open transactions of the source as a run's does.
     """
     process = settings.process
-    tracking = Tracking(process.tracking)
     now = await source.now()
     try:
         await require_receiver(store, settings, await store.identity())
@@ -73,7 +72,7 @@ async def preview_window(settings: Settings, source: Source, store: LedgerReader
             extra=event("outbox_waiting", incidents=waiting),
         )
     operation = await store.read_operation() or Operation(name=process.operation_name)
-    date = system_date(now, process.time_gap_seconds, tracking)
+    date = system_date(now, process.time_gap_seconds, process.tracking)
     window = window_until(operation, await held_end(source, settings, date, now))
     await source.survey(ReadRange(watermark=window.start, lookback_seconds=process.lookback_seconds, until=window.end))
     async for touched in source.selected_accounts(process.chunk_accounts):

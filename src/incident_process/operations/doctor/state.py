@@ -7,12 +7,12 @@ from datetime import datetime
 from incident_process.app.build_pool import building_processes
 from incident_process.app.factory import make_source, make_store
 from incident_process.core.errors import OperationRefusedError
-from incident_process.core.models import NEVER, UNFINISHED, DeliveryStatus, RunStatus, Tracking, counted, iso
+from incident_process.core.models import NEVER, UNFINISHED, DeliveryStatus, RunStatus, counted, iso
 from incident_process.core.process_identity import is_held
-from incident_process.core.window import operation_refusal, system_date
 from incident_process.operations.dead_letters import count_open
 from incident_process.operations.doctor.finding import Finding, error, ok, parted, warning
-from incident_process.pipeline.operation_check import require_receiver, unknown_operation
+from incident_process.operations.insights import refusal
+from incident_process.pipeline.operation_check import require_receiver
 from incident_process.pipeline.state_check import AHEAD_REMEDY, last_run, watermark_ahead
 from incident_process.settings import Settings
 from incident_process.settings.checks import LOOPBACK
@@ -77,25 +77,20 @@ async def _deliveries(store: LedgerReader) -> Finding:
 
 async def examine_operation(settings: Settings, source_now: datetime) -> list[Finding]:
     """Tell whether a run would go ahead. Apart from the state's findings, because it needs the source's clock."""
-    process = settings.process
-    tracking = Tracking(process.tracking)
     async with make_store(settings) as store:
         await store.require()
         operation = await store.read_operation()
-        refused = await unknown_operation(store, settings) or operation_refusal(
-            tracking, process.operation_name, operation, system_date(source_now, process.time_gap_seconds, tracking)
-        )
-        if refused is None or refused.status is RunStatus.NOT_DUE:
-            await require_receiver(store, settings, await store.identity())
-    if refused is None or refused.status is RunStatus.NOT_DUE:
-        ahead = watermark_ahead(operation, source_now) if operation is not None else None
-        if ahead is not None:
-            return [warning("operation", ahead, AHEAD_REMEDY)]
-        since = operation.last_execution if operation is not None else NEVER
-        seen = f"processed through {iso(since)}" if since > NEVER else "not run yet"
-        due = f" {refused.message}" if refused else ""
-        return [ok("operation", f"'{process.operation_name}' has {seen}.{due}")]
-    return [error("operation", *parted(refused.message), OperationRefusedError.exit_status)]
+        refused = await refusal(settings, store, operation, source_now)
+        if refused is not None and refused.status is not RunStatus.NOT_DUE:
+            return [error("operation", *parted(refused.message), OperationRefusedError.exit_status)]
+        await require_receiver(store, settings, await store.identity())
+    ahead = watermark_ahead(operation, source_now) if operation is not None else None
+    if ahead is not None:
+        return [warning("operation", ahead, AHEAD_REMEDY)]
+    since = operation.last_execution if operation is not None else NEVER
+    seen = f"processed through {iso(since)}" if since > NEVER else "not run yet"
+    due = f" {refused.message}" if refused else ""
+    return [ok("operation", f"'{settings.process.operation_name}' has {seen}.{due}")]
 
 
 async def examine_connections(settings: Settings) -> list[Finding]:
