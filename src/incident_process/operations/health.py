@@ -97,7 +97,7 @@ def _findings(
 
 
 def _unfinished(run: Mapping[str, Any], *, under_way: bool) -> Iterator[tuple[HealthLevel, str, str]]:
-    error = _sentence(run["error"])
+    error = f"{(run['error'] or 'no reason was noted').strip().rstrip('.')}."
     if error.startswith(INTERRUPTED):  # an operator's wish, and no fault
         if not under_way:
             yield HealthLevel.ATTENTION, f"The last run was {error} The next run resumes.", RESUME
@@ -126,11 +126,6 @@ def _missing_run(
             )
     elif now - datetime.fromisoformat(last["started"]) > SILENCE:
         yield HealthLevel.ATTENTION, "No run for more than a day: is the scheduler at work?", LOOK_AT_SCHEDULER
-
-
-def _sentence(error: str | None) -> str:
-    text = (error or "no reason was noted").strip().rstrip(".")
-    return f"{text}."
 
 
 def _many(count: int, one: str, several: str) -> str:

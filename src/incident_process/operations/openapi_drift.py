@@ -6,6 +6,7 @@ and the comparison goes no deeper than the contract.
 
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
+from operator import eq
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -85,7 +86,7 @@ def operation(document: Any, api_path: str, beside: str) -> OpenApiOperation | N
     bases += [_path(_at(server, "url")) for server in _list(_at(document, "servers"))]
     wanted = [api_path.rstrip("/").removeprefix(base) for base in bases if api_path.startswith(base)]
     described = posts(document)
-    for fits in (_is, _fits_template):
+    for fits in (eq, _fits_template):
         for path in dict.fromkeys(wanted):
             for one in described:
                 if fits(path, one.rstrip("/")):
@@ -268,10 +269,6 @@ def _said(schema: Schema) -> str:
 def _brief(value: Any) -> str:
     """Return an allowed value as a message shows it: it may be huge, or nested deeper than Python can write."""
     return "…" if isinstance(value, list | dict) else str(value)[:MOST_CHARACTERS]
-
-
-def _is(path: str, described: str) -> bool:
-    return path == described
 
 
 def _fits_template(path: str, described: str) -> bool:

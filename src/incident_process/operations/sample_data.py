@@ -71,14 +71,10 @@ class _Tables:
         count = 0
         with closing(self._connection.cursor()) as cursor:
             while batch := list(islice(rows, _BATCH)):
-                cursor.executemany(sql, [_with(row, changed) for row in batch])
+                changed_rows = [tuple(changed.get(at, value) for at, value in enumerate(row)) for row in batch]
+                cursor.executemany(sql, changed_rows)
                 count += len(batch)
         return count
-
-
-def _with(row: Row, changed: Mapping[int, str]) -> Row:
-    """Return the row with other values in these places."""
-    return tuple(changed.get(at, value) for at, value in enumerate(row))
 
 
 def load_sample(settings: Settings, accounts: int) -> SampleLoad:

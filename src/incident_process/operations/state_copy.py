@@ -141,18 +141,13 @@ class Copy:
                 break
             count += len(ours)
             after = ours[-1].incident_id
-        there = sum(len(chunk.incidents) for chunk in await self._chunks())
-        if there != pending:
+        chunk_ids = await self._target.claim_outbox(self._target_lease)
+        chunks = [await self._target.load_chunk(chunk_id) for chunk_id in chunk_ids]
+        if sum(len(chunk.incidents) for chunk in chunks if chunk is not None) != pending:
             raise _differs("what waits in their outboxes")
         if await _count(self._target) != runs:
             raise _differs("their runs")
         return Copied(deliveries=count, pending=pending, runs=runs)
-
-    async def _chunks(self) -> list[Chunk]:
-        found = [
-            await self._target.load_chunk(chunk_id) for chunk_id in await self._target.claim_outbox(self._target_lease)
-        ]
-        return [chunk for chunk in found if chunk is not None]
 
     async def _compare_operation(self, before: Operation) -> None:
         after = await self._target.read_operation()

@@ -49,20 +49,14 @@ async def guarded(subject: str, look: Callable[[], Awaitable[list[Finding]]]) ->
     try:
         return await look()
     except IncidentProcessError as exc:
-        finding, remedy = _parted(exc)
+        # The remedy is the error's own, else the last of several sentences.
+        said = str(exc)
+        finding, remedy = (said.removesuffix(exc.remedy).rstrip(), exc.remedy) if exc.remedy else parted(said)
         return [error(subject, finding, remedy, exc.exit_status)]
 
 
 _SENTENCES = re.compile(r"(.+[.?!]) ([A-Z][^.]*(?:\.\S[^.]*)*\.)", re.DOTALL)
 """A message whose last sentence is the remedy; that sentence may contain a file's name or an address."""
-
-
-def _parted(exc: IncidentProcessError) -> tuple[str, str]:
-    """Return what is wrong and the remedy: the error's own, else the last of several sentences."""
-    message = str(exc)
-    if exc.remedy:
-        return message.removesuffix(exc.remedy).rstrip(), exc.remedy
-    return parted(message)
 
 
 def parted(message: str) -> tuple[str, str]:
