@@ -65,17 +65,8 @@ def missing(section: str, name: str, origin: str, remedy: str = "") -> Problem:
     return Problem(section=section, name=name, text=text, origin=origin)
 
 
-def near_section(section: str) -> str | None:
-    """Return the known section that is nearest to an unknown name, None where none is near."""
-    return _nearest(section, SECTIONS)
-
-
-def near_key(section: str, name: str) -> str | None:
-    """Return the key of a known section that is nearest to an unknown name, None where none is near."""
-    return _nearest(name, SECTIONS[section].model_fields)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str | None:
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known section or key that is nearest to an unknown name, None where none is near."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=_NEAR)), None)
 
 

@@ -10,7 +10,7 @@ from incident_process.settings.key_docs import is_secret, label
 from incident_process.settings.keys import SECTIONS
 from incident_process.settings.keys.section import Section
 from incident_process.settings.load import Sourced
-from incident_process.settings.messages import Problem, near_key, near_section
+from incident_process.settings.messages import Problem, nearest
 
 _COMMENT = re.compile(r"\s[;#]")
 _AS_IT_IS = ("database", "mysql_password")  # blanks at its ends belong to it, and it may be empty
@@ -50,7 +50,7 @@ class RawSettings:
 
     def problems_of(self, section: str) -> list[Problem]:
         """Return the problems of a section, also those under a misspelt name of it."""
-        return [item for item in self.problems if section in (item.section, near_section(item.section))]
+        return [item for item in self.problems if section in (item.section, nearest(item.section, SECTIONS))]
 
     def suspected(self) -> Iterator[str]:
         """Yield a warning for each value that holds what other readers of INI files would leave out."""
@@ -80,20 +80,14 @@ def normalize(data: Mapping[str, Any]) -> RawSettings:
     for name, content in data.items():
         section = name.lower()
         if section in SECTIONS and isinstance(content, Mapping | Section):
-            for key, value in _items(content):
-                _take(raw, section, key, value)
+            given = content.model_dump(exclude_unset=True) if isinstance(content, Section) else content
+            for key, value in given.items():
+                _take(raw, section, key.lower(), value)
         elif isinstance(content, Mapping) and section not in SECTIONS:
             _unknown_section(raw, name, content)
         else:
             raw.values[section] = content
     return raw
-
-
-def _items(content: Mapping[str, Any] | Section) -> Iterator[tuple[str, Any]]:
-    if isinstance(content, Section):
-        content = content.model_dump(exclude_unset=True)
-    for name, value in content.items():
-        yield name.lower(), value
 
 
 def _take(raw: RawSettings, section: str, name: str, value: Any) -> None:
@@ -134,7 +128,7 @@ def _suspicion(value: str, *, secret: bool) -> str | None:
 
 
 def _unknown_key(raw: RawSettings, section: str, name: str, origin: str) -> None:
-    near = near_key(section, name)
+    near = nearest(name, SECTIONS[section].model_fields)
     if near:
         raw.meant.add((section, near))
         key_name = label(section, near).partition("] ")[2]
@@ -146,7 +140,7 @@ def _unknown_key(raw: RawSettings, section: str, name: str, origin: str) -> None
 def _unknown_section(raw: RawSettings, section: str, content: Mapping[str, Any]) -> None:
     origins = [value.origin for value in content.values() if isinstance(value, Sourced)]
     origin = origins[0] if origins else raw.default_origin
-    near = near_section(section.lower())
+    near = nearest(section.lower(), SECTIONS)
     if near:
         raw.meant.update((near, name.lower()) for name in content)
         raw.reject(section, None, f"is an unknown section: did you mean {label(near)}?", origin)
