@@ -6,7 +6,7 @@ at millions of deliveries, so it is repeated only now and then, however often th
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from math import nan
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -40,11 +40,7 @@ class StateFigures:
         async with self._reading:  # scrapes at once share a reading
             if loop.time() >= self._fresh_until:
                 began = loop.time()
-                try:
-                    async with asyncio.timeout(READ_SECONDS), opened() as store:
-                        await self.refresh(store)
-                except (TimeoutError, IncidentProcessError):
-                    self._forget()
+                await self._read(opened())
                 took = loop.time() - began
                 self._fresh_until = loop.time() + max(FRESH_SECONDS, took / SHARE)
         return self._instruments.text() + generate_latest(self._process)
@@ -53,18 +49,19 @@ class StateFigures:
         """Read the figures from an open state; None: it could not be opened."""
         if store is None:
             self._forget()
-            return
+        else:
+            await self._read(nullcontext(store))
+
+    async def _read(self, opened: AbstractAsyncContextManager[LedgerReader]) -> None:
+        shown = self._instruments
         try:
-            async with asyncio.timeout(READ_SECONDS):
-                await self._read(store)
+            async with asyncio.timeout(READ_SECONDS), opened as store:
+                counts = await store.delivery_counts()
+                dead = len(await store.dead_letters(limit=MOST_DEAD)) if counts[DeliveryStatus.DEAD] else 0
+                size = await store.stored_bytes()
         except (TimeoutError, IncidentProcessError):
             self._forget()
-
-    async def _read(self, store: LedgerReader) -> None:
-        shown = self._instruments
-        counts = await store.delivery_counts()
-        dead = len(await store.dead_letters(limit=MOST_DEAD)) if counts[DeliveryStatus.DEAD] else 0
-        size = await store.stored_bytes()
+            return
         for status, count in counts.items():
             shown.ledger.labels(status.value).set(count)
         shown.pending.set(counts[DeliveryStatus.PENDING])
