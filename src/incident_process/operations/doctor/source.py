@@ -23,7 +23,7 @@ async def examine_source(settings: Settings) -> list[Finding]:
         findings = [
             ok("source", "Connected; both tables have the needed columns."),
             _clock(now, datetime.now(UTC)),
-            *_types(source),
+            *(ok(table, f"LOAD_DATE is of type {declared}.") for table, declared in source.load_date_types.items()),
             *await _indexes(source),
             await _open_transactions(source),
             *await _excluded(source, settings.process.source_timezone),
@@ -43,10 +43,6 @@ def _clock(source_now: datetime, here: datetime) -> Finding:
         f"{text}. No window depends on it: the source's clock counts.",
         "Let the host keep its time (systemd-timesyncd, chrony), so that log lines can be compared.",
     )
-
-
-def _types(source: Source) -> list[Finding]:
-    return [ok(table, f"LOAD_DATE is of type {declared}.") for table, declared in source.load_date_types.items()]
 
 
 async def _indexes(source: Source) -> list[Finding]:
