@@ -46,32 +46,17 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-_HOMES = {
-    "app.runner": ("run_window",),
-    "core.errors": (
-        "APIConfigError",
-        "ConfigurationError",
-        "DataProcessingError",
-        "DatabaseConnectionError",
-        "DeliveryIncompleteError",
-        "IncidentCreationError",
-        "IncidentProcessError",
-        "LeaseHeldError",
-        "LeaseLostError",
-        "OperationRefusedError",
+_HOME = {
+    "RunReport": "core.models",
+    "Settings": "settings",
+    "get_logger": "core.logs",
+    "run_window": "app.runner",
+    **dict.fromkeys(
+        ("ProcessOperation", "create_incident", "get_mongo_collection", "get_mysql_connection", "read_api_config"),
+        "compat.team_scripts",
     ),
-    "core.logs": ("get_logger",),
-    "core.models": ("RunReport",),
-    "compat.team_scripts": (
-        "ProcessOperation",
-        "create_incident",
-        "get_mongo_collection",
-        "get_mysql_connection",
-        "read_api_config",
-    ),
-    "settings": ("Settings",),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+"""The modules of the public names that are no errors."""
 
 __all__ = [
     "APIConfigError",
@@ -98,10 +83,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its home when it is first used."""
-    try:
-        home = _HOME[name]
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    value = getattr(import_module(f"{__name__}.{home}"), name)
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME.get(name, 'core.errors')}"), name)
     globals()[name] = value
     return value
