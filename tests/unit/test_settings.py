@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from incident_process.core.errors import APIConfigError, ConfigurationError
 from incident_process.core.models import Tracking
-from incident_process.settings import Api, Database, Mongodb, MySQLTarget, Settings, SqliteTarget, parse_target
+from incident_process.settings import Api, Database, Mongodb, Settings
+from incident_process.settings.database_urls import MySQLTarget, SqliteTarget, parse_target
 from incident_process.settings.in_force import keys_in_force
 from incident_process.settings.key_docs import keys
 from incident_process.settings.keys import SECTIONS

@@ -1,6 +1,5 @@
 """The configuration: an INI file, overridden by the environment, checked as a whole before any work (SPEC 8)."""
 
-from incident_process.settings.database_urls import MySQLTarget, SqliteTarget, parse_target
 from incident_process.settings.keys.api import Api
 from incident_process.settings.keys.databases import Database, Mongodb
 from incident_process.settings.load import embedded_database
@@ -10,9 +9,6 @@ __all__ = [
     "Api",
     "Database",
     "Mongodb",
-    "MySQLTarget",
     "Settings",
-    "SqliteTarget",
     "embedded_database",
-    "parse_target",
 ]

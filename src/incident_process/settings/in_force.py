@@ -2,7 +2,7 @@
 
 import enum
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -39,10 +39,7 @@ def keys_in_force(
         environ: The environment; None: this process's.
     """
     layer, _ = load.layers(config, os.environ if environ is None else environ)
-    return list(_keys(settings, layer))
-
-
-def _keys(settings: Settings, layer: load.Layer) -> Iterator[KeyInForce]:
+    found = []
     for key in keys():
         section, name = key.section.lower(), key.name.lower()
         value = getattr(getattr(settings, section), name)
@@ -55,12 +52,9 @@ def _keys(settings: Settings, layer: load.Layer) -> Iterator[KeyInForce]:
             text = ", ".join(_without_password(address.strip()) for address in addresses)
         else:
             text = _shown(value)
-        yield KeyInForce(
-            section=key.section,
-            key=key.name,
-            value=text,
-            origin=DEFAULT if origin is None or not str(origin) else origin.place,
-        )
+        place = DEFAULT if origin is None or not str(origin) else origin.place
+        found.append(KeyInForce(section=key.section, key=key.name, value=text, origin=place))
+    return found
 
 
 _ADDRESSES = frozenset({"url", "mongo_url", "replicas"})
