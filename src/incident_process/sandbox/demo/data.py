@@ -6,7 +6,7 @@ Rows are tuples in the order of the table's columns, made one by one: 300,000 in
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ MAX_ASSETS = 4
 _STRIDE = 61_803_403  # shares no factor with the number of accounts: each index gets its own account number
 _ACCOUNTS = 100_000_000  # eight digits, so that every account number begins with zeros
 _FIRST_DAY = date(2009, 1, 1).toordinal()
-_AT = {table: {name: at for at, name in enumerate(columns)} for table, columns in declared_types().items()}
+_EMPTY: dict[str, dict[str, Value]] = {table: dict.fromkeys(columns) for table, columns in declared_types().items()}
 
 
 class Population:
@@ -54,17 +54,13 @@ class Population:
                 gives ``YYYY-MM-DD HH:MM:SS``, with a fraction where it has one.
         """
         stamp = written(loaded)
-        empty: list[Value] = [None] * len(_AT[CUSTOMER_TABLE])
         for index in indexes:
             draw = _Draw(self._seed, index)
-            shared = empty.copy()
-            _fill(shared, CUSTOMER_TABLE, self._account_fields(index, draw))
-            _fill(shared, CUSTOMER_TABLE, _person_fields(self.account(index), draw))
-            _fill(shared, CUSTOMER_TABLE, _load_fields(_Draw(self._seed, index, stamp), loaded, stamp))
+            shared = _EMPTY[CUSTOMER_TABLE] | self._account_fields(index, draw)
+            shared |= _person_fields(self.account(index), draw)
+            shared |= _load_fields(_Draw(self._seed, index, stamp), loaded, stamp)
             for number in range(self.assets(index)):
-                row = shared.copy()
-                _fill(row, CUSTOMER_TABLE, self._asset_fields(index, number))
-                yield tuple(row)
+                yield tuple((shared | self._asset_fields(index, number)).values())
 
     def payments(self, indexes: Iterable[int], loaded: datetime) -> Iterator[Row]:
         """Yield one payment for each account, made up to two hours before it was loaded; ``loaded`` as above."""
@@ -74,25 +70,20 @@ class Population:
             paid_at = loaded - timedelta(seconds=60 + draw.below(7_000))
             paid = written(paid_at.replace(microsecond=0))
             money = _money(draw.below(1_500_000) + 10_000)
-            row: list[Value] = [None] * len(_AT[PAYMENT_TABLE])
-            _fill(
-                row,
-                PAYMENT_TABLE,
-                {
-                    "AP_ACCOUNT_NUMBER": self.account(index),
-                    "ACCOUNT_PAYMENT_SEQ": paid_at.toordinal() - _FIRST_DAY,
-                    "AP_ACCOUNT_PAYMENT_MNY": money,
-                    "ACCOUNT_PAYMENT_DAT": paid,
-                    "CREATED_DTM": paid,
-                    "ACCOUNT_PAYMENT_STATUS": 1,
-                    "ALT_ACCOUNT_PAYMENT_MNY": money,
-                    "EVENT_REF": f"EV{draw.below(10**10):010d}",
-                    "LOAD_DATE": stamp,
-                },
-            )
-            yield tuple(row)
+            row = _EMPTY[PAYMENT_TABLE] | {
+                "AP_ACCOUNT_NUMBER": self.account(index),
+                "ACCOUNT_PAYMENT_SEQ": paid_at.toordinal() - _FIRST_DAY,
+                "AP_ACCOUNT_PAYMENT_MNY": money,
+                "ACCOUNT_PAYMENT_DAT": paid,
+                "CREATED_DTM": paid,
+                "ACCOUNT_PAYMENT_STATUS": 1,
+                "ALT_ACCOUNT_PAYMENT_MNY": money,
+                "EVENT_REF": f"EV{draw.below(10**10):010d}",
+                "LOAD_DATE": stamp,
+            }
+            yield tuple(row.values())
 
-    def _account_fields(self, index: int, draw: "_Draw") -> Mapping[str, Value]:
+    def _account_fields(self, index: int, draw: "_Draw") -> dict[str, Value]:
         account = self.account(index)
         kind_id, category, kind, segment, described = draw.of(words.CUSTOMER_TYPES)
         class_id, class_name = draw.of(words.CREDIT_CLASSES)
@@ -132,7 +123,7 @@ class Population:
             "BILL_CYCLE": f"{draw.below(28) + 1:02d}",
         }
 
-    def _asset_fields(self, index: int, number: int) -> Mapping[str, Value]:
+    def _asset_fields(self, index: int, number: int) -> dict[str, Value]:
         account = self.account(index)
         draw = _Draw(self._seed, index, "asset", number)
         product, service, product_id = draw.of(words.PRODUCTS)
@@ -177,7 +168,7 @@ def written(moment: date) -> str:
     return moment.isoformat(" ")
 
 
-def _person_fields(account: str, draw: _Draw) -> Mapping[str, Value]:
+def _person_fields(account: str, draw: _Draw) -> dict[str, Value]:
     """Return name, address and contacts; about one account in ten lacks each kind of contact."""
     given, surname = draw.of(words.GIVEN_NAMES), draw.of(words.SURNAMES)
     town, district, province, zip_code, office, area = draw.of(words.TOWNS)
@@ -224,7 +215,7 @@ def _person_fields(account: str, draw: _Draw) -> Mapping[str, Value]:
     }
 
 
-def _load_fields(draw: _Draw, loaded: date, stamp: str) -> Mapping[str, Value]:
+def _load_fields(draw: _Draw, loaded: date, stamp: str) -> dict[str, Value]:
     """Return the fields that change from load to load: amounts, the last bill, the row's own last payment."""
     outstanding, paid = draw.below(5_000_000) - 50_000, draw.below(20_000_000)
     billed = loaded.toordinal() - _FIRST_DAY - draw.below(30)
@@ -240,12 +231,6 @@ def _load_fields(draw: _Draw, loaded: date, stamp: str) -> Mapping[str, Value]:
         "LOAD_DATE": stamp,
         "LOAD_USER": "demo_loader",
     }
-
-
-def _fill(row: list[Value], table: str, fields: Mapping[str, Value]) -> None:
-    at = _AT[table]
-    for name, value in fields.items():
-        row[at[name]] = value
 
 
 def _day(number: int) -> str:
