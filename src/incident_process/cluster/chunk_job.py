@@ -80,6 +80,7 @@ async def _process_under_lease(
             clock=SourceClock(await parts.source.now()),
             run_id=task.run_id,
             started_at=task.started_at,
+            may_send=heartbeat.is_valid,
             scope=task.scope,
             since_id=task.since_id,
             key_name=task.key_name,

@@ -18,8 +18,8 @@ class CrashPoint(StrEnum):
     """The commit steps of SPEC 6; each crash point lies directly after the step."""
 
     LEASED = "leased"
-    CLAIMED = "claimed"
     OPENED = "opened"
+    CLAIMED = "claimed"
     ENQUEUED = "enqueued"
     POSTED = "posted"  # the receiver has answered, the outcome is not yet saved
     RECORDED = "recorded"

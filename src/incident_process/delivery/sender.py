@@ -120,7 +120,7 @@ class SendResult(Record, frozen=True, kw_only=True):
 class _Job:
     incident: Incident
     number: int
-    resumed: bool
+    may_have_arrived: bool
     done: Callable[[SendResult], None]
     left_over: bool = False
     """An earlier run, or an earlier part of this one, has left it: it shows nothing new about the service."""
@@ -191,7 +191,7 @@ class Sender:
         """Since when the receiver has only rejected requests for its rate."""
         self._places = itertools.count()
         self._not_overtaken: set[FailureOrder] = set()
-        self._taken_ids: dict[str, FailureOrder] = {}
+        self._ids_in_use: dict[str, FailureOrder] = {}
         """By key, the marks of incidents whose Incident_Id another incident has."""
         self._is_last = False
         """Whether this is the last try of this run for incidents that failed before."""
@@ -361,7 +361,7 @@ class Sender:
             if not self._may_go(job, probe=probe):
                 gate.give_turn_back()
                 return
-            may_have_arrived = job.resumed or job.attempts > job.unsent
+            may_have_arrived = job.may_have_arrived or job.attempts > job.unsent
             job.attempts += 1
             # A receiver that drops one kept connection drops all of them.
             fresh = job.answer is not None and job.answer.status is None
@@ -421,7 +421,7 @@ class Sender:
         rule = self._rules.fitting(answer.status, answer.excerpt)
         if rule is not None:
             return rule.verdict
-        others_taken = answer.status == 503 and self._others_taken()
+        others_taken = answer.status == 503 and self._is_at_work()
         return classify_response(answer.status, may_have_arrived=may_have_arrived, others_taken=others_taken)
 
     def _tell_gate(self, job: _Job, answer: Answer, verdict: ResponseClass, window: int, epoch: int) -> None:
@@ -431,7 +431,7 @@ class Sender:
             # Receivers limit the rate, or the connections, also by closing what is too much (nginx' status 444). The
             # end of a kept connection shows nothing.
             is_telling = answer.new_connection and job.attempts <= TELLING
-            dropped = is_telling and answer.error in DROPPED and self._others_taken(DROPPING_SECONDS)
+            dropped = is_telling and answer.error in DROPPED and self._is_at_work(DROPPING_SECONDS)
             job.dropped |= dropped
             self.gate.unanswered(window, epoch, too_many=too_many, dropped=dropped)
         elif verdict is not ResponseClass.THROTTLED:
@@ -451,7 +451,7 @@ class Sender:
             self._finish(job, verdict)
             return
         # Another incident may have an id, or all ids of a block; that it has the new one too is no accident.
-        is_accident = verdict is ResponseClass.ID_IN_USE and job.incident.key not in self._taken_ids
+        is_accident = verdict is ResponseClass.ID_IN_USE and job.incident.key not in self._ids_in_use
         self._set_mark(job, verdict)
         if not is_accident:
             self._failed = answer, job.incident.body
@@ -465,12 +465,12 @@ class Sender:
     def _set_mark(self, job: _Job, verdict: ResponseClass) -> None:
         """Remember the place of the first failure; one mark serves all ids that the incident is given."""
         if job.mark is None:
-            job.mark = self._taken_ids.get(job.incident.key) or FailureOrder(job.place)
+            job.mark = self._ids_in_use.get(job.incident.key) or FailureOrder(job.place)
             job.mark.in_spell |= self._breaker.circuit is CircuitState.PROBING
             if not job.mark.overtaken:
                 self._not_overtaken.add(job.mark)
         if verdict is ResponseClass.ID_IN_USE:
-            self._taken_ids.setdefault(job.incident.key, job.mark)
+            self._ids_in_use.setdefault(job.incident.key, job.mark)
 
     def _overtake(self, place: int) -> None:
         """Mark each failed incident that was sent before the one that the receiver took just now."""
@@ -478,8 +478,8 @@ class Sender:
             mark.overtaken = True
             self._not_overtaken.discard(mark)
 
-    def _others_taken(self, within: float = TAKING_SECONDS) -> bool:
-        """Return whether the receiver was at work on other incidents a moment ago."""
+    def _is_at_work(self, within: float = TAKING_SECONDS) -> bool:
+        """Return whether the receiver answered a request for its own sake a moment ago."""
         if self._at_work_at is None:
             return False
         return self._loop.time() - self._at_work_at <= within + 2 * self._asked_to_wait

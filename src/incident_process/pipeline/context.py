@@ -9,7 +9,7 @@ from incident_process.core.crash_points import CrashPoints
 from incident_process.core.events import Events
 from incident_process.core.models import Lease, Record, Sending
 from incident_process.delivery.gate import Gate
-from incident_process.delivery.http.transport import MaySend, Transport, always
+from incident_process.delivery.http.transport import MaySend, Transport
 from incident_process.pipeline.change_detection import ResendPolicy
 from incident_process.pipeline.counters import RunCounters
 from incident_process.pipeline.lease import LeaseHeartbeat
@@ -56,8 +56,8 @@ class Processor(Protocol):
     async def resolve_exhausted(self) -> None:
         """Decide on the incidents that were not taken."""
 
-    def unfinished(self) -> str | None:
-        """Say why the run is incomplete, None when everything has its outcome; raises LeaseLostError."""
+    def report_unfinished(self) -> str | None:
+        """Log and return why the run is incomplete, None when everything has its outcome; raises LeaseLostError."""
 
 
 class Parts(Record, frozen=True, kw_only=True):
@@ -92,7 +92,7 @@ class RunContext(Record, frozen=True, kw_only=True):
     clock: SourceClock
     run_id: str
     started_at: datetime
-    may_send: MaySend = always
+    may_send: MaySend
     scope: int | None = None
     since_id: int | None = None
     key_name: str = ""

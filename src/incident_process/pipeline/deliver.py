@@ -142,13 +142,13 @@ class ChunkDeliverer:
         for _ in range(MAX_READDRESSED + 1):
             answered = await self._sender.deliver(waiting, resumed=resumed, once=once, before=before)
             results |= {result.incident.incident_id: result for result in answered}
-            taken = [result for result in answered if result.verdict is ResponseClass.ID_IN_USE]
-            if not taken:
+            in_use = [result for result in answered if result.verdict is ResponseClass.ID_IN_USE]
+            if not in_use:
                 break
             # Never left under the id that is taken, also when nothing more is sent: the next run could not tell this
             # 409 from the answer to its own earlier attempt. Of a new id that was never tried it can.
-            chunk, waiting = await self._readdress(chunk, taken)
-            for result in taken:
+            chunk, waiting = await self._readdress(chunk, in_use)
+            for result in in_use:
                 del results[result.incident.incident_id]
             resumed = False
         else:  # under each of so many ids: a refusal that may hold for every body
@@ -156,7 +156,7 @@ class ChunkDeliverer:
                 new.incident_id: msgspec.structs.replace(
                     result, incident=new, verdict=ResponseClass.SUSPECT, attempts=0, unsent=0
                 )
-                for new, result in zip(waiting, taken, strict=True)
+                for new, result in zip(waiting, in_use, strict=True)
             }
         return chunk, list(results.values())
 
@@ -374,12 +374,12 @@ class ChunkDeliverer:
         if found:
             self._exhausted[chunk.chunk_id] = self._exhausted.get(chunk.chunk_id, {}) | found
 
-    async def _readdress(self, chunk: Chunk, taken: Sequence[SendResult]) -> tuple[Chunk, list[Incident]]:
+    async def _readdress(self, chunk: Chunk, in_use: Sequence[SendResult]) -> tuple[Chunk, list[Incident]]:
         """Give incidents whose id the receiver has for another body a new id each."""
         floor = id_floor(self._clock.now())
-        first = await self._events.timed(self._store.reserve_ids, self._lease, len(taken), floor)
+        first = await self._events.timed(self._store.reserve_ids, self._lease, len(in_use), floor)
         replaced = []
-        for incident_id, result in enumerate(taken, start=first):
+        for incident_id, result in enumerate(in_use, start=first):
             old = result.incident
             body, sent = with_incident_id(old.body, incident_id), old.attempts + result.attempts
             new = msgspec.structs.replace(

@@ -296,8 +296,8 @@ class ChunkProcessor:
         """What used up its attempts under this processor's own lease."""
         return self._deliverer.hand_over()
 
-    def unfinished(self) -> str | None:
-        """Say why the run is incomplete, None when everything that was looked at has its outcome.
+    def report_unfinished(self) -> str | None:
+        """Log and return why the run is incomplete, None when everything that was looked at has its outcome.
 
         Raises LeaseLostError when another runner has taken over.
         """

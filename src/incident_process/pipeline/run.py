@@ -1,6 +1,7 @@
 """One run in its commit order: lease → window → run record → outboxes → accounts in chunks → watermark → record closed.
 
-``Run._run_in_order`` tells it; what each step does in detail stands below, in the same order.
+``Run._run`` takes the lease, ``_run_in_order`` tells the rest, and its steps stand below in the same order. Chunks are
+sent in ``processor``; which accounts, and the watermark, are the plan's (``plans``).
 
 This order is what the promise rests on (SPEC 6). Wherever a run is killed, the next one finds in the outbox what may
 have been sent without an outcome, sends it again byte for byte, and goes over its window once more: the ledger's
@@ -107,6 +108,7 @@ class Run:
         refused = await self._fix_window(now)
         if refused is not None:
             return self._refuse(refused)
+        # Where the receiver is another one than before: that is noted at the end, once it has all.
         first_id = await self._first_id_for_new_receiver(lease, now)
         context, recorder = await self._open_record(heartbeat, now, run_id)
         try:
@@ -114,11 +116,11 @@ class Run:
                 async with self._processing(context, heartbeat) as processor:
                     if plan.resumes:
                         await processor.drain_outboxes()
-                    else:
+                    else:  # what earlier runs left stays for the next window; their workers are fenced all the same
                         await processor.claim_outboxes()
                     was_selected = await self._go_over_accounts(processor, context)
                     await processor.resolve_exhausted()
-                status, reason = RunStatus.INCOMPLETE, processor.unfinished()
+                status, reason = RunStatus.INCOMPLETE, processor.report_unfinished()
                 if reason is None and was_selected:
                     # The plan of a window moves the watermark: all that it covers has its outcome.
                     status, moved = await plan.conclude(context, self._counters)

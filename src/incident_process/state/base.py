@@ -134,7 +134,7 @@ class LedgerReader(Protocol):
         """Return accounts of the ledger that begin with the text, in ascending order of code points."""
 
     async def kept_body(self, incident_id: int) -> bytes | None:
-        """Return the body of a delivered incident where it is kept (``keep_bodies_days``), else None; personal data."""
+        """Return the kept body of a delivered incident (``[PROCESS] keep_bodies``); else None. Personal data."""
 
     async def delivery_counts(self) -> dict[DeliveryStatus, int]:
         """Return how many ledger entries have each status; a status without entries is 0."""
@@ -230,7 +230,7 @@ class RunState(LedgerReader, Protocol):
         """Write outcomes to the ledger; keep pending incidents in the outbox, with their attempts and runs.
 
         Outcomes cover all or some of ``chunk.incidents``; an incident without one stays in the outbox unchanged. An
-        entry without pending incidents is deleted (with ``keep_bodies_days``: kept, marked as done).
+        entry without pending incidents is deleted (with ``[PROCESS] keep_bodies``: kept, marked as done).
         """
 
     async def replace_incident(self, lease: Lease, chunk: Chunk, old_id: int, new: Incident) -> Chunk:

@@ -96,7 +96,7 @@ def settle(entry: OutboxEntry, outcomes: Collection[Outcome], *, keep: bool) -> 
     Args:
         entry: The stored entry.
         outcomes: Outcomes of some or all of its incidents; those of others are ignored.
-        keep: Whether bodies stay after their outcome (``keep_bodies_days``), marked as done.
+        keep: Whether bodies stay after their outcome (``[PROCESS] keep_bodies``), marked as done.
     """
     by_id = {outcome.incident_id: outcome for outcome in outcomes}
     incidents: list[Incident] = []

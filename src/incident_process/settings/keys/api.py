@@ -35,7 +35,11 @@ class Api(Section):
         default=60, ge=0, le=86400, description="longest Retry-After that is honoured, in seconds"
     )
     breaker_failures: Whole = Field(
-        default=5, ge=1, le=10_000, description="failures across accounts, in succession, after which the run stops"
+        default=5,
+        ge=1,
+        le=10_000,
+        description="failures across accounts, in succession, after which a run sends only trial requests; "
+        "it stops where the receiver takes none of them",
     )
     bearer_token: SecretStr | None = Field(
         default=None, description="sent as `Authorization: Bearer …`", examples=["token-of-the-receiver"]
