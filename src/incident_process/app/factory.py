@@ -1,7 +1,7 @@
 """From settings to open parts: the only module that names a concrete source, state store or transport."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -25,13 +25,13 @@ from incident_process.state.base import StateStore
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings, *, environ: Mapping[str, str] = os.environ) -> AsyncIterator[Parts]:
+async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     """Open source, state and transport for a run, and close them in the reverse order.
 
     Raises DatabaseConnectionError when a database cannot be reached, ConfigurationError when its tables or a setting
     are not as they must be.
     """
-    faults, events = CrashPoints.from_environment(environ), Events()
+    faults, events = CrashPoints.from_environment(os.environ), Events()
     log_attempts(events)
     async with AsyncExitStack() as stack:
         source = await stack.enter_async_context(make_source(settings))

@@ -67,15 +67,9 @@ class Observers:
 
 
 def observers_for(settings: Settings, meter: "Meter | None" = None, notifier: "Notifier | None" = None) -> Observers:
-    """Return the observers that the settings ask for.
+    """Return the observers that the settings ask for; raise ConfigurationError as ``require`` does.
 
-    Args:
-        settings: Those of the run.
-        meter: The metrics of a process that has many runs; None makes new ones.
-        notifier: The same for alerts.
-
-    Raises:
-        ConfigurationError: As of ``require``.
+    ``meter`` and ``notifier``: those of a process that has many runs; None makes new ones.
     """
     require(settings)
     observers: list[Observer] = []

@@ -36,7 +36,7 @@ def run_window(settings: Settings, *, now: bool = False, progress: Progress | No
     async def make(parts: Parts) -> Run:
         return Run(parts, WindowPlan(parts, now=now))
 
-    return in_loop(_run_leased(settings, make, progress))
+    return run_leased(settings, make, progress=progress)
 
 
 def in_loop(work: Coroutine[Any, Any, Result]) -> Result:
@@ -67,18 +67,16 @@ def run_leased(
     settings: Settings, make: Callable[[Parts], Awaitable[Run]], *, progress: Progress | None = None
 ) -> RunReport:
     """Do the run that ``make`` makes of the opened parts; errors and signals as in ``run_window``."""
-    return in_loop(_run_leased(settings, make, progress))
 
-
-async def _run_leased(
-    settings: Settings, make: Callable[[Parts], Awaitable[Run]], progress: Progress | None
-) -> RunReport:
     async def shown(parts: Parts) -> Run:
         if progress is not None:
             show_progress(progress, parts.events)
         return await make(parts)
 
-    return await conduct(settings, shown, observers_for(settings))
+    async def run() -> RunReport:
+        return await conduct(settings, shown, observers_for(settings))
+
+    return in_loop(run())
 
 
 async def conduct(
@@ -88,17 +86,10 @@ async def conduct(
     *,
     signal_handling: Callable[[Run], AbstractContextManager[None]] | None = None,
 ) -> RunReport:
-    """Do one run in the running event loop, with its observers.
+    """Do one run in the running event loop, with its observers; errors as in ``run_window``.
 
-    Args:
-        settings: Those of the run.
-        make: Makes the run of the opened parts.
-        observers: Those of the run.
-        signal_handling: Makes a context manager around the run; None ends the run in good order at the first SIGTERM
-            or SIGINT.
-
-    Raises:
-        IncidentProcessError: As in ``run_window``.
+    ``signal_handling`` makes a context manager around the run; None ends the run in good order at the first SIGTERM or
+    SIGINT.
     """
     kind, is_reported = RunKind.WINDOW, False
     try:

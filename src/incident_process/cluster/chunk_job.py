@@ -31,11 +31,8 @@ async def process_chunk(
 ) -> ChunkResult:
     """Process the task's accounts and return the result.
 
-    Args:
-        parts: Source, state and transport of this worker.
-        task: The chunk.
-        sharing: Tasks that this process may have under way at once.
-        begun: Called with the processor, through which the caller can stop it.
+    ``sharing``: tasks that this process may have under way at once. ``begun`` is called with the processor, through
+    which the caller can stop it.
 
     Raises:
         LeaseLostError: The task's run is over, or another worker has its chunk now.

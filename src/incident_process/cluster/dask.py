@@ -219,7 +219,7 @@ class DaskPool:
             pure=False,
             workers=sorted(workers) or None,
         )
-        waiting = asyncio.ensure_future(_result(future))
+        waiting = asyncio.ensure_future(future)
         try:
             while not (await asyncio.wait({waiting}, timeout=ASK_SECONDS if workers else None))[0]:
                 await self.slots()
@@ -283,10 +283,6 @@ class DaskPool:
             f"the workers of {self._name} died one after the other over a chunk of accounts: see why in their logs; "
             "too little memory is the usual reason, then lower [PROCESS] chunk_accounts"
         )
-
-
-async def _result(future: Any) -> object:
-    return await future
 
 
 class _Shielded(WorkerPlugin):

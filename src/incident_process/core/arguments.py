@@ -68,11 +68,8 @@ def incident_id(value: object) -> int:
 def instant(text: str, name: str, zone: ZoneInfo, *, whole_day: bool = False) -> datetime:
     """Return the instant, in UTC, that a text in ISO form names; raise ValueError where it names none.
 
-    Args:
-        text: A time, or a date alone: its first moment or, with ``whole_day``, its last.
-        name: The option or argument that the text was given as, for messages.
-        zone: The zone of a text that names none.
-        whole_day: Whether a date alone means its last moment.
+    The text is a time, or a date alone: its first moment or, with ``whole_day``, its last. ``zone`` is that of a text
+    that names none, ``name`` the option or argument that the text was given as, for messages.
     """
     try:
         when = datetime.fromisoformat(text)

@@ -17,17 +17,11 @@ from incident_process.core.safe_files import open_own, writing
 def open_log_file(
     path: Path, rotation: Literal["size", "day", "none"], max_bytes: int, backups: int
 ) -> logging.Handler:
-    """Return a handler that writes to the file; its folder must exist.
+    """Return a handler that writes to the file; its folder must exist. ConfigurationError: it cannot be written.
 
-    Args:
-        path: The file.
-        rotation: ``size`` begins a new file at ``max_bytes``, ``day`` at midnight UTC; ``none`` leaves rotation to
-            another program, and reopens the file after that has moved it.
-        max_bytes: Bytes, for ``size``.
-        backups: Number of old files to keep, as ``name.1`` or ``name.2026-01-31``.
-
-    Raises:
-        ConfigurationError: The file cannot be written.
+    ``rotation``: ``size`` begins a new file at ``max_bytes``, ``day`` at midnight UTC; ``none`` leaves rotation to
+    another program, and reopens the file after that has moved it. ``backups``: how many old files to keep, as
+    ``name.1`` or ``name.2026-01-31``.
     """
     path = expand_home(path)
     with writing(f"[LOG] file {path}"):

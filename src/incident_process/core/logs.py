@@ -56,7 +56,6 @@ _OWN = frozenset({"ts", "level", "logger", "message"})
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)  # shows money as it was sent: 10.50, not 10.5
 
-
 _run_fields: ContextVar[Mapping[str, str] | None] = ContextVar("run_fields", default=None)
 """The fields that every line of the run at work has, in its tasks and threads, too."""
 

@@ -29,13 +29,9 @@ _warned_places: set[str] = set()
 
 
 async def set_up(connection: Any, session: Session, database: str, where: str) -> Opened:
-    """Set the session of a connection of asyncmy, and make sure that it took.
+    """Set the session of a connection of asyncmy that has just been made, and make sure that it took.
 
-    Args:
-        connection: A connection that has just been made.
-        session: What its session has to be like.
-        database: The database that unqualified names mean.
-        where: The server in words, for messages.
+    ``database``: the one that unqualified names mean. ``where``: the server in words, for messages.
 
     Raises:
         ConfigurationError: A setting did not take.
@@ -63,9 +59,7 @@ async def set_up(connection: Any, session: Session, database: str, where: str) -
 def connect_blocking(target: MySQLTarget, where: str) -> "pymysql.Connection[Any]":
     """Return an open connection of pymysql with the session of a script; the caller closes it.
 
-    Args:
-        target: The server and the database.
-        where: The database in words, for messages.
+    ``where``: the database in words, for messages.
 
     Raises:
         ConfigurationError: A setting of the session did not take.

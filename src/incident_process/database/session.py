@@ -189,11 +189,9 @@ Negotiation = Generator[str, Reply, Opened]
 def negotiate(session: Session, database: str, where: str, *, mariadb: bool) -> Negotiation:
     """Set the session, read it back, and return what the server said of itself.
 
-    Args:
-        session: What it has to be like.
-        database: The database that unqualified names mean.
-        where: The server in words, for the message: no user, no password.
-        mariadb: Which kind the server says that it is. Behind a proxy that is not certain; nothing rests on it.
+    ``database``: the one that unqualified names mean. ``where``: the server in words, for the message: no user, no
+    password. ``mariadb``: which kind the server says that it is; behind a proxy that is not certain, and nothing rests
+    on it.
 
     Raises:
         ConfigurationError: A setting did not take; the message names it.

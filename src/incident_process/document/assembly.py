@@ -42,7 +42,6 @@ _IMAGE = (
 )
 """The bytes that are digested. Another form would change every account's digest, and a run would send all of them."""
 
-
 _NEWEST_TEXTS = itemgetter(
     _C["CUSTOMER_REF"],
     _C["CONTACT_PERSON"],

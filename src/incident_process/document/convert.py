@@ -102,9 +102,7 @@ def sortable(value: Any) -> tuple[int, Any]:
         return (0, 0)
     if isinstance(value, int | float | Decimal):
         return (1, value)
-    if isinstance(value, datetime):
-        return (2, value.isoformat())
-    if isinstance(value, date):
+    if isinstance(value, date):  # a datetime is one
         return (2, value.isoformat())
     return (3, value.decode("utf-8", "replace") if isinstance(value, bytes) else text(value))
 

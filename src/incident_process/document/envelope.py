@@ -64,10 +64,7 @@ class Envelope:
     def around(self, values: Sequence[bytes], contacts: bytes, incident_id: int) -> bytes:
         """Return the body around content; raise DataProcessingError where the model does not allow the id.
 
-        Args:
-            values: The content, as ``assembly.DocumentContent.values`` has it.
-            contacts: Its contacts, as JSON of the body.
-            incident_id: The Incident_Id.
+        ``values``: as ``assembly.DocumentContent`` has them; ``contacts``: as JSON of the body.
         """
         if not 0 < incident_id < _ID_LIMIT:
             raise contract_error("Incident_Id is out of bounds")

@@ -14,11 +14,9 @@ from incident_process.source.base import AccountRows
 NO_CUSTOMER_ROW = "the account has payments but no customer row yet"
 NO_CUSTOMER_DIGEST = "no-customer-row"
 
-
 ROWS_FORM = 2
 """Part of each digest of rows. Raise it when the same rows come to another content than before: the accounts that the
 ledger knows are then built anew instead of being taken for unchanged."""
-
 
 _encode = msgspec.msgpack.Encoder().encode
 

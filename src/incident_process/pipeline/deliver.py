@@ -25,13 +25,11 @@ log = get_logger()
 MAX_READDRESSED = 10
 """How often one incident gets a new id in a run; ids are clock-based, so even a second time would be strange."""
 
-
 CHUNKS_AGAIN = 8
 """So many chunks at a time are loaded for what is tried once more at the end of a run; each may hold one incident."""
 LOOK_FIRST = "see whether the receiver has this Incident_Id before you replay it, which sends it under a new one"
 IN_DOUBT = f"in doubt: an earlier run may have sent it without an answer; {LOOK_FIRST}"
 UNANSWERED = f"in doubt: an attempt before may have arrived without an answer; {LOOK_FIRST}"
-
 
 REFUSALS = frozenset({ResponseClass.REFUSED, ResponseClass.SUSPECT})
 

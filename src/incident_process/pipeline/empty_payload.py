@@ -43,8 +43,7 @@ async def ask_empty(
 ) -> tuple[ResponseClass, str]:
     """Find out with an empty payload whether the service is at work; return what its answer means, and its words."""
     answer, verdict = await _post(transport, rules, events, may_send)
-    log.log(
-        logging.DEBUG,
+    log.debug(
         "Asked whether the service takes requests: %s.",
         answer.error or f"HTTP {answer.status}",
         extra=logs.event("receiver_asked", http_status=answer.status),

@@ -14,11 +14,7 @@ log = get_logger()
 async def held_end(source: Source, settings: Settings, end: datetime, now: datetime) -> datetime:
     """Return where a window may end: below what open transactions of the source may still bring.
 
-    Args:
-        source: Is asked for the transactions, before any rows are read.
-        settings: Say for how long one is waited for.
-        end: Where the window would end without them.
-        now: The source's clock.
+    Asked before any rows are read. ``end``: where the window would end without them; ``now``: the source's clock.
     """
     limit = settings.process.guard_limit_seconds
     writers = await source.writers() if limit else []

@@ -134,11 +134,7 @@ def _other_receiver(before: str, settings: Settings) -> ConfigurationError:
 class OperationCheck:
     """What a run knows of its operation, once it holds the lease.
 
-    Args:
-        store: The state.
-        settings: Those of the run.
-        events: Those of the run.
-        sends_all: The run sends what it is given whatever the ledger knows, so it may go to another receiver.
+    ``sends_all``: it sends what it is given whatever the ledger knows, so it may go to another receiver.
     """
 
     def __init__(self, store: RunState, settings: Settings, events: Events, *, sends_all: bool) -> None:

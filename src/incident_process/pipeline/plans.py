@@ -70,10 +70,6 @@ class RunPlan(Protocol):
         """Return the run's status once every account has its outcome, and the operation where the run moved it on."""
 
 
-async def _none() -> Refusal | None:
-    return None
-
-
 async def _raise_as_of(context: RunContext, instant: datetime) -> datetime:
     return await context.parts.events.timed(context.parts.store.raise_as_of, context.lease, instant)
 
@@ -81,11 +77,7 @@ async def _raise_as_of(context: RunContext, instant: datetime) -> datetime:
 class WindowPlan:
     """All accounts with a row in the window, and those of the lookback that have changed.
 
-    Args:
-        parts: What the run works with.
-        now: The run goes ahead before it is due.
-        refusal: Asked under the lease, before anything else.
-        held_level: As in ``RunPlan``.
+    ``now``: the run goes ahead before it is due. ``refusal``: asked under the lease, before anything else.
     """
 
     kind = RunKind.WINDOW
@@ -99,7 +91,7 @@ class WindowPlan:
         parts: Parts,
         *,
         now: bool = False,
-        refusal: Callable[[], Awaitable[Refusal | None]] = _none,
+        refusal: Callable[[], Awaitable[Refusal | None]] | None = None,
         held_level: int = logging.WARNING,
     ) -> None:
         self.waits_until_due = not now
@@ -112,7 +104,7 @@ class WindowPlan:
 
     async def refusal(self) -> Refusal | None:
         """Return why the run may not go ahead."""
-        return await self._refusal()
+        return None if self._refusal is None else await self._refusal()
 
     def begin(self, operation: Operation, window: Window, date: datetime) -> None:
         """Take the window."""
@@ -207,14 +199,9 @@ class WindowPlan:
 
 
 class AccountsPlan:
-    """Given accounts.
+    """Given accounts: the run asks for the ``lists`` once it holds the lease and the outboxes are empty.
 
-    Args:
-        parts: What the run works with.
-        kind: What asked for it.
-        lists: The accounts. The run asks for them once it holds the lease and the outboxes are empty.
-        resend: What may be sent although the ledger knows it.
-        window: The range that is written into the run's record, if there is one.
+    ``window``: the range that is written into the run's record, if there is one.
     """
 
     waits_until_due = False  # when an operation is due concerns its windows alone

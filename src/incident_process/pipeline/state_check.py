@@ -88,13 +88,10 @@ async def _has_deliveries(store: LedgerReader) -> bool:
 def findings(
     operation: Operation, last: RunRecord | None, *, has_deliveries: bool, now: datetime
 ) -> Iterator[StateFinding]:
-    """Yield what is worth a line.
+    """Yield what is worth a line; ``now`` is the source's clock.
 
-    Args:
-        operation: What ``Process_Operation`` says; one that was never run where it says nothing.
-        last: The newest run that the audit trail knows.
-        has_deliveries: Whether the ledger holds anything.
-        now: The source's clock.
+    ``operation`` is one that was never run where ``Process_Operation`` says nothing, ``last`` the newest run that the
+    audit trail knows.
     """
     begun = operation if operation.sequence or operation.last_execution > NEVER else None
     ahead = watermark_ahead(operation, now)

@@ -63,15 +63,10 @@ EXACT_COLLATIONS = ("utf8mb4_0900_bin", "utf8mb4_nopad_bin")
 
 
 def mysql_dialect(collations: Collection[str], where: str) -> SourceDialect:
-    """Return the dialect of a MySQL or MariaDB server.
+    """Return the dialect of a MySQL or MariaDB server, which messages call ``where``.
 
-    Args:
-        collations: Those of ``EXACT_COLLATIONS`` that the server has. Its version does not decide: a proxy reports one
-            of its own.
-        where: The server in words, for the message.
-
-    Raises:
-        ConfigurationError: The server has neither.
+    ``collations``: those of ``EXACT_COLLATIONS`` that it has; ConfigurationError where it has neither. Its version does
+    not decide: a proxy reports one of its own.
     """
     collation = next((name for name in EXACT_COLLATIONS if name in collations), None)
     if collation is None:

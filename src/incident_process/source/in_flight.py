@@ -39,15 +39,8 @@ _OF_A_CLIENT = re.compile(r"^(?:MySQL|MariaDB) thread id ", re.M)
 async def open_writers(driver: Driver, now: str) -> list[datetime] | None:
     """Return when each open transaction that has changed rows began at the latest (aware UTC).
 
-    Args:
-        driver: Connected, and in no transaction.
-        now: The query for the database's clock in UTC.
-
-    Returns:
-        None where the server does not list all of them.
-
-    Raises:
-        RefusedError: The user lacks the privilege PROCESS.
+    None where the server does not list all of them. ``driver`` is connected, and in no transaction; ``now`` is the
+    query for the database's clock in UTC. Raises MissingPrivilegeError where the user lacks the privilege PROCESS.
     """
     async with driver.snapshot():  # a transaction of our own, from its beginning
         for pause in PAUSES:

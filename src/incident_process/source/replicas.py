@@ -194,12 +194,8 @@ class Replica(MySQLSource):
 class ReplicatedSource:
     """A ``Source`` that reads rows from replicas in turn; see ``source.base`` for the contract of each method.
 
-    It serves one run, or on a cluster one chunk, and shows no row older than any run read before it began.
-
-    Args:
-        primary: The source database.
-        replicas: Its copies; it connects to each at its first turn.
-        wait_seconds: Seconds that a run waits for a replica that lags.
+    It serves one run, or on a cluster one chunk, and shows no row older than any run read before it began. It connects
+    to each replica at its first turn, and waits ``wait_seconds`` for one that lags.
     """
 
     def __init__(self, primary: Primary, replicas: Sequence[Replica], wait_seconds: float) -> None:

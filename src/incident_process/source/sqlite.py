@@ -20,7 +20,6 @@ from incident_process.source.sql import SqlSource
 BUSY_SECONDS = 10.0
 """How long a statement waits for a writer's lock."""
 
-
 _INDEXES = """
     SELECT list.name, info.name
     FROM pragma_index_list(?) AS list JOIN pragma_index_info(list.name) AS info

@@ -91,12 +91,9 @@ def body_of(incidents: Sequence[Incident], incident_id: int) -> bytes | None:
 
 
 def settle(entry: OutboxEntry, outcomes: Collection[Outcome], *, keep: bool) -> OutboxEntry:
-    """Return the entry after these outcomes.
+    """Return the entry after outcomes of some or all of its incidents; those of others are ignored.
 
-    Args:
-        entry: The stored entry.
-        outcomes: Outcomes of some or all of its incidents; those of others are ignored.
-        keep: Whether bodies stay after their outcome (``[PROCESS] keep_bodies``), marked as done.
+    ``keep``: bodies stay after their outcome (``[PROCESS] keep_bodies``), marked as done.
     """
     by_id = {outcome.incident_id: outcome for outcome in outcomes}
     incidents: list[Incident] = []

@@ -14,15 +14,9 @@ _Value = TypeVar("_Value")
 
 
 def intact(column: str, read: Callable[[_Stored], _Value], stored: _Stored) -> _Value:
-    """Return a stored value as the program has it.
+    """Return what ``read`` makes of a stored value; ``column`` names it as ``Table.Column``.
 
-    Args:
-        column: ``Table.Column``, for the message.
-        read: Makes the value of what is stored.
-        stored: What the database gave.
-
-    Raises:
-        IncidentProcessError: It cannot be read. The message contains nothing of it.
+    Raises IncidentProcessError where it cannot be read. The message contains nothing of it.
     """
     try:
         return read(stored)

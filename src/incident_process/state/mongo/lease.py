@@ -40,13 +40,8 @@ class LeaseDocument:
     async def acquire(self, holder: str, seconds: float, evict: int | None) -> Lease:
         """Take the lease by compare-and-set on token and expiry; the caller confirms with ``answered``.
 
-        Args:
-            holder: The name of the new holder.
-            seconds: Seconds until it expires, from the server's now.
-            evict: The token of a holder that is known to be gone: its lease need not have expired.
-
-        Raises:
-            LeaseHeldError: Another runner holds it, or was faster.
+        It lasts ``seconds`` from the server's now. ``evict``: the token of a holder that is known to be gone, whose
+        lease need not have expired. Raises LeaseHeldError where another runner holds it, or was faster.
         """
         races = 0
         while True:

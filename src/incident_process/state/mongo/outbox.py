@@ -137,11 +137,7 @@ class Outbox:
     async def settle(self, chunk_id: str, token: int, outcomes: Sequence[Outcome], now: datetime) -> None:
         """Remove incidents with an outcome from a chunk, and note the attempts of pending ones.
 
-        Args:
-            chunk_id: The chunk.
-            token: The token that the parts must have.
-            outcomes: Outcomes of all or some of its incidents; those of others are ignored.
-            now: The time at which the chunk is done, if it is.
+        Only in parts under this token; it ignores outcomes of others. ``now``: when the chunk is done, if it is.
         """
         waiting = self._waiting(chunk_id, token)
         held = [

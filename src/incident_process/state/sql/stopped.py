@@ -56,14 +56,9 @@ def is_stopped(pid: int) -> bool:
 
 
 def end_stopped_writer(file: Path, holder: str) -> bool:
-    """End the process that has the file locked if it was stopped and is a runner of this program.
+    """End the process that has the state's file locked if it was stopped and is a runner; return whether it was ended.
 
-    Args:
-        file: The state's SQLite file.
-        holder: Who holds or held the operation's lease, empty where nobody is known to. That lease must have run out.
-
-    Returns:
-        Whether there was such a process, and it was ended.
+    ``holder``: who holds or held the operation's lease, empty where nobody is known to. That lease must have run out.
     """
     pid = writer_of(file)
     if pid is None or pid == os.getpid() or not _is_a_runner(pid, holder):
