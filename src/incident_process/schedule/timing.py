@@ -136,7 +136,8 @@ def due(rules: DueRules, view: Snapshot) -> Due:
         return Due(at=at)
     if failed(newest):
         return Due(at=max(at, _again(rules, view, newest)))
-    if rules.tracking is Tracking.MONGO and not cut_off(newest):
+    is_cut_off = newest.status is RunStatus.RUNNING or newest.status in UNFINISHED  # the next run resumes it at once
+    if rules.tracking is Tracking.MONGO and not is_cut_off:
         at = rules.timetable.after(newest.started_at)
     return Due(at=at)
 
@@ -144,11 +145,6 @@ def due(rules: DueRules, view: Snapshot) -> Due:
 def failed(run: RunRecord) -> bool:
     """Return True for a run that failed by itself; not for one that an operator stopped."""
     return run.status in UNFINISHED and not (run.error or "").startswith(INTERRUPTED)
-
-
-def cut_off(run: RunRecord) -> bool:
-    """Return True for a run that was killed or stopped: the next run resumes it at once."""
-    return run.status is RunStatus.RUNNING or run.status in UNFINISHED
 
 
 def _again(rules: DueRules, view: Snapshot, newest: RunRecord) -> datetime:

@@ -41,14 +41,9 @@ def text(stored: Any) -> str:
     return stored
 
 
-def whole_or_none(stored: Any) -> int | None:
-    """Return a stored whole number, None where there is none."""
-    return None if stored is None else whole(stored)
-
-
-def text_or_none(stored: Any) -> str | None:
-    """Return a stored text, None where there is none."""
-    return None if stored is None else text(stored)
+def or_none(read: Callable[[_Stored], _Value]) -> Callable[[_Stored | None], _Value | None]:
+    """Return what reads a column that may be empty: None where nothing is stored, else as ``read`` does."""
+    return lambda stored: None if stored is None else read(stored)
 
 
 def ledger_entry(stored: Mapping[str, Any], number: str, instant: Callable[[Any], datetime]) -> LedgerEntry:
@@ -66,8 +61,8 @@ def ledger_entry(stored: Mapping[str, Any], number: str, instant: Callable[[Any]
         status=read("Status", DeliveryStatus),
         attempts=read("Attempts", whole),
         runs=read("Runs", whole),
-        http_status=read("Last_Http_Status", whole_or_none),
-        error=read("Last_Error", text_or_none),
+        http_status=read("Last_Http_Status", or_none(whole)),
+        error=read("Last_Error", or_none(text)),
         run_id=read("Run_Id", text),
         created_at=read("Created_Dtm", instant),
         updated_at=read("Updated_Dtm", instant),

@@ -34,11 +34,6 @@ def stored_date(value: object) -> datetime:
     return value
 
 
-def stored_date_or_none(value: object) -> datetime | None:
-    """Return a date that the program has written itself, None where there is none."""
-    return None if value is None else stored_date(value)
-
-
 def read_date(value: object, field: str) -> datetime:
     """Return the instant that a field of ``Process_Operation`` means (SPEC 6).
 

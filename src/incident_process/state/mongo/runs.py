@@ -13,9 +13,9 @@ from pymongo.errors import DuplicateKeyError
 from incident_process.core.errors import LeaseLostError
 from incident_process.core.models import LEFT_RUNNING, Counts, Lease, RunKind, RunRecord, RunRequest, RunStatus, Window
 from incident_process.state.batches import batches
-from incident_process.state.damage import intact, text, text_or_none
+from incident_process.state.damage import intact, or_none, text
 from incident_process.state.mongo.connection import Collection, Document
-from incident_process.state.mongo.dates import stored_date, stored_date_or_none, to_bson
+from incident_process.state.mongo.dates import stored_date, to_bson
 from incident_process.state.mongo.ledger import LIST
 
 V = TypeVar("V")
@@ -106,7 +106,7 @@ def _from_document(found: Document) -> RunRecord:
         return intact(f"Process_Operation_Run.{field}", reader, found.get(field))
 
     def instant(name: str) -> datetime | None:
-        at = read(name, stored_date_or_none)
+        at = read(name, or_none(stored_date))
         return None if at is None else at + timedelta(microseconds=rest.get(name, 0))
 
     start, end, started = instant("Window_Start"), instant("Window_End"), instant("Started_Dtm")
@@ -120,6 +120,6 @@ def _from_document(found: Document) -> RunRecord:
         window=Window(start=start, end=end) if start and end else None,
         ended_at=instant("Ended_Dtm"),
         counts=read("Counts", lambda stored: msgspec.convert(stored, Counts)),
-        error=read("Error", text_or_none),
-        request=RunRequest(requested_by=read("Requested_By", text_or_none), why=read("Why", text_or_none)),
+        error=read("Error", or_none(text)),
+        request=RunRequest(requested_by=read("Requested_By", or_none(text)), why=read("Why", or_none(text))),
     )

@@ -23,8 +23,6 @@ _OPERATION = """
         execution_duration = ?, end_dtm = ?
     WHERE {named}"""
 
-_EXACT = "UPDATE Process_Operation_Lease SET Watermark_Dtm = ? WHERE Operation_name = ?"
-
 
 async def ledger_after(connection: Connection, operation: str, incident_id: int, limit: int) -> list[LedgerEntry]:
     """Return entries that have an outcome, above an id, in ascending order."""
@@ -59,4 +57,4 @@ async def restore_operation(connection: Connection, given: Operation, zone: Zone
         None if given.end is None else local_stamp(tracking.to_local(given.end, zone)),
     )
     await connection.execute(_OPERATION, (*values, *(given.name,) * connection.dialect.names))
-    await connection.execute(_EXACT, (stamp(last), given.name))
+    await connection.execute(tracking.WRITE_EXACT, (stamp(last), given.name))

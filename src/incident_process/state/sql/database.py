@@ -74,12 +74,9 @@ class SqlDatabase:
             return await self._again(work, writes=True)
 
     async def _again(self, work: Work[T], *, writes: bool) -> T:
+        once = partial(self._once, work, writes=writes)
         return await call_with_retries(
-            partial(self._once, work, writes=writes),
-            TransientDatabaseError,
-            attempts=_RETRY_ATTEMPTS,
-            wait_initial=0.1,
-            seconds=_RETRY_SECONDS,
+            once, TransientDatabaseError, attempts=_RETRY_ATTEMPTS, wait_initial=0.1, seconds=_RETRY_SECONDS
         )
 
     async def _once(self, work: Work[T], *, writes: bool) -> T:

@@ -119,11 +119,6 @@ def instant_of(stored: datetime | str) -> datetime:
     return (datetime.fromisoformat(stored) if isinstance(stored, str) else stored).replace(tzinfo=UTC)
 
 
-def instant_or_none(stored: datetime | str | None) -> datetime | None:
-    """Return a stored instant, None where there is none."""
-    return None if stored is None else instant_of(stored)
-
-
 def local_stamp(local: datetime) -> str:
     """Return a local time as the team's table holds it; a fraction is cut, because MySQL would round it up."""
     return local.replace(microsecond=0).isoformat(" ")

@@ -6,9 +6,9 @@ from typing import Any
 
 from incident_process.core.errors import LeaseHeldError, LeaseLostError
 from incident_process.core.models import NEVER, Lease, LeaseState
-from incident_process.state.damage import intact, text_or_none, whole
+from incident_process.state.damage import intact, or_none, text, whole
 from incident_process.state.sql.connection import Connection
-from incident_process.state.sql.dialect import instant_of, instant_or_none, stamp
+from incident_process.state.sql.dialect import instant_of, stamp
 from incident_process.state.sql.schema import NO_SCOPE
 
 _COUNTER = "Incident_Id"
@@ -87,7 +87,7 @@ async def _read(connection: Connection, query: str, scope: Scope) -> tuple[str |
     row = await connection.row(query, scope.row)
     if row is None:
         return None
-    holder = intact("Holder of a lease", text_or_none, row[0])
+    holder = intact("Holder of a lease", or_none(text), row[0])
     return holder, token_of(row[1]), intact("Expires_Dtm of a lease", instant_of, row[2]), instant_of(row[3])
 
 
@@ -146,7 +146,7 @@ async def fence(connection: Connection, lease: Lease, scope: Scope) -> datetime:
 async def raise_as_of(connection: Connection, operation: str, instant: datetime) -> datetime:
     """Note the instant if it is the latest, and return the latest; after the fence, which has locked the row."""
     stored = await connection.value(_READ_AS_OF, (operation,))
-    known = intact("Process_Operation_Lease.As_Of_Dtm", instant_or_none, stored)
+    known = intact("Process_Operation_Lease.As_Of_Dtm", or_none(instant_of), stored)
     latest = instant if known is None else max(known, instant)
     await connection.execute(_WRITE_AS_OF, (stamp(latest), operation))
     return latest

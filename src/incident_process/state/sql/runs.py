@@ -16,9 +16,9 @@ from incident_process.core.models import (
     RunStatus,
     Window,
 )
-from incident_process.state.damage import intact, text, text_or_none
+from incident_process.state.damage import intact, or_none, text
 from incident_process.state.sql.connection import Connection, Row
-from incident_process.state.sql.dialect import instant_of, instant_or_none, marks, stamp, stamp_or_none
+from incident_process.state.sql.dialect import instant_of, marks, stamp, stamp_or_none
 from incident_process.state.sql.schema import shortened
 
 V = TypeVar("V")
@@ -116,7 +116,7 @@ def _record(row: Row) -> RunRecord:
     def read(column: str, reader: Callable[[Any], V]) -> V:
         return intact(f"Process_Operation_Run.{column}", reader, of[column])
 
-    start, end = read("Window_Start_Dtm", instant_or_none), read("Window_End_Dtm", instant_or_none)
+    start, end = read("Window_Start_Dtm", or_none(instant_of)), read("Window_End_Dtm", or_none(instant_of))
     return RunRecord(
         run_id=read("Run_Id", text),
         operation=read("Operation_name", text),
@@ -125,8 +125,8 @@ def _record(row: Row) -> RunRecord:
         host=read("Host", text),
         started_at=read("Started_Dtm", instant_of),
         window=Window(start=start, end=end) if start is not None and end is not None else None,
-        ended_at=read("Ended_Dtm", instant_or_none),
+        ended_at=read("Ended_Dtm", or_none(instant_of)),
         counts=read("Counts", _COUNTS.decode),
-        error=read("Last_Error", text_or_none),
+        error=read("Last_Error", or_none(text)),
         request=read("Counts", _REQUEST.decode),
     )

@@ -52,7 +52,11 @@ def _has_open(pid: int, shared: os.stat_result) -> bool:
 
 def is_stopped(pid: int) -> bool:
     """Tell whether a process was stopped, and not by a debugger."""
-    return _state(pid) == "T"
+    try:
+        stat = (PROCESSES / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] == "T"  # the name before the bracket may hold anything
 
 
 def end_stopped_writer(file: Path, holder: str) -> bool:
@@ -92,11 +96,3 @@ def _is_a_runner(pid: int, holder: str) -> bool:
     return any(
         b"incident_process" in word or word.rpartition(b"/")[2] == b"incident-process" for word in command.split(b"\0")
     )
-
-
-def _state(pid: int) -> str:
-    try:
-        stat = (PROCESSES / str(pid) / "stat").read_text(errors="replace")
-    except OSError:
-        return ""
-    return stat.rpartition(")")[2].split()[0]  # the name before the bracket may hold anything

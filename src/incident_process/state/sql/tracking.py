@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 from incident_process.core.errors import ConfigurationError, LeaseLostError
 from incident_process.core.models import NEVER, Advance, Lease, Operation
 from incident_process.database.errors import MissingTableError
-from incident_process.state.damage import intact
+from incident_process.state.damage import intact, or_none
 from incident_process.state.sql import schema
 from incident_process.state.sql.connection import Connection
-from incident_process.state.sql.dialect import instant_of, instant_or_none, local_of, local_stamp, stamp
+from incident_process.state.sql.dialect import instant_of, local_of, local_stamp, stamp
 from incident_process.state.sql.lease import ensure_row
 
 _NEVER_LOCAL = NEVER.replace(tzinfo=None)
@@ -39,7 +39,7 @@ _LOCK = f"{_READ} {{locked}}"
 
 _EXACT = "SELECT Watermark_Dtm FROM Process_Operation_Lease WHERE Operation_name = ?"
 
-_WRITE_EXACT = "UPDATE Process_Operation_Lease SET Watermark_Dtm = ? WHERE Operation_name = ?"
+WRITE_EXACT = "UPDATE Process_Operation_Lease SET Watermark_Dtm = ? WHERE Operation_name = ?"
 
 _NOT_BEFORE = """
     UPDATE Process_Operation SET Next_execution_dtm = ?
@@ -109,7 +109,7 @@ async def read(connection: Connection, operation: str, zone: ZoneInfo, *, locked
     sequence, minutes = row[:2]
     next_local, last_local, end_local = map(local_of, row[2:])
     stored = await connection.value(_EXACT, (operation,))
-    exact = intact("Process_Operation_Lease.Watermark_Dtm", instant_or_none, stored)
+    exact = intact("Process_Operation_Lease.Watermark_Dtm", or_none(instant_of), stored)
     last = NEVER if last_local is None else from_local(last_local, zone)
     if exact is not None and last_local is not None and to_local(exact, zone) == last_local.replace(microsecond=0):
         last = exact
@@ -156,7 +156,7 @@ async def advance(connection: Connection, lease: Lease, step: Advance, zone: Zon
     this = (*_name(connection, name), current.sequence)
     if step.new_data:
         watermark = max(step.watermark, current.last_execution)
-        await connection.execute(_WRITE_EXACT, (stamp(watermark), name))
+        await connection.execute(WRITE_EXACT, (stamp(watermark), name))
         moved_to = (due, local_stamp(to_local(watermark, zone)), current.sequence + 1)
         changed = await connection.execute(_MOVE, (*moved_to, *this))
     else:
