@@ -52,7 +52,6 @@ Twice the pause that it has asked for is added."""
 DROPPING_SECONDS = 1.0
 """The same for a closed connection: short, for a receiver that takes nothing any more needs no lower rate."""
 
-
 NO_RULES = ResponseRules()
 
 

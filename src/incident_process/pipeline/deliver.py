@@ -324,15 +324,12 @@ class ChunkDeliverer:
         if decision.status is DeliveryStatus.DEAD and last.in_doubt:
             error = f"{error}; {UNANSWERED}"
         is_counted = decision.runs > incident.runs and (one.is_alone or known)
-        return Outcome(
-            incident_id=incident.incident_id,
-            account=incident.account,
+        return msgspec.structs.replace(
+            last,
             status=decision.status,
             attempts=incident.attempts,
             runs=decision.runs,
-            http_status=last.http_status,
             error=error,
-            in_doubt=last.in_doubt,
             unsent_attempts=incident.unsent_attempts,
             refused_as=words if is_counted else incident.refused_as,
             at=self._clock.now(),

@@ -45,8 +45,8 @@ class RunRecorder:
         window: Window | None,
         started_at: datetime,
         request: RunRequest,
-    ) -> RunRecord:
-        """Write the run as running, and return its record."""
+    ) -> None:
+        """Write the run as running."""
         self.run = RunRecord(
             run_id=run_id,
             operation=self._operation,
@@ -58,7 +58,6 @@ class RunRecorder:
             request=request,
         )
         await self._events.timed(self._store.open_run, lease, self.run)
-        return self.run
 
     @asynccontextmanager
     async def reporting(self, lease: Lease, counts: Callable[[], Counts]) -> AsyncIterator[None]:

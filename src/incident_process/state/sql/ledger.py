@@ -89,7 +89,10 @@ _DELIVERING_RUN = f"""
 
 _ENTRIES = f"SELECT {COLUMNS} FROM Incident_Delivery WHERE {{}} ORDER BY Incident_Id DESC LIMIT ?"
 
-_DEAD_LETTERS = f"""
+_NO_INDEX = frozenset({"Attempts > ?", "Attempts <= ?", "Incident_Id < ?"})
+"""Conditions for which no index but the key is of use."""
+
+_OPEN_ENTRIES = f"""
     SELECT {COLUMNS} FROM Incident_Delivery AS entry
     WHERE {{}} AND NOT EXISTS (
         SELECT 1 FROM Incident_Delivery AS later
@@ -290,50 +293,17 @@ async def delivering_run(connection: Connection, operation: str, incident_id: in
 
 
 async def entries(
-    connection: Connection,
-    operation: str,
-    wanted: Mapping[str, str | None],
-    *,
-    attempted: bool | None,
-    before: int | None,
-    limit: int,
+    connection: Connection, operation: str, wanted: Mapping[str, str | int | None], limit: int, *, is_open: bool = False
 ) -> list[LedgerEntry]:
-    """Return ledger entries whose columns are as wanted (None: any), newest Incident_Id first."""
-    query = _ENTRIES if attempted is None else _ENTRIES.format(f"{{}} AND Attempts {'>' if attempted else '<='} 0")
-    return await _entries(connection, query, operation, wanted, before=before, limit=limit)
+    """Return ledger entries that meet the conditions (without those whose value is None), newest Incident_Id first.
 
-
-async def dead_letters(
-    connection: Connection, operation: str, account: str | None, *, before: int | None, limit: int
-) -> list[LedgerEntry]:
-    """Return the open dead letters, of one account or of all, newest Incident_Id first."""
-    wanted = {"Account_Num": account, "Status": DeliveryStatus.DEAD}
-    return await _entries(connection, _DEAD_LETTERS, operation, wanted, before=before, limit=limit)
-
-
-async def _entries(
-    connection: Connection,
-    query: str,
-    operation: str,
-    wanted: Mapping[str, str | None],
-    *,
-    before: int | None,
-    limit: int,
-) -> list[LedgerEntry]:
-    conditions, values = ["Operation_name = ?"], [operation]
-    if connection.dialect is not MYSQL and not any(wanted.values()):
-        # Without the plus, SQLite would find the whole ledger by an index and sort it; with it, it reads the key's end.
-        conditions = ["+Operation_name = ?"]
-    for column, value in wanted.items():
-        if value is not None:
-            conditions.append(f"{column} = ?")
-            values.append(str(value))
-    bounds = [limit]
-    if before is not None:
-        conditions.append("Incident_Id < ?")
-        bounds = [before, limit]
-    rows = await connection.rows(query.format(" AND ".join(conditions)), (*values, *bounds))
-    return [entry_of(row) for row in rows]
+    ``is_open``: only entries that no later one of their account follows.
+    """
+    given = {condition: value for condition, value in wanted.items() if value is not None}
+    # Without the plus, SQLite would find the whole ledger by an index and sort it; with it, it reads the key's end.
+    plus = "+" if connection.dialect is not MYSQL and given.keys() <= _NO_INDEX else ""
+    query = (_OPEN_ENTRIES if is_open else _ENTRIES).format(" AND ".join([f"{plus}Operation_name = ?", *given]))
+    return [entry_of(row) for row in await connection.rows(query, (operation, *given.values(), limit))]
 
 
 async def counts(connection: Connection, operation: str) -> dict[DeliveryStatus, int]:

@@ -393,13 +393,21 @@ class SqlStateStore(StateStore):
         before: int | None = None,
         limit: int = 100,
     ) -> list[LedgerEntry]:
-        wanted = {"Account_Num": account, "Status": status, "Run_Id": run_id}
-        return await self._ask(ledger.entries, wanted, attempted=attempted, before=before, limit=limit)
+        wanted: dict[str, str | int | None] = {
+            "Account_Num = ?": account,
+            "Status = ?": status and status.value,
+            "Run_Id = ?": run_id,
+            "Attempts > ?": 0 if attempted else None,
+            "Attempts <= ?": 0 if attempted is False else None,
+            "Incident_Id < ?": before,
+        }
+        return await self._ask(ledger.entries, wanted, limit)
 
     async def dead_letters(
         self, *, account: str | None = None, before: int | None = None, limit: int = 100
     ) -> list[LedgerEntry]:
-        return await self._ask(ledger.dead_letters, account, before=before, limit=limit)
+        dead = {"Account_Num = ?": account, "Status = ?": DeliveryStatus.DEAD.value, "Incident_Id < ?": before}
+        return await self._ask(ledger.entries, dead, limit, is_open=True)
 
     async def accounts(self, starting: str, limit: int) -> list[str]:
         return await self._ask(ledger.accounts, starting, limit)
