@@ -248,9 +248,9 @@ class create_incident:  # noqa: N801  # the name in the team's scripts
 
         async def read() -> Any:
             async with make_source(settings) as source:
-                as_of = until or system_date(
-                    await source.now(), process.time_gap_seconds, Tracking(process.tracking)
-                ).astimezone(UTC)
+                as_of = until or system_date(await source.now(), process.time_gap_seconds, process.tracking).astimezone(
+                    UTC
+                )
                 return (await source.read([self.account_num], as_of))[0]
 
         self._rows = in_loop(read())

@@ -9,20 +9,9 @@ import msgspec
 
 from incident_process.core.logs import MASK, PERSONAL_FIELDS
 from incident_process.core.models import Record
+from incident_process.document.envelope import TIMES
 
-ENVELOPE = frozenset(
-    {
-        "Batch_Id_Tag_Dtm",
-        "Created_Dtm",
-        "Export_On",
-        "External_Data_Update_On",
-        "Incident_Forwarded_On",
-        "Incident_Id",
-        "Incident_Status_Dtm",
-        "Rejected_Dtm",
-        "updatedAt",
-    }
-)
+ENVELOPE = frozenset({"Incident_Id", *TIMES})
 """Properties that a run adds: they differ in every body without a difference of content (SPEC 4)."""
 
 _IDENTITY = ("Product_Id", "Contact")

@@ -33,7 +33,7 @@ _CONTENT = (
 )
 """Properties that differ from body to body, in the model's order."""
 _CROSS = ("Account_Num", "Outstanding_Balance", "Incident_Id", "Account_Status")
-_TIMES = (
+TIMES = (
     "Created_Dtm",
     "Incident_Status_Dtm",
     "Batch_Id_Tag_Dtm",
@@ -43,6 +43,7 @@ _TIMES = (
     "updatedAt",
     "Rejected_Dtm",
 )
+"""Properties that hold the time of the run."""
 _ID_LIMIT = 2**53  # every Incident_Id is below it
 
 
@@ -50,7 +51,7 @@ class Envelope:
     """The envelope of one run, made from the run's time (as text) and the author that its documents name."""
 
     def __init__(self, time: str, created_by: str) -> None:
-        constant: dict[str, Any] = dict.fromkeys(_TIMES, time)
+        constant: dict[str, Any] = dict.fromkeys(TIMES, time)
         constant["Created_By"] = created_by
         constant["Marketing_Details"] = [incident_model.Marketing(Informed_On=NO_DATE)]
         gaps = dict.fromkeys(_CONTENT, GAP)

@@ -98,7 +98,7 @@ class WindowPlan:
         self.held_level = held_level
         self._parts = parts
         self._settings = parts.settings
-        self._tracking = Tracking(parts.settings.process.tracking)
+        self._tracking = parts.settings.process.tracking
         self._refusal = refusal
         self._survey: Survey | None = None
 

@@ -30,7 +30,6 @@ from incident_process.core.models import (
     RunKind,
     RunReport,
     RunStatus,
-    Tracking,
     counted,
 )
 from incident_process.core.window import Refusal, id_floor, operation_refusal, system_date, window_until
@@ -145,8 +144,8 @@ class Run:
         if refused is not None:
             return refused
         process = self._settings.process
-        date = system_date(now, process.time_gap_seconds, Tracking(process.tracking))
-        refused = operation_refusal(Tracking(process.tracking), process.operation_name, operation, date)
+        date = system_date(now, process.time_gap_seconds, process.tracking)
+        refused = operation_refusal(process.tracking, process.operation_name, operation, date)
         if refused is not None and refused.status is not RunStatus.NOT_DUE:
             return refused
         if refused is not None and self._plan.waits_until_due:

@@ -99,7 +99,7 @@ class DueRules(Record, frozen=True, kw_only=True):
         """Return the rules of these settings."""
         process, schedule = settings.process, settings.schedule
         return cls(
-            tracking=Tracking(process.tracking),
+            tracking=process.tracking,
             operation=process.operation_name,
             time_gap_seconds=process.time_gap_seconds,
             timetable=Timetable(interval_seconds=schedule.interval_seconds, cron=schedule.cron, zone=process.zone),
