@@ -4,7 +4,6 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 from incident_process.app.build_pool import open_builder
 from incident_process.core.crash_points import CrashPoints
@@ -14,7 +13,7 @@ from incident_process.core.models import Tracking
 from incident_process.delivery.http.transport import HttpTransport
 from incident_process.delivery.response_rules import ResponseRules
 from incident_process.observability.listeners import log_attempts
-from incident_process.pipeline.context import Parts, RunContext
+from incident_process.pipeline.context import Parts, Processor, RunContext
 from incident_process.pipeline.counters import RunCounters
 from incident_process.pipeline.lease import LeaseHeartbeat
 from incident_process.settings import Settings
@@ -23,9 +22,6 @@ from incident_process.settings.load import EMBEDDED_SOURCE
 from incident_process.source.base import Source
 from incident_process.state.alert_store import AlertStore
 from incident_process.state.base import StateStore
-
-if TYPE_CHECKING:
-    from incident_process.pipeline.processor import ChunkProcessor
 
 
 @asynccontextmanager
@@ -55,7 +51,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         )
 
 
-def make_processor(settings: Settings) -> "Callable[[RunContext, LeaseHeartbeat, RunCounters], ChunkProcessor] | None":
+def make_processor(settings: Settings) -> Callable[[RunContext, LeaseHeartbeat, RunCounters], Processor] | None:
     """Return what makes a run's processor over a cluster; None where the run's own process does all.
 
     Raises ConfigurationError when the engine of the settings is not installed.

@@ -1,24 +1,63 @@
 """What the parts of one run share."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Protocol, Self
 
 from incident_process.core.clock import SourceClock
 from incident_process.core.crash_points import CrashPoints
 from incident_process.core.events import Events
-from incident_process.core.models import Lease, Record
+from incident_process.core.models import Lease, Record, Sending
 from incident_process.delivery.gate import Gate
 from incident_process.delivery.http.transport import MaySend, Transport
+from incident_process.pipeline.change_detection import ResendPolicy
 from incident_process.pipeline.counters import RunCounters
 from incident_process.pipeline.lease import LeaseHeartbeat
 from incident_process.pipeline.transform import DocumentBuilder
 from incident_process.settings import Settings
-from incident_process.source.base import Source
+from incident_process.source.base import SelectedAccount, Source
 from incident_process.state.base import RunState
 
-if TYPE_CHECKING:
-    from incident_process.pipeline.processor import ChunkProcessor
+
+class Processor(Protocol):
+    """Drains outboxes and goes over accounts, in this process or over a cluster: an asynchronous context manager."""
+
+    async def __aenter__(self) -> Self:
+        """Start sending."""
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """End sending."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """True when nothing more is sent in this run."""
+
+    @property
+    def sending(self) -> Sending:
+        """How requests go out just now."""
+
+    def stop(self, reason: str) -> None:
+        """Send nothing more; what is under way is recorded, the rest stays pending."""
+
+    def finish(self, reason: str) -> None:
+        """Begin no further chunk; those that are begun are sent to their end."""
+
+    async def drain_outboxes(self) -> None:
+        """Send what earlier runs left in the outboxes."""
+
+    async def claim_outboxes(self) -> None:
+        """Fence who may still work for an earlier run, and leave what those runs left."""
+
+    async def process(
+        self, lists: AsyncIterator[list[SelectedAccount]], as_of: datetime, resend: ResendPolicy = ResendPolicy.CHANGED
+    ) -> None:
+        """Prepare list after list of accounts and send what they need."""
+
+    async def resolve_exhausted(self) -> None:
+        """Decide on the incidents that were not taken."""
+
+    def report_unfinished(self) -> str | None:
+        """Log and return why the run is incomplete, None when everything has its outcome; raises LeaseLostError."""
 
 
 class Parts(Record, frozen=True, kw_only=True):
@@ -37,7 +76,7 @@ class Parts(Record, frozen=True, kw_only=True):
     faults: CrashPoints
     events: Events
     gate: Gate | None = None
-    processor: "Callable[[RunContext, LeaseHeartbeat, RunCounters], ChunkProcessor] | None" = None
+    processor: "Callable[[RunContext, LeaseHeartbeat, RunCounters], Processor] | None" = None
 
 
 class RunContext(Record, frozen=True, kw_only=True):

@@ -44,10 +44,7 @@ CHUNKS_AHEAD = 1
 
 
 class ChunkProcessor:
-    """Drains outboxes and goes over accounts: an asynchronous context manager for the time in which a run sends.
-
-    ``cluster.coordinator.ClusterProcessor`` does the same over a cluster.
-    """
+    """An asynchronous context manager for the time in which a run sends."""
 
     def __init__(
         self, context: RunContext, heartbeat: LeaseHeartbeat, counters: RunCounters, allowed: SendLimits | None = None

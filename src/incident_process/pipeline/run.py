@@ -34,7 +34,7 @@ from incident_process.core.models import (
 )
 from incident_process.core.window import Refusal, id_floor, operation_refusal, system_date, window_until
 from incident_process.pipeline.change_detection import ResendPolicy
-from incident_process.pipeline.context import Parts, RunContext
+from incident_process.pipeline.context import Parts, Processor, RunContext
 from incident_process.pipeline.counters import RunCounters
 from incident_process.pipeline.in_flight_guard import held_end
 from incident_process.pipeline.lease import LeaseHeartbeat, hold_lease
@@ -63,7 +63,7 @@ class Run:
         self._was_read = False
         self._run_id: str | None = None
         self._counters = RunCounters()
-        self._processor: ChunkProcessor | None = None
+        self._processor: Processor | None = None
         self._stop_reason: str | None = None
         self._finish_reason: str | None = None
         self._ending = asyncio.Event()
@@ -191,7 +191,7 @@ class Run:
         return context, recorder
 
     @asynccontextmanager
-    async def _processing(self, context: RunContext, heartbeat: LeaseHeartbeat) -> AsyncIterator[ChunkProcessor]:
+    async def _processing(self, context: RunContext, heartbeat: LeaseHeartbeat) -> AsyncIterator[Processor]:
         """Have what sends, told whether the run was asked to end meanwhile."""
         async with (self._parts.processor or ChunkProcessor)(context, heartbeat, self._counters) as processor:
             self._processor = processor
@@ -201,7 +201,7 @@ class Run:
                 processor.finish(self._finish_reason)
             yield processor
 
-    async def _go_over_accounts(self, processor: ChunkProcessor, context: RunContext) -> bool:
+    async def _go_over_accounts(self, processor: Processor, context: RunContext) -> bool:
         """Send what the plan's accounts need; return False where the run was asked to end before it knew them."""
 
         async def select() -> tuple[Selection | None]:
