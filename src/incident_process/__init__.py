@@ -19,6 +19,8 @@ safe_path.leave_working_directory()  # before anything else is imported
 from importlib import import_module  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
+from incident_process.core.version import __version__ as __version__  # noqa: E402
+
 if TYPE_CHECKING:
     from incident_process.app.runner import run_window
     from incident_process.compat.team_scripts import (
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
     from incident_process.core.logs import get_logger
     from incident_process.core.models import RunReport
     from incident_process.settings import Settings
-
-__version__ = "0.2.0"
 
 _HOME = {
     "RunReport": "core.models",

@@ -98,7 +98,7 @@ def test_without_the_extra_a_sentence_says_what_to_install() -> None:
     program = (
         "import sys; sys.modules['distributed'] = None\n"
         "from incident_process import Settings\n"
-        "from incident_process.app.factory import make_processor\n"
+        "from incident_process.app.cluster_engine import make_processor\n"
         f"settings = Settings.model_validate({BASE | {'engine': {'engine': 'dask'}}!r})\n"
         "try:\n    make_processor(settings)\n"
         "except Exception as exc:\n    print(type(exc).__name__, exc)\n"

@@ -3,7 +3,6 @@
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 
 from incident_process.app.build_pool import open_builder
 from incident_process.core.crash_points import CrashPoints
@@ -25,8 +24,10 @@ from incident_process.state.base import StateStore
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
-    """Open source, state and transport for a run, and close them in the reverse order.
+async def open_parts(
+    settings: Settings, processor: Callable[[RunContext, LeaseHeartbeat, RunCounters], Processor] | None = None
+) -> AsyncIterator[Parts]:
+    """Open source, state and transport for a run, and close them in the reverse order; ``processor``: as in ``Parts``.
 
     Raises DatabaseConnectionError when a database cannot be reached, ConfigurationError when its tables or a setting
     are not as they must be.
@@ -47,22 +48,8 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             transport=transport,
             faults=faults,
             events=events,
-            processor=make_processor(settings),
+            processor=processor,
         )
-
-
-def make_processor(settings: Settings) -> Callable[[RunContext, LeaseHeartbeat, RunCounters], Processor] | None:
-    """Return what makes a run's processor over a cluster; None where the run's own process does all.
-
-    Raises ConfigurationError when the engine of the settings is not installed.
-    """
-    if settings.engine.engine == "local":
-        return None
-    from incident_process.app.cluster_worker import end_run, run_chunk, unfit
-    from incident_process.cluster.coordinator import ClusterProcessor
-    from incident_process.cluster.dask import dask_pool
-
-    return partial(ClusterProcessor, pool=partial(dask_pool, settings, run_chunk, end_run, unfit))
 
 
 def make_source(settings: Settings) -> Source:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
+from incident_process.app.cluster_engine import make_processor
 from incident_process.app.factory import open_parts
 from incident_process.app.observers import Observers, observers_for
 from incident_process.core.models import INTERRUPTED, RunKind, RunReport
@@ -93,7 +94,7 @@ async def conduct(
     """
     kind, is_reported = RunKind.WINDOW, False
     try:
-        async with open_parts(settings) as parts:
+        async with open_parts(settings, make_processor(settings)) as parts:
             observers.listen(parts.events)
             run = await make(parts)
             kind = run.kind

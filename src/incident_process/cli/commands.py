@@ -32,7 +32,7 @@ INTERRUPTED = 130
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from incident_process import __version__
+        from incident_process.core.version import __version__
 
         sys.stdout.write(f"incident-process {__version__}\n")
         raise typer.Exit

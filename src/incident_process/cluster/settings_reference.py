@@ -11,10 +11,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import incident_process
-from incident_process import __version__
 from incident_process.core.errors import ConfigurationError
 from incident_process.core.models import Record, Tracking
+from incident_process.core.version import __version__
 from incident_process.settings import Settings
 from incident_process.settings.database_urls import SqliteTarget, Target
 from incident_process.settings.load import CONFIG_VARIABLE
@@ -85,7 +84,7 @@ def _digests(settings: Settings, salt: str) -> dict[str, str]:
 @functools.cache
 def _program() -> str:
     """Return a digest of the program's files, as they are when this process first looks."""
-    folder = Path(incident_process.__file__).parent
+    folder = Path(__file__).parents[1]
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for file in sorted(path for path in folder.rglob("*.*") if path.suffix in (".py", ".json", ".csv")):
         digest.update(f"{file.relative_to(folder)}\0".encode() + hashlib.blake2b(file.read_bytes()).digest())

@@ -430,7 +430,7 @@ class RunReport(Record, frozen=True, kw_only=True):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain types, dates in ISO form; the window's dates are None where there was none."""
-        from incident_process import __version__
+        from incident_process.core.version import __version__
 
         counts = self.counts
         return {

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from incident_process import __version__
 from incident_process.core.arguments import LONGEST_ACCOUNT
 from incident_process.core.models import RunKind, RunSearch, RunStatus
+from incident_process.core.version import __version__
 from incident_process.dashboard.access import Access, SignInSession
 from incident_process.dashboard.own_runs import OwnRuns
 from incident_process.dashboard.read_model import MOST_LETTERS, ReadModel

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from incident_process import __version__
 from incident_process.app.factory import make_store
 from incident_process.app.observers import make_meter, make_notifier, observers_for, require
 from incident_process.core.errors import ConfigurationError, DatabaseConnectionError, IncidentProcessError
 from incident_process.core.logs import connection_error_message, event, get_logger
 from incident_process.core.models import DONE, iso
+from incident_process.core.version import __version__
 from incident_process.schedule.health_endpoints import HttpServer, app
 from incident_process.schedule.readiness import POLLS, Readiness
 from incident_process.schedule.run_executor import RunExecutor
