@@ -1,15 +1,12 @@
 """What makes a run's processor over a cluster. Not in ``factory``, which a cluster's worker uses."""
 
-from collections.abc import Callable
 from functools import partial
 
-from incident_process.pipeline.context import Processor, RunContext
-from incident_process.pipeline.counters import RunCounters
-from incident_process.pipeline.lease import LeaseHeartbeat
+from incident_process.pipeline.context import MakeProcessor
 from incident_process.settings import Settings
 
 
-def make_processor(settings: Settings) -> Callable[[RunContext, LeaseHeartbeat, RunCounters], Processor] | None:
+def make_processor(settings: Settings) -> MakeProcessor | None:
     """Return what makes a run's processor over a cluster; None where the run's own process does all.
 
     Raises ConfigurationError when the engine of the settings is not installed.

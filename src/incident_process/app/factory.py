@@ -1,7 +1,7 @@
 """From settings to open parts: the only module that names a concrete source, state store or transport."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from incident_process.app.build_pool import open_builder
@@ -12,9 +12,7 @@ from incident_process.core.models import Tracking
 from incident_process.delivery.http.transport import HttpTransport
 from incident_process.delivery.response_rules import ResponseRules
 from incident_process.observability.listeners import log_attempts
-from incident_process.pipeline.context import Parts, Processor, RunContext
-from incident_process.pipeline.counters import RunCounters
-from incident_process.pipeline.lease import LeaseHeartbeat
+from incident_process.pipeline.context import MakeProcessor, Parts
 from incident_process.settings import Settings
 from incident_process.settings.database_urls import SqliteTarget, parse_target, split_mongo_url
 from incident_process.settings.load import EMBEDDED_SOURCE
@@ -24,9 +22,7 @@ from incident_process.state.base import StateStore
 
 
 @asynccontextmanager
-async def open_parts(
-    settings: Settings, processor: Callable[[RunContext, LeaseHeartbeat, RunCounters], Processor] | None = None
-) -> AsyncIterator[Parts]:
+async def open_parts(settings: Settings, processor: MakeProcessor | None = None) -> AsyncIterator[Parts]:
     """Open source, state and transport for a run, and close them in the reverse order; ``processor``: as in ``Parts``.
 
     Raises DatabaseConnectionError when a database cannot be reached, ConfigurationError when its tables or a setting

@@ -76,7 +76,7 @@ class Parts(Record, frozen=True, kw_only=True):
     faults: CrashPoints
     events: Events
     gate: Gate | None = None
-    processor: "Callable[[RunContext, LeaseHeartbeat, RunCounters], Processor] | None" = None
+    processor: "MakeProcessor | None" = None
 
 
 class RunContext(Record, frozen=True, kw_only=True):
@@ -104,3 +104,7 @@ class RunContext(Record, frozen=True, kw_only=True):
         if self.scope is None:
             return self.run_id
         return f"{self.run_id}-{self.scope:06d}-{self.lease.token:016d}"
+
+
+MakeProcessor = Callable[[RunContext, LeaseHeartbeat, RunCounters], Processor]
+"""Makes the processor of a run under its lease."""
